@@ -1,0 +1,236 @@
+//! The provider traits behind the gate. Reads go through; every mutating verb asks first.
+
+#![deny(clippy::missing_trait_methods)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::MutationGate;
+use crate::{
+    AppReading, AppTier, Capabilities, Description, DrainRequest, EngageFence, Fence, FenceReading, FenceToken,
+    ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError,
+    RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest, SecretReference,
+    SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri,
+};
+
+macro_rules! pass {
+    ($self:ident, $resource:expr, $verb:literal, $certified:expr) => {
+        if let Err(blocked) = $self.gate.pass($resource, $verb, $certified) {
+            return blocked.outcome();
+        }
+    };
+}
+
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) inner: Arc<dyn ManagedDatabase>,
+    pub(super) gate: MutationGate,
+    pub(super) name: String,
+}
+
+#[async_trait]
+impl ManagedDatabase for Database {
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
+        self.inner.capabilities().await
+    }
+
+    async fn describe(&self) -> Result<Description, ProviderError> {
+        self.inner.describe().await
+    }
+
+    async fn replication(&self) -> Result<Replication, ProviderError> {
+        self.inner.replication().await
+    }
+
+    async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        self.inner.poll(op).await
+    }
+
+    async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
+        pass!(self, &self.name, "promote", Some(request.certified()));
+        self.inner.promote(request).await
+    }
+
+    async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
+        pass!(self, &self.name, "swap-roles", Some(request.certified()));
+        self.inner.swap_roles(request).await
+    }
+
+    async fn swap_fence(&self, since: crate::Timestamp) -> Result<FenceReading, ProviderError> {
+        self.inner.swap_fence(since).await
+    }
+
+    async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
+        pass!(self, &self.name, "rejoin", None);
+        self.inner.rejoin(request).await
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
+        pass!(self, &self.name, "snapshot", None);
+        self.inner.snapshot(request).await
+    }
+
+    async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
+        self.inner.has_snapshot(name).await
+    }
+
+    async fn settle(&self) -> Outcome<()> {
+        pass!(self, &self.name, "settle", None);
+        self.inner.settle().await
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Fenced {
+    pub(super) inner: Arc<dyn Fence>,
+    pub(super) gate: MutationGate,
+    pub(super) name: String,
+}
+
+#[async_trait]
+impl Fence for Fenced {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn promises(&self) -> Planes {
+        self.inner.promises()
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        self.inner.prepare().await
+    }
+
+    async fn engage(&self, request: EngageFence) -> Outcome<()> {
+        pass!(self, &self.name, "fence", None);
+        self.inner.engage(request).await
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        self.inner.inspect().await
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        pass!(self, &self.name, "release-fence", None);
+        self.inner.release(order).await
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        pass!(self, &self.name, "retire-fence", None);
+        self.inner.retire(request).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Secret {
+    pub(super) inner: Arc<dyn SecretStore>,
+    pub(super) gate: MutationGate,
+}
+
+#[async_trait]
+impl SecretStore for Secret {
+    async fn read(&self) -> Result<SecretReference, ProviderError> {
+        self.inner.read().await
+    }
+
+    async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
+        pass!(self, "secret", "patch", None);
+        self.inner.patch(request).await
+    }
+
+    async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
+        self.inner.versions().await
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Traffic {
+    pub(super) inner: Arc<dyn TrafficRouter>,
+    pub(super) gate: MutationGate,
+    pub(super) name: String,
+}
+
+#[async_trait]
+impl TrafficRouter for Traffic {
+    async fn read(&self) -> Result<RouteReading, ProviderError> {
+        self.inner.read().await
+    }
+
+    async fn apply(&self, request: RouteRequest) -> Outcome<()> {
+        pass!(self, &self.name, "apply", None);
+        self.inner.apply(request).await
+    }
+
+    async fn sample(&self, samples: u8) -> Result<Vec<Option<crate::MemberId>>, ProviderError> {
+        self.inner.sample(samples).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) inner: Arc<dyn AppTier>,
+    pub(super) gate: MutationGate,
+}
+
+#[async_trait]
+impl AppTier for App {
+    async fn limit(&self) -> Result<Millis, ProviderError> {
+        self.inner.limit().await
+    }
+
+    fn drain_expires_by_itself(&self) -> bool {
+        self.inner.drain_expires_by_itself()
+    }
+
+    async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.inner.read().await
+    }
+
+    async fn drain(&self, request: DrainRequest) -> Outcome<()> {
+        pass!(self, "app", "drain", None);
+        self.inner.drain(request).await
+    }
+
+    async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
+        pass!(self, "app", "resume", None);
+        self.inner.resume(request).await
+    }
+
+    async fn fail_fast(&self) -> Outcome<()> {
+        pass!(self, "app", "fail-fast", None);
+        self.inner.fail_fast().await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}

@@ -1,0 +1,27 @@
+//! What a group file says: which databases follow each other, where they live, what may be touched and who may say yes.
+//!
+//! ```text
+//!  group file ──parse──► JSON ──read──► GroupSpec ──check──► findings
+//!  (dr-engine)                            │  └ at tables: the backend's own, read by it with AtTable::read
+//!                                         └ digest: what a plan pins
+//! ```
+//!
+//! Members have **no roles**: who writes is looked up, because it changes. Durations have units, secrets are named and never
+//! written, unknown keys are refused.
+
+mod at;
+mod check;
+mod config;
+mod reader;
+mod secret;
+mod spec;
+
+pub use at::AtTable;
+pub use check::GroupFinding;
+pub use config::{ConfigError, ConfigFault, Key, KeyPath};
+pub use reader::read;
+pub use secret::{BadSecretRef, SecretRef, written_secret};
+pub use spec::{
+    AllowSpec, AppSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec, LimitsSpec,
+    MemberSpec, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
+};

@@ -1,0 +1,481 @@
+//! The tables and keys of a group file.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{AtTable, ConfigError, KeyPath, SecretRef, read};
+use crate::{
+    Digest, Endpoint, Grade, GroupName, MemberId, Millis, Region, Role, Touch,
+    canonical::{self, CanonicalError},
+    millis, minutes, seconds,
+    text::as_duration,
+};
+
+/// A group: databases that follow each other, what surrounds them and the rules under which they change places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// The format of the file: [`GroupSpec::FORMAT`].
+    pub format: u32,
+    /// The name of the group, such as `orders`.
+    pub name: GroupName,
+    /// What the group serves, such as `prod`. Default: `prod`, the careful reading.
+    #[serde(default = "production")]
+    pub environment: String,
+    /// The service tier, 1 (most important) to 3. Default: 1.
+    #[serde(default = "first_tier")]
+    pub tier: u8,
+    /// The member that should write when all is well; failback returns to it. Not a role: it may be the standby today.
+    pub home: MemberId,
+    /// A snapshot of infrastructure outputs that `output:NAME` refers to, relative to the group file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iac_outputs: Option<String>,
+    /// What custom steps may touch besides the group's own resources: `kafka:billing set-running`.
+    #[serde(default)]
+    pub allow: Vec<AllowSpec>,
+    /// `[objectives]`: what is promised to the service's owners.
+    #[serde(default)]
+    pub objectives: ObjectivesSpec,
+    /// `[[member]]`: the databases.
+    #[serde(rename = "member", default)]
+    pub members: Vec<MemberSpec>,
+    /// `[probe]`: the library's own look into the databases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSpec>,
+    /// `[secret]`: the connection secret that applications read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretSpec>,
+    /// `[app]`: the applications' tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppSpec>,
+    /// `[[traffic]]`: the routes by which clients find the writer.
+    #[serde(default)]
+    pub traffic: Vec<TrafficSpec>,
+    /// `[[fence]]`: the ways to keep the old writer from writing.
+    #[serde(rename = "fence", default)]
+    pub fences: Vec<FenceSpec>,
+    /// `[limits]`: what stops a run.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// `[approval.switchover]` and the like: who must say yes.
+    #[serde(default)]
+    pub approval: BTreeMap<String, ApprovalSpec>,
+    /// `[notify]`: who is told.
+    #[serde(default)]
+    pub notify: NotifySpec,
+    /// `[automatic]`: what may run without a person. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<AutomaticSpec>,
+}
+
+impl GroupSpec {
+    /// The one format that is read.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads a group from JSON (a parsed group file) and tells every `at` table its place.
+    ///
+    /// # Errors
+    /// The format is another one, a key is unknown or missing, or a value does not do.
+    pub fn read(file: &Value) -> Result<Self, ConfigError> {
+        if let Some(format) = file.get("format").filter(|format| format.as_u64() != Some(Self::FORMAT.into())) {
+            let message = format!("is {format}; this release reads format {}", Self::FORMAT);
+            return Err(ConfigError::value(KeyPath::root().then("format"), message));
+        }
+        let mut group: Self = read(file, &KeyPath::root())?;
+        group.place_tables();
+        Ok(group)
+    }
+
+    /// Gives every `at` table its place, so that complaints about its keys name it.
+    fn place_tables(&mut self) {
+        let table = |list: &str, index: usize| KeyPath::root().then(list).then(index).then("at");
+        self.members.iter_mut().enumerate().for_each(|(index, member)| member.at.put(table("member", index)));
+        self.traffic.iter_mut().enumerate().for_each(|(index, route)| route.at.put(table("traffic", index)));
+        self.fences.iter_mut().enumerate().for_each(|(index, fence)| fence.at.put(table("fence", index)));
+        if let Some(secret) = &mut self.secret {
+            secret.at.put(KeyPath::root().then("secret").then("at"));
+        }
+        if let Some(app) = &mut self.app {
+            app.at.put(KeyPath::root().then("app").then("at"));
+        }
+    }
+
+    /// The digest of the configuration: plans pin it. Secrets are in it by name only.
+    ///
+    /// # Errors
+    /// An `at` table holds a number beyond 32 bits or with a fraction; [`GroupSpec::check`] finds that first.
+    pub fn digest(&self) -> Result<Digest, CanonicalError> {
+        canonical::digest(self)
+    }
+
+    /// The member of this name.
+    #[must_use]
+    pub fn member(&self, name: &MemberId) -> Option<&MemberSpec> {
+        self.members.iter().find(|member| member.name == *name)
+    }
+
+    /// Who must approve an operation such as `switchover`: what the file says, or one person within 15 minutes.
+    #[must_use]
+    pub fn approval(&self, operation: &str) -> ApprovalSpec {
+        self.approval.get(operation).cloned().unwrap_or_default()
+    }
+
+    /// The opt-in under which an operation runs without a person, if there is one (E05).
+    #[must_use]
+    pub fn automatic(&self, operation: &str) -> Option<&AutomaticSpec> {
+        self.automatic.as_ref().filter(|opt_in| opt_in.operations.iter().any(|allowed| allowed == operation))
+    }
+
+    /// What custom steps may touch.
+    pub fn allowed(&self) -> impl Iterator<Item = Touch> {
+        self.allow.iter().map(AllowSpec::touch)
+    }
+}
+
+/// `[objectives]`: what is promised, and above which loss a person must agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectivesSpec {
+    /// How long writes may be stopped. Reported against; absent: nothing is promised.
+    #[serde(with = "as_duration::optional", skip_serializing_if = "Option::is_none")]
+    pub rto: Option<Millis>,
+    /// How much a planned operation may lose. Default and only sensible value: `0 s`; it stops instead.
+    #[serde(with = "as_duration")]
+    pub rpo: Millis,
+    /// A forced failover needs an explicit acceptance of any loss above this. Default: `0 s`.
+    #[serde(with = "as_duration")]
+    pub rpo_forced: Millis,
+}
+
+/// `[[member]]`: one database. It has no role: who writes is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberSpec {
+    /// The name by which people call it, such as `neu`.
+    pub name: MemberId,
+    /// The provider's region or the data centre.
+    pub region: Region,
+    /// What runs it, such as `azure.pg-flexible`.
+    pub backend: BackendName,
+    /// The backend's own table.
+    #[serde(default)]
+    pub at: AtTable,
+}
+
+impl MemberSpec {
+    /// Reads the backend's own table.
+    ///
+    /// # Errors
+    /// A key is unknown or missing, or a value does not do.
+    pub fn at<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        self.at.read()
+    }
+}
+
+/// The name of a backend and its service, such as `azure.pg-flexible`: what stands before the dot is the backend's prefix.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BackendName(String);
+
+impl BackendName {
+    /// Takes the text as it is.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The backend's prefix: `azure` of `azure.pg-flexible`, `postgres` of `postgres`.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.0.split_once('.').map_or(self.0.as_str(), |(prefix, _)| prefix)
+    }
+
+    /// The service within the backend: `pg-flexible`; nothing if the name has no dot.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.0.split_once('.').map(|(_, service)| service)
+    }
+
+    /// Whether the file says that there is nothing here.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0 == "none"
+    }
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<&str> for BackendName {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// `[probe]`: the account of the library's own look into the databases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeSpec {
+    /// The database user.
+    pub user: String,
+    /// Where its password is; absent if it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretRef>,
+}
+
+/// `[secret]`: the connection secret that applications read, and what is written into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    /// The store, such as `azure.key-vault`, or `none`.
+    pub store: BackendName,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// The store's own table.
+    #[serde(default)]
+    pub at: AtTable,
+    /// Field of the secret to new value; `{writer.endpoint}` stands for the writer's endpoint. Other fields stay as they are.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+}
+
+impl SecretSpec {
+    /// What stands for the writer's endpoint in [`SecretSpec::set`].
+    pub const WRITER: &'static str = "{writer.endpoint}";
+
+    /// The fields to write once `writer` is where applications must connect.
+    #[must_use]
+    pub fn fields(&self, writer: &Endpoint) -> BTreeMap<String, String> {
+        let filled = |text: &String| text.replace(Self::WRITER, writer.as_str());
+        self.set.iter().map(|(field, text)| (field.clone(), filled(text))).collect()
+    }
+}
+
+/// `[app]`: the applications' tier, and how it is asked to stop writing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppSpec {
+    /// What runs the applications, such as `azure.container-apps`.
+    pub tier: BackendName,
+    /// The tier's own table.
+    #[serde(default)]
+    pub at: AtTable,
+    /// How writes are stopped.
+    #[serde(default)]
+    pub drain: DrainSpec,
+}
+
+/// The `drain` table of `[app]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainSpec {
+    /// The flag that applications watch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag: Option<SecretRef>,
+    /// How an application says that it stopped writing, such as `GET /healthz/drained`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<String>,
+    /// How long to wait for their word. Default: `30 s`.
+    #[serde(with = "as_duration")]
+    pub within: Millis,
+    /// How long a client waits before it gives up (`query_wait_timeout` and the like); the gap budget stays below it.
+    #[serde(with = "as_duration::optional", skip_serializing_if = "Option::is_none")]
+    pub client_limit: Option<Millis>,
+}
+
+impl Default for DrainSpec {
+    fn default() -> Self {
+        Self { flag: None, acknowledged_by: None, within: seconds(30), client_limit: None }
+    }
+}
+
+/// `[[traffic]]`: one route by which clients find the writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrafficSpec {
+    /// The router, such as `azure.front-door`.
+    pub router: BackendName,
+    /// The router's own table.
+    #[serde(default)]
+    pub at: AtTable,
+    /// Member to what the router calls it; `{member.endpoint}` stands for the member's endpoint.
+    #[serde(rename = "member", default)]
+    pub members: BTreeMap<MemberId, String>,
+}
+
+impl TrafficSpec {
+    /// What stands for a member's endpoint in [`TrafficSpec::members`].
+    pub const MEMBER: &'static str = "{member.endpoint}";
+
+    /// What the router calls a member that is reached at `endpoint`.
+    #[must_use]
+    pub fn origin(&self, member: &MemberId, endpoint: &Endpoint) -> Option<String> {
+        self.members.get(member).map(|origin| origin.replace(Self::MEMBER, endpoint.as_str()))
+    }
+}
+
+/// `[[fence]]`: one way to keep a member from writing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceSpec {
+    /// What does it, such as `postgres.stop`.
+    pub with: BackendName,
+    /// Its own table.
+    #[serde(default)]
+    pub at: AtTable,
+    /// The least grade by which this fence may authorise a promotion.
+    pub grade: Grade,
+}
+
+/// `[limits]`: what stops a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSpec {
+    /// The replica may be this far behind before writes are stopped for a planned operation. Default: `10 s` (E06).
+    #[serde(with = "as_duration")]
+    pub lag_before_drain: Millis,
+    /// The replica may be this far behind when a forced promotion is offered. Default: `60 s` (E06).
+    #[serde(with = "as_duration")]
+    pub lag_promote: Millis,
+    /// A replica further behind than this is not healthy. Default: `60 s` (E06).
+    #[serde(with = "as_duration")]
+    pub lag_health: Millis,
+    /// A transaction older than this stops a planned operation. Default: `30 s`.
+    #[serde(with = "as_duration")]
+    pub long_transaction: Millis,
+    /// A fact older than this is read again before anything rests on it. Default: `60 s`.
+    #[serde(with = "as_duration")]
+    pub fact_age: Millis,
+    /// A proof older than this is asked for again. Default: `60 s`.
+    #[serde(with = "as_duration")]
+    pub proof_age: Millis,
+    /// How long a drain may hold writes before the promotion was asked for; then it is given back. Default: `60 s`.
+    #[serde(with = "as_duration")]
+    pub gap_budget: Millis,
+    /// The newest backup may be this old. Default: `26 h`: a daily backup, and one hour twice to be late.
+    #[serde(with = "as_duration")]
+    pub backup_age: Millis,
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self {
+            lag_before_drain: seconds(10),
+            lag_promote: seconds(60),
+            lag_health: seconds(60),
+            long_transaction: seconds(30),
+            fact_age: seconds(60),
+            proof_age: seconds(60),
+            gap_budget: seconds(60),
+            backup_age: minutes(26 * 60),
+        }
+    }
+}
+
+impl LimitsSpec {
+    /// The shortest gap budget that can be kept: below it every drain would be given back before it holds.
+    pub const SHORTEST_GAP: Millis = millis(100);
+}
+
+/// `[approval.switchover]` and the like: who must say yes to an operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalSpec {
+    /// How many people; whoever asked for the run does not count. Default: 1.
+    #[serde(default = "one_person")]
+    pub people: u8,
+    /// The roles that may; empty: anybody.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// How long the question stands. Default: `15 min`.
+    #[serde(with = "as_duration", default = "fifteen_minutes")]
+    pub expires: Millis,
+}
+
+impl Default for ApprovalSpec {
+    fn default() -> Self {
+        Self { people: one_person(), roles: Vec::new(), expires: fifteen_minutes() }
+    }
+}
+
+/// `[notify]`: who is told. A destination is `SERVICE:NAME`, such as `slack:#orders-dr`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NotifySpec {
+    /// Told when a run waits for a decision.
+    pub park: Vec<String>,
+    /// Told of everything.
+    pub always: Vec<String>,
+}
+
+/// `[automatic]`: what may run without a person, and the risk that was accepted for it (E05).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutomaticSpec {
+    /// The operations, such as `switchover`.
+    pub operations: Vec<String>,
+    /// The risk in the owner's own words; it stands in every plan and in the evidence.
+    pub risk: String,
+}
+
+/// An entry of `allow`: a resource and a verb, such as `kafka:billing set-running`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllowSpec(Touch);
+
+impl AllowSpec {
+    /// Allows `verb` on `resource`.
+    #[must_use]
+    pub fn new(resource: impl Into<String>, verb: impl Into<String>) -> Self {
+        Self(Touch::new(resource, verb))
+    }
+
+    /// The resource and the verb.
+    #[must_use]
+    pub fn touch(&self) -> Touch {
+        self.0.clone()
+    }
+}
+
+impl Serialize for AllowSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for AllowSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        match text.trim().rsplit_once(' ') {
+            Some((resource, verb)) => Ok(Self::new(resource.trim_end(), verb)),
+            None => Err(de::Error::custom("an entry is a resource and a verb, such as `kafka:billing set-running`")),
+        }
+    }
+}
+
+fn production() -> String {
+    "prod".into()
+}
+
+const fn first_tier() -> u8 {
+    1
+}
+
+const fn one_person() -> u8 {
+    1
+}
+
+const fn fifteen_minutes() -> Millis {
+    minutes(15)
+}

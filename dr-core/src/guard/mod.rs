@@ -1,0 +1,21 @@
+//! Receipts, proofs, and the one door between them.
+//!
+//! ```text
+//!  provider ──► receipt (data: journal, evidence; never ages) ──► admit::… ──asks the provider again──► proof ──moved into──► request
+//!                                   ▲                                                                (no Clone, no Deserialize,
+//!                                   └── same path after a crash: a restart expires every proof         private fields, ages)
+//! ```
+//!
+//! Everything that can mint a proof is in this module and its name begins with `admit::`.
+
+pub mod admit;
+mod proof;
+mod receipt;
+mod request;
+
+pub use proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
+pub use receipt::{
+    CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement, PromotionReceipt,
+    QuiesceReceipt, Shape, WriterReceipt,
+};
+pub use request::{Certified, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

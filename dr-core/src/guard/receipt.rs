@@ -1,0 +1,187 @@
+//! What was true once, as data. A receipt authorises nothing by itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Actor, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Planes, Position, Role, RunId,
+    Target, Timestamp,
+};
+
+/// Applications hold their writes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReceipt {
+    /// Since when, at the latest.
+    pub at: Timestamp,
+    /// How long it may last.
+    pub budget: Millis,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// The former primary was seen to be fenced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReceipt {
+    /// The run that engaged it.
+    pub run: RunId,
+    /// The epoch under which it was engaged.
+    pub epoch: Epoch,
+    /// The member, with the lineage that must not grow any more.
+    pub target: Target,
+    /// Which fence.
+    pub fence: String,
+    /// What was read before it was engaged.
+    pub token: FenceToken,
+    /// The grades read back.
+    pub planes: Planes,
+    /// The last position of the fenced history, where the fence can tell.
+    pub end: Option<Position>,
+    /// From when on nothing could be written.
+    pub effective_at: Timestamp,
+    /// When the fence falls off by itself, if it does.
+    pub lapses_at: Option<Timestamp>,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl FenceReceipt {
+    /// What the fence was worth.
+    #[must_use]
+    pub fn grade(&self) -> Grade {
+        self.planes.grade()
+    }
+}
+
+/// The candidate was seen to have everything that the fenced history contains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatchUpReceipt {
+    /// The run.
+    pub run: RunId,
+    /// The candidate, with the lineage that it followed.
+    pub target: Target,
+    /// The end of the fenced history.
+    pub end: Position,
+    /// What the candidate had applied.
+    pub applied: Position,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Nothing writes on the primary, and the candidate has everything: what a planned role swap wants to see first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuiesceReceipt {
+    /// The run.
+    pub run: RunId,
+    /// The primary.
+    pub primary: Target,
+    /// The candidate, with the lineage that it followed.
+    pub target: Target,
+    /// Where both are, if the data plane could be asked.
+    pub position: Option<Position>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Which of the two shapes a promotion has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Fence, catch up, promote.
+    SeparateFence,
+    /// The provider swaps the roles; its fence is read back afterwards.
+    BuiltInFence,
+}
+
+/// The candidate was seen to be promoted, by our own intent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotionReceipt {
+    /// The run.
+    pub run: RunId,
+    /// The new primary, with its lineage after the promotion.
+    pub target: Target,
+    /// The lineage before it.
+    pub was: Lineage,
+    /// Where the histories parted, if it is known.
+    pub parted_at: Option<Position>,
+    /// How it was done.
+    pub shape: Shape,
+    /// When it was asked for: what a provider tells by events counts from then on.
+    pub asked_at: Timestamp,
+    /// When it was seen.
+    pub at: Timestamp,
+}
+
+/// Exactly one writer: edges agree, a real write succeeded there, and the other side's grade meets the policy. All that secret and
+/// traffic steps accept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterReceipt {
+    /// The run.
+    pub run: RunId,
+    /// The writer.
+    pub target: Target,
+    /// Where applications connect.
+    pub endpoint: Endpoint,
+    /// The grade of the other side, as it was read back.
+    pub old_side: Grade,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One person's yes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Who.
+    pub by: Actor,
+    /// In which role it counts.
+    pub role: Option<Role>,
+    /// The choice.
+    pub choice: String,
+    /// When.
+    pub at: Timestamp,
+    /// What they noted.
+    pub note: Option<String>,
+}
+
+/// What people agreed to: this plan, these facts, at most this loss (I04).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The run.
+    pub run: RunId,
+    /// The hash of the plan.
+    pub plan: Digest,
+    /// The digest of the question as it was shown.
+    pub ask: Digest,
+    /// The facts as they were shown.
+    pub facts: Vec<Fact>,
+    /// The loss that was accepted at most.
+    pub loss: Loss,
+    /// Who said yes.
+    pub given: Vec<Given>,
+    /// When the last needed yes came.
+    pub at: Timestamp,
+    /// Until when the first change must have begun.
+    pub expires: Timestamp,
+}
+
+/// How much a forced promotion loses at most, computed before it (S3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossBound {
+    /// The run.
+    pub run: RunId,
+    /// The bound.
+    pub loss: Loss,
+    /// The sample it stands on, if there is a good one.
+    pub sampled_at: Option<Timestamp>,
+    /// From when on the fenced side cannot have grown.
+    pub fenced_at: Option<Timestamp>,
+}
+
+/// How much was lost, counted after the promotion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossMeasurement {
+    /// The interval.
+    pub loss: Loss,
+    /// How it was measured.
+    pub how: String,
+    /// When.
+    pub at: Timestamp,
+}

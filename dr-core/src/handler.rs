@@ -1,0 +1,379 @@
+//! Handlers are code: they look, prepare and submit one kind of step through gated providers.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    AppTier, Cause, DatabaseProbe, Digest, Epoch, Fact, Fence, GroupName, IdempotencyKey, Json, ManagedDatabase,
+    MemberId, Millis, NodeId, NotDone, Notifier, OpHandle, Outcome, Plan, Policy, PositionSample, ProviderError, Retry,
+    RunId, Runtime, SecretStore, Step, Timestamp, TrafficRouter, Unresolved, admit::Door, gate::MutationGate,
+};
+
+/// What is true now, as one look saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observed<T> {
+    /// What the step wants is not so, and nothing works on it.
+    NotStarted,
+    /// Some of a compound change is so; it is completed forward.
+    Partial {
+        /// What is so.
+        done: String,
+        /// What is not.
+        missing: String,
+    },
+    /// The provider works on it.
+    InProgress {
+        /// What to ask with.
+        handle: OpHandle,
+        /// As far as the provider tells.
+        percent: Option<u8>,
+    },
+    /// What the step wants is so.
+    Done(T),
+    /// Nobody can say now.
+    Unknown(Cause),
+    /// Another state, or someone else's work, stands in the way.
+    Conflict(Cause),
+}
+
+/// What a handler found out before the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared<T> {
+    /// It is so already: nothing is sent.
+    AlreadyDone(T),
+    /// Ready to be sent.
+    Ready(Ready),
+    /// Not now; try again later, or never.
+    NotReady(NotDone),
+    /// Another state, or someone else's work, stands in the way.
+    Conflict(Cause),
+}
+
+/// What is recorded with the intent, before anything is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// The facts that the decision rests on.
+    pub facts: Vec<Fact>,
+    /// What was there before, for the release.
+    pub pre_image: Option<Json>,
+}
+
+/// What one look at a running operation saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled<T> {
+    /// Still going on; look again after this.
+    Pending {
+        /// The pause.
+        again_in: Millis,
+        /// As far as the provider tells.
+        percent: Option<u8>,
+    },
+    /// It ended, one way or another.
+    Ended(Outcome<T>),
+}
+
+/// Why a handler could not answer. It is deliberately no `std::error::Error`, so that a bare `?` on any error means the safe thing:
+/// nobody knows.
+#[derive(Debug)]
+pub struct StepError {
+    /// How to read it.
+    pub class: StepErrorClass,
+    /// The words.
+    pub cause: Cause,
+}
+
+/// How to read a [`StepError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepErrorClass {
+    /// Nobody knows whether anything happened.
+    Unknown,
+    /// Nothing happened; it may be tried again.
+    NotDone(Retry),
+    /// Nothing happened, and the run must not go on with this step.
+    Stop,
+}
+
+impl<E: std::error::Error + 'static> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let any: &(dyn std::error::Error + 'static) = &error;
+        let class = if any.is::<Unresolved>() {
+            StepErrorClass::Stop
+        } else if let Some(provider) = any.downcast_ref::<ProviderError>() {
+            match provider.retry() {
+                Retry::Never => StepErrorClass::Stop,
+                Retry::After(_) | Retry::ReadFirst => StepErrorClass::Unknown,
+            }
+        } else {
+            StepErrorClass::Unknown
+        };
+        Self { class, cause: Cause::chain(any) }
+    }
+}
+
+/// Says on purpose: nothing happened, and it may be tried again after a second.
+pub fn not_done(why: impl fmt::Display) -> StepError {
+    StepError { class: StepErrorClass::NotDone(Retry::After(Millis::seconds(1))), cause: Cause::new(why) }
+}
+
+/// Says on purpose: nothing happened, and the run must not go on with this step.
+pub fn stop(why: impl fmt::Display) -> StepError {
+    StepError { class: StepErrorClass::Stop, cause: Cause::new(why) }
+}
+
+/// The code of one kind of step.
+///
+/// ```text
+///  prepare ──► intent is durable ──► submit ──► Done | Accepted ──► poll … ──► Done
+///                                         └──► Unknown ──► observe …  (only a look decides)
+/// ```
+///
+/// A step that only looks never gets an intent: the driver calls `observe` until it answers `Done`, a conflict, or its deadline is over.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// The step it handles.
+    type Step: Step;
+
+    /// What is true now. Changes nothing, and may be called at any time, also long after a crash.
+    ///
+    /// # Errors
+    /// A bare `?` means that nobody knows; it is asked again.
+    async fn observe(
+        &self,
+        cx: &StepCx,
+        step: &Self::Step,
+    ) -> Result<Observed<<Self::Step as Step>::Output>, StepError>;
+
+    /// Evaluates guards and collects what is recorded with the intent. Changes nothing.
+    ///
+    /// # Errors
+    /// As for `observe`.
+    async fn prepare(
+        &self,
+        cx: &StepCx,
+        step: &Self::Step,
+    ) -> Result<Prepared<<Self::Step as Step>::Output>, StepError> {
+        Ok(match self.observe(cx, step).await? {
+            Observed::Done(output) => Prepared::AlreadyDone(output),
+            Observed::NotStarted | Observed::Partial { .. } => Prepared::Ready(Ready::default()),
+            Observed::InProgress { .. } => Prepared::Conflict(Cause::new("somebody else's operation is going on")),
+            Observed::Unknown(cause) => Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) }),
+            Observed::Conflict(cause) => Prepared::Conflict(cause),
+        })
+    }
+
+    /// Sends once. Proofs are admitted here, after the intent; the gate lets one mutating verb through.
+    ///
+    /// # Errors
+    /// A bare `?` means that nobody knows whether it was done.
+    async fn submit(&self, cx: &StepCx, step: &Self::Step) -> Result<Outcome<<Self::Step as Step>::Output>, StepError>;
+
+    /// One look at an operation that was accepted; never a loop. The default asks `observe`.
+    ///
+    /// # Errors
+    /// A bare `?` means that nobody knows; it is asked again.
+    async fn poll(
+        &self,
+        cx: &StepCx,
+        step: &Self::Step,
+        _handle: &OpHandle,
+    ) -> Result<Polled<<Self::Step as Step>::Output>, StepError> {
+        Ok(match self.observe(cx, step).await? {
+            Observed::Done(output) => Polled::Ended(Outcome::Done(output)),
+            Observed::NotStarted | Observed::Partial { .. } | Observed::Unknown(_) => {
+                Polled::Pending { again_in: cx.every(), percent: None }
+            }
+            Observed::InProgress { percent, .. } => Polled::Pending { again_in: cx.every(), percent },
+            Observed::Conflict(cause) => Polled::Ended(Outcome::Conflict(cause)),
+        })
+    }
+}
+
+/// The code of a kind of step that only looks.
+#[async_trait]
+pub trait Look: Send + Sync + 'static {
+    /// The step it handles.
+    type Step: Step;
+
+    /// What is true now: `Done` ends the step, `NotStarted` means "not yet".
+    ///
+    /// # Errors
+    /// A bare `?` means that nobody knows; it is asked again until the deadline.
+    async fn look(&self, cx: &StepCx, step: &Self::Step) -> Result<Observed<<Self::Step as Step>::Output>, StepError>;
+}
+
+/// What a handler is given: the run it works for, the providers behind a gate, and time.
+#[derive(Clone, Debug)]
+pub struct StepCx {
+    pub(crate) run: RunId,
+    pub(crate) node: NodeId,
+    pub(crate) attempt: u8,
+    pub(crate) epoch: Epoch,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) hash: Digest,
+    pub(crate) every: Millis,
+    pub(crate) intended_at: Option<Timestamp>,
+    pub(crate) pre_image: Option<Json>,
+    pub(crate) promote_intended: bool,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) gate: MutationGate,
+}
+
+impl StepCx {
+    /// The run.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// The group that the run works on.
+    #[must_use]
+    pub fn group(&self) -> &GroupName {
+        self.run.group()
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// Which attempt this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u8 {
+        self.attempt
+    }
+
+    /// The epoch of the engine that drives the run.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The plan's limits.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.plan.policy
+    }
+
+    /// The key for the calls of this node: stable over attempts, restarts and engines.
+    #[must_use]
+    pub fn key(&self) -> IdempotencyKey {
+        self.run.key(&self.node)
+    }
+
+    /// The pause between two looks.
+    #[must_use]
+    pub fn every(&self) -> Millis {
+        self.every
+    }
+
+    /// When the first intent of this node became durable; `None` means that nothing was ever sent by us.
+    #[must_use]
+    pub fn intended_at(&self) -> Option<Timestamp> {
+        self.intended_at
+    }
+
+    /// What was recorded with the intent (for an undo: with the intent of the node that took the hold).
+    #[must_use]
+    pub fn pre_image(&self) -> Option<&Json> {
+        self.pre_image.as_ref()
+    }
+
+    /// Whether a promote intent was ever durable in this run.
+    #[must_use]
+    pub fn promote_intended(&self) -> bool {
+        self.promote_intended
+    }
+
+    /// The wall clock, for records.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.runtime.now_wall()
+    }
+
+    /// Waits. Only for the space between two looks of one call; waiting for an end belongs to the driver.
+    pub async fn pause(&self, pause: Millis) {
+        self.runtime.sleep_until(self.runtime.now_mono() + pause).await;
+    }
+
+    /// The place from which receipts are admitted.
+    #[must_use]
+    pub fn door(&self) -> Door<'_> {
+        Door {
+            run: &self.run,
+            plan: self.hash,
+            epoch: self.epoch,
+            max_age: self.plan.policy.proof_age,
+            runtime: self.runtime.as_ref(),
+        }
+    }
+
+    /// The management plane of a member.
+    ///
+    /// # Errors
+    /// The name is bound to nothing, or to something else.
+    pub fn database(&self, member: &MemberId) -> Result<Arc<dyn ManagedDatabase>, StepError> {
+        self.gate.database(member)
+    }
+
+    /// The data plane of a member.
+    ///
+    /// # Errors
+    /// The name is bound to nothing, or to something else.
+    pub fn probe(&self, member: &MemberId) -> Result<Arc<dyn DatabaseProbe>, StepError> {
+        self.gate.probe(member)
+    }
+
+    /// The fence of a member.
+    ///
+    /// # Errors
+    /// The name is bound to nothing, or the member has no fence.
+    pub fn fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {
+        self.gate.fence(member)
+    }
+
+    /// The connection secret.
+    ///
+    /// # Errors
+    /// The plan binds none.
+    pub fn secret(&self) -> Result<Arc<dyn SecretStore>, StepError> {
+        self.gate.secret()
+    }
+
+    /// A route, by its binding (`traffic:0`).
+    ///
+    /// # Errors
+    /// The plan binds none of this name.
+    pub fn traffic(&self, binding: &str) -> Result<Arc<dyn TrafficRouter>, StepError> {
+        self.gate.traffic(binding)
+    }
+
+    /// The applications' write path.
+    ///
+    /// # Errors
+    /// The plan binds none.
+    pub fn app(&self) -> Result<Arc<dyn AppTier>, StepError> {
+        self.gate.app()
+    }
+
+    /// Who is told.
+    #[must_use]
+    pub fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+        self.gate.notifiers()
+    }
+
+    /// The samples that a watcher kept outside the patient, oldest first.
+    ///
+    /// # Errors
+    /// They could not be read.
+    pub async fn samples(&self, since: Timestamp) -> Result<Vec<PositionSample>, StepError> {
+        Ok(self.gate.samples(self.group(), since).await?)
+    }
+}

@@ -1,0 +1,88 @@
+//! Model, provider traits, guards, plans, steps, runbooks and the run machine of the disaster-recovery toolkit.
+//!
+//! Nothing here does I/O, starts a thread or reads a clock: time, tasks and storage come in through [`Runtime`], [`Journal`],
+//! [`LeaseStore`] and [`Providers`]. What the crate is made of, and why, is in the repository's `docs/architecture.md`.
+
+mod ask;
+mod backend;
+pub mod canonical;
+mod catalog;
+mod drain_guard;
+mod driver;
+mod finding;
+mod gate;
+pub mod group;
+pub mod guard;
+mod handler;
+mod id;
+mod journal;
+mod model;
+mod outcome;
+pub mod phase;
+mod plan;
+pub mod preview;
+mod provider;
+mod report;
+mod roles;
+pub mod run;
+mod runbook;
+mod step;
+pub mod steps;
+mod survey;
+pub mod text;
+mod time;
+pub mod verify;
+mod view;
+
+pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Request, decided, judge};
+pub use backend::{Backend, Opened, Provider, Route};
+pub use canonical::{CanonicalError, Int64, Json};
+pub use catalog::{Catalog, Declared, Derived};
+pub use drain_guard::{DrainGuard, GuardEnd, GuardError, Pulse, ReadyGuard};
+pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
+pub use finding::{Finding, Refusal};
+pub use gate::{GateCall, Liveness, MutationGate};
+pub use group::{
+    AllowSpec, AppSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError, ConfigFault,
+    DrainSpec, FenceSpec, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec, NotifySpec, ObjectivesSpec,
+    ProbeSpec, SecretRef, SecretSpec, TrafficSpec,
+};
+pub use guard::{
+    CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given, LossBound,
+    LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt, Quiesced,
+    ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
+};
+pub use handler::{
+    Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
+};
+pub use id::{
+    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
+    OpHandle, Region, ResourceId, Role, RunId, RunbookId, SecretVersion, SystemId,
+};
+pub use journal::{
+    Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
+};
+pub use model::{
+    Fact, Grade, Lineage, Loss, Planes, Position, PositionUnit, ResourceKind, ResourceRef, Target, Tolerance, Touch,
+    Tri,
+};
+pub use outcome::{Cause, NotDone, Outcome, ProviderError, Retry};
+pub use plan::{
+    Call, Carries, Edge, FoundRef, Held, Hold, Input, IntoSpec, Node, OnFailure, PLAN_FORMAT, Plan, PlanBuilder,
+    PlanHeader, Policy, Purpose, RULES_VERSION, Ref, Spec, StandbyBuilder, StandbyStep, StepExt, Unresolved, Verified,
+    literals, references, resolve,
+};
+pub use provider::{
+    AppReading, AppTier, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, EngageFence, EvidenceSink,
+    Fence, FenceReading, FenceSet, FenceToken, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier,
+    OpProgress, PatchSecret, PositionReading, PositionSample, Providers, Query, Rejoin, RejoinRequest, Replication,
+    Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
+    SnapshotRequest, TrafficRouter, WriteProbe,
+};
+pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
+pub use roles::{Roles, roles};
+pub use runbook::{MemberFacts, PlannedSwitchover, Runbook, Situation, UnplannedFailover};
+pub use step::{Attempted, Class, Effect, Output, Step};
+pub use survey::Survey;
+pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};
+pub use view::{Eta, HeldView, Progress, Sentence, Standing, StepTook, StepView, View, took};

@@ -1,0 +1,122 @@
+//! After the writer is confirmed: where clients find it, letting them through, and the way back to a pair.
+
+use super::{
+    pace::Pace,
+    ready::edge,
+    take_over::{Proof, TakenOver},
+};
+use crate::{
+    DrainReceipt, Edge, Held, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
+    steps::{
+        AwaitRejoined, CheckWriter, FinalSnapshot, MeasureLoss, Notify, PointSecret, RejoinMember, RetireMemberFence,
+        ShiftTraffic, VerifyServing, WarmUp,
+    },
+};
+
+/// How quick the slowest warm-up read must be.
+const WARM: Millis = Millis::new(500);
+/// How many samples must be served by the writer.
+const SAMPLES: u8 = 10;
+
+/// Points the secret and the routes at the writer and warms it up, all at once. The answer stands for all of it, and for one more
+/// write that the writer accepted.
+pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Ref<()> {
+    let writer = &taken.writer;
+    let mut done: Vec<Ref<()>> = Vec::new();
+    if now.secret.is_some() {
+        let secret = plan.add("point-secret", PointSecret::at(writer).within(minutes(5)).every(Millis::new(500)));
+        done.push(edge(&secret));
+    }
+    let warm = WarmUp::of(writer, WARM).within(seconds(10)).every(Millis::new(50));
+    let text = "look at slow reads on the new writer: its warm-up did not end in time";
+    done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
+    for route in now.routes.keys() {
+        let shift =
+            ShiftTraffic::to(route, writer).within(minutes(60)).every(now.route_poll).visibility(now.route_poll);
+        done.push(plan.add(&format!("shift-{}", node_name(route)), shift));
+    }
+    let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
+    let every = Pace::of(&now.primary).every.min(Millis::new(100));
+    plan.add("writer-ready", CheckWriter::of(writer).after_all(&after).within(minutes(5)).every(every))
+}
+
+fn node_name(route: &str) -> String {
+    route.replace(':', "-")
+}
+
+/// Gives the drain back: the applications write on the new writer.
+pub fn reopen(plan: &mut PlanBuilder, drained: Held<DrainReceipt>, repointed: &impl Edge) -> Ref<()> {
+    plan.release(drained, repointed)
+}
+
+/// Sees the writer serve, counts the loss and tells people. `opened` is what let the applications through.
+pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened: &impl Edge) -> Ref<LossMeasurement> {
+    let mut seen: Vec<Ref<()>> = vec![edge(opened)];
+    let within = minutes(10).saturating_add(now.route_ttl).saturating_add(now.route_ttl);
+    for route in now.routes.keys() {
+        let verify =
+            VerifyServing::of(route, SAMPLES, &taken.writer).after(opened).within(within).every(now.route_poll);
+        seen.push(plan.add(&format!("verify-{}", node_name(route)), verify));
+    }
+    let measure = MeasureLoss::of(&now.writer, &taken.promotion);
+    let measure = match &taken.fenced {
+        Some(fence) => measure.fenced(fence),
+        None => measure,
+    };
+    let measure = match &taken.proof {
+        Proof::CaughtUp(caught) => measure.caught_up(caught),
+        Proof::Quiesced(quiesced) => measure.quiesced(quiesced),
+        Proof::Bounded(bound) => measure.bounded(bound),
+    };
+    let loss = plan.add("measure-loss", measure.after(opened).within(seconds(30)));
+    seen.push(edge(&loss));
+    let after: Vec<&dyn Edge> = seen.iter().map(|edge| edge as &dyn Edge).collect();
+    let (from, to) = (&now.primary.name, &taken.to);
+    let text = format!("{}: the writer changed from {from} to {to}; applications write again", now.group.name);
+    plan.add("notify-end", Notify { urgent: false, text }.after_all(&after).within(seconds(30)));
+    loss
+}
+
+/// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
+/// reopening: nobody waits for it.
+pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened: &impl Edge) {
+    let old = &now.writer;
+    let writer = &taken.writer;
+    let offers = now.primary.capabilities.or_else(|| now.standbys.first().and_then(|member| member.capabilities));
+    let how = offers.map_or(Rejoin::Never, |offers| offers.rejoin);
+    let mut after: Vec<Ref<()>> = vec![edge(opened)];
+    after.extend(taken.owes_fence.clone());
+    if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot) {
+        let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
+        let snapshot = FinalSnapshot { target: old.clone() }.after_all(&edges).within(minutes(5)).every(seconds(5));
+        let text =
+            format!("take a snapshot of {} when it answers: it may hold writes that nobody else has", old.member);
+        after.push(edge(&plan.attempt("final-snapshot", snapshot, text, "dba")));
+    }
+    let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
+    let pace = Pace::of(&now.primary);
+    let text = format!("make a standby of the new writer; {} has not become one (plan the failback then)", old.member);
+    let rejoined = match how {
+        Rejoin::InPlace => {
+            let step = RejoinMember::of(old, writer, &taken.promotion).after_all(&edges);
+            let step = step.within(pace.within).every(pace.every).visibility(pace.visibility);
+            plan.attempt("rejoin", step, text, "dba")
+        }
+        Rejoin::ByProvider => {
+            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(pace.within).every(pace.every);
+            plan.attempt("rejoin", step, text, "dba")
+        }
+        // Topology is not ours: one look, and somebody owes the rest.
+        Rejoin::NewResource | Rejoin::Never => {
+            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
+            plan.attempt("rejoin", step, text, "dba")
+        }
+    };
+    let Some(fenced) = &taken.fenced else { return };
+    let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
+    let text = format!("the fence of {} still stands; keep it until it follows the new writer", old.member);
+    let retired = plan.attempt("retire-fence", retire.visibility(pace.visibility), text, "dba");
+    if let Some(held) = taken.fence {
+        plan.retired(held, &retired);
+    }
+}

@@ -1,0 +1,21 @@
+//! Phases: what runbooks are written with. The built-in ones use nothing else, so a step of one's own goes between any two.
+//!
+//! ```text
+//!  ready ──► drain ──► take_over ──► repoint ──► reopen ──► finish, rejoin
+//!  checks    writes    fence or      secret,     writes     serving, loss, notice; the former primary
+//!  consent   held      swap; one     warm-up,    again      follows, its fence is retired
+//!  settle    back      writer        routes
+//! ```
+//!
+//! Every check and both checkpoints come before writes are held back; inside the gap nothing waits longer than the provider's own
+//! pace of looking. What needs a person comes before the drain.
+
+mod after;
+mod checks;
+mod pace;
+mod ready;
+mod take_over;
+
+pub use after::{finish, rejoin, reopen, repoint};
+pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
+pub use take_over::{TakenOver, drain, take_over};

@@ -1,0 +1,36 @@
+//! How often waits look, and how long they may take: from what each side says of itself.
+
+use crate::{Capabilities, MemberFacts, Millis};
+
+/// The pace of waits on one member.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How often a running operation may be looked at.
+    pub(super) every: Millis,
+    /// How long a change may stay unseen.
+    pub(super) visibility: Millis,
+    /// How long a role change may take: a minute on servers that are asked directly, hours' worth of patience on slow planes.
+    pub(super) within: Millis,
+}
+
+/// A wait is given up after this many of its looks.
+const LOOKS: u64 = 200;
+/// A change that stays unseen is given up after this many times its visibility.
+const VISIBILITIES: u64 = 10;
+/// No role change is given less.
+const SHORTEST: Millis = Millis::minutes(1);
+
+impl Pace {
+    pub(super) fn of(member: &MemberFacts) -> Self {
+        let Capabilities { poll_every, visibility, .. } = member.capabilities.unwrap_or(Capabilities::none());
+        let every = poll_every.max(Millis::new(1));
+        let patience =
+            Millis::new(every.count().saturating_mul(LOOKS).max(visibility.count().saturating_mul(VISIBILITIES)));
+        Self { every, visibility, within: patience.max(SHORTEST) }
+    }
+
+    /// For a fence: it has a pace of its own.
+    pub(super) fn of_fence(member: &MemberFacts) -> Self {
+        Self { every: member.fence_poll.max(Millis::new(1)), ..Self::of(member) }
+    }
+}

@@ -1,0 +1,253 @@
+//! Looking, checking, asking, and what makes the gap short: everything before the first write is held back.
+
+use super::{checks, pace::Pace};
+use crate::{
+    ApprovalSpec, Consent, Edge, Finding, Grade, Loss, LossBound, MemberFacts, MemberId, Millis, PlanBuilder, Purpose,
+    Ref, Refusal, Shape, Situation, StepExt, Target, seconds,
+    steps::{
+        AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
+        CheckTransactions, FactSpec, FinalSnapshot, Notify, SettleMember, TakeGroupLock,
+    },
+};
+
+/// How long a check may go on looking before it stops the run.
+const CHECK: Millis = seconds(30);
+/// How far apart two looks at a silent primary lie.
+const SPACED: Millis = Millis::new(250);
+
+/// On which terms the writer is to change.
+#[derive(Clone, Debug)]
+pub(super) enum Terms {
+    /// Nothing is lost, or it stops.
+    Planned,
+    /// The primary is silent: at most this is lost.
+    Forced { bound: Ref<LossBound>, without_fence: Option<String> },
+}
+
+/// Both sides were looked at, people agreed, and what shortens the gap is done.
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until the writer is taken over"]
+pub struct Ready {
+    /// The member that becomes the writer, with the lineage that it follows.
+    pub target: Target,
+    /// What people agreed to.
+    pub consent: Ref<Consent>,
+    pub(super) shape: Shape,
+    pub(super) terms: Terms,
+    pub(super) last: Vec<Ref<()>>,
+}
+
+impl Ready {
+    /// What must have ended before writes are held back.
+    pub(super) fn edges(&self) -> Vec<&dyn Edge> {
+        self.last.iter().map(|edge| edge as &dyn Edge).collect()
+    }
+}
+
+pub(super) fn edge(to: &impl Edge) -> Ref<()> {
+    Ref::new(to.to())
+}
+
+fn subject(now: &Situation, purpose: Purpose, to: &MemberId) -> String {
+    let verb = match purpose {
+        Purpose::Switchover => "switchover",
+        Purpose::Failover => "failover",
+        Purpose::Standby => "standby",
+        Purpose::Drill => "drill",
+        Purpose::Destroy => "destroy",
+    };
+    format!("{}: {verb} {} -> {to}", now.group.name, now.primary.name)
+}
+
+/// [`ready_for`] the only standby of the group.
+///
+/// # Errors
+/// There is none or more than one, or as [`ready_for`].
+pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> {
+    match now.standbys.as_slice() {
+        [only] => ready_for(plan, now, &only.name),
+        several => {
+            let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();
+            let finding = Finding::new(
+                227,
+                format!("the group has {} standbys: {}", names.len(), names.join(", ")),
+                "which one becomes the writer is not said",
+                "name it",
+            );
+            Err(Refusal::one(now.group.name.to_string(), finding))
+        }
+    }
+}
+
+/// Plans the look, the checks, the question and the checkpoints of a planned change to `to`.
+///
+/// # Errors
+/// Everything that speaks against it now; nothing was changed.
+pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Result<Ready, Refusal> {
+    let subject = subject(now, Purpose::Switchover, to);
+    let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
+    let member = checks::target(now, to).map_err(refuse)?;
+    let shape = checks::shape(member, false).map_err(refuse)?;
+    let findings = checks::planned(now, member, plan.policy(), shape);
+    let Some(target) = member.target().filter(|_| findings.is_empty()) else {
+        return Err(Refusal { subject, findings });
+    };
+    plan.goes_to(to);
+    plan.may_lose(Loss::Nothing);
+    let before = planned_checks(plan, now, &target);
+    let edges: Vec<&dyn Edge> = before.iter().map(|edge| edge as &dyn Edge).collect();
+    let question = format!(
+        "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost",
+        now.group.name,
+        now.primary.name,
+        crate::text::human(plan.policy().gap_budget)
+    );
+    let limits = &now.group.limits;
+    let primary = &now.writer.member;
+    let watch = vec![
+        FactSpec::Writer { member: primary.clone() },
+        FactSpec::Candidate { member: to.clone() },
+        FactSpec::Streaming { member: to.clone() },
+        FactSpec::Lag { member: to.clone(), at_most: limits.lag_before_drain },
+        FactSpec::Transactions { member: primary.clone(), limit: limits.long_transaction },
+        FactSpec::Positions { primary: primary.clone(), candidate: to.clone() },
+        FactSpec::Backup { member: primary.clone() },
+    ];
+    let ask = ask(plan, now, "switchover", question, watch);
+    let consent = plan.add("consent", ask.within(HUMAN).every(seconds(1)).after_all(&edges));
+    let last = shorten(plan, now, member, &consent);
+    Ok(Ready { target, consent, shape, terms: Terms::Planned, last })
+}
+
+/// A question ends by its own expiry; the step's deadline only bounds a run that nobody looks at.
+const HUMAN: Millis = Millis::minutes(24 * 60);
+
+fn ask(plan: &PlanBuilder, now: &Situation, operation: &str, question: String, watch: Vec<FactSpec>) -> AskConsent {
+    let ApprovalSpec { people, roles, expires } = now.group.approval(operation);
+    let people = if plan.policy().automatic.is_some() { 0 } else { people };
+    AskConsent { question, watch, loss: None, people, roles, expires_in: expires }
+}
+
+fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> Vec<Ref<()>> {
+    let primary = &now.writer;
+    let limits = &now.group.limits;
+    let lock = plan.add("group-lock", TakeGroupLock { at: target.member.clone() }.within(CHECK));
+    let sides = CheckSides { primary: primary.clone(), candidate: target.clone() };
+    let look = plan.add("check-sides", sides.after(&lock).within(CHECK));
+    let replication = CheckReplication { candidate: target.clone() };
+    let replication = plan.add("check-replication", replication.after(&look).within(CHECK));
+    let lag = CheckLag { candidate: target.clone(), at_most: limits.lag_before_drain };
+    let lag = plan.add("check-lag", lag.after(&look).within(CHECK));
+    let transactions = CheckTransactions { primary: primary.clone(), limit: limits.long_transaction };
+    let transactions = plan.add("check-transactions", transactions.after(&look).within(CHECK));
+    let parity = CheckParity { primary: primary.clone(), candidate: target.clone() };
+    let parity = plan.add("check-parity", parity.after(&look).within(CHECK));
+    vec![replication, lag, transactions, parity]
+}
+
+/// A notice, a last snapshot, checkpoints: after the yes, before the gap.
+fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consent: &Ref<Consent>) -> Vec<Ref<()>> {
+    let text = format!("{}: switchover from {} to {} begins", now.group.name, now.primary.name, target.name);
+    let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));
+    let mut last = vec![told];
+    let mut before_settling: Vec<Ref<()>> = vec![edge(consent)];
+    if now.primary.capabilities.is_some_and(|offers| offers.snapshot) {
+        let pace = Pace::of(&now.primary);
+        let snapshot = FinalSnapshot { target: now.writer.clone() };
+        let snapshot = snapshot.after(consent).within(pace.within).every(pace.every).visibility(pace.visibility);
+        let text = format!("take a snapshot of {}, the last one before the change failed", now.primary.name);
+        let snapshot = plan.attempt("final-snapshot", snapshot, text, "dba");
+        before_settling.push(edge(&snapshot));
+        last.push(edge(&snapshot));
+    }
+    for member in [&now.primary, target] {
+        // A long snapshot would make the checkpoint old again.
+        let after: Vec<&dyn Edge> = before_settling.iter().map(|edge| edge as &dyn Edge).collect();
+        let settle = SettleMember { member: member.name.clone() }.after_all(&after).within(Millis::minutes(10));
+        last.push(plan.add(&format!("settle-{}", member.name), settle));
+    }
+    last
+}
+
+/// Plans the checks, the bound of the loss and the question of a failover to `to`, whose primary is silent. `without_fence` is the
+/// reason why nobody can fence that primary: two people then take the risk of a second writer.
+///
+/// # Errors
+/// Everything that speaks against it now; nothing was changed.
+pub fn ready_to_fail_over(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    to: &MemberId,
+    without_fence: Option<&str>,
+) -> Result<Ready, Refusal> {
+    let subject = subject(now, Purpose::Failover, to);
+    let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
+    let member = checks::target(now, to).map_err(refuse)?;
+    let shape = checks::shape(member, true).map_err(refuse)?;
+    let findings = checks::forced(now, member, plan.policy(), shape, without_fence.is_none());
+    let Some(target) = member.target().filter(|_| findings.is_empty()) else {
+        return Err(Refusal { subject, findings });
+    };
+    plan.goes_to(to);
+    plan.may_lose(Loss::Unknown { because: "it is bounded from samples when people are asked".into() });
+    let primary = &now.writer;
+    let lock = plan.add("group-lock", TakeGroupLock { at: to.clone() }.within(CHECK));
+    let down = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
+    let down = plan.add("primary-down", down.after(&lock).within(CHECK).every(SPACED));
+    let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
+    let candidate = plan.add("check-candidate", candidate.after(&lock).within(CHECK));
+    let reserve = reserve(now, member);
+    let bound = BoundLoss::before_fence(primary, &target, reserve);
+    let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
+    let consent = ask_to_lose(plan, now, member, (&target, shape), (&bound, without_fence));
+    let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
+    let still = plan.add("still-down", still.after(&consent).within(CHECK).every(SPACED));
+    let text = format!("{}: failover from {} to {to} begins", now.group.name, primary.member);
+    let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
+    let without_fence = without_fence.map(str::to_owned);
+    let terms = Terms::Forced { bound, without_fence };
+    Ok(Ready { target, consent, shape, terms, last: vec![still, told] })
+}
+
+/// For how long the primary may write on after people were shown the bound: their time to answer twice (the question, and the first
+/// change after the yes), and the time to fence or to swap.
+fn reserve(now: &Situation, target: &MemberFacts) -> Millis {
+    let expires = now.group.approval("failover").expires;
+    let closing = Pace::of_fence(&now.primary).within.max(Pace::of(target).within);
+    expires.saturating_add(expires).saturating_add(closing)
+}
+
+fn ask_to_lose(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    member: &MemberFacts,
+    (target, shape): (&Target, Shape),
+    (bound, without_fence): (&Ref<LossBound>, Option<&str>),
+) -> Ref<Consent> {
+    let primary = &now.writer.member;
+    let mut watch = vec![
+        FactSpec::Silence { primary: now.writer.clone(), candidate: target.clone() },
+        FactSpec::Candidate { member: member.name.clone() },
+        FactSpec::Positions { primary: primary.clone(), candidate: member.name.clone() },
+        FactSpec::Backup { member: member.name.clone() },
+    ];
+    if shape == Shape::BuiltInFence {
+        watch.push(FactSpec::SwapFence { member: member.name.clone() });
+    }
+    if let Some(reason) = without_fence {
+        watch.push(FactSpec::NoFence { reason: reason.to_owned(), accepts: Grade::Unconfirmable });
+    }
+    let risk = match (without_fence, shape) {
+        (Some(reason), _) => format!("; {primary} is NOT fenced ({reason}): two writers are possible"),
+        (None, Shape::BuiltInFence) => format!("; what keeps {primary} from writing is read back after the swap"),
+        (None, Shape::SeparateFence) => format!("; {primary} is fenced first"),
+    };
+    let question =
+        format!("fail {} over from {primary} to {}, and lose at most what is shown{risk}", now.group.name, member.name);
+    let mut ask = ask(plan, now, "failover", question, watch);
+    ask.loss = Some(crate::Input::of(bound));
+    if without_fence.is_some() {
+        ask.people = ask.people.max(2);
+    }
+    plan.add("consent", ask.within(HUMAN).every(seconds(1)))
+}

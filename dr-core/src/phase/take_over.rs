@@ -1,0 +1,229 @@
+//! Holding writes back and making the candidate the one writer, in whichever of the two shapes the situation calls for.
+
+use super::{
+    pace::Pace,
+    ready::{Ready, Terms, edge},
+};
+use crate::{
+    Carries, CatchUpReceipt, DrainReceipt, Edge, FenceReceipt, Grade, Held, LossBound, MemberId, Millis, PlanBuilder,
+    PromotionReceipt, QuiesceReceipt, Ref, Shape, Situation, Spec, StepExt, WriterReceipt,
+    steps::{
+        AwaitCatchUp, AwaitQuiesced, BoundLoss, ConfirmWriter, Drain, FenceMember, NoDrain, NothingToResume, Promote,
+        ReleaseFence, ResumeWrites, SwapRoles,
+    },
+};
+
+/// There is exactly one writer, and it is the new one.
+#[derive(Debug)]
+#[must_use = "the former primary still has to rejoin, or somebody owes a standby: move it into `rejoin`"]
+pub struct TakenOver {
+    /// All that secret and traffic accept.
+    pub writer: Ref<WriterReceipt>,
+    /// What a planned change fenced with; it is retired by `rejoin`.
+    pub fence: Option<Held<FenceReceipt>>,
+    pub(super) to: MemberId,
+    pub(super) promotion: Ref<PromotionReceipt>,
+    pub(super) fenced: Option<Ref<FenceReceipt>>,
+    pub(super) proof: Proof,
+    pub(super) owes_fence: Option<Ref<()>>,
+}
+
+/// What is known of the loss before the promotion.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    CaughtUp(Ref<CatchUpReceipt>),
+    Quiesced(Ref<QuiesceReceipt>),
+    Bounded(Ref<LossBound>),
+}
+
+/// Holds the applications' writes back; without an application tier nothing is held, and the fence cuts writers off.
+pub fn drain(plan: &mut PlanBuilder, now: &Situation, ready: &Ready) -> Held<DrainReceipt> {
+    let budget = plan.policy().gap_budget;
+    if now.app.is_none() {
+        return plan.hold("drain", NoDrain {}.after_all(&ready.edges()), NothingToResume {});
+    }
+    let within = now.group.app.as_ref().map_or(Millis::seconds(30), |app| app.drain.within).min(budget);
+    let take = Drain { budget, within }
+        .after_all(&ready.edges())
+        .because("clients wait instead of failing, and nothing is written that the candidate would miss")
+        .within(budget)
+        .every(now.app_poll)
+        .visibility(now.app_poll);
+    let give = ResumeWrites { before: now.writer.member.clone(), after: ready.target.member.clone() };
+    plan.hold("drain", take, give)
+}
+
+/// Makes the candidate the one writer: fences the former primary, waits for the candidate and promotes it; or swaps the roles in one
+/// call. `between` are steps of one's own that must have ended first.
+#[expect(single_use_lifetimes, reason = "an elided lifetime is not allowed inside `impl Into` yet")]
+pub fn take_over<'a>(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    drained: impl Into<Option<&'a Held<DrainReceipt>>>,
+    between: &[&dyn Edge],
+) -> TakenOver {
+    let drained: Option<&Held<DrainReceipt>> = drained.into();
+    let mut after: Vec<&dyn Edge> = between.to_vec();
+    let edges = ready.edges();
+    match drained {
+        Some(drained) => after.push(drained),
+        None => after.extend(edges),
+    }
+    match (&ready.terms, ready.shape, drained) {
+        (Terms::Planned, Shape::BuiltInFence, Some(drained)) => swap(plan, now, ready, drained, &after),
+        (Terms::Planned, Shape::BuiltInFence, None) => {
+            // Nothing was drained; that nothing writes has still to be seen.
+            let open = plan.add("not-drained", NoDrain {}.after_all(&after));
+            swap(plan, now, ready, &open, &after)
+        }
+        (Terms::Planned, Shape::SeparateFence, _) => promote(plan, now, ready, &after),
+        (Terms::Forced { bound, without_fence }, Shape::BuiltInFence, _) => {
+            force_swap(plan, now, ready, (bound, without_fence.is_some()), &after)
+        }
+        (Terms::Forced { bound, without_fence: Some(reason) }, Shape::SeparateFence, _) => {
+            promote_unfenced(plan, now, ready, (bound, reason), &after)
+        }
+        (Terms::Forced { without_fence: None, .. }, Shape::SeparateFence, _) => force(plan, now, ready, &after),
+    }
+}
+
+fn paced<S: crate::Step>(spec: Spec<S>, pace: Pace) -> Spec<S> {
+    spec.within(pace.within).every(pace.every).visibility(pace.visibility)
+}
+
+fn target_pace(now: &Situation, ready: &Ready) -> Pace {
+    now.member(&ready.target.member).map_or_else(|| Pace::of(&now.primary), Pace::of)
+}
+
+fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
+    let minimum = plan.policy().fence.max(Grade::Confirmed);
+    let pace = target_pace(now, ready);
+    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), Pace::of_fence(&now.primary));
+    let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
+    let budget = plan.policy().gap_budget;
+    let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
+    let caught = plan.add("catch-up", catch_up);
+    let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
+    let promotion = plan.add("promote", paced(call.after(&caught), pace));
+    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let fenced = Some(Ref::new(fence.to()));
+    TakenOver {
+        to: ready.target.member.clone(),
+        writer,
+        fence: Some(fence),
+        promotion,
+        fenced,
+        proof: Proof::CaughtUp(caught),
+        owes_fence: None,
+    }
+}
+
+fn swap(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    drained: &impl Carries<DrainReceipt>,
+    after: &[&dyn Edge],
+) -> TakenOver {
+    let minimum = plan.policy().fence.max(Grade::Confirmed);
+    let pace = target_pace(now, ready);
+    let budget = plan.policy().gap_budget;
+    let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
+    let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll.min(pace.every)));
+    let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
+    let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
+    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    TakenOver {
+        to: ready.target.member.clone(),
+        writer,
+        fence: None,
+        promotion,
+        fenced: None,
+        proof: Proof::Quiesced(quiesced),
+        owes_fence: None,
+    }
+}
+
+fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
+    let minimum = plan.policy().fence.max(Grade::Enforced);
+    let pace = target_pace(now, ready);
+    let take = FenceMember::of(&now.writer, minimum).silent().after_all(after);
+    let take = take.because("a silent primary is not a stopped one; a forced run never gives this back");
+    let fence = plan.add("fence", paced(take, Pace::of_fence(&now.primary)));
+    let bound = BoundLoss::fenced(&now.writer, &ready.target, &fence).within(Millis::seconds(30)).every(pace.every);
+    let bound = plan.add("bound-loss-fenced", bound);
+    let call = Promote::forced(&ready.target, &fence, &bound, &ready.consent).at_least(minimum);
+    let promotion = plan.add("promote", paced(call.after(&bound), pace));
+    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    TakenOver {
+        to: ready.target.member.clone(),
+        writer,
+        fence: None,
+        promotion,
+        fenced: Some(fence),
+        proof: Proof::Bounded(bound),
+        owes_fence: None,
+    }
+}
+
+fn force_swap(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    (bound, unfenced): (&Ref<LossBound>, bool),
+    after: &[&dyn Edge],
+) -> TakenOver {
+    // A forced swap is worth `enforced` when its own fence is read back; people were shown what it is worth at worst.
+    let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
+    let pace = target_pace(now, ready);
+    let call = SwapRoles::forced(&now.writer, &ready.target, bound, &ready.consent);
+    let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
+    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
+    TakenOver {
+        to: ready.target.member.clone(),
+        writer,
+        fence: None,
+        promotion,
+        fenced: None,
+        proof: Proof::Bounded(bound.clone()),
+        owes_fence,
+    }
+}
+
+fn promote_unfenced(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    (bound, reason): (&Ref<LossBound>, &str),
+    after: &[&dyn Edge],
+) -> TakenOver {
+    let pace = target_pace(now, ready);
+    let call = Promote::dangerous((&now.writer, &ready.target), bound, &ready.consent, reason);
+    let promotion = plan.add("promote", paced(call.after_all(after), pace));
+    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(Grade::Unconfirmable);
+    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let owes_fence = Some(fence_later(plan, now, &writer));
+    TakenOver {
+        to: ready.target.member.clone(),
+        writer,
+        fence: None,
+        promotion,
+        fenced: None,
+        proof: Proof::Bounded(bound.clone()),
+        owes_fence,
+    }
+}
+
+/// After a promotion without a fence the run owes one, before anything else is done to the former primary.
+fn fence_later(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>) -> Ref<()> {
+    let old = &now.writer.member;
+    let take = FenceMember::of(&now.writer, Grade::Enforced).silent().after(writer).within(Millis::seconds(30));
+    let text = format!("fence {old} as soon as it answers, before anything else, and keep its data");
+    edge(&plan.attempt("fence-former-primary", take, text, "incident-commander"))
+}

@@ -1,0 +1,268 @@
+//! One member of a replication group, through its management plane.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Endpoint, IdempotencyKey, Lineage, Millis, OpHandle, Outcome, Planes, Position, PromoteRequest, ProviderError,
+    ResourceId, SwapRequest, Target, Timestamp, Tri,
+};
+
+/// What a backend offers for one member. Plain data; a trial proves that it agrees with the verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Promotion of a standby that leaves the old primary alone: a separate fence is needed.
+    pub promote: bool,
+    /// Promotion at exactly the position that the proof speaks of.
+    pub promote_at_position: bool,
+    /// One call that demotes the primary and promotes the standby without loss. It brings its own fence.
+    pub swap_roles: bool,
+    /// One call that takes the roles over while the primary is silent, losing what was not replicated.
+    pub forced_swap: bool,
+    /// What the provider's own fence of a *forced* swap is worth at worst, before it is read back.
+    pub forced_swap_fence: Planes,
+    /// A planned swap waits itself until the candidate has everything; positions of the two sides need not compare.
+    pub swap_catches_up: bool,
+    /// A swap moves endpoints that applications use by itself, before the writer is confirmed.
+    pub swap_moves_traffic: bool,
+    /// How the old primary becomes a standby of the new one.
+    pub rejoin: Rejoin,
+    /// A snapshot can be asked for.
+    pub snapshot: bool,
+    /// How often a running operation or a wait may be looked at.
+    pub poll_every: Millis,
+    /// How long a read may lag behind a change: two looks that must agree lie at least this far apart.
+    pub visibility: Millis,
+}
+
+impl Capabilities {
+    /// Nothing but looking.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            promote: false,
+            promote_at_position: false,
+            swap_roles: false,
+            forced_swap: false,
+            forced_swap_fence: Planes::all(crate::Grade::Unconfirmable),
+            swap_catches_up: false,
+            swap_moves_traffic: false,
+            rejoin: Rejoin::Never,
+            snapshot: false,
+            poll_every: Millis::seconds(1),
+            visibility: Millis::seconds(1),
+        }
+    }
+}
+
+/// How a former primary becomes a standby of the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rejoin {
+    /// The provider does it by itself after a swap: there is nothing to send, only to look.
+    ByProvider,
+    /// The same resource is attached again (after a clean stop, a rewind or a reseed).
+    InPlace,
+    /// A new resource has to be made; topology is not ours, so it becomes a follow-up.
+    NewResource,
+    /// Not at all.
+    Never,
+}
+
+/// What the management plane says of a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The immutable id.
+    pub resource: ResourceId,
+    /// The history it carries, if the provider tells.
+    pub lineage: Option<Lineage>,
+    /// Whom it follows, as the provider names it; `None` when it is known to follow nobody.
+    pub follows: Option<ResourceId>,
+    /// Who follows it, as far as it knows: finds members that the group file does not list.
+    pub followers: Vec<ResourceId>,
+    /// Whether it accepts writes. The management view never says yes by silence.
+    pub writable: Tri,
+    /// Whether the provider calls it healthy.
+    pub healthy: Tri,
+    /// The provider's own word for its state, for people.
+    pub status: String,
+    /// Where applications connect.
+    pub endpoint: Endpoint,
+    /// The engine's version, such as `15.18`.
+    pub version: String,
+    /// An operation of the provider that is going on, by its own name.
+    pub busy: Option<String>,
+    /// The newest backup, if the provider tells.
+    pub newest_backup: Option<Timestamp>,
+    /// When this was true.
+    pub at: Timestamp,
+}
+
+/// How far a standby is, from its own point of view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// Whether it is attached and receiving, seen recently.
+    pub streaming: Tri,
+    /// The lineage that it receives.
+    pub lineage: Option<Lineage>,
+    /// Received and durable.
+    pub received: Option<Position>,
+    /// Applied: what a promotion right now would have.
+    pub applied: Option<Position>,
+    /// Behind in time. `None` means unknown, never zero (X13).
+    pub lag: Option<Millis>,
+    /// When this was true.
+    pub at: Timestamp,
+}
+
+/// How a long operation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum OpProgress {
+    /// Going on.
+    Running {
+        /// As far as the provider tells.
+        percent: Option<u8>,
+    },
+    /// Over, and the provider says it worked. Still to be read back.
+    Finished,
+    /// Over, and the provider says it did not. What it left behind is to be read.
+    Failed {
+        /// The provider's words.
+        why: String,
+    },
+    /// The handle is not known, or the answer is not understood: keep looking, never "done".
+    Lost {
+        /// What was seen.
+        saw: String,
+    },
+}
+
+/// Asks that a former primary becomes a standby of the new one.
+#[derive(Clone, Debug)]
+pub struct RejoinRequest {
+    /// The member that shall follow, with the lineage it had.
+    pub target: Target,
+    /// Whom it shall follow.
+    pub primary: Target,
+    /// Where that one is reached.
+    pub endpoint: Endpoint,
+    /// Where the histories parted, if it is known: a member whose own history ends there needs no rebuild.
+    pub parted_at: Option<Position>,
+    /// Whether data that only the old primary has may be destroyed by a rewind or a rebuild (E14, E17).
+    pub may_discard: bool,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// Asks for a last snapshot.
+#[derive(Clone, Debug)]
+pub struct SnapshotRequest {
+    /// Of which member.
+    pub target: Target,
+    /// The deterministic name: asking twice makes one snapshot.
+    pub name: String,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// One member of a replication group.
+///
+/// A mutating verb takes the engine's key, answers an [`Outcome`] and never waits for the end: waiting belongs to the driver.
+/// Verbs beyond `capabilities`, `describe`, `replication` and `poll` answer "not offered" unless a backend writes them: the one
+/// kind of default that is allowed, because it fails closed. Retries inside a client are off for mutations.
+#[async_trait]
+pub trait ManagedDatabase: Debug + Send + Sync + 'static {
+    /// What is offered for this member, as its edition, engine and topology are now.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError>;
+
+    /// Facts about this member.
+    ///
+    /// - tells a primary from a standby by its edge `follows`
+    /// - a word that is not understood is [`ProviderError::Strange`], never a default
+    /// - a missing resource is [`ProviderError::Refused`]
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn describe(&self) -> Result<Description, ProviderError>;
+
+    /// How far this member is as a standby.
+    ///
+    /// - a stalled or detached stream is never lag zero
+    /// - on a primary, `streaming` is `No`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn replication(&self) -> Result<Replication, ProviderError>;
+
+    /// How the operation behind a handle stands.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError>;
+
+    /// Makes this standby a primary and leaves the old one alone.
+    ///
+    /// - answers before it is done
+    /// - a lost reply is `Unknown`
+    /// - on a member that is no standby: `Conflict`
+    async fn promote(&self, _request: PromoteRequest) -> Outcome<()> {
+        Outcome::unsupported("promote")
+    }
+
+    /// Makes this standby the primary and the primary a standby in one provider call.
+    ///
+    /// - a planned swap loses nothing or does not happen
+    /// - a lost reply is `Unknown`
+    async fn swap_roles(&self, _request: SwapRequest) -> Outcome<()> {
+        Outcome::unsupported("swap-roles")
+    }
+
+    /// What the fence that a swap brought is worth now, for this former primary; `since` is when the swap was asked for. Where the
+    /// provider tells by an event, it is read here.
+    ///
+    /// - before the provider says so it is worth nothing
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn swap_fence(&self, _since: Timestamp) -> Result<crate::FenceReading, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "swap-fence" })
+    }
+
+    /// Makes this former primary a standby of another.
+    ///
+    /// - done only when it streams on the primary's current lineage
+    /// - data that only this member has is destroyed only if the request says so; otherwise `NotDone`
+    async fn rejoin(&self, _request: RejoinRequest) -> Outcome<()> {
+        Outcome::unsupported("rejoin")
+    }
+
+    /// Takes a last snapshot.
+    ///
+    /// - the same name twice is one snapshot
+    async fn snapshot(&self, _request: SnapshotRequest) -> Outcome<()> {
+        Outcome::unsupported("snapshot")
+    }
+
+    /// Whether the snapshot of this name exists.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn has_snapshot(&self, _name: &str) -> Result<Tri, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "snapshot" })
+    }
+
+    /// Called before the write gap opens: whatever makes the coming stop and promotion short and changes no data
+    /// (a checkpoint, retry intervals). Harmless to repeat.
+    async fn settle(&self) -> Outcome<()> {
+        Outcome::Done(())
+    }
+
+    /// What a person would type to do `verb` on this member without us, one command a line.
+    fn manual(&self, verb: &str) -> Vec<String>;
+}

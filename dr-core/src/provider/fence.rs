@@ -1,0 +1,258 @@
+//! One way (or several at once) to keep a former primary from writing.
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Grade, IdempotencyKey, Json, Millis, Outcome, Planes, Position, ProviderError, ReleaseOrder, Target, Timestamp, Tri,
+};
+
+/// Asks that a member be fenced.
+#[derive(Clone, Debug)]
+pub struct EngageFence {
+    /// The member, with the lineage that shall not grow any more.
+    pub target: Target,
+    /// What [`Fence::prepare`] read before: it was journaled with the intent.
+    pub token: FenceToken,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// What a fence needs to find its own work again and to give it back: the state before it, opaque to this crate. It is read and
+/// journaled *before* the fence is engaged, so that it survives a lost answer and a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceToken {
+    /// Which fence made it.
+    pub fence: String,
+    /// What was there before, and the names of what will be made. No secrets.
+    pub state: Json,
+}
+
+/// What is true of the fence now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReading {
+    /// Which resource was looked at; `None` where nobody could say.
+    pub resource: Option<crate::ResourceId>,
+    /// The lineage it really carries; `None` where a stopped service shows none.
+    pub lineage: Option<crate::Lineage>,
+    /// The grade on each plane.
+    pub planes: Planes,
+    /// The last position of the fenced history, where the fence can tell (a shutdown checkpoint).
+    pub end: Option<Position>,
+    /// When the fence falls off by itself, if it does (a stopped instance that the provider starts again).
+    pub lapses_at: Option<Timestamp>,
+    /// What was seen, for people.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl FenceReading {
+    /// What the fence is worth.
+    #[must_use]
+    pub fn grade(&self) -> Grade {
+        self.planes.grade()
+    }
+
+    /// Whether the fence is engaged at all, on any plane.
+    #[must_use]
+    pub fn engaged(&self) -> Tri {
+        let planes = self.planes;
+        let any = [planes.new_sessions, planes.open_sessions, planes.background, planes.restart];
+        Tri::from(any.iter().any(|grade| *grade > Grade::Unconfirmable))
+    }
+
+    /// This reading and another one of the same member: the better grade on each plane, the earlier lapse. Two readings that
+    /// speak of different members are worth nothing.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let resources = matches!((&self.resource, &other.resource), (Some(mine), Some(theirs)) if mine != theirs);
+        let lineages = matches!((&self.lineage, &other.lineage), (Some(mine), Some(theirs)) if mine != theirs);
+        let contradict = resources || lineages;
+        Self {
+            resource: self.resource.clone().or_else(|| other.resource.clone()),
+            lineage: self.lineage.clone().or_else(|| other.lineage.clone()),
+            planes: if contradict { Planes::default() } else { self.planes.combined(other.planes) },
+            end: self.end.clone().or_else(|| other.end.clone()),
+            lapses_at: match (self.lapses_at, other.lapses_at) {
+                (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+                (mine, theirs) => mine.or(theirs),
+            },
+            detail: format!("{}; {}", self.detail, other.detail),
+            at: self.at.min(other.at),
+        }
+    }
+}
+
+/// Asks that a fence be retired: the member follows the new primary, its fence is no longer what keeps it from writing.
+#[derive(Clone, Debug)]
+pub struct RetireFence {
+    /// The member, with the lineage that it follows now.
+    pub target: Target,
+    /// What was read before it was engaged.
+    pub token: FenceToken,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// One way to fence a member.
+#[async_trait]
+pub trait Fence: Debug + Send + Sync + 'static {
+    /// The name of the fence, as in the group file: `postgres.stop`.
+    fn name(&self) -> String;
+
+    /// What it is worth on each plane once engaged and read back, at best.
+    fn promises(&self) -> Planes;
+
+    /// Reads what a later release needs. Changes nothing; called before the intent.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]; a fence whose state before it cannot be read is still engaged when the primary is silent, so a
+    /// backend answers an empty token there instead.
+    async fn prepare(&self) -> Result<FenceToken, ProviderError>;
+
+    /// Keeps the member from writing.
+    ///
+    /// - stops the path that applications use, for new *and* open sessions as far as [`Fence::promises`] says
+    /// - engaging an engaged fence is no change
+    /// - replication to standbys goes on until they have everything, where the kind of fence allows it
+    async fn engage(&self, request: EngageFence) -> Outcome<()>;
+
+    /// Looks, and changes nothing.
+    ///
+    /// - sees a fence that was lifted behind its back
+    /// - unreachability never raises a grade
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]; a fence that cannot be asked is an error, not a reading.
+    async fn inspect(&self) -> Result<FenceReading, ProviderError>;
+
+    /// Lets the member write again. The order is built by an abort before the promotion (same plan, no promote intent), or by an
+    /// operator, by nobody else.
+    ///
+    /// - releasing a released fence is no change
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()>;
+
+    /// Takes what is left of the fence away from a member that follows the new primary.
+    ///
+    /// - refused with `Conflict` unless the member is seen to be a standby of the named lineage
+    async fn retire(&self, request: RetireFence) -> Outcome<()>;
+
+    /// How often it may be looked at while it is being engaged.
+    fn poll_every(&self) -> Millis;
+
+    /// What a person would type to do `verb` (`engage`, `release`) without us.
+    fn manual(&self, verb: &str) -> Vec<String>;
+}
+
+/// Several fences of one member, engaged in order; on each plane the best one counts.
+#[derive(Debug)]
+pub struct FenceSet {
+    fences: Vec<Arc<dyn Fence>>,
+}
+
+impl FenceSet {
+    /// All of `fences`, engaged in this order and released in the reverse order.
+    #[must_use]
+    pub fn new(fences: Vec<Arc<dyn Fence>>) -> Self {
+        Self { fences }
+    }
+
+    /// The token of each fence, in order; `None` when it was made by other fences than these.
+    fn tokens(&self, token: &FenceToken) -> Option<Vec<FenceToken>> {
+        let tokens: Vec<FenceToken> = serde_json::from_value(token.state.0.clone()).ok()?;
+        (token.fence == self.name() && tokens.len() == self.fences.len()).then_some(tokens)
+    }
+}
+
+const FOREIGN_TOKEN: &str =
+    "the fence's record was made by other fences than the group file lists now; put the list back";
+
+#[async_trait]
+impl Fence for FenceSet {
+    fn name(&self) -> String {
+        self.fences.iter().map(|fence| fence.name()).collect::<Vec<_>>().join(" + ")
+    }
+
+    fn promises(&self) -> Planes {
+        self.fences.iter().fold(Planes::default(), |planes, fence| planes.combined(fence.promises()))
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        let mut tokens = Vec::new();
+        for fence in &self.fences {
+            tokens.push(fence.prepare().await?);
+        }
+        let state = crate::canonical::to_value(&tokens)
+            .map_err(|error| ProviderError::Strange { verb: "prepare", saw: error.to_string() })?;
+        Ok(FenceToken { fence: self.name(), state: Json(state) })
+    }
+
+    async fn engage(&self, request: EngageFence) -> Outcome<()> {
+        let Some(tokens) = self.tokens(&request.token) else { return Outcome::refused(FOREIGN_TOKEN) };
+        let mut begun = false;
+        let mut pending = None;
+        for (fence, token) in self.fences.iter().zip(tokens) {
+            match fence.engage(EngageFence { token, ..request.clone() }).await {
+                Outcome::Done(()) => begun = true,
+                Outcome::Accepted(handle) => pending = Some(handle),
+                Outcome::NotDone(reason) if !begun && pending.is_none() => return Outcome::NotDone(reason),
+                Outcome::NotDone(reason) => {
+                    let name = fence.name();
+                    return Outcome::unknown(format_args!("{name} did not follow the others: {}", reason.cause));
+                }
+                Outcome::Unknown(cause) => return Outcome::Unknown(cause),
+                Outcome::Conflict(cause) => return Outcome::Conflict(cause),
+            }
+        }
+        pending.map_or(Outcome::Done(()), Outcome::Accepted)
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        let mut best: Option<FenceReading> = None;
+        let mut last_error = None;
+        for fence in &self.fences {
+            match fence.inspect().await {
+                Ok(reading) => best = Some(best.map_or_else(|| reading.clone(), |best| best.with(&reading))),
+                Err(error) => last_error = Some(error),
+            }
+        }
+        best.ok_or_else(|| last_error.unwrap_or(ProviderError::Unsupported { verb: "inspect" }))
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        let Some(tokens) = self.tokens(order.token()) else { return Outcome::refused(FOREIGN_TOKEN) };
+        for (fence, token) in self.fences.iter().zip(tokens).rev() {
+            match fence.release(order.clone().with_token(token)).await {
+                Outcome::Done(()) => {}
+                stopped @ (Outcome::Accepted(_) | Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_)) => {
+                    return stopped;
+                }
+            }
+        }
+        Outcome::Done(())
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        let Some(tokens) = self.tokens(&request.token) else { return Outcome::refused(FOREIGN_TOKEN) };
+        for (fence, token) in self.fences.iter().zip(tokens).rev() {
+            match fence.retire(RetireFence { token, ..request.clone() }).await {
+                Outcome::Done(()) => {}
+                stopped @ (Outcome::Accepted(_) | Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_)) => {
+                    return stopped;
+                }
+            }
+        }
+        Outcome::Done(())
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.fences.iter().map(|fence| fence.poll_every()).min().unwrap_or(Millis::seconds(1))
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.fences.iter().flat_map(|fence| fence.manual(verb)).collect()
+    }
+}

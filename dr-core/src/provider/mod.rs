@@ -1,0 +1,75 @@
+//! The traits that backends implement, and the bundle in which they come.
+//!
+//! Backends report facts and do single verbs. They know no runbook, no run and no other backend.
+
+mod database;
+mod fence;
+mod plane;
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+
+pub use database::{
+    Capabilities, Description, ManagedDatabase, OpProgress, Rejoin, RejoinRequest, Replication, SnapshotRequest,
+};
+pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
+pub use plane::{
+    AppReading, AppTier, DatabaseProbe, DrainRequest, EvidenceSink, LongTransaction, Notice, Notifier, PatchSecret,
+    PositionReading, PositionSample, Query, ResumeRequest, RouteReading, RouteRequest, Rows, SecretReference,
+    SecretStore, TrafficRouter, WriteProbe,
+};
+
+use crate::{GroupName, ProviderError, ResourceRef, Timestamp};
+
+/// Everything that reaches one member.
+#[derive(Clone, Debug)]
+pub struct MemberProvider {
+    /// The management plane.
+    pub database: Arc<dyn ManagedDatabase>,
+    /// The data plane.
+    pub probe: Arc<dyn DatabaseProbe>,
+    /// The fences of this member, composed; `None` where only a role swap can take the writes away.
+    pub fence: Option<Arc<dyn Fence>>,
+}
+
+/// What a resolved binding is.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// A member of the group.
+    Member(MemberProvider),
+    /// The connection secret.
+    Secret(Arc<dyn SecretStore>),
+    /// A route.
+    Traffic(Arc<dyn TrafficRouter>),
+    /// The applications' write path.
+    App(Arc<dyn AppTier>),
+}
+
+/// The way from a plan's bindings to live providers. The engine is given one at start; a run asks it again after a take-over.
+#[async_trait]
+pub trait Providers: Debug + Send + Sync + 'static {
+    /// Opens what `wanted` names.
+    ///
+    /// *Guarantees.* The answer speaks of the resource with exactly this immutable id, or it is an error.
+    ///
+    /// # Errors
+    /// A [`ProviderError`] that names the binding's resource.
+    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
+
+    /// Who is told.
+    fn notifiers(&self) -> Vec<Arc<dyn Notifier>>;
+
+    /// The samples that a watcher kept outside the patient, oldest first, not older than `since`.
+    ///
+    /// # Errors
+    /// A [`ProviderError`] when they could not be read.
+    async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError>;
+}
+
+/// All bindings of a plan, resolved, by the plan's names: members by their own, `secret`, `app`, `traffic:0` and so on.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// The providers.
+    pub by_name: BTreeMap<String, Resolved>,
+}

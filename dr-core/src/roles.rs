@@ -1,0 +1,324 @@
+//! Who writes and who follows, derived once from what backends report.
+//!
+//! ```text
+//!   edges (`follows`), tri-state writable, silence ──► roles ──► one writer, its standbys
+//!                                                        └─► findings: nobody, several, a stranger, a chain
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::{Description, Finding, MemberFacts, MemberId, ResourceId, Target, Tri};
+
+/// What the members are to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// The member that writes: seen, or concluded from those that follow it or from the last look.
+    pub writer: MemberId,
+    /// Whether it answered.
+    pub answers: bool,
+}
+
+/// Derives the roles of a group's members; `last` is the writer of the last good look.
+///
+/// # Errors
+/// The findings that keep anybody from saying who writes.
+pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Vec<Finding>> {
+    let names: BTreeMap<&ResourceId, &MemberId> =
+        members.iter().flat_map(|member| ids(member).into_iter().map(|id| (id, &member.name))).collect();
+    let mut findings = strangers(members, &names);
+    findings.extend(chains(members, &names));
+    findings.extend(contradictions(members));
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let writers: Vec<&MemberFacts> = members.iter().filter(|member| calls_itself_writer(member)).collect();
+    match writers.as_slice() {
+        [writer] => unsure(writer, members, &names, last)
+            .map_or_else(|| Ok(Roles { writer: writer.name.clone(), answers: true }), |finding| Err(vec![finding])),
+        [] => silent(members, &names, last).map_err(|finding| vec![finding]),
+        [..] => Err(vec![several(&writers)]),
+    }
+}
+
+fn ids(member: &MemberFacts) -> Vec<&ResourceId> {
+    let seen = member.description.as_ref().map(|seen| &seen.resource);
+    std::iter::once(&member.binding.id).chain(seen).collect()
+}
+
+/// Follows nobody, and is not seen to refuse writes. A former primary that is fenced refuses them, and so does a server in
+/// recovery. Where the management plane is silent, the server's own word counts.
+fn calls_itself_writer(member: &MemberFacts) -> bool {
+    match &member.description {
+        Some(seen) => seen.follows.is_none() && seen.writable != Tri::No && in_recovery(member) != Tri::Yes,
+        None => in_recovery(member) == Tri::No,
+    }
+}
+
+fn in_recovery(member: &MemberFacts) -> Tri {
+    member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery)
+}
+
+/// A writer that only its provider knows, beside a member that says nothing: the silent one may be the writer.
+fn unsure(
+    writer: &MemberFacts,
+    members: &[MemberFacts],
+    names: &BTreeMap<&ResourceId, &MemberId>,
+    last: Option<&Target>,
+) -> Option<Finding> {
+    let known = last.is_some_and(|last| last.member == writer.name);
+    let seen =
+        in_recovery(writer) == Tri::No || writer.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes);
+    let follows = |member: &MemberFacts| {
+        let upstream = member.description.as_ref().and_then(|seen| seen.follows.as_ref());
+        upstream.and_then(|id| names.get(id)).is_some_and(|name| **name == writer.name)
+    };
+    let silent = members.iter().find(|member| member.name != writer.name && !member.answers() && !follows(member))?;
+    (!known && !seen).then(|| {
+        Finding::new(
+            207,
+            format!(
+                "it cannot be said whether `{}` writes: only its provider answers, and `{}` is silent",
+                writer.name, silent.name
+            ),
+            "the silent member may be the writer",
+            format!("make `{}` answer, or give the probe access to `{}`", silent.name, writer.name),
+        )
+    })
+}
+
+/// Members that the file does not list, seen from either end of an edge.
+fn strangers(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) -> Vec<Finding> {
+    let edges = members.iter().filter_map(|member| Some((member, member.description.as_ref()?)));
+    edges
+        .flat_map(|(member, seen)| {
+            let up = seen.follows.iter().map(move |id| (member, id, "follows"));
+            up.chain(seen.followers.iter().map(move |id| (member, id, "is followed by")))
+        })
+        .filter(|(_, id, _)| !names.contains_key(id))
+        .map(|(member, id, how)| {
+            Finding::new(
+                201,
+                format!("`{}` {how} {id}, which the group file does not list", member.name),
+                "it would be left behind on a history that nobody continues, or be the real writer",
+                "list it as a member, or detach it",
+            )
+        })
+        .collect()
+}
+
+/// A standby of a standby.
+fn chains(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) -> Vec<Finding> {
+    let follows = |name: &MemberId| {
+        let member = members.iter().find(|member| member.name == *name)?;
+        names.get(member.description.as_ref()?.follows.as_ref()?).copied()
+    };
+    members
+        .iter()
+        .filter_map(|member| {
+            let upstream = follows(&member.name)?;
+            follows(upstream).map(|top| (member, upstream, top))
+        })
+        .map(|(member, upstream, top)| {
+            Finding::new(
+                202,
+                format!("`{}` follows `{upstream}`, which itself follows `{top}`", member.name),
+                "a cascade cannot be promoted from the middle without rebuilding its end",
+                "let every standby follow the writer directly",
+            )
+        })
+        .collect()
+}
+
+/// A member that follows another and takes writes, or is not even in recovery.
+fn contradictions(members: &[MemberFacts]) -> Vec<Finding> {
+    let both = |member: &&MemberFacts| {
+        let writes = |seen: &Description| seen.writable == Tri::Yes || in_recovery(member) == Tri::No;
+        member.description.as_ref().is_some_and(|seen| seen.follows.is_some() && writes(seen))
+    };
+    members
+        .iter()
+        .filter(both)
+        .map(|member| {
+            Finding::new(
+                203,
+                format!("`{}` follows another member and accepts writes", member.name),
+                "its own writes are on no other member",
+                "find out who writes there, and look again",
+            )
+        })
+        .collect()
+}
+
+fn several(writers: &[&MemberFacts]) -> Finding {
+    let names: Vec<String> = writers.iter().map(|member| format!("`{}`", member.name)).collect();
+    Finding::new(
+        204,
+        format!("{} each follow nobody and may take writes", names.join(" and ")),
+        "two writers have two histories, and one of them will be lost",
+        "fence all but one, and look again",
+    )
+}
+
+/// Nobody calls itself writer: the silent member that the others follow, or that wrote last.
+fn silent(
+    members: &[MemberFacts],
+    names: &BTreeMap<&ResourceId, &MemberId>,
+    last: Option<&Target>,
+) -> Result<Roles, Finding> {
+    let quiet: Vec<&MemberId> =
+        members.iter().filter(|member| member.description.is_none()).map(|member| &member.name).collect();
+    let followed =
+        members.iter().filter_map(|member| names.get(member.description.as_ref()?.follows.as_ref()?).copied());
+    let mut upstream: Vec<&MemberId> = followed.filter(|name| quiet.contains(name)).collect();
+    upstream.dedup();
+    let known = last.map(|last| &last.member).filter(|name| quiet.contains(name));
+    match (upstream.as_slice(), known) {
+        ([one], None) => Ok(Roles { writer: (*one).clone(), answers: false }),
+        ([one], Some(known)) if *one == known => Ok(Roles { writer: (*one).clone(), answers: false }),
+        ([], Some(known)) => Ok(Roles { writer: known.clone(), answers: false }),
+        (_, _) => Err(Finding::new(
+            205,
+            match quiet.as_slice() {
+                [] => "every member answers, and none of them may take writes".to_owned(),
+                [..] => format!(
+                    "no member calls itself writer, and it is not known whether {} did",
+                    quiet.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+                ),
+            },
+            "a promotion needs to know whose history it continues",
+            "see what the members say about themselves with `dr status`, and repair that first",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Endpoint, Lineage, Position, PositionReading, PositionUnit, ResourceKind, ResourceRef, SystemId, Timestamp,
+    };
+
+    fn member(name: &str, seen: Option<(Option<&str>, Tri)>) -> MemberFacts {
+        let binding = ResourceRef {
+            provider: "sim".into(),
+            kind: ResourceKind::Database,
+            id: ResourceId::new(format!("/{name}")),
+            region: None,
+            profile: None,
+        };
+        MemberFacts {
+            description: seen.map(|(follows, writable)| Description {
+                resource: ResourceId::new(format!("/{name}")),
+                lineage: None,
+                follows: follows.map(|other| ResourceId::new(format!("/{other}"))),
+                followers: Vec::new(),
+                writable,
+                healthy: Tri::Yes,
+                status: "ok".into(),
+                endpoint: Endpoint::new(name),
+                version: "15".into(),
+                busy: None,
+                newest_backup: None,
+                at: Timestamp::default(),
+            }),
+            ..MemberFacts::silent(name.into(), binding)
+        }
+    }
+
+    fn inside(member: MemberFacts, in_recovery: Tri) -> MemberFacts {
+        let system = SystemId::new("s");
+        let at = Position { system: system.clone(), unit: PositionUnit::LogBytes, value: 1 };
+        let position = PositionReading {
+            lineage: Lineage { system, generation: 1 },
+            in_recovery,
+            durable: at.clone(),
+            applied: at,
+            parted_at: None,
+            at: Timestamp::default(),
+        };
+        MemberFacts { position: Some(position), ..member }
+    }
+
+    /// Covers D01, D16: what a server says of itself outweighs its provider, and a lone provider is not believed beside silence.
+    #[test]
+    fn servers_speak_for_themselves() {
+        let (maybe, standby) = (Some((None, Tri::Unknown)), Some((Some("a"), Tri::No)));
+        let judge = |members: &[MemberFacts], last: Option<Target>| {
+            let roles = roles(members, last.as_ref());
+            roles.map(|roles| (roles.writer.to_string(), roles.answers)).map_err(|found| found[0].rule)
+        };
+        let silent = || member("b", None);
+        assert_eq!(judge(&[member("a", maybe), silent()], None), Err(207));
+        assert_eq!(judge(&[member("a", maybe), silent()], Some(wrote("a"))), Ok(("a".into(), true)));
+        assert_eq!(judge(&[inside(member("a", maybe), Tri::No), silent()], None), Ok(("a".into(), true)));
+        // The provider of `a` is silent, the server is not.
+        assert_eq!(judge(&[inside(member("a", None), Tri::No), member("b", standby)], None), Ok(("a".into(), true)));
+        // Detached, but in recovery: no writer.
+        assert_eq!(judge(&[member("a", maybe), inside(member("b", maybe), Tri::Yes)], None), Ok(("a".into(), true)));
+        // Shown as following, but out of recovery: somebody promoted it.
+        assert_eq!(judge(&[member("a", maybe), inside(member("b", standby), Tri::No)], None), Err(203));
+        assert_eq!(judge(&[inside(member("a", maybe), Tri::No), inside(member("b", maybe), Tri::No)], None), Err(204));
+    }
+
+    #[test]
+    fn a_circle_has_no_writer() {
+        let pair = [member("a", Some((Some("b"), Tri::No))), member("b", Some((Some("a"), Tri::No)))];
+        assert_eq!(roles(&pair, None).unwrap_err()[0].rule, 202);
+    }
+
+    fn wrote(name: &str) -> Target {
+        let lineage = Lineage { system: SystemId::new("s"), generation: 1 };
+        Target { member: name.into(), resource: ResourceId::new(format!("/{name}")), lineage }
+    }
+
+    /// Covers D01 and row 13 of the API's change list: roles come from edges, never from a provider's word.
+    #[test]
+    fn roles_follow_the_table() {
+        let primary = Some((None, Tri::Yes));
+        let maybe = Some((None, Tri::Unknown));
+        let fenced = Some((None, Tri::No));
+        let standby = Some((Some("a"), Tri::No));
+        type Row = (&'static str, Option<(Option<&'static str>, Tri)>, Option<(Option<&'static str>, Tri)>);
+        type Want = Result<(&'static str, bool), u16>;
+        let table: [(Row, Option<&str>, Want); 13] = [
+            (("a pair", primary, standby), None, Ok(("a", true))),
+            (("management cannot say", maybe, standby), None, Ok(("a", true))),
+            (("old primary fenced", fenced, primary), None, Ok(("b", true))),
+            (("two writers", primary, primary), None, Err(204)),
+            (("two may write", maybe, maybe), Some("a"), Err(204)),
+            (("silent, and followed", None, standby), None, Ok(("a", false))),
+            (("silent, and followed, and wrote last", None, standby), Some("a"), Ok(("a", false))),
+            (("silent, followed, but the other wrote last", None, standby), Some("b"), Ok(("a", false))),
+            (("silent, and wrote last", None, fenced), Some("a"), Ok(("a", false))),
+            (("both silent, known", None, None), Some("b"), Ok(("b", false))),
+            (("both silent, unknown", None, None), None, Err(205)),
+            (("nobody may write", fenced, standby), None, Err(205)),
+            (("follows and writes", primary, Some((Some("a"), Tri::Yes))), None, Err(203)),
+        ];
+        for ((name, a, b), last, want) in table {
+            let last = last.map(wrote);
+            let got = roles(&[member("a", a), member("b", b)], last.as_ref());
+            let got = got.as_ref().map(|roles| (roles.writer.as_str(), roles.answers)).map_err(|found| found[0].rule);
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_standby_of_a_standby_and_a_stranger_are_found() {
+        let trio = [
+            member("a", Some((None, Tri::Yes))),
+            member("b", Some((Some("a"), Tri::No))),
+            member("c", Some((Some("b"), Tri::No))),
+        ];
+        assert_eq!(roles(&trio, None).unwrap_err()[0].rule, 202);
+        let mut known = member("a", Some((None, Tri::Yes)));
+        if let Some(seen) = &mut known.description {
+            seen.followers = vec![ResourceId::new("/b"), ResourceId::new("/hidden")];
+        }
+        let found = roles(&[known, member("b", Some((Some("a"), Tri::No)))], None).unwrap_err();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains("/hidden"), "{}", found[0].what);
+        let lost = [member("a", Some((None, Tri::Yes))), member("b", Some((Some("zzz"), Tri::No)))];
+        assert_eq!(roles(&lost, None).unwrap_err()[0].rule, 201);
+    }
+}

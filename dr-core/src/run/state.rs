@@ -1,0 +1,338 @@
+//! What is known of a run: rebuilt from its events, and from nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::RunOutcome;
+use crate::{
+    Actor, Ask, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId, OnFailure, OpHandle, Plan,
+    RunId, Timestamp,
+};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Not begun.
+    New,
+    /// Going on.
+    Running,
+    /// Nothing new begins.
+    Paused,
+    /// Turning back.
+    Aborting,
+    /// Waits for a person.
+    Parked,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// All phases.
+    pub const ALL: [Self; 6] = [Self::New, Self::Running, Self::Paused, Self::Aborting, Self::Parked, Self::Ended];
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodePhase {
+    /// Not begun.
+    Waiting,
+    /// It only looks, and has not seen its end yet.
+    Looking,
+    /// People are asked.
+    Asking,
+    /// The call may have left.
+    Intended,
+    /// The provider works on it.
+    Accepted,
+    /// Nobody knows; only a look decides.
+    InDoubt,
+    /// Not done; will be tried again.
+    Backoff,
+    /// Done.
+    Done,
+    /// Failed for good.
+    Failed,
+    /// Failed, and somebody owes it.
+    Owed,
+}
+
+impl NodePhase {
+    /// All phases.
+    pub const ALL: [Self; 10] = [
+        Self::Waiting,
+        Self::Looking,
+        Self::Asking,
+        Self::Intended,
+        Self::Accepted,
+        Self::InDoubt,
+        Self::Backoff,
+        Self::Done,
+        Self::Failed,
+        Self::Owed,
+    ];
+
+    /// Whether an effect of ours is on its way, or may be.
+    #[must_use]
+    pub fn in_flight(self) -> bool {
+        matches!(self, Self::Intended | Self::Accepted | Self::InDoubt)
+    }
+
+    /// Whether what comes after may begin.
+    #[must_use]
+    pub fn settled(self) -> bool {
+        matches!(self, Self::Done | Self::Owed)
+    }
+}
+
+/// What is known of one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// Where it stands.
+    pub phase: NodePhase,
+    /// How often it was sent, or may have been.
+    pub attempt: u8,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When its first intent became durable.
+    pub intended: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// What to ask with.
+    pub handle: Option<OpHandle>,
+    /// How many looks in a row saw no trace of it, and when the first of them was.
+    pub absent: Option<Timestamp>,
+    /// What was there before its first intent.
+    pub pre_image: Option<Json>,
+    /// What it left behind.
+    pub output: Option<Json>,
+    /// Why it is where it is.
+    pub cause: Option<Cause>,
+    /// When it is tried again, after `ended`.
+    pub again_in: Millis,
+    /// As far as the provider told.
+    pub percent: Option<u8>,
+    /// Whether an effect of ours may stand.
+    pub may_stand: bool,
+    /// The rule of its last transition.
+    pub rule: u16,
+}
+
+impl Default for NodeState {
+    fn default() -> Self {
+        Self {
+            phase: NodePhase::Waiting,
+            attempt: 0,
+            started: None,
+            intended: None,
+            ended: None,
+            handle: None,
+            absent: None,
+            pre_image: None,
+            output: None,
+            cause: None,
+            again_in: Millis::ZERO,
+            percent: None,
+            may_stand: false,
+            rule: 0,
+        }
+    }
+}
+
+/// Something that is held right now: what the application feels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldThing {
+    /// The step that took it.
+    pub node: NodeId,
+    /// What kind of step.
+    pub class: Class,
+    /// Since when, at the latest.
+    pub since: Timestamp,
+}
+
+/// What is known of a run.
+#[derive(Clone, Debug)]
+pub struct RunState {
+    /// Its name.
+    pub run: RunId,
+    /// What runs.
+    pub plan: Arc<Plan>,
+    /// What it is known by.
+    pub hash: Digest,
+    /// Who asked for it.
+    pub by: Actor,
+    /// Why.
+    pub because: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The rule of the last transition.
+    pub rule: u16,
+    /// Since when it stands there.
+    pub since: Timestamp,
+    /// When it began.
+    pub started: Timestamp,
+    /// The time of the last event.
+    pub last: Timestamp,
+    /// The position of the last event.
+    pub seq: u32,
+    /// The epoch of the last event.
+    pub epoch: Epoch,
+    /// The steps, undos included once they begin.
+    pub nodes: BTreeMap<NodeId, NodeState>,
+    /// What people are asked now.
+    pub ask: Option<Ask>,
+    /// What they answered so far.
+    pub given: Vec<Given>,
+    /// Who wants it to turn back, and why.
+    pub cancel: Option<String>,
+    /// Why it turns back.
+    pub aborting: Option<String>,
+    /// Whether it was turning back when it parked.
+    pub parked_from: Phase,
+    /// Whether a promote intent was ever durable: the point of no return.
+    pub promote_intended: bool,
+    /// The drain has outlived its budget, and nobody has decided about it yet.
+    pub gap_over: bool,
+    /// A person decided to go on although the drain outlived its budget; nobody asks again.
+    pub gap_accepted: bool,
+    /// The journal's disk is full.
+    pub space_low: bool,
+    /// Inbox rows that became events.
+    pub rows: BTreeSet<String>,
+    /// How it ended.
+    pub outcome: Option<RunOutcome>,
+}
+
+impl RunState {
+    /// What is known of a step; a step that has not begun is waiting.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> NodeState {
+        self.nodes.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Where a step stands.
+    #[must_use]
+    pub fn phase_of(&self, id: &NodeId) -> NodePhase {
+        self.nodes.get(id).map_or(NodePhase::Waiting, |node| node.phase)
+    }
+
+    /// The steps that are on their way to the provider, or may be.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| node.phase.in_flight()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whether anything that must be given back or cannot be undone was ever begun.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.nodes.iter().any(|(id, node)| {
+            node.intended.is_some()
+                && self
+                    .plan
+                    .call(id)
+                    .is_some_and(|call| call.effect != Effect::ReadOnly && call.class != Class::Harmless)
+        })
+    }
+
+    /// What is held, the earliest first.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldThing> {
+        let mut held: Vec<HeldThing> = self
+            .plan
+            .holds
+            .iter()
+            .filter_map(|(id, hold)| {
+                let node = self.nodes.get(id)?;
+                let given_back =
+                    hold.released_by.as_ref().is_some_and(|release| self.phase_of(release) == NodePhase::Done)
+                        || self.phase_of(&id.undo()) == NodePhase::Done;
+                let class = self.plan.nodes.get(id)?.call.class;
+                (node.may_stand && !given_back).then(|| HeldThing {
+                    node: id.clone(),
+                    class,
+                    since: node.intended.unwrap_or(self.started),
+                })
+            })
+            .collect();
+        held.sort_by_key(|thing| thing.since);
+        held
+    }
+
+    /// Since when a drain is held, if one is.
+    #[must_use]
+    pub fn drained_since(&self) -> Option<Timestamp> {
+        self.held().into_iter().find(|thing| thing.class == Class::Drain).map(|thing| thing.since)
+    }
+
+    /// Whether a fence intent was ever durable and not given back: past it, nobody resumes writes on the old primary but the run itself.
+    #[must_use]
+    pub fn fence_intended(&self) -> bool {
+        let fenced = |id: &NodeId, node: &NodeState| {
+            node.intended.is_some()
+                && self.plan.call(id).is_some_and(|call| matches!(call.class, Class::Fence | Class::Pivot))
+        };
+        self.promote_intended
+            || self.nodes.iter().any(|(id, node)| fenced(id, node) && self.phase_of(&id.undo()) != NodePhase::Done)
+    }
+
+    /// How a node's failure is taken: undos and releases always stop.
+    #[must_use]
+    pub fn on_failure(&self, id: &NodeId) -> OnFailure {
+        self.plan.nodes.get(id).map_or(OnFailure::Stop, |node| node.on_failure.clone())
+    }
+
+    /// The pace of a node; an undo has that of the node whose hold it gives back.
+    #[must_use]
+    pub fn paced(&self, id: &NodeId) -> Option<&Node> {
+        self.plan.nodes.get(id).or_else(|| self.plan.nodes.get(&id.undone()?))
+    }
+
+    /// The output of a node as a later step sees it.
+    #[must_use]
+    pub fn output(&self, id: &NodeId) -> Option<serde_json::Value> {
+        let node = self.nodes.get(id)?;
+        match self.on_failure(id) {
+            OnFailure::Stop => node.output.clone().map(|output| output.0),
+            OnFailure::Debt { .. } => match node.phase {
+                NodePhase::Done => {
+                    let output = node.output.clone().map_or(serde_json::Value::Null, |output| output.0);
+                    Some(serde_json::json!({"is": "done", "of": output}))
+                }
+                NodePhase::Owed => {
+                    let cause = node.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+                    Some(serde_json::json!({"is": "owed", "of": cause}))
+                }
+                NodePhase::Waiting
+                | NodePhase::Looking
+                | NodePhase::Asking
+                | NodePhase::Intended
+                | NodePhase::Accepted
+                | NodePhase::InDoubt
+                | NodePhase::Backoff
+                | NodePhase::Failed => None,
+            },
+        }
+    }
+
+    /// What somebody owes, in words.
+    #[must_use]
+    pub fn debts(&self) -> Vec<String> {
+        self.plan
+            .order
+            .iter()
+            .filter(|id| self.phase_of(id) == NodePhase::Owed)
+            .filter_map(|id| {
+                let cause = self.nodes.get(id)?.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+                match self.on_failure(id) {
+                    OnFailure::Debt { text, owner } => Some(format!("{text} (owed by {owner}): {cause}")),
+                    OnFailure::Stop => None,
+                }
+            })
+            .collect()
+    }
+}

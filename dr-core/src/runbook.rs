@@ -1,0 +1,170 @@
+//! A runbook turns a situation into a plan. The built-in ones are written with public phases and nothing else.
+
+mod failover;
+mod switchover;
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use serde::{Deserialize, Serialize};
+
+pub use failover::UnplannedFailover;
+pub use switchover::PlannedSwitchover;
+
+use crate::{
+    CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, PlanBuilder,
+    PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Replication, ResourceRef, RunbookId,
+    SecretReference, Target, Timestamp,
+};
+
+/// What was seen of one member before planning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberFacts {
+    /// Its name.
+    pub name: MemberId,
+    /// What it is bound to.
+    pub binding: ResourceRef,
+    /// What the management plane said; `None` when it did not answer.
+    pub description: Option<Description>,
+    /// As a standby; `None` when it did not answer.
+    pub replication: Option<Replication>,
+    /// What its backend offers; `None` when it did not answer.
+    pub capabilities: Option<Capabilities>,
+    /// What its fences promise together; `None` when it has none.
+    pub fence: Option<Planes>,
+    /// How often its fences may be looked at.
+    pub fence_poll: Millis,
+    /// Where the server is, from inside; `None` when it did not answer or tells no positions.
+    pub position: Option<PositionReading>,
+    /// Its transactions older than the group's limit; `None` when it did not answer.
+    pub transactions: Option<Vec<LongTransaction>>,
+    /// Its extensions with their versions; `None` when it did not answer.
+    pub extensions: Option<BTreeMap<String, String>>,
+    /// Extensions that could be used there; `None` when it did not answer.
+    pub available_extensions: Option<BTreeMap<String, Vec<String>>>,
+    /// Why something is missing above, in words.
+    pub silence: Vec<String>,
+}
+
+impl MemberFacts {
+    /// A member that has not said anything.
+    #[must_use]
+    pub fn silent(name: MemberId, binding: ResourceRef) -> Self {
+        Self {
+            name,
+            binding,
+            description: None,
+            replication: None,
+            capabilities: None,
+            fence: None,
+            fence_poll: Millis::seconds(1),
+            position: None,
+            transactions: None,
+            extensions: None,
+            available_extensions: None,
+            silence: Vec::new(),
+        }
+    }
+
+    /// Whether it answered through either plane.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.description.is_some() || self.position.is_some()
+    }
+
+    /// The history that it carries: as the server says, or else as its provider does.
+    #[must_use]
+    pub fn lineage(&self) -> Option<&Lineage> {
+        let received = || self.replication.as_ref().and_then(|replication| replication.lineage.as_ref());
+        let described = || self.description.as_ref().and_then(|description| description.lineage.as_ref());
+        self.position.as_ref().map(|position| &position.lineage).or_else(described).or_else(received)
+    }
+
+    /// The member with its resource and history; `None` when nobody can say which history.
+    #[must_use]
+    pub fn target(&self) -> Option<Target> {
+        let lineage = self.lineage()?.clone();
+        Some(Target { member: self.name.clone(), resource: self.binding.id.clone(), lineage })
+    }
+}
+
+/// What was seen before planning: roles as derived from edges, facts with their ages.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Situation {
+    /// The group file.
+    pub group: GroupSpec,
+    /// The writer: seen, or (when it is silent) the last one known.
+    pub primary: MemberFacts,
+    /// Whether the writer answered. A silent one can only be failed over.
+    pub primary_answers: bool,
+    /// The writer with its lineage.
+    pub writer: Target,
+    /// The other members.
+    pub standbys: Vec<MemberFacts>,
+    /// The connection secret, if the group has one.
+    pub secret: Option<ResourceRef>,
+    /// The applications' write path, if the group has one.
+    pub app: Option<ResourceRef>,
+    /// How long a drain may last before clients see errors, as the app tier says.
+    pub drain_limit: Option<Millis>,
+    /// How often the app tier may be looked at.
+    pub app_poll: Millis,
+    /// The routes, as `traffic:0` and so on.
+    pub routes: BTreeMap<String, ResourceRef>,
+    /// How often routes may be looked at.
+    pub route_poll: Millis,
+    /// How long clients may keep an older answer, at worst.
+    pub route_ttl: Millis,
+    /// What the connection secret names; `None` when there is none, or it did not answer.
+    pub secret_reference: Option<SecretReference>,
+    /// Whether a drain ends by itself when its budget is over; where it does not, a guard process is needed.
+    pub drain_expires: bool,
+    /// When the look began.
+    pub at: Timestamp,
+}
+
+impl Situation {
+    /// The member of this name.
+    #[must_use]
+    pub fn member(&self, name: &MemberId) -> Option<&MemberFacts> {
+        std::iter::once(&self.primary).chain(&self.standbys).find(|member| member.name == *name)
+    }
+
+    /// What a plan of this group starts from.
+    ///
+    /// # Errors
+    /// The group's configuration has no canonical form.
+    pub fn header(&self, runbook: RunbookId, purpose: Purpose, policy: Policy) -> Result<PlanHeader, CanonicalError> {
+        let members = std::iter::once(&self.primary).chain(&self.standbys);
+        let mut bindings: BTreeMap<String, ResourceRef> =
+            members.map(|member| (member.name.to_string(), member.binding.clone())).collect();
+        bindings.extend(self.secret.clone().map(|secret| ("secret".to_owned(), secret)));
+        bindings.extend(self.app.clone().map(|app| ("app".to_owned(), app)));
+        bindings.extend(self.routes.clone());
+        Ok(PlanHeader {
+            runbook,
+            purpose,
+            group: self.group.name.clone(),
+            environment: self.group.environment.clone(),
+            group_digest: self.group.digest()?,
+            expects: self.writer.clone(),
+            bindings,
+            allow: self.group.allowed().collect(),
+            policy,
+        })
+    }
+}
+
+/// Turns a situation into a plan. It looks at nothing else: no configuration, no provider, no clock.
+pub trait Runbook: Debug + Send + Sync {
+    /// Name and version.
+    fn id(&self) -> RunbookId;
+
+    /// What its plans are for.
+    fn purpose(&self) -> Purpose;
+
+    /// Writes the plan.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the situation does not allow it; nothing was changed.
+    fn plan(&self, now: &Situation, plan: &mut PlanBuilder) -> Result<(), Refusal>;
+}

@@ -1,0 +1,129 @@
+//! Steps are data: everything that a preview, a hash, a rule or a person needs, without a client, a clock or async.
+
+use std::{borrow::Cow, fmt::Debug};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, PromotionReceipt,
+    QuiesceReceipt, Touch, WriterReceipt,
+};
+
+/// What happens when a call is made twice, or its answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// It only looks. It may be abandoned at any time.
+    ReadOnly,
+    /// Saying it twice is harmless: the wanted state is absolute.
+    Idempotent,
+    /// It must not be repeated blindly, but a look tells whether it happened.
+    Reconcilable,
+    /// It must happen at most once; its intent is sealed before it is sent.
+    AtMostOnce,
+}
+
+/// What part a step plays in the safety rules. A user's own steps are [`Class::Other`] or [`Class::Guard`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// A check that must not be dropped or bypassed.
+    Guard,
+    /// Asks people.
+    Consent,
+    /// Changes something that leaves nothing to give back: a snapshot, a checkpoint, a notice.
+    Harmless,
+    /// Holds writes of applications back.
+    Drain,
+    /// Lets them through again.
+    Resume,
+    /// Keeps the former primary from writing.
+    Fence,
+    /// Lets it write again.
+    ReleaseFence,
+    /// Proves that the candidate has everything.
+    CatchUp,
+    /// Promotes or swaps: its intent is the point of no return.
+    Pivot,
+    /// Proves that there is exactly one writer.
+    ConfirmWriter,
+    /// Changes a secret.
+    Secret,
+    /// Changes where traffic goes.
+    Traffic,
+    /// Makes the former primary a standby.
+    Rejoin,
+    /// Takes away what is left of a fence.
+    RetireFence,
+    /// Destroys something.
+    Destroy,
+    /// Changes topology: not ours (A03).
+    Topology,
+    /// Anything else.
+    Other,
+}
+
+/// What a step leaves behind for later steps. The name is part of every plan, so that a reference says what it carries.
+pub trait Output: Serialize + DeserializeOwned + Debug + Clone + Send + Sync + 'static {
+    /// The name, with its owner: `dr.fence-receipt`.
+    fn type_name() -> Cow<'static, str>;
+}
+
+macro_rules! outputs {
+    ($($type:ty => $name:literal),* $(,)?) => {
+        $(impl Output for $type {
+            fn type_name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        })*
+    };
+}
+
+outputs! {
+    () => "dr.nothing",
+    DrainReceipt => "dr.drain-receipt",
+    FenceReceipt => "dr.fence-receipt",
+    CatchUpReceipt => "dr.catch-up-receipt",
+    QuiesceReceipt => "dr.quiesce-receipt",
+    PromotionReceipt => "dr.promotion-receipt",
+    WriterReceipt => "dr.writer-receipt",
+    Consent => "dr.consent",
+    LossBound => "dr.loss-bound",
+    LossMeasurement => "dr.loss-measurement",
+}
+
+/// The output of a step that was allowed to fail. No dangerous parameter accepts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "of")]
+pub enum Attempted<T> {
+    /// It worked.
+    Done(T),
+    /// It did not, and somebody owes it.
+    Owed(String),
+}
+
+impl<T: Output> Output for Attempted<T> {
+    fn type_name() -> Cow<'static, str> {
+        Cow::Owned(format!("attempted {}", T::type_name()))
+    }
+}
+
+/// One step: what is to be done, as data.
+pub trait Step: Serialize + DeserializeOwned + Debug + Send + Sync + 'static {
+    /// Name and version. A change of meaning or of fields is a new version.
+    const KIND: Kind;
+    /// What repeating it does.
+    const EFFECT: Effect;
+    /// Its part in the safety rules.
+    const CLASS: Class = Class::Other;
+    /// What it leaves behind.
+    type Output: Output;
+
+    /// One sentence for people, in the imperative: `pause consumer group billing`.
+    fn sentence(&self) -> String;
+
+    /// Everything that it may change. The gate lets nothing else through.
+    fn touches(&self) -> Vec<Touch> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,202 @@
+//! The candidate has everything: after a fence by positions, before a swap by silence and positions (C04, D11).
+
+use async_trait::async_trait;
+use futures_util::future::join;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    drain::not_held_back,
+    read::{conflict, not_yet},
+};
+use crate::{
+    Carries, CatchUpReceipt, Class, DrainReceipt, Effect, FenceReceipt, Input, Kind, Look, Observed, Position,
+    PositionReading, QuiesceReceipt, Step, StepCx, StepError, Target, Tri,
+};
+
+/// Waits until the candidate has everything that the fenced history contains.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitCatchUp {
+    target: Target,
+    fence: Input<FenceReceipt>,
+}
+
+impl AwaitCatchUp {
+    /// `target` shall have everything up to where `fence` ended the old history.
+    #[must_use]
+    pub fn of(target: &Target, fence: &impl Carries<FenceReceipt>) -> Self {
+        Self { target: target.clone(), fence: Input::of(fence) }
+    }
+}
+
+impl Step for AwaitCatchUp {
+    const KIND: Kind = Kind::new("dr.catch-up", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::CatchUp;
+    type Output = CatchUpReceipt;
+
+    fn sentence(&self) -> String {
+        format!("wait until {} has everything up to the end of the fenced history", self.target.member)
+    }
+}
+
+/// Waits until nothing writes on the primary and the candidate is equal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitQuiesced {
+    primary: Target,
+    target: Target,
+    drained: Input<DrainReceipt>,
+}
+
+impl AwaitQuiesced {
+    /// `primary` shall be silent and `target` equal to it, once the applications are `drained`.
+    #[must_use]
+    pub fn of(primary: &Target, target: &Target, drained: &impl Carries<DrainReceipt>) -> Self {
+        Self { primary: primary.clone(), target: target.clone(), drained: Input::of(drained) }
+    }
+}
+
+impl Step for AwaitQuiesced {
+    const KIND: Kind = Kind::new("dr.quiesced", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::CatchUp;
+    type Output = QuiesceReceipt;
+
+    fn sentence(&self) -> String {
+        format!("see no writing session on {} and {} equal to it", self.primary.member, self.target.member)
+    }
+}
+
+/// What speaks against a position being that of a standby with this history.
+fn no_standby<T>(reading: &PositionReading, target: &Target) -> Option<Observed<T>> {
+    let member = &target.member;
+    if reading.lineage != target.lineage {
+        let found = &reading.lineage;
+        return Some(conflict(format_args!("`{member}` carries lineage {found}, it followed {}", target.lineage)));
+    }
+    match reading.in_recovery {
+        Tri::Yes => None,
+        Tri::No => Some(conflict(format_args!("`{member}` is no standby any more; somebody else promoted it"))),
+        Tri::Unknown => Some(not_yet(format_args!("nobody can say whether `{member}` is a standby"))),
+    }
+}
+
+pub(super) struct CatchUp;
+
+impl CatchUp {
+    /// Where the fenced history ends. A fence that does not know it leaves the server readable; what it says *after* the fence counts.
+    async fn end(cx: &StepCx, fence: &FenceReceipt) -> Result<Result<Position, String>, StepError> {
+        if let Some(end) = &fence.end {
+            return Ok(Ok(end.clone()));
+        }
+        let old = cx.probe(&fence.target.member)?.position().await?;
+        if old.lineage != fence.target.lineage {
+            let member = &fence.target.member;
+            return Ok(Err(format!("`{member}` carries lineage {}, fenced was {}", old.lineage, fence.target.lineage)));
+        }
+        Ok(Ok(old.durable))
+    }
+}
+
+#[async_trait]
+impl Look for CatchUp {
+    type Step = AwaitCatchUp;
+
+    async fn look(&self, cx: &StepCx, step: &AwaitCatchUp) -> Result<Observed<CatchUpReceipt>, StepError> {
+        let fence = step.fence.get()?;
+        if fence.target.lineage != step.target.lineage {
+            return Ok(conflict(format_args!(
+                "`{}` follows lineage {}, fenced was {}",
+                step.target.member, step.target.lineage, fence.target.lineage
+            )));
+        }
+        let end = match Self::end(cx, fence).await? {
+            Ok(end) => end,
+            Err(why) => return Ok(conflict(why)),
+        };
+        let now = cx.probe(&step.target.member)?.position().await?;
+        if let Some(verdict) = no_standby(&now, &step.target) {
+            return Ok(verdict);
+        }
+        if now.applied.compare(&end).is_none() {
+            return Ok(conflict(format_args!(
+                "the position {} of `{}` does not compare with {end}",
+                now.applied, step.target.member
+            )));
+        }
+        if !now.applied.reaches(&end) {
+            let missing = now.applied.missing_to(&end).unwrap_or_default();
+            let member = &step.target.member;
+            return Ok(not_yet(format_args!(
+                "`{member}` has {}, the fenced history ends at {end}: {missing} missing",
+                now.applied
+            )));
+        }
+        Ok(Observed::Done(CatchUpReceipt {
+            run: cx.run().clone(),
+            target: step.target.clone(),
+            end,
+            applied: now.applied,
+            at: now.at,
+        }))
+    }
+}
+
+pub(super) struct Quiescing;
+
+#[async_trait]
+impl Look for Quiescing {
+    type Step = AwaitQuiesced;
+
+    async fn look(&self, cx: &StepCx, step: &AwaitQuiesced) -> Result<Observed<QuiesceReceipt>, StepError> {
+        step.drained.get()?;
+        if let Some(verdict) = not_held_back(cx).await? {
+            return Ok(verdict);
+        }
+        let (old, new) = (cx.probe(&step.primary.member)?, cx.probe(&step.target.member)?);
+        let sessions = old.writing_sessions().await?;
+        if sessions > 0 {
+            let member = &step.primary.member;
+            return Ok(not_yet(format_args!("{sessions} sessions can still write on `{member}`")));
+        }
+        let receipt = |position: Option<Position>| QuiesceReceipt {
+            run: cx.run().clone(),
+            primary: step.primary.clone(),
+            target: step.target.clone(),
+            position,
+            at: cx.now(),
+        };
+        if cx.database(&step.target.member)?.capabilities().await?.swap_catches_up {
+            return Ok(Observed::Done(receipt(None)));
+        }
+        // The primary first: what the candidate has afterwards can only be more.
+        let old = old.position().await?;
+        let new = new.position().await?;
+        if old.lineage != step.primary.lineage {
+            let member = &step.primary.member;
+            return Ok(conflict(format_args!(
+                "`{member}` carries lineage {}, the plan expects {}",
+                old.lineage, step.primary.lineage
+            )));
+        }
+        if let Some(verdict) = no_standby(&new, &step.target) {
+            return Ok(verdict);
+        }
+        Ok(if new.applied.reaches(&old.durable) {
+            Observed::Done(receipt(Some(old.durable)))
+        } else {
+            not_yet(format_args!("`{}` has {}, the primary {}", step.target.member, new.applied, old.durable))
+        })
+    }
+}
+
+/// Both sides' positions at once, where neither depends on the other.
+pub(super) async fn both(
+    cx: &StepCx,
+    old: &Target,
+    new: &Target,
+) -> Result<(Option<PositionReading>, Option<PositionReading>), StepError> {
+    let (old, new) = join(super::read::position(cx, &old.member), super::read::position(cx, &new.member)).await;
+    Ok((old.ok().flatten(), new?))
+}

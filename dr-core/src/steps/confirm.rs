@@ -1,0 +1,259 @@
+//! Exactly one writer: edges, a real write, and the other side's grade (S1, D16).
+
+use async_trait::async_trait;
+use futures_util::future::{join, join3};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    pivot::{Descent, descends},
+    read::{conflict, not_yet, see},
+};
+use crate::{
+    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Observed, PromotionReceipt, ProviderError, Retry,
+    Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
+};
+
+/// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmWriter {
+    promotion: Input<PromotionReceipt>,
+    from: Target,
+    fence: Option<Input<FenceReceipt>>,
+    minimum: Grade,
+}
+
+impl ConfirmWriter {
+    /// After `promotion`, with `from` as the former primary, which must be worth [`Grade::Confirmed`] at least.
+    #[must_use]
+    pub fn of(promotion: &impl Carries<PromotionReceipt>, from: &Target) -> Self {
+        Self { promotion: Input::of(promotion), from: from.clone(), fence: None, minimum: Grade::Confirmed }
+    }
+
+    /// The former primary is kept from writing by this fence, which is looked at again. Without one, what the promotion itself did to
+    /// the former primary is read back.
+    #[must_use]
+    pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>) -> Self {
+        Self { fence: Some(Input::of(fence)), ..self }
+    }
+
+    /// What the former primary must be worth.
+    #[must_use]
+    pub fn at_least(self, minimum: Grade) -> Self {
+        Self { minimum, ..self }
+    }
+}
+
+impl Step for ConfirmWriter {
+    const KIND: Kind = Kind::new("dr.confirm-writer", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::ConfirmWriter;
+    type Output = WriterReceipt;
+
+    fn sentence(&self) -> String {
+        let from = &self.from.member;
+        format!(
+            "see exactly one writer: edges, one probe write, {from} kept from writing at `{}` or better",
+            self.minimum
+        )
+    }
+}
+
+/// One more probe write on the confirmed writer, before the applications are let through.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckWriter {
+    writer: Input<WriterReceipt>,
+}
+
+impl CheckWriter {
+    /// The confirmed writer still writes.
+    #[must_use]
+    pub fn of(writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { writer: Input::of(writer) }
+    }
+}
+
+impl Step for CheckWriter {
+    const KIND: Kind = Kind::new("dr.check-writer", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Guard;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        "see one more write accepted by the writer, before the applications are let through".into()
+    }
+}
+
+/// What the former primary is worth, or why the look ends here.
+enum OldSide {
+    Worth(Grade, String),
+    Verdict(Observed<WriterReceipt>),
+}
+
+pub(super) struct Confirming;
+
+impl Confirming {
+    async fn fenced(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Result<OldSide, StepError> {
+        let fence = cx.fence(&receipt.target.member)?;
+        Ok(match admit::fenced(&cx.door(), fence.as_ref(), receipt, minimum).await {
+            Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
+            Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
+            Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
+        })
+    }
+
+    /// What the promotion itself did to the former primary: by its edge, by the provider's word, and by a write that must not pass.
+    async fn read_back(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) -> Result<OldSide, StepError> {
+        let (database, probe) = (cx.database(&from.member)?, cx.probe(&from.member)?);
+        let (seen, told, write) =
+            join3(see(cx, &from.member), database.swap_fence(promotion.asked_at), probe.write()).await;
+        if let Ok(write) = &write
+            && write.accepted == Tri::Yes
+        {
+            return Ok(OldSide::Verdict(conflict(format_args!(
+                "two writers: `{}` still accepts writes ({}), and so may `{}`; fence `{}` now",
+                from.member, write.detail, promotion.target.member, from.member
+            ))));
+        }
+        let told = match told {
+            Ok(reading) if reading.resource.as_ref().is_none_or(|resource| *resource == from.resource) => {
+                (reading.grade(), reading.detail)
+            }
+            Ok(reading) => {
+                (Grade::Unconfirmable, format!("the provider's word is about another resource: {}", reading.detail))
+            }
+            Err(ProviderError::Unsupported { .. }) => (Grade::Unconfirmable, "the provider tells nothing".to_owned()),
+            Err(error) => (Grade::Unconfirmable, error.to_string()),
+        };
+        let by_edge = match seen {
+            Ok(seen) if seen.description.resource != from.resource => {
+                (Grade::Unconfirmable, format!("`{}` is another resource now", from.member))
+            }
+            Ok(seen) if seen.description.follows.as_ref() == Some(&promotion.target.resource) => match seen
+                .in_recovery()
+            {
+                Tri::Yes | Tri::Unknown => {
+                    (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member))
+                }
+                Tri::No => {
+                    (Grade::Unconfirmable, format!("`{}` is called a follower, but is not in recovery", from.member))
+                }
+            },
+            Ok(seen) => match &seen.description.follows {
+                Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member)),
+                None => (
+                    Grade::Unconfirmable,
+                    format!(
+                        "two members call themselves writer and neither follows the other: `{}` ({}), `{}`",
+                        from.member, seen.description.status, promotion.target.member
+                    ),
+                ),
+            },
+            Err(error) => (Grade::Unconfirmable, format!("`{}` does not answer: {}", from.member, error.cause)),
+        };
+        let (grade, words) = if told.0 > by_edge.0 { told } else { by_edge };
+        Ok(OldSide::Worth(grade, words))
+    }
+}
+
+#[async_trait]
+impl Look for Confirming {
+    type Step = ConfirmWriter;
+
+    async fn look(&self, cx: &StepCx, step: &ConfirmWriter) -> Result<Observed<WriterReceipt>, StepError> {
+        let promotion = step.promotion.get()?;
+        let new = &promotion.target;
+        let old_side = async {
+            match &step.fence {
+                Some(fence) => Self::fenced(cx, fence.get()?, step.minimum).await,
+                None => Self::read_back(cx, &step.from, promotion).await,
+            }
+        };
+        let (database, probe) = (cx.database(&new.member)?, cx.probe(&new.member)?);
+        let (old_side, description, write) = join3(old_side, database.describe(), probe.write()).await;
+        let (grade, words) = match old_side? {
+            OldSide::Worth(grade, words) => (grade, words),
+            OldSide::Verdict(verdict) => return Ok(verdict),
+        };
+        let (description, write) = (description?, write?);
+        let member = &new.member;
+        if description.resource != new.resource {
+            return Ok(conflict(format_args!(
+                "`{member}` is now the resource {}, promoted was {}",
+                description.resource, new.resource
+            )));
+        }
+        if let Some(upstream) = &description.follows {
+            return Ok(not_yet(format_args!("`{member}` is still shown as following {upstream}")));
+        }
+        match write.accepted {
+            Tri::Yes => {}
+            Tri::No => return Ok(not_yet(format_args!("`{member}` refuses a probe write: {}", write.detail))),
+            Tri::Unknown => {
+                return Ok(not_yet(format_args!("a probe write on `{member}` has no answer: {}", write.detail)));
+            }
+        }
+        let lineage = write.lineage.unwrap_or_else(|| new.lineage.clone());
+        let known = new.lineage != promotion.was;
+        match descends(&lineage, &new.lineage) {
+            Descent::Same => {}
+            Descent::Child if !known || lineage == new.lineage => {}
+            Descent::Child | Descent::Other => {
+                return Ok(conflict(format_args!(
+                    "`{member}` writes on lineage {lineage}, promoted was {}",
+                    new.lineage
+                )));
+            }
+        }
+        if grade < step.minimum {
+            return Ok(not_yet(format_args!(
+                "`{}` is worth `{grade}`, this needs `{}`: {words}",
+                step.from.member, step.minimum
+            )));
+        }
+        Ok(Observed::Done(WriterReceipt {
+            run: cx.run().clone(),
+            target: Target { lineage, ..new.clone() },
+            endpoint: description.endpoint,
+            old_side: grade,
+            at: write.at,
+        }))
+    }
+}
+
+/// Why a confirmed writer is none any more, if so: asked before anything is pointed at it.
+pub(super) async fn no_writer_any_more(cx: &StepCx, writer: &WriterReceipt) -> Result<Option<String>, StepError> {
+    let member = &writer.target.member;
+    let seen = see(cx, member).await?;
+    // Where only the provider speaks, the resource is compared; it may be the last to know of a new generation.
+    let replaced = seen.description.resource != writer.target.resource;
+    if let Some(why) = seen.differs(&writer.target).filter(|_| replaced || seen.position.is_some()) {
+        return Ok(Some(why));
+    }
+    let follows = seen.position.is_none() && seen.description.follows.is_some();
+    Ok((seen.in_recovery() == Tri::Yes || follows).then(|| format!("`{member}` is no writer any more")))
+}
+
+pub(super) struct WriterStill;
+
+#[async_trait]
+impl Look for WriterStill {
+    type Step = CheckWriter;
+
+    async fn look(&self, cx: &StepCx, step: &CheckWriter) -> Result<Observed<()>, StepError> {
+        let writer = step.writer.get()?;
+        let member = &writer.target.member;
+        let probe = cx.probe(member)?;
+        let (gone, write) = join(no_writer_any_more(cx, writer), probe.write()).await;
+        if let Some(why) = gone? {
+            return Ok(conflict(why));
+        }
+        let write = write?;
+        Ok(match write.accepted {
+            Tri::Yes => Observed::Done(()),
+            Tri::No => not_yet(format_args!("`{member}` refuses a probe write: {}", write.detail)),
+            Tri::Unknown => not_yet(format_args!("a probe write on `{member}` has no answer: {}", write.detail)),
+        })
+    }
+}

@@ -1,0 +1,77 @@
+//! Asking people before the first change (E05, E10, H01).
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    facts::{self, FactSpec},
+    read::not_yet,
+};
+use crate::{
+    Class, Consent, Effect, Fact, Handler, Input, Kind, LossBound, Millis, Observed, Outcome, Prepared, Ready, Role,
+    Step, StepCx, StepError, text,
+};
+
+/// Asks people for their consent to this plan, these facts and at most this loss. The driver asks, judges the answers and makes the
+/// [`Consent`]; with nobody to ask (`people: 0`, only by the policy's explicit opt-in) it grants it in the policy's name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskConsent {
+    /// The question.
+    pub question: String,
+    /// The facts to show, read when people are asked and again before the first change.
+    pub watch: Vec<FactSpec>,
+    /// What may be lost; nothing if absent.
+    pub loss: Option<Input<LossBound>>,
+    /// How many different people.
+    pub people: u8,
+    /// One of these roles is needed; empty means any.
+    pub roles: Vec<Role>,
+    /// How long the question stands, and how long after the answer the first change must have begun.
+    pub expires_in: Millis,
+}
+
+impl AskConsent {
+    /// The facts as they are now.
+    ///
+    /// # Errors
+    /// A material fact could not be read.
+    pub async fn gather(&self, cx: &StepCx) -> Result<Vec<Fact>, StepError> {
+        facts::read(cx, &self.watch).await
+    }
+}
+
+impl Step for AskConsent {
+    const KIND: Kind = Kind::new("dr.ask", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Consent;
+    type Output = Consent;
+
+    fn sentence(&self) -> String {
+        match self.people {
+            0 => "go on without asking, by the policy's opt-in".to_owned(),
+            1 => format!("ask one person, for at most {}", text::human(self.expires_in)),
+            people => format!("ask {people} people, for at most {}", text::human(self.expires_in)),
+        }
+    }
+}
+
+/// The driver asks, and reads the facts to show from `prepare`; a look alone never makes a consent.
+pub(super) struct Asking;
+
+#[async_trait]
+impl Handler for Asking {
+    type Step = AskConsent;
+
+    async fn observe(&self, _cx: &StepCx, _step: &AskConsent) -> Result<Observed<Consent>, StepError> {
+        Ok(not_yet("people have not answered"))
+    }
+
+    async fn prepare(&self, cx: &StepCx, step: &AskConsent) -> Result<Prepared<Consent>, StepError> {
+        Ok(Prepared::Ready(Ready { facts: step.gather(cx).await?, pre_image: None }))
+    }
+
+    async fn submit(&self, _cx: &StepCx, _step: &AskConsent) -> Result<Outcome<Consent>, StepError> {
+        Ok(Outcome::refused("a question is answered by people, not sent"))
+    }
+}

@@ -1,0 +1,336 @@
+//! Keeping the former primary from writing, giving that back in an abort, and taking it away at the end (E01, S9).
+
+use async_trait::async_trait;
+use futures_util::future::join;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    lock::held_by_another,
+    read::{conflict, later, not_yet, refuse, see},
+};
+use crate::{
+    Attempted, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind, Observed,
+    Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Step, StepCx, StepError, Target, Touch, Tri,
+    WriterReceipt, canonical, stop,
+};
+
+/// Fences a member: it cannot write any more, read back at `minimum` or better.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceMember {
+    target: Target,
+    minimum: Grade,
+    /// The primary is silent: what it cannot be asked does not stop the fence.
+    silent: bool,
+}
+
+impl FenceMember {
+    /// Fences `target`, worth at least `minimum`.
+    #[must_use]
+    pub fn of(target: &Target, minimum: Grade) -> Self {
+        Self { target: target.clone(), minimum, silent: false }
+    }
+
+    /// The member is silent; who it is cannot be asked.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { silent: true, ..self }
+    }
+}
+
+impl Step for FenceMember {
+    const KIND: Kind = Kind::new("dr.fence", 1);
+    const EFFECT: Effect = Effect::Reconcilable;
+    const CLASS: Class = Class::Fence;
+    type Output = FenceReceipt;
+
+    fn sentence(&self) -> String {
+        format!("fence {}, read back as `{}` or better", self.target.member, self.minimum)
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::new(self.target.member.as_str(), "fence")]
+    }
+}
+
+/// Lets a fenced member write again, when a planned run turns back before the promotion. It is the give-back of a hold and nothing
+/// else: what was read before the fence comes with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseFence {
+    target: Target,
+    candidate: Target,
+}
+
+impl ReleaseFence {
+    /// Gives back the fence of `target`, unless `candidate` was or may have been promoted.
+    #[must_use]
+    pub fn of(target: &Target, candidate: &Target) -> Self {
+        Self { target: target.clone(), candidate: candidate.clone() }
+    }
+}
+
+impl Step for ReleaseFence {
+    const KIND: Kind = Kind::new("dr.release-fence", 1);
+    const EFFECT: Effect = Effect::Reconcilable;
+    const CLASS: Class = Class::ReleaseFence;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        format!("let {} write again, if {} was never promoted", self.target.member, self.candidate.member)
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::new(self.target.member.as_str(), "release-fence")]
+    }
+}
+
+/// Takes away what is left of a fence, once the member is seen to follow the new writer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetireMemberFence {
+    fence: Input<FenceReceipt>,
+    writer: Input<WriterReceipt>,
+    rejoined: Input<Attempted<()>>,
+    member: crate::MemberId,
+}
+
+impl RetireMemberFence {
+    /// Retires `fence` of `member`, which has rejoined `writer`.
+    #[must_use]
+    pub fn of(
+        member: &crate::MemberId,
+        fence: &impl crate::Carries<FenceReceipt>,
+        writer: &impl crate::Carries<WriterReceipt>,
+        rejoined: &impl crate::Carries<Attempted<()>>,
+    ) -> Self {
+        Self {
+            fence: Input::of(fence),
+            writer: Input::of(writer),
+            rejoined: Input::of(rejoined),
+            member: member.clone(),
+        }
+    }
+}
+
+impl Step for RetireMemberFence {
+    const KIND: Kind = Kind::new("dr.retire-fence", 1);
+    const EFFECT: Effect = Effect::Reconcilable;
+    const CLASS: Class = Class::RetireFence;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        format!("take the fence of {} away, which follows the new writer", self.member)
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::new(self.member.as_str(), "retire-fence")]
+    }
+}
+
+/// What was read before the fence, as it was journaled with the intent.
+fn token(cx: &StepCx) -> Result<FenceToken, StepError> {
+    let image = cx.pre_image().ok_or_else(|| stop("what was there before the fence is not in the journal"))?;
+    serde_json::from_value(image.0.clone())
+        .map_err(|error| stop(format_args!("the fence's record cannot be read: {error}")))
+}
+
+pub(super) struct Fencing;
+
+#[async_trait]
+impl Handler for Fencing {
+    type Step = FenceMember;
+
+    async fn observe(&self, cx: &StepCx, step: &FenceMember) -> Result<Observed<FenceReceipt>, StepError> {
+        if cx.intended_at().is_none() {
+            return Ok(Observed::NotStarted);
+        }
+        let fence = cx.fence(&step.target.member)?;
+        let reading = fence.inspect().await?;
+        let member = &step.target.member;
+        if let Some(other) = reading.resource.as_ref().filter(|resource| **resource != step.target.resource) {
+            return Ok(conflict(format_args!(
+                "the fence of `{member}` speaks of {other}, not of {}",
+                step.target.resource
+            )));
+        }
+        if let Some(other) = reading.lineage.as_ref().filter(|lineage| **lineage != step.target.lineage) {
+            return Ok(conflict(format_args!(
+                "`{member}` carries lineage {other}, to be fenced was {}",
+                step.target.lineage
+            )));
+        }
+        if reading.engaged() != Tri::Yes {
+            return Ok(Observed::NotStarted);
+        }
+        if reading.grade() < step.minimum {
+            return Ok(Observed::Partial {
+                done: reading.detail.clone(),
+                missing: format!("the fence is worth `{}`, this needs `{}`", reading.grade(), step.minimum),
+            });
+        }
+        Ok(Observed::Done(FenceReceipt {
+            run: cx.run().clone(),
+            epoch: cx.epoch(),
+            target: step.target.clone(),
+            fence: fence.name(),
+            token: token(cx)?,
+            planes: reading.planes,
+            end: reading.end,
+            effective_at: reading.at,
+            lapses_at: reading.lapses_at,
+            detail: reading.detail,
+        }))
+    }
+
+    async fn prepare(&self, cx: &StepCx, step: &FenceMember) -> Result<Prepared<FenceReceipt>, StepError> {
+        let member = &step.target.member;
+        let fence = cx.fence(member)?;
+        let best = fence.promises().grade();
+        if best < step.minimum {
+            return Ok(refuse(format_args!(
+                "the fences of `{member}` are worth `{best}` at best, this needs `{}`; list another fence in the group file",
+                step.minimum
+            )));
+        }
+        if let Some(candidate) = &cx.plan().to
+            && let Some(why) = held_by_another(cx, candidate).await?
+        {
+            return Ok(refuse(why));
+        }
+        if !step.silent && cx.intended_at().is_none() {
+            let seen = see(cx, member).await?;
+            if let Some(why) = seen.differs(&step.target) {
+                return Ok(refuse(why));
+            }
+        }
+        let token = fence.prepare().await?;
+        Ok(Prepared::Ready(Ready {
+            facts: vec![Fact::any("fence", format!("{} of {}", fence.name(), step.target), "plan", cx.now())],
+            pre_image: Some(Json(canonical::to_value(&token)?)),
+        }))
+    }
+
+    async fn submit(&self, cx: &StepCx, step: &FenceMember) -> Result<Outcome<FenceReceipt>, StepError> {
+        let request = EngageFence { target: step.target.clone(), token: token(cx)?, key: cx.key() };
+        let outcome = cx.fence(&step.target.member)?.engage(request).await;
+        Ok(super::read_back(outcome, self.observe(cx, step)).await)
+    }
+}
+
+pub(super) struct Releasing;
+
+impl Releasing {
+    /// Why the fence must stay, if so: a promotion was intended, or the candidate is not surely a standby of the old lineage.
+    async fn must_stay(cx: &StepCx, step: &ReleaseFence) -> Result<Option<String>, StepError> {
+        if cx.promote_intended() {
+            return Ok(Some("a promotion was asked for: past that point a fence is retired, never released".into()));
+        }
+        let member = &step.candidate.member;
+        let seen = see(cx, member).await?;
+        if let Some(why) = seen.differs(&step.candidate) {
+            return Ok(Some(format!("{why}: it may have been promoted")));
+        }
+        let standby = match seen.in_recovery() {
+            Tri::Yes => true,
+            Tri::No => false,
+            Tri::Unknown => seen.description.follows.as_ref() == Some(&step.target.resource),
+        };
+        Ok((!standby).then(|| format!("`{member}` is not seen to be a standby of the old history")))
+    }
+}
+
+#[async_trait]
+impl Handler for Releasing {
+    type Step = ReleaseFence;
+
+    async fn observe(&self, cx: &StepCx, step: &ReleaseFence) -> Result<Observed<()>, StepError> {
+        let reading = cx.fence(&step.target.member)?.inspect().await?;
+        Ok(match reading.engaged() {
+            Tri::No => Observed::Done(()),
+            Tri::Yes => Observed::NotStarted,
+            Tri::Unknown => not_yet(reading.detail),
+        })
+    }
+
+    async fn prepare(&self, cx: &StepCx, step: &ReleaseFence) -> Result<Prepared<()>, StepError> {
+        token(cx)?;
+        if let Some(why) = Self::must_stay(cx, step).await? {
+            return Ok(refuse(why));
+        }
+        let visibility = cx.database(&step.candidate.member)?.capabilities().await?.visibility;
+        cx.pause(visibility).await;
+        if let Some(why) = Self::must_stay(cx, step).await? {
+            return Ok(refuse(why));
+        }
+        let words = format!("{} in recovery on {}, seen twice", step.candidate.member, step.candidate.lineage);
+        Ok(Prepared::Ready(Ready {
+            facts: vec![Fact::any("candidate", words, "provider, server", cx.now())],
+            pre_image: cx.pre_image().cloned(),
+        }))
+    }
+
+    async fn submit(&self, cx: &StepCx, step: &ReleaseFence) -> Result<Outcome<()>, StepError> {
+        if let Some(why) = Self::must_stay(cx, step).await? {
+            return Ok(Outcome::refused(why));
+        }
+        let order = ReleaseOrder::abort(cx.key(), step.target.clone(), token(cx)?);
+        Ok(cx.fence(&step.target.member)?.release(order).await)
+    }
+}
+
+pub(super) struct Retiring;
+
+impl Retiring {
+    /// Why the member is not seen to follow the writer, if so.
+    async fn not_following(cx: &StepCx, step: &RetireMemberFence) -> Result<Option<String>, StepError> {
+        let writer = step.writer.get()?;
+        let member = &step.member;
+        let database = cx.database(member)?;
+        let (description, replication) = join(database.describe(), database.replication()).await;
+        let (description, replication) = (description?, replication?);
+        if description.follows.as_ref() != Some(&writer.target.resource) {
+            return Ok(Some(format!("`{member}` does not follow `{}`", writer.target.member)));
+        }
+        let strange = replication.lineage.is_some_and(|lineage| lineage != writer.target.lineage);
+        let attached = replication.streaming == Tri::Yes && !strange;
+        Ok((!attached).then(|| format!("`{member}` does not receive lineage {}", writer.target.lineage)))
+    }
+}
+
+#[async_trait]
+impl Handler for Retiring {
+    type Step = RetireMemberFence;
+
+    async fn observe(&self, cx: &StepCx, step: &RetireMemberFence) -> Result<Observed<()>, StepError> {
+        let reading = cx.fence(&step.member)?.inspect().await?;
+        Ok(match reading.engaged() {
+            Tri::No => Observed::Done(()),
+            Tri::Yes => Observed::NotStarted,
+            Tri::Unknown => not_yet(reading.detail),
+        })
+    }
+
+    async fn prepare(&self, cx: &StepCx, step: &RetireMemberFence) -> Result<Prepared<()>, StepError> {
+        if let Attempted::Owed(why) = step.rejoined.get()? {
+            let member = &step.member;
+            let lapse =
+                step.fence.get()?.lapses_at.map_or_else(String::new, |at| format!("; it falls off by itself at {at}"));
+            return Ok(refuse(format_args!("`{member}` has not rejoined ({why}), so its fence stays{lapse}")));
+        }
+        match Self::not_following(cx, step).await? {
+            Some(why) => Ok(later(why, Retry::After(cx.every()))),
+            None => Ok(Prepared::Ready(Ready::default())),
+        }
+    }
+
+    async fn submit(&self, cx: &StepCx, step: &RetireMemberFence) -> Result<Outcome<()>, StepError> {
+        if let Some(why) = Self::not_following(cx, step).await? {
+            return Ok(Outcome::refused(why));
+        }
+        let (receipt, writer) = (step.fence.get()?, step.writer.get()?);
+        let target = Target { lineage: writer.target.lineage.clone(), ..receipt.target.clone() };
+        let request = RetireFence { target, token: receipt.token.clone(), key: cx.key() };
+        Ok(cx.fence(&step.member)?.retire(request).await)
+    }
+}

@@ -1,0 +1,225 @@
+//! What tells whether a promotion happened, and whether it was ours (D14, D16, E09).
+//!
+//! ```text
+//!  in recovery, old lineage ─────────────────────────────────► not started
+//!  writes, no intent of ours ────────────────────────────────► conflict: a stranger's act
+//!  writes, our intent, new generation, parted at or past the proof ──► done
+//!  writes, our intent, anything else ────────────────────────► conflict, or look again where the provider may lag
+//! ```
+
+use futures_util::future::join;
+
+use super::{
+    lock::held_by_another,
+    read::{conflict, not_yet, offered, position},
+};
+use crate::{
+    Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Polled, Position, PositionReading,
+    Prepared, PromotionReceipt, Retry, Shape, StepCx, StepError, Target, Timestamp, Tri, admit,
+};
+
+/// What a promotion must have led to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected<'a> {
+    /// The candidate, with the lineage that it followed.
+    pub(super) target: &'a Target,
+    /// What it was proved to have before.
+    pub(super) proven: Option<&'a Position>,
+    /// How it was asked for.
+    pub(super) shape: Shape,
+}
+
+/// What is true of the candidate, read through both planes.
+pub(super) async fn observe(cx: &StepCx, expected: Expected<'_>) -> Result<Observed<PromotionReceipt>, StepError> {
+    let member = &expected.target.member;
+    let (database, probe) = (cx.database(member)?, cx.probe(member)?);
+    let (description, position) = join(database.describe(), probe.position()).await;
+    match offered(position)? {
+        Some(reading) => {
+            let seen = by_position(cx, expected, &reading);
+            // The server says "not yet"; the provider may know that it is at work.
+            Ok(match (seen, description) {
+                (Observed::NotStarted, Ok(Description { busy: Some(_), .. })) => {
+                    Observed::InProgress { handle: OpHandle::none(), percent: None }
+                }
+                (seen, _) => seen,
+            })
+        }
+        None => Ok(by_description(cx, expected, &description?)),
+    }
+}
+
+/// The quick look of a wait: only what the server itself says, where it says anything.
+pub(super) async fn poll(
+    cx: &StepCx,
+    expected: Expected<'_>,
+    handle: &OpHandle,
+) -> Result<Polled<PromotionReceipt>, StepError> {
+    let member = &expected.target.member;
+    let progress = if handle.is_none() { None } else { Some(cx.database(member)?.poll(handle).await?) };
+    let seen = match position(cx, member).await? {
+        Some(reading) => by_position(cx, expected, &reading),
+        None => by_description(cx, expected, &cx.database(member)?.describe().await?),
+    };
+    let failed = match &progress {
+        Some(OpProgress::Failed { why }) => Some(why.clone()),
+        Some(OpProgress::Running { .. } | OpProgress::Finished | OpProgress::Lost { .. }) | None => None,
+    };
+    let percent = match progress {
+        Some(OpProgress::Running { percent }) => percent,
+        Some(OpProgress::Finished | OpProgress::Failed { .. } | OpProgress::Lost { .. }) | None => None,
+    };
+    Ok(match (seen, failed) {
+        (Observed::Done(receipt), _) => Polled::Ended(Outcome::Done(receipt)),
+        (Observed::Conflict(cause), _) => Polled::Ended(Outcome::Conflict(cause)),
+        // Roles may have changed before it failed: what it left is looked at, nothing is concluded from the word.
+        (_, Some(why)) => Polled::Ended(Outcome::unknown(format_args!("the provider says that it failed: {why}"))),
+        (
+            Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_),
+            None,
+        ) => Polled::Pending { again_in: cx.every(), percent },
+    })
+}
+
+pub(super) fn by_position(
+    cx: &StepCx,
+    expected: Expected<'_>,
+    reading: &PositionReading,
+) -> Observed<PromotionReceipt> {
+    let Expected { target, proven, .. } = expected;
+    let member = &target.member;
+    match reading.in_recovery {
+        Tri::Unknown => not_yet(format_args!("nobody can say whether `{member}` is in recovery")),
+        Tri::Yes if reading.lineage != target.lineage => {
+            let found = &reading.lineage;
+            conflict(format_args!("`{member}` follows lineage {found} now, it followed {}", target.lineage))
+        }
+        Tri::Yes => Observed::NotStarted,
+        Tri::No if cx.intended_at().is_none() => stranger(target),
+        Tri::No => match descends(&reading.lineage, &target.lineage) {
+            Descent::Other => conflict(format_args!(
+                "`{member}` writes on lineage {}, which does not come from {}",
+                reading.lineage, target.lineage
+            )),
+            Descent::Same => {
+                not_yet(format_args!("`{member}` has left recovery, but still shows lineage {}", target.lineage))
+            }
+            Descent::Child => match (&reading.parted_at, proven) {
+                (Some(parted), Some(proven)) if !parted.reaches(proven) => conflict(format_args!(
+                    "`{member}` left the old history at {parted}, before {proven}: acknowledged writes are missing"
+                )),
+                _ => Observed::Done(receipt(cx, expected, &reading.lineage, reading.parted_at.clone(), reading.at)),
+            },
+        },
+    }
+}
+
+fn by_description(cx: &StepCx, expected: Expected<'_>, seen: &Description) -> Observed<PromotionReceipt> {
+    let target = expected.target;
+    let member = &target.member;
+    if seen.resource != target.resource {
+        return conflict(format_args!(
+            "`{member}` is now the resource {}, promoted was {}",
+            seen.resource, target.resource
+        ));
+    }
+    if seen.busy.is_some() {
+        return Observed::InProgress { handle: OpHandle::none(), percent: None };
+    }
+    if seen.follows.is_some() {
+        return Observed::NotStarted;
+    }
+    if cx.intended_at().is_none() {
+        return stranger(target);
+    }
+    if seen.writable == Tri::No {
+        return not_yet(format_args!("`{member}` follows nobody, but takes no writes yet"));
+    }
+    let lineage = seen.lineage.as_ref().unwrap_or(&target.lineage);
+    match descends(lineage, &target.lineage) {
+        Descent::Other => {
+            conflict(format_args!("`{member}` carries lineage {lineage}, promoted was {}", target.lineage))
+        }
+        // The management plane may be the last to know of a new generation; who writes, ConfirmWriter asks the server.
+        Descent::Same | Descent::Child => Observed::Done(receipt(cx, expected, lineage, None, seen.at)),
+    }
+}
+
+fn stranger<T>(target: &Target) -> Observed<T> {
+    conflict(format_args!(
+        "`{}` was promoted, and not by this run; find out by whom before anything else is changed",
+        target.member
+    ))
+}
+
+pub(super) enum Descent {
+    Child,
+    Same,
+    Other,
+}
+
+/// How a lineage stands to the one before a promotion. Generation 0 on both sides means that the provider tells none.
+pub(super) fn descends(now: &Lineage, before: &Lineage) -> Descent {
+    if now.system != before.system || now.generation < before.generation {
+        Descent::Other
+    } else if now.generation > before.generation || now.generation == 0 {
+        Descent::Child
+    } else {
+        Descent::Same
+    }
+}
+
+fn receipt(
+    cx: &StepCx,
+    expected: Expected<'_>,
+    lineage: &Lineage,
+    parted_at: Option<Position>,
+    at: Timestamp,
+) -> PromotionReceipt {
+    PromotionReceipt {
+        run: cx.run().clone(),
+        target: Target { lineage: lineage.clone(), ..expected.target.clone() },
+        was: expected.target.lineage.clone(),
+        parted_at,
+        shape: expected.shape,
+        asked_at: cx.intended_at().unwrap_or(at),
+        at,
+    }
+}
+
+/// What stands in the way of a promotion intent, apart from its proofs; the intent is the point of no return.
+pub(super) async fn not_now(
+    cx: &StepCx,
+    expected: Expected<'_>,
+) -> Result<Option<Prepared<PromotionReceipt>>, StepError> {
+    let (seen, held) = join(observe(cx, expected), held_by_another(cx, &expected.target.member)).await;
+    if let Some(why) = held? {
+        return Ok(Some(Prepared::Conflict(Cause::new(why))));
+    }
+    Ok(match seen? {
+        Observed::NotStarted => None,
+        Observed::Done(receipt) => Some(Prepared::AlreadyDone(receipt)),
+        Observed::Conflict(cause) => Some(Prepared::Conflict(cause)),
+        Observed::InProgress { .. } => Some(Prepared::NotReady(NotDone {
+            cause: Cause::new("the provider is at work on the candidate"),
+            retry: Retry::After(cx.every()),
+        })),
+        Observed::Partial { missing, .. } => {
+            Some(Prepared::NotReady(NotDone { cause: Cause::new(missing), retry: Retry::After(cx.every()) }))
+        }
+        Observed::Unknown(cause) => Some(Prepared::NotReady(NotDone { cause, retry: Retry::After(cx.every()) })),
+    })
+}
+
+/// A proof that was not given: nothing is sent.
+pub(super) fn no_proof(refused: &admit::Refused) -> NotDone {
+    NotDone { cause: refused.cause(), retry: refused.retry() }
+}
+
+/// The same before the intent: what may come is waited for, anything else turns the run back.
+pub(super) fn not_proved<T>(refused: &admit::Refused) -> Prepared<T> {
+    match refused.retry() {
+        Retry::Never => Prepared::Conflict(refused.cause()),
+        Retry::After(_) | Retry::ReadFirst => Prepared::NotReady(no_proof(refused)),
+    }
+}

@@ -1,0 +1,149 @@
+//! The former primary becomes a standby of the writer, or somebody owes one (C23, E14, C30).
+
+use async_trait::async_trait;
+use futures_util::future::join;
+use serde::{Deserialize, Serialize};
+
+use super::read::not_yet;
+use crate::{
+    Carries, Class, Effect, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, PromotionReceipt, Ready,
+    RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
+};
+
+/// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejoinMember {
+    old: Target,
+    writer: Input<WriterReceipt>,
+    promotion: Input<PromotionReceipt>,
+    may_discard: bool,
+}
+
+impl RejoinMember {
+    /// `old` follows `writer`, keeping whatever only it has.
+    #[must_use]
+    pub fn of(old: &Target, writer: &impl Carries<WriterReceipt>, promotion: &impl Carries<PromotionReceipt>) -> Self {
+        Self { old: old.clone(), writer: Input::of(writer), promotion: Input::of(promotion), may_discard: false }
+    }
+
+    /// Data that only the old primary has may be destroyed (E14, E17).
+    #[must_use]
+    pub fn discarding(self) -> Self {
+        Self { may_discard: true, ..self }
+    }
+}
+
+impl Step for RejoinMember {
+    const KIND: Kind = Kind::new("dr.rejoin", 1);
+    const EFFECT: Effect = Effect::Reconcilable;
+    const CLASS: Class = Class::Rejoin;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        let old = &self.old.member;
+        if self.may_discard {
+            format!("make {old} a standby of the writer; what only {old} has is destroyed")
+        } else {
+            format!("make {old} a standby of the writer, if it has nothing of its own")
+        }
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::new(self.old.member.as_str(), "rejoin")]
+    }
+}
+
+/// Waits until the former primary is a standby of the writer, where the provider (or topology code) makes it one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitRejoined {
+    old: Target,
+    writer: Input<WriterReceipt>,
+}
+
+impl AwaitRejoined {
+    /// `old` follows `writer`.
+    #[must_use]
+    pub fn of(old: &Target, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { old: old.clone(), writer: Input::of(writer) }
+    }
+}
+
+impl Step for AwaitRejoined {
+    const KIND: Kind = Kind::new("dr.await-rejoined", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        format!("see {} receive from the writer as its standby", self.old.member)
+    }
+}
+
+/// Whether the member is attached to the writer and receives its current lineage: the one postcondition of every rejoin.
+async fn attached(cx: &StepCx, old: &Target, writer: &WriterReceipt) -> Result<Observed<()>, StepError> {
+    let database = cx.database(&old.member)?;
+    let (description, replication) = join(database.describe(), database.replication()).await;
+    let (description, replication) = (description?, replication?);
+    let member = &old.member;
+    if description.follows.as_ref() != Some(&writer.target.resource) {
+        // After a crash the provider may still be at work on what we asked for: that is no "not done".
+        let working = description.busy.is_some();
+        let begun = Observed::InProgress { handle: OpHandle::none(), percent: None };
+        return Ok(if working { begun } else { Observed::NotStarted });
+    }
+    if let Some(found) = replication.lineage.filter(|found| *found != writer.target.lineage) {
+        return Ok(not_yet(format_args!(
+            "`{member}` receives lineage {found}, the writer's is {}",
+            writer.target.lineage
+        )));
+    }
+    Ok(match replication.streaming {
+        Tri::Yes => Observed::Done(()),
+        Tri::No | Tri::Unknown => not_yet(format_args!("`{member}` follows the writer, but does not receive yet")),
+    })
+}
+
+pub(super) struct Rejoining;
+
+#[async_trait]
+impl Handler for Rejoining {
+    type Step = RejoinMember;
+
+    async fn observe(&self, cx: &StepCx, step: &RejoinMember) -> Result<Observed<()>, StepError> {
+        attached(cx, &step.old, step.writer.get()?).await
+    }
+
+    /// A former primary that is stopped or fenced may tell nothing; whether it may be attached, its backend decides.
+    async fn prepare(&self, cx: &StepCx, step: &RejoinMember) -> Result<Prepared<()>, StepError> {
+        Ok(match attached(cx, &step.old, step.writer.get()?).await {
+            Ok(Observed::Done(())) => Prepared::AlreadyDone(()),
+            Ok(_) | Err(_) => Prepared::Ready(Ready::default()),
+        })
+    }
+
+    async fn submit(&self, cx: &StepCx, step: &RejoinMember) -> Result<Outcome<()>, StepError> {
+        let (writer, promotion) = (step.writer.get()?, step.promotion.get()?);
+        let request = RejoinRequest {
+            target: step.old.clone(),
+            primary: writer.target.clone(),
+            endpoint: writer.endpoint.clone(),
+            parted_at: promotion.parted_at.clone(),
+            may_discard: step.may_discard,
+            key: cx.key(),
+        };
+        let outcome = cx.database(&step.old.member)?.rejoin(request).await;
+        Ok(super::read_back(outcome, self.observe(cx, step)).await)
+    }
+}
+
+pub(super) struct Rejoined;
+
+#[async_trait]
+impl Look for Rejoined {
+    type Step = AwaitRejoined;
+
+    async fn look(&self, cx: &StepCx, step: &AwaitRejoined) -> Result<Observed<()>, StepError> {
+        attached(cx, &step.old, step.writer.get()?).await
+    }
+}

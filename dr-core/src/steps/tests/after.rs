@@ -1,0 +1,205 @@
+//! The writer is confirmed, clients are sent to it, the former primary comes back.
+
+use super::{
+    ready, seen, sent,
+    world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
+};
+use crate::{
+    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, Planes, PromotionReceipt, SecretVersion, Shape, Target,
+    Timestamp, Tri, WriterReceipt, canonical,
+    steps::{
+        CheckWriter, ConfirmWriter, Drain, PointSecret, ResumeWrites, RetireMemberFence,
+        confirm::{Confirming, WriterStill},
+        drain::{Draining, Resuming},
+        fence::Retiring,
+        secret::Pointing,
+    },
+};
+
+fn promotion(shape: Shape) -> PromotionReceipt {
+    PromotionReceipt {
+        run: run(),
+        target: target("b", 2),
+        was: lineage(1),
+        parted_at: Some(at(100)),
+        shape,
+        asked_at: Timestamp::default(),
+        at: Timestamp::default(),
+    }
+}
+
+fn writer() -> WriterReceipt {
+    WriterReceipt {
+        run: run(),
+        target: Target { lineage: lineage(2), ..target("b", 2) },
+        endpoint: Endpoint::new("b:5432"),
+        old_side: Grade::Confirmed,
+        at: Timestamp::default(),
+    }
+}
+
+/// Covers S1, D16, E01: with a fence of our own, the fence is what the other side is worth.
+#[test]
+fn one_writer_beside_a_fence() {
+    type Change = fn(&World);
+    let table: [(&str, Change, &str); 7] = [
+        ("one writer", |_| (), "done"),
+        ("its provider still shows an edge", |w| w.set("b", |b| b.follows = Some("res-a".into())), "not yet"),
+        ("it refuses a write", |w| w.set("b", |b| b.accepts = Tri::No), "not yet"),
+        ("a write hangs", |w| w.set("b", |b| b.accepts = Tri::Unknown), "not yet"),
+        ("it was promoted once more", |w| w.set("b", |b| b.generation = 3), "conflict"),
+        ("it is another resource", |w| w.set("b", |b| b.resource = "res-x".into()), "conflict"),
+        ("the fence was lifted", |w| w.set("a", |a| a.planes = Planes::default()), "conflict"),
+    ];
+    for (name, change, want) in table {
+        let world = pair();
+        world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+        world.set("b", promoted);
+        change(&world);
+        let step = ConfirmWriter::of(&from("promote"), &target("a", 1)).fenced_by(&from("fence"));
+        let step = resolved(
+            &step,
+            &[("promote", value(&promotion(Shape::SeparateFence))), ("fence", value(&fence_receipt(None)))],
+        );
+        assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &step))), want, "{name}");
+    }
+}
+
+/// Covers S1: after a swap the other side is read back; a second writer is never waited out.
+#[test]
+fn one_writer_after_a_swap() {
+    type Change = fn(&World);
+    let demoted: Change = |w| {
+        w.set("a", |a| {
+            a.follows = Some("res-b".into());
+            a.in_recovery = Tri::Yes;
+            a.accepts = Tri::No;
+        });
+    };
+    let refuses: Change = |w| w.set("a", |a| a.accepts = Tri::No);
+    let told: Change = |w| {
+        w.set("a", |a| {
+            a.accepts = Tri::No;
+            a.swap_fence = Some(Planes::all(Grade::Enforced));
+        });
+    };
+    let table: [(&str, Change, Grade, &str); 8] = [
+        ("demoted under the writer", demoted, Grade::RoleSwap, "done"),
+        ("two writers", |_| (), Grade::Unconfirmable, "conflict"),
+        ("refuses writes, but follows nobody", refuses, Grade::Confirmed, "not yet"),
+        ("dark", |w| w.set("a", |a| a.dark = true), Grade::Enforced, "not yet"),
+        ("dark, and people took the risk", |w| w.set("a", |a| a.dark = true), Grade::Unconfirmable, "done"),
+        ("the provider tells of its fence", told, Grade::Enforced, "done"),
+        ("that fence is not enough", told, Grade::Confirmed, "not yet"),
+        (
+            "called a follower, but not in recovery",
+            |w| w.set("a", |a| (a.follows = Some("res-b".into()), a.accepts = Tri::No).1),
+            Grade::Confirmed,
+            "not yet",
+        ),
+    ];
+    for (name, change, minimum, want) in table {
+        let world = pair();
+        world.set("b", promoted);
+        change(&world);
+        let step = ConfirmWriter::of(&from("swap"), &target("a", 1)).at_least(minimum);
+        let step = resolved(&step, &[("swap", value(&promotion(Shape::BuiltInFence)))]);
+        assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &step))), want, "{name}");
+    }
+}
+
+#[test]
+fn a_writer_is_checked_once_more_before_the_applications() {
+    let world = pair();
+    world.set("b", promoted);
+    let step = resolved(&CheckWriter::of(&from("writer")), &[("writer", value(&writer()))]);
+    let look = || seen(&now(WriterStill.look(&Call::of(&world).cx(), &step)));
+    assert_eq!(look(), "done");
+    world.set("b", |b| b.accepts = Tri::Unknown);
+    assert_eq!(look(), "not yet");
+    world.set("b", |b| b.generation = 3);
+    assert_eq!(look(), "conflict");
+}
+
+/// Covers D17, A06, B24: one new version, compared and set; nothing when the writer is named already.
+#[test]
+fn a_secret_is_compared_and_set() {
+    let world = pair();
+    world.set("b", promoted);
+    let step = resolved(&PointSecret::at(&from("writer")), &[("writer", value(&writer()))]);
+    let crate::Prepared::Ready(prepared) = now(Pointing.prepare(&Call::of(&world).cx(), &step)).unwrap() else {
+        panic!("not ready")
+    };
+    let image = prepared.pre_image.unwrap();
+    let call =
+        |attempt: u8| Call::of(&world).intended().recorded(image.clone()).attempt(attempt).may("secret", "patch").cx();
+
+    // Somebody wrote between the look and the send: nothing of theirs is overwritten.
+    world.secret.lock().unwrap().version = SecretVersion::new("v1-theirs");
+    assert_eq!(sent(&now(Pointing.submit(&call(1), &step))), "conflict");
+    assert_eq!(seen(&now(Pointing.observe(&call(1), &step))), "not started");
+    // A person saw it and chose to try again.
+    assert_eq!(sent(&now(Pointing.submit(&call(2), &step))), "done");
+    assert_eq!(world.sent(), ["patch v1", "patch v1-theirs"]);
+    assert_eq!(seen(&now(Pointing.observe(&call(2), &step))), "done");
+    assert_eq!(ready(&now(Pointing.prepare(&Call::of(&world).cx(), &step))), "already done");
+
+    world.secret.lock().unwrap().endpoint = None;
+    world.secret.lock().unwrap().rotating = Tri::Yes;
+    assert_eq!(ready(&now(Pointing.prepare(&Call::of(&world).cx(), &step))), "not ready");
+    world.set("b", |b| b.in_recovery = Tri::Yes);
+    assert_eq!(ready(&now(Pointing.prepare(&Call::of(&world).cx(), &step))), "conflict", "no writer any more");
+}
+
+/// Covers D10, D20: the budget lies below the clients' limit, and nobody else's drain is taken over.
+#[test]
+fn a_drain_is_ours_and_within_the_clients_limit() {
+    let step = Drain { budget: crate::Millis::seconds(60), within: crate::Millis::seconds(30) };
+    let world = pair();
+    let prepare = || ready(&now(Draining.prepare(&Call::of(&world).cx(), &step)));
+    assert_eq!(prepare(), "conflict", "somebody else drained");
+    assert_eq!(ready(&now(Draining.prepare(&Call::of(&world).intended().cx(), &step))), "ready", "we did");
+    world.drained.lock().unwrap().0 = Tri::No;
+    assert_eq!(prepare(), "ready");
+    world.drained.lock().unwrap().1 = crate::Millis::seconds(60);
+    assert_eq!(prepare(), "conflict", "clients would give up first");
+}
+
+/// Covers D20: the same give-back resumes onto the old primary before any promote intent, onto the new writer after it.
+#[test]
+fn writes_resume_where_the_writer_is() {
+    let step = ResumeWrites { before: MemberId::new("a"), after: MemberId::new("b") };
+    let world = pair();
+    let cx = Call::of(&world).intended().may("app", "resume").cx();
+    assert_eq!(sent(&now(Resuming.submit(&cx, &step))), "done");
+    let cx = Call::of(&world).intended().past_the_pivot().may("app", "resume").cx();
+    assert_eq!(sent(&now(Resuming.submit(&cx, &step))), "done");
+    assert_eq!(world.sent(), ["resume onto a", "resume onto b"]);
+}
+
+/// Covers E01: a fence is retired only from a member that is seen to receive the writer's history.
+#[test]
+fn a_fence_is_retired_from_a_standby_only() {
+    let world = pair();
+    world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+    let step = RetireMemberFence::of(&"a".into(), &from("fence"), &from("writer"), &from("rejoin"));
+    let step = |rejoined: &Attempted<()>| {
+        let outputs =
+            [("fence", value(&fence_receipt(None))), ("writer", value(&writer())), ("rejoin", value(rejoined))];
+        resolved(&step, &outputs)
+    };
+    let cx = || {
+        Call::of(&world).intended().recorded(Json(canonical::to_value(&token()).unwrap())).may("a", "retire-fence").cx()
+    };
+    let owed = step(&Attempted::Owed("it is dark".into()));
+    let done = step(&Attempted::Done(()));
+    assert_eq!(ready(&now(Retiring.prepare(&cx(), &owed))), "conflict");
+    assert_eq!(ready(&now(Retiring.prepare(&cx(), &done))), "not ready", "it follows nobody");
+    assert_eq!(sent(&now(Retiring.submit(&cx(), &done))), "not done");
+    world.set("a", |a| (a.follows = Some("res-b".into()), a.streaming = Tri::Yes).1);
+    assert_eq!(ready(&now(Retiring.prepare(&cx(), &done))), "not ready", "it receives the old history");
+    world.set("a", |a| a.generation = 2);
+    assert_eq!(ready(&now(Retiring.prepare(&cx(), &done))), "ready");
+    assert_eq!(sent(&now(Retiring.submit(&cx(), &done))), "done");
+    assert_eq!(world.sent(), ["retire a (res-a, lineage sys/2)"]);
+}

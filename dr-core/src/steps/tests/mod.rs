@@ -1,0 +1,43 @@
+//! The decision tables of the handlers, the dangerous ones above all.
+
+mod after;
+mod before;
+mod dangerous;
+mod loss;
+mod world;
+
+use crate::{Observed, Outcome, Prepared, StepError};
+
+/// The word for an answer, to compare in tables.
+fn seen<T>(answer: &Result<Observed<T>, StepError>) -> &'static str {
+    match answer {
+        Ok(Observed::NotStarted) => "not started",
+        Ok(Observed::Partial { .. }) => "partial",
+        Ok(Observed::InProgress { .. }) => "in progress",
+        Ok(Observed::Done(_)) => "done",
+        Ok(Observed::Unknown(_)) => "not yet",
+        Ok(Observed::Conflict(_)) => "conflict",
+        Err(_) => "error",
+    }
+}
+
+fn ready<T>(answer: &Result<Prepared<T>, StepError>) -> &'static str {
+    match answer {
+        Ok(Prepared::AlreadyDone(_)) => "already done",
+        Ok(Prepared::Ready(_)) => "ready",
+        Ok(Prepared::NotReady(_)) => "not ready",
+        Ok(Prepared::Conflict(_)) => "conflict",
+        Err(_) => "error",
+    }
+}
+
+fn sent<T>(answer: &Result<Outcome<T>, StepError>) -> &'static str {
+    match answer {
+        Ok(Outcome::Done(_)) => "done",
+        Ok(Outcome::Accepted(_)) => "accepted",
+        Ok(Outcome::NotDone(_)) => "not done",
+        Ok(Outcome::Unknown(_)) => "unknown",
+        Ok(Outcome::Conflict(_)) => "conflict",
+        Err(_) => "error",
+    }
+}

@@ -1,0 +1,602 @@
+//! Two servers that say and do what a test wants, and a clock that only moves when somebody waits.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use serde_json::json;
+
+use crate::{gate::GateParts, *};
+
+/// One server.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) resource: String,
+    pub(super) follows: Option<String>,
+    pub(super) healthy: Tri,
+    pub(super) busy: Option<String>,
+    pub(super) generation: u32,
+    pub(super) in_recovery: Tri,
+    pub(super) durable: u64,
+    pub(super) applied: u64,
+    pub(super) parted: Option<u64>,
+    pub(super) accepts: Tri,
+    pub(super) dark: bool,
+    pub(super) streaming: Tri,
+    pub(super) lag: Option<Millis>,
+    pub(super) sessions: u32,
+    pub(super) locked: bool,
+    pub(super) planes: Planes,
+    pub(super) end: Option<u64>,
+    pub(super) promises: Planes,
+    pub(super) swap_fence: Option<Planes>,
+}
+
+/// Everything that is true.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) servers: Mutex<BTreeMap<String, Server>>,
+    pub(super) calls: Mutex<Vec<String>>,
+    pub(super) secret: Mutex<SecretReference>,
+    pub(super) drained: Mutex<(Tri, Millis)>,
+    pub(super) samples: Mutex<Vec<PositionSample>>,
+    /// Whether a promotion that is asked for happens.
+    pub(super) obeys: AtomicBool,
+    /// What happens to server `b` when somebody waits.
+    pub(super) meanwhile: Mutex<Option<fn(&mut Server)>>,
+    clock: AtomicU64,
+}
+
+pub(super) const SYSTEM: &str = "sys";
+
+pub(super) fn at(value: u64) -> Position {
+    Position { system: SystemId::new(SYSTEM), unit: PositionUnit::LogBytes, value }
+}
+
+pub(super) fn lineage(generation: u32) -> Lineage {
+    Lineage { system: SystemId::new(SYSTEM), generation }
+}
+
+pub(super) fn target(name: &str, generation: u32) -> Target {
+    Target { member: name.into(), resource: ResourceId::new(format!("res-{name}")), lineage: lineage(generation) }
+}
+
+/// `a` writes on generation 1, `b` follows it; the application is drained.
+pub(super) fn pair() -> Arc<World> {
+    let server = |name: &str, follows: Option<&str>| Server {
+        resource: format!("res-{name}"),
+        follows: follows.map(|other| format!("res-{other}")),
+        healthy: Tri::Yes,
+        busy: None,
+        generation: 1,
+        in_recovery: Tri::from(follows.is_some()),
+        durable: 100,
+        applied: 100,
+        parted: None,
+        accepts: Tri::from(follows.is_none()),
+        dark: false,
+        streaming: Tri::from(follows.is_some()),
+        lag: follows.map(|_| Millis::seconds(1)),
+        sessions: 0,
+        locked: false,
+        planes: Planes::default(),
+        end: None,
+        promises: Planes::all(Grade::Confirmed),
+        swap_fence: None,
+    };
+    Arc::new(World {
+        servers: Mutex::new([("a".into(), server("a", None)), ("b".into(), server("b", Some("a")))].into()),
+        calls: Mutex::default(),
+        secret: Mutex::new(SecretReference {
+            version: SecretVersion::new("v1"),
+            endpoint: Some(Endpoint::new("a:5432")),
+            token: None,
+            rotating: Tri::No,
+        }),
+        drained: Mutex::new((Tri::Yes, Millis::seconds(120))),
+        samples: Mutex::default(),
+        obeys: AtomicBool::new(true),
+        meanwhile: Mutex::default(),
+        clock: AtomicU64::new(1_000_000),
+    })
+}
+
+impl World {
+    /// Changes a server.
+    pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut Server)) {
+        change(self.servers.lock().unwrap().get_mut(name).unwrap());
+    }
+
+    fn read(&self, name: &str, verb: &'static str) -> Result<Server, ProviderError> {
+        let server = self.servers.lock().unwrap()[name].clone();
+        if server.dark { Err(ProviderError::unreachable(verb, "no route")) } else { Ok(server) }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.clock.load(Ordering::SeqCst)).unwrap())
+    }
+
+    fn call(&self, words: String) {
+        self.calls.lock().unwrap().push(words);
+    }
+
+    /// Everything that was sent.
+    pub(super) fn sent(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Of(Arc<World>, &'static str);
+
+#[async_trait]
+impl ManagedDatabase for Of {
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
+        Ok(Capabilities { promote: true, swap_roles: true, visibility: Millis::seconds(3), ..Capabilities::none() })
+    }
+
+    async fn describe(&self) -> Result<Description, ProviderError> {
+        let seen = self.0.read(self.1, "describe")?;
+        Ok(Description {
+            resource: ResourceId::new(seen.resource),
+            lineage: None,
+            follows: seen.follows.map(ResourceId::new),
+            followers: Vec::new(),
+            writable: Tri::Unknown,
+            healthy: seen.healthy,
+            status: "status".into(),
+            endpoint: Endpoint::new(format!("{}:5432", self.1)),
+            version: "15.18".into(),
+            busy: seen.busy,
+            newest_backup: None,
+            at: self.0.now(),
+        })
+    }
+
+    async fn replication(&self) -> Result<Replication, ProviderError> {
+        let seen = self.0.read(self.1, "replication")?;
+        Ok(Replication {
+            streaming: seen.streaming,
+            lineage: Some(lineage(seen.generation)),
+            received: None,
+            applied: None,
+            lag: seen.lag,
+            at: self.0.now(),
+        })
+    }
+
+    async fn poll(&self, _op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        Ok(OpProgress::Running { percent: None })
+    }
+
+    async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
+        self.0.call(format!("promote {} from {}", request.target().member, request.from().member));
+        if self.0.obeys.load(Ordering::SeqCst) {
+            self.0.set(self.1, promoted);
+        }
+        Outcome::accepted()
+    }
+
+    async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
+        self.0.call(format!("swap {} to {}", request.from().member, request.to().member));
+        Outcome::accepted()
+    }
+
+    async fn swap_fence(&self, _since: Timestamp) -> Result<FenceReading, ProviderError> {
+        let planes = self.0.read(self.1, "swap-fence")?.swap_fence;
+        planes.map(|planes| reading(self, planes, None)).ok_or(ProviderError::Unsupported { verb: "swap-fence" })
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![verb.to_owned()]
+    }
+}
+
+/// What a server is once it was promoted.
+pub(super) fn promoted(server: &mut Server) {
+    server.follows = None;
+    server.in_recovery = Tri::No;
+    server.generation = 2;
+    server.parted = Some(server.applied);
+    server.accepts = Tri::Yes;
+}
+
+fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
+    let server = of.0.servers.lock().unwrap()[of.1].clone();
+    FenceReading {
+        resource: Some(ResourceId::new(server.resource)),
+        lineage: Some(lineage(server.generation)),
+        planes,
+        end: end.map(at),
+        lapses_at: None,
+        detail: "the fence".into(),
+        at: of.0.now(),
+    }
+}
+
+#[async_trait]
+impl DatabaseProbe for Of {
+    async fn write(&self) -> Result<WriteProbe, ProviderError> {
+        let seen = self.0.read(self.1, "write")?;
+        Ok(WriteProbe {
+            accepted: seen.accepts,
+            lineage: (seen.accepts == Tri::Yes).then(|| lineage(seen.generation)),
+            detail: "probe".into(),
+            at: self.0.now(),
+        })
+    }
+
+    async fn position(&self) -> Result<PositionReading, ProviderError> {
+        let seen = self.0.read(self.1, "position")?;
+        Ok(PositionReading {
+            lineage: lineage(seen.generation),
+            in_recovery: seen.in_recovery,
+            durable: at(seen.durable),
+            applied: at(seen.applied),
+            parted_at: seen.parted.map(at),
+            at: self.0.now(),
+        })
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn long_transactions(&self, _limit: Millis) -> Result<Vec<LongTransaction>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+        Ok(self.0.read(self.1, "sessions")?.sessions)
+    }
+
+    async fn ask(&self, _query: &Query) -> Result<Rows, ProviderError> {
+        Ok(Rows::one(1))
+    }
+
+    async fn warm_up(&self) -> Result<Millis, ProviderError> {
+        Ok(Millis::new(5))
+    }
+
+    async fn group_lock(&self, _holder: &str) -> Result<bool, ProviderError> {
+        Ok(!self.0.read(self.1, "lock")?.locked)
+    }
+}
+
+#[async_trait]
+impl Fence for Of {
+    fn name(&self) -> String {
+        "fake.stop".into()
+    }
+
+    fn promises(&self) -> Planes {
+        self.0.servers.lock().unwrap()[self.1].promises
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        Ok(FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})) })
+    }
+
+    async fn engage(&self, request: EngageFence) -> Outcome<()> {
+        self.0.call(format!("fence {} with {}", request.target.member, request.token.state.0));
+        self.0.set(self.1, |server| server.planes = server.promises);
+        Outcome::Done(())
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        let server = self.0.servers.lock().unwrap()[self.1].clone();
+        Ok(reading(self, server.planes, server.end))
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        self.0.call(format!("release {} by {:?}", order.target().member, order.ground()));
+        Outcome::Done(())
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        self.0.call(format!("retire {}", request.target));
+        Outcome::Done(())
+    }
+
+    fn poll_every(&self) -> Millis {
+        Millis::new(2)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![verb.to_owned()]
+    }
+}
+
+#[async_trait]
+impl SecretStore for Of {
+    async fn read(&self) -> Result<SecretReference, ProviderError> {
+        Ok(self.0.secret.lock().unwrap().clone())
+    }
+
+    async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
+        let mut secret = self.0.secret.lock().unwrap();
+        self.0.call(format!("patch {}", request.expected));
+        if secret.version != request.expected {
+            return Outcome::Conflict(Cause::new("another version is current"));
+        }
+        secret.version = SecretVersion::new("v2");
+        secret.endpoint = Some(request.writer.endpoint);
+        Outcome::Done(secret.version.clone())
+    }
+
+    async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![verb.to_owned()]
+    }
+}
+
+#[async_trait]
+impl AppTier for Of {
+    async fn limit(&self) -> Result<Millis, ProviderError> {
+        Ok(self.0.drained.lock().unwrap().1)
+    }
+
+    fn drain_expires_by_itself(&self) -> bool {
+        false
+    }
+
+    async fn read(&self) -> Result<AppReading, ProviderError> {
+        let drained = self.0.drained.lock().unwrap().0;
+        Ok(AppReading { drained, stragglers: Vec::new(), expires: None, detail: "pools".into(), at: self.0.now() })
+    }
+
+    async fn drain(&self, request: DrainRequest) -> Outcome<()> {
+        self.0.call(format!("drain for {} ms", request.budget.count()));
+        Outcome::Done(())
+    }
+
+    async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
+        self.0.call(format!("resume onto {}", request.onto));
+        Outcome::Done(())
+    }
+
+    fn poll_every(&self) -> Millis {
+        Millis::new(2)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![verb.to_owned()]
+    }
+}
+
+#[derive(Debug)]
+struct Clock(Arc<World>);
+
+impl Runtime for Clock {
+    fn now_mono(&self) -> Mono {
+        Mono::new(Duration::from_millis(self.0.clock.load(Ordering::SeqCst)))
+    }
+
+    fn now_wall(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn sleep_until(&self, until: Mono) -> Task {
+        self.0.clock.store(u64::try_from(until.since_start().as_millis()).unwrap(), Ordering::SeqCst);
+        if let Some(change) = *self.0.meanwhile.lock().unwrap() {
+            self.0.set("b", change);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn spawn_detached(&self, _task: Task) {}
+}
+
+#[derive(Debug)]
+struct Bindings(Arc<World>);
+
+#[async_trait]
+impl Providers for Bindings {
+    async fn resolve(&self, _wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "resolve" })
+    }
+
+    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+        Vec::new()
+    }
+
+    async fn samples(&self, _group: &GroupName, _since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
+        Ok(self.0.samples.lock().unwrap().clone())
+    }
+}
+
+fn plan() -> Plan {
+    let resource = |name: &str, kind| ResourceRef {
+        provider: "fake".into(),
+        kind,
+        id: ResourceId::new(format!("res-{name}")),
+        region: None,
+        profile: None,
+    };
+    let mut plan = PlanBuilder::new(PlanHeader {
+        runbook: RunbookId::new("test", 1),
+        purpose: Purpose::Switchover,
+        group: GroupName::new("g"),
+        environment: "test".into(),
+        group_digest: Digest::zero(),
+        expects: target("a", 1),
+        bindings: [
+            ("a".to_owned(), resource("a", ResourceKind::Database)),
+            ("b".to_owned(), resource("b", ResourceKind::Database)),
+            ("app".to_owned(), resource("app", ResourceKind::App)),
+        ]
+        .into(),
+        allow: std::collections::BTreeSet::new(),
+        policy: Policy {
+            gap_budget: Millis::seconds(60),
+            proof_age: Millis::seconds(60),
+            fact_age: Millis::seconds(60),
+            fence: Grade::Confirmed,
+            unguarded: false,
+            automatic: None,
+        },
+    });
+    plan.goes_to(&"b".into());
+    plan.finish().0
+}
+
+/// The context of one call.
+pub(super) struct Call<'a> {
+    world: &'a Arc<World>,
+    intended: bool,
+    promote_intended: bool,
+    pre_image: Option<Json>,
+    attempt: u8,
+    touch: Option<Touch>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn of(world: &'a Arc<World>) -> Self {
+        Self { world, intended: false, promote_intended: false, pre_image: None, attempt: 1, touch: None }
+    }
+
+    pub(super) fn intended(self) -> Self {
+        Self { intended: true, ..self }
+    }
+
+    pub(super) fn past_the_pivot(self) -> Self {
+        Self { promote_intended: true, ..self }
+    }
+
+    pub(super) fn recorded(self, image: Json) -> Self {
+        Self { pre_image: Some(image), ..self }
+    }
+
+    pub(super) fn attempt(self, attempt: u8) -> Self {
+        Self { attempt, ..self }
+    }
+
+    pub(super) fn may(self, resource: &str, verb: &str) -> Self {
+        Self { touch: Some(Touch::new(resource, verb)), ..self }
+    }
+
+    pub(super) fn cx(self) -> StepCx {
+        let of = |name| Of(Arc::clone(self.world), name);
+        let member = |name| {
+            Resolved::Member(MemberProvider {
+                database: Arc::new(of(name)),
+                probe: Arc::new(of(name)),
+                fence: Some(Arc::new(of(name))),
+            })
+        };
+        let bound = Bound {
+            by_name: [
+                ("a".to_owned(), member("a")),
+                ("b".to_owned(), member("b")),
+                ("secret".to_owned(), Resolved::Secret(Arc::new(of("a")))),
+                ("app".to_owned(), Resolved::App(Arc::new(of("a")))),
+            ]
+            .into(),
+        };
+        let plan = plan();
+        let live = Arc::new(Liveness::new(Epoch::new(1)));
+        live.lasts(Mono::new(Duration::from_secs(1 << 30)));
+        let runtime: Arc<dyn Runtime> = Arc::new(Clock(Arc::clone(self.world)));
+        let gate = MutationGate::new(GateParts {
+            bound: Arc::new(bound),
+            providers: Arc::new(Bindings(Arc::clone(self.world))),
+            runtime: Arc::clone(&runtime),
+            live,
+            allow: self.touch.into_iter().collect(),
+            undo: false,
+            attempt_timeout: Millis::seconds(1),
+        });
+        StepCx {
+            run: run(),
+            node: NodeId::new("node"),
+            attempt: self.attempt,
+            epoch: Epoch::new(1),
+            hash: plan.hash().unwrap(),
+            plan: Arc::new(plan),
+            every: Millis::new(2),
+            intended_at: self.intended.then(|| self.world.now()),
+            pre_image: self.pre_image,
+            promote_intended: self.promote_intended,
+            runtime,
+            gate,
+        }
+    }
+}
+
+pub(super) fn run() -> RunId {
+    RunId::new(GroupName::new("g"), 1)
+}
+
+/// The end of a future that waits for nothing but the clock above.
+pub(super) fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("it waits for something that never comes")
+}
+
+/// A step as it is when its inputs are filled.
+pub(super) fn resolved<S: Step>(step: &S, outputs: &[(&str, serde_json::Value)]) -> S {
+    let params = canonical::to_value(step).unwrap();
+    let output =
+        |node: &NodeId| outputs.iter().find(|(name, _)| *name == node.as_str()).map(|(_, value)| value.clone());
+    serde_json::from_value(resolve(&params, &output).unwrap()).unwrap()
+}
+
+pub(super) fn value<T: serde::Serialize>(of: &T) -> serde_json::Value {
+    canonical::to_value(of).unwrap()
+}
+
+/// A reference to the output of `node`.
+pub(super) fn from<T>(node: &str) -> Ref<T> {
+    Ref::new(NodeId::new(node))
+}
+
+pub(super) fn token() -> FenceToken {
+    FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})) }
+}
+
+pub(super) fn fence_receipt(end: Option<u64>) -> FenceReceipt {
+    FenceReceipt {
+        run: run(),
+        epoch: Epoch::new(1),
+        target: target("a", 1),
+        fence: "fake.stop".into(),
+        token: token(),
+        planes: Planes::all(Grade::Confirmed),
+        end: end.map(at),
+        effective_at: Timestamp::from_millis(1_000_000),
+        lapses_at: None,
+        detail: "stopped".into(),
+    }
+}
+
+pub(super) fn consent(world: &Arc<World>, people: &[&str]) -> Consent {
+    let cx = Call::of(world).cx();
+    let facts = now(super::super::facts::read(&cx, &[FactSpec::Candidate { member: "b".into() }])).unwrap();
+    let at = world.now();
+    let given = |name: &&str| Given { by: Actor::local(*name), role: None, choice: APPROVE.into(), at, note: None };
+    Consent {
+        run: run(),
+        plan: plan().hash().unwrap(),
+        ask: Digest::zero(),
+        facts,
+        loss: Loss::Unknown { because: "test".into() },
+        given: people.iter().map(given).collect(),
+        at,
+        expires: at,
+    }
+}
+
+use super::super::FactSpec;

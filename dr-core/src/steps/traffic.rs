@@ -1,0 +1,145 @@
+//! Sending clients to the writer, and seeing that it is the one who serves them (D23, D24, D25).
+
+use async_trait::async_trait;
+use futures_util::future::join;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    confirm::no_writer_any_more,
+    read::{not_yet, offered, refuse},
+};
+use crate::{
+    Carries, Class, Effect, Fact, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, Ready,
+    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriterReceipt, text,
+};
+
+/// Sends one route to the writer, all of it at once, and reads it back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShiftTraffic {
+    route: String,
+    writer: Input<WriterReceipt>,
+}
+
+impl ShiftTraffic {
+    /// The route of this binding (`traffic:0`), to this writer.
+    #[must_use]
+    pub fn to(route: &str, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { route: route.to_owned(), writer: Input::of(writer) }
+    }
+}
+
+impl Step for ShiftTraffic {
+    const KIND: Kind = Kind::new("dr.shift-traffic", 1);
+    const EFFECT: Effect = Effect::Idempotent;
+    const CLASS: Class = Class::Traffic;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        format!("send {} to the writer", self.route)
+    }
+
+    fn touches(&self) -> Vec<Touch> {
+        vec![Touch::new(self.route.as_str(), "apply")]
+    }
+}
+
+/// Samples a route until every sample is served by the writer. Older answers may live for the route's time to live.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyServing {
+    route: String,
+    samples: u8,
+    writer: Input<WriterReceipt>,
+}
+
+impl VerifyServing {
+    /// `samples` samples of the route of this binding, all served by this writer.
+    #[must_use]
+    pub fn of(route: &str, samples: u8, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { route: route.to_owned(), samples, writer: Input::of(writer) }
+    }
+}
+
+impl Step for VerifyServing {
+    const KIND: Kind = Kind::new("dr.verify-serving", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Guard;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        format!("see {} of {} samples of {} served by the writer", self.samples, self.samples, self.route)
+    }
+}
+
+pub(super) struct Shifting;
+
+fn sends_to(reading: &RouteReading, writer: &WriterReceipt) -> bool {
+    reading.member.as_ref() == Some(&writer.target.member)
+}
+
+#[async_trait]
+impl Handler for Shifting {
+    type Step = ShiftTraffic;
+
+    async fn observe(&self, cx: &StepCx, step: &ShiftTraffic) -> Result<Observed<()>, StepError> {
+        let reading = cx.traffic(&step.route)?.read().await?;
+        Ok(match (sends_to(&reading, step.writer.get()?), reading.settled) {
+            (true, Tri::Yes) => Observed::Done(()),
+            (true, Tri::No | Tri::Unknown) => Observed::InProgress { handle: OpHandle::none(), percent: None },
+            (false, _) => Observed::NotStarted,
+        })
+    }
+
+    async fn prepare(&self, cx: &StepCx, step: &ShiftTraffic) -> Result<Prepared<()>, StepError> {
+        let writer = step.writer.get()?;
+        let router = cx.traffic(&step.route)?;
+        let (gone, reading) = join(no_writer_any_more(cx, writer), router.read()).await;
+        if let Some(why) = gone? {
+            return Ok(refuse(why));
+        }
+        let reading = reading?;
+        if sends_to(&reading, writer) && reading.settled == Tri::Yes {
+            return Ok(Prepared::AlreadyDone(()));
+        }
+        let facts = vec![Fact::any(&step.route, reading.detail, "router", reading.at)];
+        Ok(Prepared::Ready(Ready { facts, pre_image: None }))
+    }
+
+    async fn submit(&self, cx: &StepCx, step: &ShiftTraffic) -> Result<Outcome<()>, StepError> {
+        let request = RouteRequest { writer: step.writer.get()?.clone(), key: cx.key() };
+        let outcome = cx.traffic(&step.route)?.apply(request).await;
+        Ok(super::read_back(outcome, self.observe(cx, step)).await)
+    }
+}
+
+pub(super) struct Serving;
+
+#[async_trait]
+impl Look for Serving {
+    type Step = VerifyServing;
+
+    async fn look(&self, cx: &StepCx, step: &VerifyServing) -> Result<Observed<()>, StepError> {
+        let writer = step.writer.get()?;
+        let router = cx.traffic(&step.route)?;
+        let (reading, samples) = join(router.read(), router.sample(step.samples)).await;
+        let reading = reading?;
+        let (route, member) = (&step.route, &writer.target.member);
+        if !sends_to(&reading, writer) {
+            return Ok(not_yet(format_args!("`{route}` does not send to `{member}`: {}", reading.detail)));
+        }
+        let Some(samples) = offered(samples)? else {
+            return Ok(Observed::Done(()));
+        };
+        let served = samples.iter().filter(|sample| sample.as_ref() == Some(member)).count();
+        Ok(if served == samples.len() && served >= usize::from(step.samples) {
+            Observed::Done(())
+        } else {
+            not_yet(format_args!(
+                "{served} of {} samples of `{route}` are served by `{member}`; older answers may live for {}",
+                samples.len(),
+                text::human(reading.ttl)
+            ))
+        })
+    }
+}

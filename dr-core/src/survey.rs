@@ -1,0 +1,190 @@
+//! The look before a plan: every member is read, roles are derived, and what was seen is the [`Situation`]. Nothing is changed.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use futures_util::future::{Either, join, join_all, join3, select};
+
+use crate::{
+    Cause, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Refusal,
+    Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, roles,
+};
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The group.
+    pub group: GroupSpec,
+    /// What its names stand for.
+    pub bindings: BTreeMap<String, (ResourceRef, Resolved)>,
+    /// The writer of the last good look, for the case that it is silent now.
+    pub last_writer: Option<Target>,
+    /// Time.
+    pub runtime: Arc<dyn Runtime>,
+    /// How long one read may take before its member counts as silent.
+    pub patience: Millis,
+}
+
+impl Survey {
+    /// How long one read may take when nobody says otherwise.
+    pub const PATIENCE: Millis = Millis::seconds(10);
+
+    /// Reads every member, all at once.
+    pub async fn members(&self) -> Vec<MemberFacts> {
+        let looks = self.group.members.iter().filter_map(|member| {
+            let (binding, Resolved::Member(provider)) = self.bindings.get(member.name.as_str())? else { return None };
+            Some(self.member(&member.name, binding, provider))
+        });
+        join_all(looks).await
+    }
+
+    /// Looks, and says who writes.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: it cannot be said who writes, or which history it carries.
+    pub async fn situation(self) -> Result<Situation, Refusal> {
+        let at = self.runtime.now_wall();
+        let members = self.members().await;
+        let subject = self.group.name.to_string();
+        let refuse = |findings| Refusal { subject: subject.clone(), findings };
+        let derived = roles::roles(&members, self.last_writer.as_ref()).map_err(refuse)?;
+        let (mut writers, standbys): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.name == derived.writer);
+        let primary = writers.pop().ok_or_else(|| refuse(vec![no_lineage(&derived.writer)]))?;
+        let lineage = self.lineage(&primary, &standbys);
+        let lineage = lineage.ok_or_else(|| refuse(vec![no_lineage(&primary.name)]))?;
+        let resource = primary.description.as_ref().map_or(&primary.binding.id, |seen| &seen.resource).clone();
+        let writer = Target { member: primary.name.clone(), resource, lineage };
+        let stale = self.stale(&std::iter::once(&primary).chain(&standbys).collect::<Vec<_>>());
+        if !stale.is_empty() {
+            return Err(refuse(stale));
+        }
+        let ((drain_limit, app_poll, drain_expires), (route_ttl, secret_reference)) =
+            join(self.app(), join(self.route_ttl(), self.secret())).await;
+        let by_name = |name: &str| self.bindings.get(name).map(|(binding, _)| binding.clone());
+        let routes = self.bindings.iter().filter(|(name, _)| name.starts_with("traffic:"));
+        Ok(Situation {
+            primary_answers: derived.answers,
+            primary,
+            writer,
+            standbys,
+            secret: by_name("secret"),
+            app: by_name("app"),
+            drain_limit,
+            app_poll,
+            routes: routes.map(|(name, (binding, _))| (name.clone(), binding.clone())).collect(),
+            route_poll: self.route_poll(),
+            route_ttl,
+            secret_reference,
+            drain_expires,
+            at,
+            group: self.group,
+        })
+    }
+
+    async fn member(&self, name: &MemberId, binding: &ResourceRef, provider: &MemberProvider) -> MemberFacts {
+        let (database, probe) = (&provider.database, &provider.probe);
+        let limit = self.group.limits.long_transaction;
+        let mut silence = Vec::new();
+        let mut hear = |what: &str, said: Option<String>| silence.extend(said.map(|why| format!("{what}: {why}")));
+        let plane = join3(
+            self.within(database.describe()),
+            self.within(database.replication()),
+            self.within(database.capabilities()),
+        );
+        let inside = join(
+            join(self.within(probe.position()), self.within(probe.long_transactions(limit))),
+            join(self.within(probe.extensions()), self.within(probe.available_extensions())),
+        );
+        let ((description, replication, capabilities), ((position, transactions), (extensions, available))) =
+            join(plane, inside).await;
+        hear("describe", description.as_ref().err().cloned());
+        hear("replication", replication.as_ref().err().cloned());
+        hear("capabilities", capabilities.as_ref().err().cloned());
+        hear("position", position.as_ref().err().cloned());
+        MemberFacts {
+            name: name.clone(),
+            binding: binding.clone(),
+            description: description.ok(),
+            replication: replication.ok(),
+            capabilities: capabilities.ok(),
+            fence: provider.fence.as_ref().map(|fence| fence.promises()),
+            fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),
+            position: position.ok(),
+            transactions: transactions.ok(),
+            extensions: extensions.ok(),
+            available_extensions: available.ok(),
+            silence,
+        }
+    }
+
+    /// Members whose answer is too old to plan from.
+    fn stale(&self, members: &[&MemberFacts]) -> Vec<Finding> {
+        let (now, limit) = (self.runtime.now_wall(), self.group.limits.fact_age);
+        let old = members.iter().filter_map(|member| Some((member, now.since(member.description.as_ref()?.at))));
+        old.filter(|(_, age)| *age > limit)
+            .map(|(member, age)| {
+                let (age, limit) = (crate::text::human(age), crate::text::human(limit));
+                Finding::new(
+                    209,
+                    format!("what is known of `{}` is {age} old, the limit is {limit}", member.name),
+                    "roles may have changed since",
+                    "look again when the provider answers afresh, or raise `limits.fact_age`",
+                )
+            })
+            .collect()
+    }
+
+    /// The writer's history: as the writer itself says it, as its provider does, as its standbys carry it, or as it was seen last.
+    fn lineage(&self, primary: &MemberFacts, standbys: &[MemberFacts]) -> Option<Lineage> {
+        let seen = std::iter::once(primary).chain(standbys).find_map(MemberFacts::lineage).cloned();
+        let last = || self.last_writer.clone().filter(|last| last.member == primary.name).map(|last| last.lineage);
+        seen.or_else(last)
+    }
+
+    async fn app(&self) -> (Option<Millis>, Millis, bool) {
+        let Some((_, Resolved::App(app))) = self.bindings.get("app") else { return (None, Millis::seconds(1), true) };
+        (self.within(app.limit()).await.ok(), app.poll_every(), app.drain_expires_by_itself())
+    }
+
+    async fn secret(&self) -> Option<SecretReference> {
+        let Some((_, Resolved::Secret(store))) = self.bindings.get("secret") else { return None };
+        self.within(store.read()).await.ok()
+    }
+
+    /// How long clients may keep an older answer, over all routes.
+    async fn route_ttl(&self) -> Millis {
+        let routers = self.bindings.values().filter_map(|(_, resolved)| match resolved {
+            Resolved::Traffic(router) => Some(router),
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
+        });
+        let readings = join_all(routers.map(|router| self.within(router.read()))).await;
+        readings.into_iter().flatten().map(|reading| reading.ttl).max().unwrap_or(Millis::ZERO)
+    }
+
+    /// The slowest route sets the pace.
+    fn route_poll(&self) -> Millis {
+        let polls = self.bindings.values().filter_map(|(_, resolved)| match resolved {
+            Resolved::Traffic(router) => Some(router.poll_every()),
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
+        });
+        polls.max().unwrap_or(Millis::seconds(1))
+    }
+
+    /// One read, or why it gave nothing.
+    async fn within<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, String> {
+        let limit = self.runtime.sleep_until(self.runtime.now_mono() + self.patience);
+        match select(std::pin::pin!(read), limit).await {
+            Either::Left((answer, _)) => answer.map_err(|error| Cause::chain(&error).to_string()),
+            Either::Right(_) => Err(format!("no answer within {}", crate::text::human(self.patience))),
+        }
+    }
+}
+
+fn no_lineage(member: &MemberId) -> Finding {
+    Finding::new(
+        206,
+        format!("nobody can say which history `{member}` writes"),
+        "a fence and a promotion are bound to one history",
+        "make the writer or a standby of it answer, and look again",
+    )
+}

@@ -1,0 +1,335 @@
+//! DR150 to DR189: what a plan may touch at all, and what may fail.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Fault, Look, Rule, safety::mutates};
+use crate::{
+    Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output, PromotionReceipt,
+    Purpose, QuiesceReceipt, ResourceKind, Target, Touch, WriterReceipt, references,
+};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        number: 150,
+        name: "standby-without-traffic",
+        sentence: "A standby plan changes no secret and no traffic, and promotes nothing (C10)",
+        why: "making a standby must not move anybody",
+        helps: "make a switchover plan afterwards",
+        check: standby_without_traffic,
+    },
+    Rule {
+        number: 151,
+        name: "drill-outside-production",
+        sentence: "A drill names no resource of a production environment (O02)",
+        why: "a rehearsal must not be able to touch production",
+        helps: "drill on a group of its own",
+        check: drill_outside_production,
+    },
+    Rule {
+        number: 152,
+        name: "destroy-stands-alone",
+        sentence: "What destroys stands in a destroy plan with nothing else that changes anything, each with a consent of its own (C29, E17)",
+        why: "nobody must destroy by agreeing to something else",
+        helps: "make a destroy plan",
+        check: destroy_stands_alone,
+    },
+    Rule {
+        number: 153,
+        name: "no-topology",
+        sentence: "A plan that changes the writer has no topology step (A03)",
+        why: "topology belongs to infrastructure code",
+        helps: "change it there, before or after",
+        check: no_topology,
+    },
+    Rule {
+        number: 154,
+        name: "loss-is-named",
+        sentence: "A switchover loses nothing, and every plan says what it may lose",
+        why: "a planned change that may lose acknowledged writes is a failover and must be agreed to as one",
+        helps: "plan a failover",
+        check: loss_is_named,
+    },
+    Rule {
+        number: 171,
+        name: "touches-are-allowed",
+        sentence: "Every touch names a binding of the plan with a verb that such a thing has, or stands in the group's allow-list (A01, E11)",
+        why: "nothing outside what people were shown may be touched",
+        helps: "add `<resource> <verb>` to `allow` in the group file",
+        check: touches_are_allowed,
+    },
+    Rule {
+        number: 172,
+        name: "writer-is-bound",
+        sentence: "The writer that the plan expects is bound, as a database, to the resource that it expects",
+        why: "another resource of the same name would be fenced",
+        helps: "make the plan again",
+        check: writer_is_bound,
+    },
+    Rule {
+        number: 173,
+        name: "promotes-the-target",
+        sentence: "A promotion or swap touches the plan's target and nothing else, and the target is bound as a database and is not the writer",
+        why: "another member than the one that was agreed to would become the writer",
+        helps: "make the plan again with the target that is meant",
+        check: promotes_the_target,
+    },
+    Rule {
+        number: 174,
+        name: "names-what-is-bound",
+        sentence: "Every member that a step names with its resource and lineage is bound to that resource, on the lineage of the expected writer",
+        why: "the step would work on another resource than the one that people were shown",
+        helps: "make the plan again",
+        check: names_what_is_bound,
+    },
+    Rule {
+        number: 175,
+        name: "verbs-belong-to-classes",
+        sentence: "Verbs that fence, promote, rejoin, steer or drain are used only by steps of the class that the rules know for it",
+        why: "a step of another class would pass by the rules that guard the verb",
+        helps: "use the built-in step",
+        check: verbs_belong_to_classes,
+    },
+    Rule {
+        number: 180,
+        name: "no-debt-before-danger",
+        sentence: "A step that others rely on for their safety stops the run when it fails, and none of them takes an input that may be missing; only a fence that a failover owes may be attempted after the promotion",
+        why: "the run would go on without its proof",
+        helps: "use `add` or `hold` instead of `attempt`",
+        check: no_debt_before_danger,
+    },
+];
+
+fn standby_without_traffic(look: &Look<'_>) -> Vec<Fault> {
+    if look.plan.purpose != Purpose::Standby {
+        return Vec::new();
+    }
+    let moves = |call: &Call| {
+        let class = matches!(call.class, Class::Secret | Class::Traffic | Class::Pivot);
+        class
+            || call.touches.iter().any(|touch| {
+                look.plan
+                    .bindings
+                    .get(&touch.resource)
+                    .is_some_and(|bound| matches!(bound.kind, ResourceKind::Secret | ResourceKind::Traffic))
+            })
+    };
+    let nodes = look.nodes().filter(|(_, node)| moves(&node.call)).map(|(id, _)| id);
+    nodes.map(|id| Fault::at(id, format!("`{id}` changes who writes or where traffic goes"))).collect()
+}
+
+fn drill_outside_production(look: &Look<'_>) -> Vec<Fault> {
+    let environment = look.plan.environment.to_lowercase();
+    let production = environment.starts_with("prod") || environment == "prd" || environment == "live";
+    if look.plan.purpose == Purpose::Drill && production {
+        vec![Fault::plan(format!("the drill's group `{}` is in `{}`", look.plan.group, look.plan.environment))]
+    } else {
+        Vec::new()
+    }
+}
+
+fn destroy_stands_alone(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (id, node) in look.of(Class::Destroy) {
+        if look.plan.purpose != Purpose::Destroy {
+            found.push(Fault::at(id, format!("`{id}` destroys something in a plan that is for something else")));
+        } else if look.sources::<Consent>(node, Class::Consent).is_empty() {
+            found.push(Fault::at(id, format!("`{id}` takes no consent of its own")));
+        }
+    }
+    if look.plan.purpose == Purpose::Destroy {
+        let others = look.nodes().filter(|(_, node)| mutates(node) && node.call.class != Class::Destroy);
+        found.extend(others.map(|(id, _)| Fault::at(id, format!("`{id}` changes something else in a destroy plan"))));
+    }
+    found
+}
+
+fn no_topology(look: &Look<'_>) -> Vec<Fault> {
+    if !look.changes_the_writer() {
+        return Vec::new();
+    }
+    look.of(Class::Topology).map(|(id, _)| Fault::at(id, format!("`{id}` changes topology"))).collect()
+}
+
+fn loss_is_named(look: &Look<'_>) -> Vec<Fault> {
+    if look.plan.purpose == Purpose::Failover || look.plan.loss == Loss::Nothing {
+        return Vec::new();
+    }
+    vec![Fault::plan(format!("the plan may lose {}", look.plan.loss))]
+}
+
+/// The verbs of each kind of thing that the gate knows.
+const fn verbs(kind: ResourceKind) -> &'static [&'static str] {
+    match kind {
+        ResourceKind::Database => {
+            &["fence", "promote", "rejoin", "release-fence", "retire-fence", "settle", "snapshot", "swap-roles"]
+        }
+        ResourceKind::Secret => &["patch"],
+        ResourceKind::Traffic => &["apply"],
+        ResourceKind::App => &["drain", "fail-fast", "resume"],
+        ResourceKind::Custom => &[],
+    }
+}
+
+fn touches_are_allowed(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (id, touch) in touched(look) {
+        let bound = look.plan.bindings.get(&touch.resource);
+        let built_in = bound.is_some_and(|bound| verbs(bound.kind).contains(&touch.verb.as_str()));
+        if !built_in && !look.plan.allow.contains(touch) {
+            found.push(Fault::at(&id, format!("`{id}` touches `{touch}`, which the group does not allow")));
+        }
+    }
+    found
+}
+
+fn touched<'a>(look: &Look<'a>) -> impl Iterator<Item = (NodeId, &'a Touch)> {
+    every_call(look).flat_map(|(id, call)| call.touches.iter().map(move |touch| (id.clone(), touch)))
+}
+
+fn every_call<'a>(look: &Look<'a>) -> impl Iterator<Item = (NodeId, &'a Call)> {
+    let nodes = look.plan.nodes.iter().map(|(id, node)| (id.clone(), &node.call));
+    nodes.chain(look.plan.holds.iter().map(|(id, hold)| (id.undo(), &hold.undo)))
+}
+
+fn writer_is_bound(look: &Look<'_>) -> Vec<Fault> {
+    let expects = &look.plan.expects;
+    match look.plan.bindings.get(expects.member.as_str()) {
+        None => vec![Fault::plan(format!("`{}` is bound to nothing", expects.member))],
+        Some(bound) if bound.kind != ResourceKind::Database || bound.id != expects.resource => {
+            let what = format!("`{}` is bound to {}, expected is {}", expects.member, bound.id, expects.resource);
+            vec![Fault::plan(what)]
+        }
+        Some(_) => Vec::new(),
+    }
+}
+
+fn promotes_the_target(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (id, pivot) in look.of(Class::Pivot) {
+        let Some(to) = &look.plan.to else {
+            found.push(Fault::at(id, format!("`{id}` promotes, and the plan names no target")));
+            continue;
+        };
+        let bound = look.plan.bindings.get(to.as_str());
+        if *to == look.plan.expects.member {
+            found.push(Fault::at(id, format!("`{id}` promotes `{to}`, which is the writer already")));
+        } else if bound.is_none_or(|bound| bound.kind != ResourceKind::Database) {
+            found.push(Fault::at(id, format!("the target `{to}` is not bound to a database")));
+        }
+        let touched: BTreeSet<&str> = pivot.call.touches.iter().map(|touch| touch.resource.as_str()).collect();
+        if touched != BTreeSet::from([to.as_str()]) {
+            let touched = touched.into_iter().collect::<Vec<_>>().join("`, `");
+            found.push(Fault::at(id, format!("`{id}` touches `{touched}`, the plan's target is `{to}`")));
+        }
+    }
+    found
+}
+
+fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (id, call) in every_call(look) {
+        for target in targets(&call.params.0) {
+            let bound = look.plan.bindings.get(target.member.as_str());
+            if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || bound.id != target.resource) {
+                found.push(Fault::at(&id, format!("`{id}` names {target}, which is not what the plan binds")));
+            } else if target.lineage != look.plan.expects.lineage {
+                let expected = &look.plan.expects.lineage;
+                found.push(Fault::at(&id, format!("`{id}` names {target}, the expected lineage is {expected}")));
+            }
+        }
+    }
+    found
+}
+
+/// All members that parameters name with resource and lineage.
+fn targets(params: &Value) -> Vec<Target> {
+    match params {
+        Value::Object(map) => match Target::deserialize(params) {
+            Ok(target) => vec![target],
+            Err(_) => map.values().flat_map(targets).collect(),
+        },
+        Value::Array(items) => items.iter().flat_map(targets).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+/// The class whose steps may use a verb; `None` for verbs that any step may use.
+fn class_of(verb: &str) -> Option<Class> {
+    Some(match verb {
+        "fence" => Class::Fence,
+        "release-fence" => Class::ReleaseFence,
+        "retire-fence" => Class::RetireFence,
+        "promote" | "swap-roles" => Class::Pivot,
+        "rejoin" => Class::Rejoin,
+        "patch" => Class::Secret,
+        "apply" => Class::Traffic,
+        "drain" => Class::Drain,
+        "resume" | "fail-fast" => Class::Resume,
+        _ => return None,
+    })
+}
+
+fn verbs_belong_to_classes(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (id, call) in every_call(look) {
+        let bound = |touch: &&Touch| look.plan.bindings.contains_key(&touch.resource);
+        for touch in call.touches.iter().filter(bound) {
+            let wanted = class_of(&touch.verb);
+            if wanted.is_some_and(|wanted| wanted != call.class) {
+                let class = call.class;
+                found.push(Fault::at(&id, format!("`{id}` is a step of class {class:?} and touches `{touch}`")));
+            }
+        }
+    }
+    found
+}
+
+/// Whether others rely on the outputs of such a step for their safety.
+const fn dangerous(class: Class) -> bool {
+    match class {
+        Class::Guard
+        | Class::Consent
+        | Class::Drain
+        | Class::Resume
+        | Class::Fence
+        | Class::ReleaseFence
+        | Class::CatchUp
+        | Class::Pivot
+        | Class::ConfirmWriter
+        | Class::Secret
+        | Class::Traffic
+        | Class::Destroy => true,
+        Class::Harmless | Class::Rejoin | Class::RetireFence | Class::Topology | Class::Other => false,
+    }
+}
+
+fn no_debt_before_danger(look: &Look<'_>) -> Vec<Fault> {
+    let receipts = [
+        FenceReceipt::type_name(),
+        CatchUpReceipt::type_name(),
+        QuiesceReceipt::type_name(),
+        PromotionReceipt::type_name(),
+        WriterReceipt::type_name(),
+        Consent::type_name(),
+        LossBound::type_name(),
+    ];
+    let mut found = Vec::new();
+    for (id, node) in look.nodes() {
+        let class = node.call.class;
+        let owed = class == Class::Fence && look.pivot().is_some_and(|(pivot, _)| look.follows(id, pivot));
+        let debt = matches!(node.on_failure, OnFailure::Debt { .. }) && !owed;
+        if debt && (dangerous(class) || receipts.iter().any(|receipt| *receipt == node.call.output)) {
+            found.push(Fault::at(id, format!("`{id}` may fail and be owed, but others rely on it")));
+        }
+        let missing =
+            references(&node.call.params.0).into_iter().filter(|input| input.carries.starts_with("attempted "));
+        for input in missing.filter(|_| dangerous(class)) {
+            let what = format!("`{id}` takes `{}` from `{}`, which may have failed", input.path, input.node);
+            found.push(Fault::at(id, what));
+        }
+    }
+    found
+}

@@ -1,0 +1,10 @@
+//! What may have failed feeds nothing dangerous.
+use dr_core::{Attempted, FenceReceipt, Input, Ref};
+
+fn input(fence: &Ref<Attempted<FenceReceipt>>) -> Input<FenceReceipt> {
+    Input::of(fence)
+}
+
+fn main() {
+    let _ = input;
+}

@@ -1,0 +1,10 @@
+//! A writer is confirmed from a promotion, not from a consent.
+use dr_core::{Consent, PlanBuilder, Ref, Target, steps::ConfirmWriter};
+
+fn confirm(plan: &mut PlanBuilder, consent: &Ref<Consent>, from: &Target) {
+    plan.add("confirm-writer", ConfirmWriter::of(consent, from));
+}
+
+fn main() {
+    let _ = confirm;
+}

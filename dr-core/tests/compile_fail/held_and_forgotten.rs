@@ -1,0 +1,10 @@
+//! What is taken and forgotten is told.
+#![deny(unused_must_use)]
+
+use dr_core::{IntoSpec, PlanBuilder, Step};
+
+fn hold<I: IntoSpec, G: Step>(plan: &mut PlanBuilder, take: I, give: G) {
+    plan.hold("drain", take, give);
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! An input of a step is a reference; a receipt at hand does not do.
+use dr_core::{FenceReceipt, Input};
+
+fn input(receipt: FenceReceipt) -> Input<FenceReceipt> {
+    Input::of(&receipt)
+}
+
+fn main() {
+    let _ = input;
+}

@@ -1,0 +1,19 @@
+//! A fence that was only attempted authorises no promotion.
+use dr_core::{
+    CatchUpReceipt, Consent, PlanBuilder, Ref, Target,
+    steps::{FenceMember, Promote},
+};
+
+fn promote(
+    plan: &mut PlanBuilder,
+    (fence, target): (FenceMember, &Target),
+    caught: &Ref<CatchUpReceipt>,
+    consent: &Ref<Consent>,
+) {
+    let fence = plan.attempt("fence", fence, "fence it later", "dba");
+    plan.add("promote", Promote::planned(target, &fence, caught, consent));
+}
+
+fn main() {
+    let _ = promote;
+}

@@ -1,0 +1,10 @@
+//! A promotion cannot be written as plain data beside its constructors.
+use dr_core::{Consent, Input, Target, steps::Promote};
+
+fn promote(target: Target, consent: Input<Consent>) -> Promote {
+    Promote { target, consent }
+}
+
+fn main() {
+    let _ = promote;
+}

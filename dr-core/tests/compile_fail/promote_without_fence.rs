@@ -1,0 +1,8 @@
+//! A planned promotion cannot be asked for without the proof of a fence.
+use dr_core::{CaughtUp, Consented, IdempotencyKey, PromoteRequest};
+
+fn promote(key: IdempotencyKey, caught_up: CaughtUp, consented: Consented) -> PromoteRequest {
+    PromoteRequest::planned(key, caught_up, consented)
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A proof that is admitted and forgotten is told.
+#![deny(unused_must_use)]
+
+use dr_core::{Consent, Fact, admit, admit::Door, admit::Refused};
+
+fn check(door: &Door<'_>, consent: &Consent, now: &[Fact]) -> Result<(), Refused> {
+    admit::consented(door, consent, now)?;
+    Ok(())
+}
+
+fn main() {
+    let _ = check;
+}

@@ -1,0 +1,10 @@
+//! Only a plan builder hands out references.
+use dr_core::{FenceReceipt, NodeId, Ref};
+
+fn reference() -> Ref<FenceReceipt> {
+    Ref::new(NodeId::new("fence"))
+}
+
+fn main() {
+    let _ = reference;
+}

@@ -1,0 +1,10 @@
+//! Only the library itself orders the release of a fence because a run turns back.
+use dr_core::{FenceToken, IdempotencyKey, ReleaseOrder, Target};
+
+fn release(key: IdempotencyKey, target: Target, token: FenceToken) -> ReleaseOrder {
+    ReleaseOrder::abort(key, target, token)
+}
+
+fn main() {
+    let _ = release;
+}

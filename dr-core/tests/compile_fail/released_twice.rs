@@ -1,0 +1,9 @@
+//! What is held is given back once.
+use dr_core::{DrainReceipt, Held, PlanBuilder, Ref, WriterReceipt};
+
+fn release(plan: &mut PlanBuilder, drained: Held<DrainReceipt>, writer: &Ref<WriterReceipt>) {
+    plan.release(drained, writer);
+    plan.release(drained, writer);
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! A standby plan points no secret anywhere (C10).
+use dr_core::{PlanBuilder, Ref, StepExt, WriterReceipt, seconds, steps::PointSecret};
+
+fn point(plan: &mut PlanBuilder, writer: &Ref<WriterReceipt>) {
+    plan.standby().add("point-secret", PointSecret::at(writer).within(seconds(5)));
+}
+
+fn main() {
+    let _ = point;
+}

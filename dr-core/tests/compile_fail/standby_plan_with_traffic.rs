@@ -1,0 +1,10 @@
+//! A standby plan moves nobody (C10).
+use dr_core::{PlanBuilder, Ref, WriterReceipt, steps::ShiftTraffic};
+
+fn shift(plan: &mut PlanBuilder, writer: &Ref<WriterReceipt>) {
+    plan.standby().add("shift", ShiftTraffic::to("traffic:0", writer));
+}
+
+fn main() {
+    let _ = shift;
+}

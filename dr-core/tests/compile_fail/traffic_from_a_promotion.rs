@@ -1,0 +1,10 @@
+//! Traffic follows a confirmed writer, not a promotion.
+use dr_core::{PlanBuilder, PromotionReceipt, Ref, steps::ShiftTraffic};
+
+fn shift(plan: &mut PlanBuilder, promotion: &Ref<PromotionReceipt>) {
+    plan.add("shift", ShiftTraffic::to("traffic:0", promotion));
+}
+
+fn main() {
+    let _ = shift;
+}

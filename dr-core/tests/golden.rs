@@ -1,0 +1,151 @@
+//! The plans of the built-in runbooks over the kinds of services that there are, byte for byte (covers C01, C02, C03, C04, C12).
+//!
+//! `DR_BLESS=1 cargo test -p dr-core --test golden` writes them anew; the difference is then read by a person.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that keeps its golden files"
+)]
+
+mod situations;
+
+use std::{env, fmt::Write as _, fs, path::PathBuf};
+
+use dr_core::{
+    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Policy, Refusal, Runbook, Situation, UnplannedFailover,
+    seconds,
+};
+use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
+
+fn policy() -> Policy {
+    Policy {
+        gap_budget: seconds(60),
+        proof_age: seconds(60),
+        fact_age: seconds(60),
+        fence: Grade::Confirmed,
+        unguarded: false,
+        automatic: None,
+    }
+}
+
+fn planned(now: &Situation, runbook: &dyn Runbook) -> Result<Plan, Refusal> {
+    let header = now.header(runbook.id(), runbook.purpose(), policy()).unwrap();
+    let mut plan = PlanBuilder::new(header);
+    runbook.plan(now, &mut plan)?;
+    let (plan, faults) = plan.finish();
+    assert_eq!(faults, [], "the plan has faults of its making");
+    Ok(plan)
+}
+
+/// The plan as people read it in a review: one line per step.
+fn list(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (number, id) in plan.order.iter().enumerate() {
+        let node = &plan.nodes[id];
+        let before = node.before_it();
+        let before: Vec<&str> = before.iter().map(|before| before.as_str()).collect();
+        let before = if before.is_empty() { "-".to_owned() } else { before.join(", ") };
+        let debt = if matches!(node.on_failure, dr_core::OnFailure::Stop) { "" } else { "  (may be owed)" };
+        writeln!(text, "{:2}  {:<22} {:<24} after {before}{debt}", number + 1, id.as_str(), node.call.kind.to_string())
+            .unwrap();
+    }
+    for (id, hold) in &plan.holds {
+        let by = hold.released_by.as_ref().map_or("nothing", |by| by.as_str());
+        writeln!(text, "    {id} is held; given back by {by}, undone by {}", hold.undo.kind).unwrap();
+    }
+    text
+}
+
+fn golden(name: &str, plan: &Plan) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plans");
+    let texts = [
+        (folder.join(format!("{name}.txt")), list(plan)),
+        (folder.join(format!("{name}.json")), plan.canonical().unwrap() + "\n"),
+    ];
+    for (path, text) in texts {
+        if env::var_os("DR_BLESS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, kept, "{} differs; DR_BLESS=1 writes it anew", path.display());
+    }
+    let again: Plan = serde_json::from_str(&plan.canonical().unwrap()).unwrap();
+    assert_eq!(again, *plan, "the plan reads back as another one");
+}
+
+fn verified(name: &str, plan: Plan) {
+    golden(name, &plan);
+    if let Err(refusal) = plan.verify(Vec::new(), &Catalog::built_in()) {
+        let found: Vec<String> = refusal.findings.iter().map(ToString::to_string).collect();
+        panic!("{name} is refused:\n{}", found.join("\n"));
+    }
+}
+
+/// C01: self-managed servers, separate fence, a pooler in front.
+#[test]
+fn c01_postgres_switchover() {
+    verified("c01-postgres-switchover", planned(&postgres(), &PlannedSwitchover::to("pg2")).unwrap());
+}
+
+/// C02: SQL Managed Instance with a failover group: roles are swapped, the provider catches up.
+#[test]
+fn c02_failover_group_switchover() {
+    verified("c02-mi-switchover", planned(&mi(), &PlannedSwitchover::to("weu")).unwrap());
+}
+
+/// C03: the same group, forced, with a silent primary.
+#[test]
+fn c03_failover_group_failover() {
+    verified("c03-mi-failover", planned(&mi().silent_primary(), &UnplannedFailover::to("weu")).unwrap());
+}
+
+/// C04: PostgreSQL Flexible Server to its geo-replica: the lag is proved to be nothing after the drain, not before.
+#[test]
+fn c04_flexible_server_switchover() {
+    let plan = planned(&azure_pg(), &PlannedSwitchover::to("weu")).unwrap();
+    let quiet = plan.order.iter().position(|id| id.as_str() == "quiesced").unwrap();
+    let drain = plan.order.iter().position(|id| id.as_str() == "drain").unwrap();
+    assert!(drain < quiet, "the proof comes before the drain");
+    verified("c04-flexible-server-switchover", plan);
+}
+
+/// C12: RDS with a cross-region replica: a separate fence, a last snapshot, ten samples of the record; the new standby is owed.
+#[test]
+fn c12_rds_switchover() {
+    verified("c12-rds-switchover", planned(&rds(), &PlannedSwitchover::to("frankfurt")).unwrap());
+}
+
+/// Separate fence, forced: the fence is never given back, the loss is bounded twice.
+#[test]
+fn postgres_failover() {
+    verified("postgres-failover", planned(&postgres().silent_primary(), &UnplannedFailover::to("pg2")).unwrap());
+}
+
+/// Storage fence: a forced swap whose own fence is graded afterwards.
+#[test]
+fn aurora_failover() {
+    verified("aurora-failover", planned(&aurora().silent_primary(), &UnplannedFailover::to("frankfurt")).unwrap());
+}
+
+/// Nobody can fence the silent primary: two people take the risk, the fence is owed.
+#[test]
+fn postgres_failover_without_a_fence() {
+    let runbook = UnplannedFailover::to("pg2").without_fence("the data centre does not answer");
+    let plan = planned(&postgres().silent_primary(), &runbook).unwrap();
+    let ask = &plan.nodes[&"consent".into()].call.params.0;
+    assert_eq!(ask["people"], 2);
+    assert!(ask["question"].as_str().unwrap().contains("NOT fenced"), "{ask}");
+    verified("postgres-failover-without-fence", plan);
+}
+
+/// A swap is preferred where both shapes are offered.
+#[test]
+fn a_swap_is_preferred() {
+    let plan = planned(&cloud_sql_pair(), &PlannedSwitchover::to("netherlands")).unwrap();
+    assert!(plan.nodes.contains_key(&"swap-roles".into()));
+    assert!(!plan.nodes.contains_key(&"promote".into()));
+    plan.verify(Vec::new(), &Catalog::built_in()).unwrap();
+}

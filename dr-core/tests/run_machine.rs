@@ -1,0 +1,440 @@
+//! The run machine against its own table, and its decisions in the situations that matter (G03, G07, G12, E19, C03, J10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dr_core::{
+    Actor, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json, Kind,
+    Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
+    ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    run::{Command, Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState, decide, node_rows, run_rows},
+};
+
+fn call(kind: &'static str, class: Class, effect: Effect) -> Call {
+    Call {
+        kind: Kind::new(kind, 1),
+        class,
+        effect,
+        output: "dr.nothing".into(),
+        params: Json(serde_json::json!({})),
+        sentence: kind.into(),
+        touches: Vec::new(),
+        manual: Vec::new(),
+    }
+}
+
+fn node(class: Class, effect: Effect, after: &[&str]) -> Node {
+    Node {
+        call: call("test.step", class, effect),
+        after: after.iter().map(|id| NodeId::new(*id)).collect(),
+        why: None,
+        within: Millis::minutes(1),
+        every: Millis::seconds(1),
+        visibility: Millis::seconds(1),
+        attempts: 3,
+        on_failure: OnFailure::Stop,
+        about: None,
+    }
+}
+
+/// look → drain (held) → fence (held) → promote → release-drain, and a rejoin that may fail.
+fn plan() -> Plan {
+    let mut nodes = BTreeMap::new();
+    let mut order = Vec::new();
+    let mut put = |id: &str, node: Node| {
+        nodes.insert(NodeId::new(id), node);
+        order.push(NodeId::new(id));
+    };
+    put("look", node(Class::Guard, Effect::ReadOnly, &[]));
+    put("drain", node(Class::Drain, Effect::Idempotent, &["look"]));
+    put("fence", node(Class::Fence, Effect::Reconcilable, &["drain"]));
+    put("promote", node(Class::Pivot, Effect::AtMostOnce, &["fence"]));
+    put("release-drain", node(Class::Resume, Effect::Idempotent, &["promote"]));
+    let mut rejoin = node(Class::Rejoin, Effect::Reconcilable, &["release-drain"]);
+    rejoin.on_failure = OnFailure::Debt { text: "rejoin neu".into(), owner: Role::new("dba") };
+    put("rejoin", rejoin);
+    let undo = |kind, class| call(kind, class, Effect::Idempotent);
+    Plan {
+        format: PLAN_FORMAT,
+        rules: RULES_VERSION,
+        runbook: RunbookId::new("test.runbook", 1),
+        purpose: Purpose::Switchover,
+        group: GroupName::new("orders"),
+        environment: "test".into(),
+        group_digest: Digest::zero(),
+        expects: Target {
+            member: "neu".into(),
+            resource: ResourceId::new("neu-1"),
+            lineage: Lineage { system: SystemId::new("s"), generation: 1 },
+        },
+        to: Some("weu".into()),
+        loss: Loss::Nothing,
+        facts: Vec::new(),
+        bindings: BTreeMap::new(),
+        allow: BTreeSet::new(),
+        policy: Policy {
+            gap_budget: Millis::minutes(1),
+            proof_age: Millis::minutes(1),
+            fact_age: Millis::minutes(1),
+            fence: Grade::Confirmed,
+            unguarded: false,
+            automatic: None,
+        },
+        nodes,
+        order,
+        holds: BTreeMap::from([
+            (
+                NodeId::new("drain"),
+                Hold { released_by: Some("release-drain".into()), undo: undo("test.undrain", Class::Resume) },
+            ),
+            (NodeId::new("fence"), Hold { released_by: None, undo: undo("test.unfence", Class::ReleaseFence) }),
+        ]),
+    }
+}
+
+struct Run {
+    state: RunState,
+    head: Head,
+    clock: i64,
+}
+
+impl Run {
+    fn started() -> Self {
+        let plan = plan();
+        let hash = plan.hash().unwrap();
+        let event = Event::Started { plan: Box::new(plan), hash, by: Actor::local("mira"), because: "test".into() };
+        let record = Record::after(Head::EMPTY, Timestamp::from_millis(0), Epoch::new(1), event);
+        let line = record.line().unwrap();
+        let state = RunState::begin(RunId::new(GroupName::new("orders"), 1), &record).unwrap();
+        Self { state, head: Head { seq: line.seq, hash: line.hash }, clock: 0 }
+    }
+
+    fn record(&mut self, event: Event) -> Record {
+        self.clock += 1000;
+        Record::after(self.head, Timestamp::from_millis(self.clock), Epoch::new(1), event)
+    }
+
+    fn apply(&mut self, event: Event) -> &mut Self {
+        let record = self.record(event);
+        // What is applied is what was read back from the journal.
+        let line = record.line().unwrap();
+        let read = Record::parse(&line).unwrap();
+        assert_eq!(read, record);
+        self.state.apply(&read).unwrap_or_else(|error| panic!("{error}"));
+        self.head = Head { seq: line.seq, hash: line.hash };
+        self
+    }
+
+    fn intend(&mut self, id: &str) -> &mut Self {
+        self.apply(of_kind(EventKind::Intended, id))
+    }
+
+    fn finish(&mut self, id: &str) -> &mut Self {
+        self.apply(of_kind(EventKind::Finished, id))
+    }
+
+    fn fail(&mut self, id: &str, doubt: bool) -> &mut Self {
+        self.apply(Event::Failed { node: id.into(), cause: Cause::new("it broke"), doubt })
+    }
+
+    fn done(&mut self, id: &str) -> &mut Self {
+        self.intend(id).finish(id)
+    }
+
+    fn only(&self) -> Command {
+        let commands = decide(&self.state);
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands.into_iter().next().unwrap()
+    }
+
+    /// Follows decisions that need nothing but the state.
+    fn settle(&mut self) -> &mut Self {
+        while let [Command::Record(event)] = decide(&self.state).as_slice() {
+            self.apply((**event).clone());
+        }
+        self
+    }
+}
+
+fn begin(id: &str) -> Command {
+    Command::Begin(NodeId::new(id))
+}
+
+/// Some event of this kind.
+fn of_kind(kind: EventKind, node: &str) -> Event {
+    let node = NodeId::new(node);
+    let cause = Cause::new("cause");
+    let ask = || {
+        let mut run = Run::started();
+        run.finish("look")
+            .intend("drain")
+            .finish("drain")
+            .intend("fence")
+            .finish("fence")
+            .intend("promote")
+            .fail("promote", true);
+        match run.only() {
+            Command::Record(event) => match *event {
+                Event::Parked { ask } => ask,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let row = || "row-1".to_owned();
+    let by = || Actor::local("ana");
+    match kind {
+        EventKind::Started => {
+            let plan = plan();
+            let hash = plan.hash().unwrap();
+            Event::Started { plan: Box::new(plan), hash, by: by(), because: String::new() }
+        }
+        EventKind::LeaseTaken => Event::LeaseTaken { holder: "engine".into() },
+        EventKind::Began => Event::Began { node },
+        EventKind::Intended => Event::Intended {
+            key: IdempotencyKey::new(format!("orders-1/{node}")),
+            node,
+            attempt: 1,
+            facts: Vec::new(),
+            pre_image: None,
+            request: Digest::zero(),
+        },
+        EventKind::Accepted => Event::Accepted { node, handle: OpHandle::new("op-1"), calls: Vec::new() },
+        EventKind::Finished => Event::Finished { node, output: Json(serde_json::json!(null)), calls: Vec::new() },
+        EventKind::Refused => Event::Refused { node, cause, again_in: Millis::ZERO, sent: true },
+        EventKind::InDoubt => Event::InDoubt { node, cause, calls: Vec::new() },
+        EventKind::Absent => Event::Absent { node },
+        EventKind::Progressed => Event::Progressed { node, percent: 10 },
+        EventKind::Failed => Event::Failed { node, cause, doubt: false },
+        EventKind::Owed => Event::Owed { node, cause },
+        EventKind::Asked => Event::Asked { node, ask: ask() },
+        EventKind::Answered => Event::Answered {
+            row: row(),
+            given: Given { by: by(), role: None, choice: "look".into(), at: Timestamp::from_millis(0), note: None },
+        },
+        EventKind::TurnedAway => Event::TurnedAway { row: row(), why: "why".into() },
+        EventKind::Voided => Event::Voided { node, diff: vec!["lag".into()] },
+        EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
+        EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
+        EventKind::GapOver => Event::GapOver,
+        EventKind::SpaceLow => Event::SpaceLow,
+        EventKind::Aborting => Event::Aborting { reason: "reason".into() },
+        EventKind::Parked => Event::Parked { ask: ask() },
+        EventKind::Decided => Event::Decided { choice: "look".into() },
+        EventKind::Ended => Event::Ended { outcome: RunOutcome::Succeeded },
+    }
+}
+
+#[test]
+fn the_table_has_one_row_per_number_and_per_pair() {
+    let numbers: Vec<u16> =
+        run_rows().iter().map(|row| row.number).chain(node_rows().iter().map(|row| row.number)).collect();
+    assert_eq!(numbers.len(), numbers.iter().collect::<BTreeSet<_>>().len(), "a number stands twice");
+    let pairs: BTreeSet<_> = run_rows().iter().map(|row| (row.from, row.event)).collect();
+    assert_eq!(pairs.len(), run_rows().len(), "a pair of the run stands twice");
+    let pairs: BTreeSet<_> = node_rows().iter().map(|row| (row.from, row.event)).collect();
+    assert_eq!(pairs.len(), node_rows().len(), "a pair of a step stands twice");
+}
+
+#[test]
+fn every_pair_of_run_phase_and_event_is_a_row_or_refused() {
+    for from in Phase::ALL.into_iter().filter(|phase| *phase != Phase::New) {
+        for kind in EventKind::ALL {
+            let mut event = of_kind(kind, "look");
+            if event.node().is_some() {
+                continue;
+            }
+            if let Event::PauseSet { on, .. } = &mut event {
+                *on = from == Phase::Running;
+            }
+            let mut run = Run::started();
+            run.state.phase = from;
+            let record = run.record(event);
+            let row = run_rows().iter().find(|row| row.from == from && row.event == kind);
+            let applied = run.state.apply(&record);
+            assert_eq!(applied.is_ok(), row.is_some(), "{from:?} + {kind:?}: {applied:?}");
+            if let Some(row) = row {
+                assert_eq!((run.state.phase, run.state.rule), (row.to, row.number), "{from:?} + {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_step_phase_and_event_is_a_row_or_refused() {
+    for from in NodePhase::ALL {
+        for kind in EventKind::ALL {
+            let event = of_kind(kind, "fence");
+            if event.node().is_none() {
+                continue;
+            }
+            let mut run = Run::started();
+            run.state.nodes.entry("fence".into()).or_default().phase = from;
+            let record = run.record(event);
+            let row = node_rows().iter().find(|row| row.from == from && row.event == kind);
+            let applied = run.state.apply(&record);
+            assert_eq!(applied.is_ok(), row.is_some(), "{from:?} + {kind:?}: {applied:?}");
+            if let Some(row) = row {
+                assert_eq!(run.state.phase_of(&"fence".into()), row.to, "{from:?} + {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_that_is_not_in_the_plan_is_refused() {
+    let mut run = Run::started();
+    let record = run.record(of_kind(EventKind::Began, "stranger"));
+    assert!(run.state.apply(&record).unwrap_err().to_string().contains("no step of the plan"));
+}
+
+#[test]
+fn an_undo_is_refused_while_the_run_goes_forward() {
+    let mut run = Run::started();
+    run.finish("look").done("drain");
+    let record = run.record(of_kind(EventKind::Intended, "drain.undo"));
+    assert!(run.state.apply(&record).unwrap_err().to_string().contains("does not turn back"));
+}
+
+#[test]
+fn steps_begin_when_everything_before_them_is_settled() {
+    let mut run = Run::started();
+    assert_eq!(run.only(), begin("look"));
+    run.finish("look");
+    assert_eq!(run.only(), begin("drain"));
+}
+
+/// Covers G03: before the point of no return, what was taken is given back, the latest first; the fence before the drain.
+#[test]
+fn a_failure_before_the_promotion_gives_everything_back_in_reverse() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").fail("promote", false).settle();
+    assert_eq!(run.state.phase, Phase::Aborting);
+    assert_eq!(run.only(), begin("fence.undo"));
+    run.done("fence.undo");
+    assert_eq!(run.only(), begin("drain.undo"));
+    run.done("drain.undo").settle();
+    assert!(matches!(run.state.outcome, Some(RunOutcome::Aborted { .. })), "{:?}", run.state.outcome);
+    assert!(run.state.held().is_empty());
+}
+
+/// A call in flight is driven to a known end before anything is given back.
+#[test]
+fn nothing_is_given_back_while_a_call_is_in_doubt() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").intend("fence").apply(of_kind(EventKind::InDoubt, "fence"));
+    run.apply(of_kind(EventKind::CancelAsked, "fence"));
+    assert_eq!(run.only(), Command::Observe("fence".into()));
+    run.finish("fence").settle();
+    assert_eq!(run.only(), begin("fence.undo"));
+}
+
+/// A fence whose attempt was seen not to be done may still take effect late: it is released all the same.
+#[test]
+fn what_was_in_doubt_once_is_given_back() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").intend("fence").apply(of_kind(EventKind::InDoubt, "fence"));
+    run.apply(of_kind(EventKind::Absent, "fence")).apply(of_kind(EventKind::Refused, "fence"));
+    run.apply(of_kind(EventKind::CancelAsked, "fence")).settle();
+    assert_eq!(run.only(), begin("fence.undo"));
+}
+
+/// Covers C03, J10: after the promote intent there is no way back, only forward or a person.
+#[test]
+fn a_failure_after_the_promote_intent_parks() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote").fail("promote", true).settle();
+    assert_eq!(run.state.phase, Phase::Parked);
+    let ask = run.state.ask.clone().unwrap();
+    assert!(ask.question.contains("automatic rollback is not possible"), "{}", ask.question);
+    assert!(ask.choices.iter().all(|choice| choice.name != "abort"));
+    assert!(decide(&run.state).is_empty(), "a parked run does nothing by itself");
+}
+
+#[test]
+fn a_parked_run_looks_again_when_a_person_says_so() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote").fail("promote", true).settle();
+    run.apply(of_kind(EventKind::Answered, "promote")).settle();
+    assert_eq!(run.only(), Command::Observe("promote".into()));
+}
+
+#[test]
+fn a_drain_over_budget_turns_back_before_and_parks_after_the_promote_intent() {
+    let mut before = Run::started();
+    before.finish("look").done("drain").apply(Event::GapOver).settle();
+    assert_eq!(before.state.phase, Phase::Aborting);
+    let mut after = Run::started();
+    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::GapOver);
+    assert!(
+        !decide(&after.state).iter().any(|command| matches!(command, Command::Record(_))),
+        "the promotion is in flight"
+    );
+    after.finish("promote").settle();
+    assert_eq!(after.state.phase, Phase::Parked);
+}
+
+#[test]
+fn a_cancel_after_the_promote_intent_changes_nothing() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote");
+    run.state.cancel = Some("ana".into());
+    run.finish("promote");
+    assert_eq!(run.only(), begin("release-drain"));
+}
+
+#[test]
+fn a_debt_lets_the_run_end_well_and_is_named() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").done("promote").done("release-drain");
+    run.apply(of_kind(EventKind::Owed, "rejoin")).settle();
+    let Some(RunOutcome::SucceededWithDebt { debts }) = &run.state.outcome else { panic!("{:?}", run.state.outcome) };
+    assert_eq!(debts, &["rejoin neu (owed by dba): cause"]);
+}
+
+#[test]
+fn a_new_engine_doubts_what_the_old_one_may_have_sent() {
+    let mut run = Run::started();
+    run.finish("look").intend("drain").apply(of_kind(EventKind::LeaseTaken, "drain"));
+    assert_eq!(run.only(), Command::Observe("drain".into()));
+}
+
+#[test]
+fn a_full_disk_turns_back_before_the_promote_intent_only() {
+    let mut before = Run::started();
+    before.finish("look").done("drain").apply(Event::SpaceLow).settle();
+    assert_eq!(before.state.phase, Phase::Aborting);
+    let mut after = Run::started();
+    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::SpaceLow).finish("promote");
+    assert_eq!(after.only(), begin("release-drain"));
+}
+
+#[test]
+fn held_things_are_visible_until_they_are_given_back() {
+    let mut run = Run::started();
+    assert!(run.finish("look").state.held().is_empty());
+    run.intend("drain");
+    assert_eq!(run.state.held().len(), 1, "an intent counts: it may stand");
+    assert!(!run.state.fence_intended());
+    run.finish("drain").intend("fence");
+    assert!(run.state.fence_intended());
+}
+
+#[test]
+fn a_line_of_another_version_is_refused() {
+    let mut run = Run::started();
+    let line = run.record(Event::GapOver).line().unwrap();
+    let text = line.text.replace("\"v\":1", "\"v\":2");
+    let hash = dr_core::canonical::leaf_hash(text.as_bytes());
+    let error = Record::parse(&dr_core::Line { text, hash, ..line }).unwrap_err();
+    assert!(error.to_string().contains("version 2"), "{error}");
+}
+
+#[test]
+fn a_plan_that_is_not_the_one_its_hash_names_is_refused() {
+    let plan = plan();
+    let event =
+        Event::Started { plan: Box::new(plan), hash: Digest::zero(), by: Actor::local("mira"), because: String::new() };
+    let record = Record::after(Head::EMPTY, Timestamp::from_millis(0), Epoch::new(1), event);
+    let refused = RunState::begin(RunId::new(GroupName::new("orders"), 1), &record);
+    assert!(refused.unwrap_err().to_string().contains("whose hash is not"));
+}

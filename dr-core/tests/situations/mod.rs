@@ -1,0 +1,317 @@
+//! Situations as a look would find them, written by hand: data is enough to plan from.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part")]
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use dr_core::{
+    Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Planes, Position,
+    PositionReading, PositionUnit, Rejoin, Replication, ResourceId, ResourceKind, ResourceRef, Situation, SystemId,
+    Target, Timestamp, Tri, millis, minutes, seconds,
+};
+use serde_json::json;
+
+/// When everything was read.
+pub(crate) const AT: Timestamp = Timestamp::from_millis(1_764_000_000_000);
+
+/// A situation that can be made worse.
+#[derive(Clone)]
+pub(crate) struct Scene(pub(crate) Situation);
+
+impl Deref for Scene {
+    type Target = Situation;
+
+    fn deref(&self) -> &Situation {
+        &self.0
+    }
+}
+
+impl Scene {
+    /// The primary does not answer; its standby's edge still names it.
+    pub(crate) fn silent_primary(mut self) -> Self {
+        let silent = MemberFacts::silent(self.0.primary.name.clone(), self.0.primary.binding.clone());
+        self.0.primary = MemberFacts {
+            fence: self.0.primary.fence,
+            silence: vec!["`describe` got no answer: timed out".into()],
+            ..silent
+        };
+        self.0.primary_answers = false;
+        for standby in &mut self.0.standbys {
+            if let Some(replication) = &mut standby.replication {
+                replication.streaming = Tri::No;
+                replication.lag = None;
+            }
+        }
+        self
+    }
+
+    /// Changes the only standby.
+    pub(crate) fn standby(mut self, change: impl Fn(&mut MemberFacts)) -> Self {
+        self.0.standbys.iter_mut().for_each(change);
+        self
+    }
+
+    /// Changes the primary.
+    pub(crate) fn primary(mut self, change: impl Fn(&mut MemberFacts)) -> Self {
+        change(&mut self.0.primary);
+        self
+    }
+
+    /// Changes anything.
+    pub(crate) fn with(mut self, change: impl Fn(&mut Situation)) -> Self {
+        change(&mut self.0);
+        self
+    }
+}
+
+/// What a kind of service is like.
+struct Service {
+    name: &'static str,
+    backend: &'static str,
+    members: [&'static str; 2],
+    offers: Capabilities,
+    fence: Option<Planes>,
+    positions: bool,
+    generation: u32,
+}
+
+fn resource(kind: ResourceKind, provider: &str, id: &str) -> ResourceRef {
+    ResourceRef { provider: provider.into(), kind, id: ResourceId::new(id), region: None, profile: None }
+}
+
+fn lineage(service: &Service) -> Lineage {
+    Lineage { system: SystemId::new(format!("{}-system", service.name)), generation: service.generation }
+}
+
+fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
+    let id = |name: &str| ResourceId::new(format!("{}/{name}", service.name));
+    let binding = resource(ResourceKind::Database, service.backend, id(name).as_str());
+    let lineage = lineage(service);
+    let at = Position { system: lineage.system.clone(), unit: PositionUnit::LogBytes, value: 0x1_0000 };
+    let standby = follows.is_some();
+    MemberFacts {
+        description: Some(Description {
+            resource: id(name),
+            lineage: (!service.positions).then(|| lineage.clone()),
+            follows: follows.map(id),
+            followers: Vec::new(),
+            writable: if standby { Tri::No } else { Tri::Unknown },
+            healthy: Tri::Yes,
+            status: "ready".into(),
+            endpoint: Endpoint::new(format!("{name}.example:5432")),
+            version: "15.18".into(),
+            busy: None,
+            newest_backup: Some(AT),
+            at: AT,
+        }),
+        replication: Some(Replication {
+            streaming: Tri::from(standby),
+            lineage: standby.then(|| lineage.clone()),
+            received: standby.then(|| at.clone()),
+            applied: standby.then(|| at.clone()),
+            lag: standby.then(|| seconds(1)),
+            at: AT,
+        }),
+        capabilities: Some(service.offers),
+        fence: service.fence,
+        fence_poll: service.offers.poll_every,
+        position: service.positions.then(|| PositionReading {
+            lineage: lineage.clone(),
+            in_recovery: Tri::from(standby),
+            durable: at.clone(),
+            applied: at,
+            parted_at: None,
+            at: AT,
+        }),
+        transactions: Some(Vec::new()),
+        extensions: Some(BTreeMap::from([("plpgsql".into(), "1.0".into())])),
+        available_extensions: Some(BTreeMap::from([("plpgsql".into(), vec!["1.0".into()])])),
+        ..MemberFacts::silent(MemberId::new(name), binding)
+    }
+}
+
+fn scene(service: &Service, group: &serde_json::Value) -> Scene {
+    let group = GroupSpec::read(group).unwrap();
+    let [primary, standby] = service.members;
+    let secret = group.secret.as_ref().map(|secret| resource(ResourceKind::Secret, secret.store.as_str(), "secret/db"));
+    let app = group.app.as_ref().map(|app| resource(ResourceKind::App, app.tier.as_str(), "app/orders"));
+    let routes = group.traffic.iter().enumerate().map(|(index, route)| {
+        (format!("traffic:{index}"), resource(ResourceKind::Traffic, route.router.as_str(), &format!("route/{index}")))
+    });
+    Scene(Situation {
+        primary_answers: true,
+        writer: Target {
+            member: primary.into(),
+            resource: ResourceId::new(format!("{}/{primary}", service.name)),
+            lineage: lineage(service),
+        },
+        primary: member(service, primary, None),
+        standbys: vec![member(service, standby, Some(primary))],
+        secret: secret.clone(),
+        secret_reference: None,
+        drain_limit: app.as_ref().map(|_| seconds(120)),
+        drain_expires: app.is_none(),
+        app,
+        app_poll: service.offers.poll_every.min(millis(500)),
+        routes: routes.collect(),
+        route_poll: service.offers.poll_every.min(seconds(5)),
+        route_ttl: seconds(60),
+        at: AT,
+        group,
+    })
+}
+
+fn group(service: &Service, rest: &serde_json::Value) -> serde_json::Value {
+    let member = |name: &str| json!({"name": name, "region": name, "backend": service.backend, "at": {"name": name}});
+    let mut group = json!({
+        "format": 1,
+        "name": service.name,
+        "home": service.members[0],
+        "member": service.members.map(member),
+        "approval": {
+            "switchover": {"people": 1, "roles": ["dba"], "expires": "15 min"},
+            "failover": {"people": 2, "roles": ["dba", "incident-commander"], "expires": "10 min"},
+        },
+    });
+    group.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    group
+}
+
+fn routes(service: &Service, router: &str) -> serde_json::Value {
+    let members: BTreeMap<&str, &str> = service.members.iter().map(|name| (*name, "{member.endpoint}")).collect();
+    json!([{"router": router, "member": members}])
+}
+
+fn everything(poll_every: Millis, visibility: Millis) -> Capabilities {
+    Capabilities { poll_every, visibility, ..Capabilities::none() }
+}
+
+/// Self-managed PostgreSQL behind PgBouncer: a clean stop is the fence.
+pub(crate) fn postgres() -> Scene {
+    let service = Service {
+        name: "billing",
+        backend: "postgres",
+        members: ["pg1", "pg2"],
+        offers: Capabilities { promote: true, rejoin: Rejoin::InPlace, ..everything(millis(2), millis(100)) },
+        fence: Some(Planes::all(Grade::Confirmed)),
+        positions: true,
+        generation: 3,
+    };
+    let traffic = routes(&service, "pgbouncer");
+    scene(&service, &group(&service, &json!({"traffic": traffic, "app": {"tier": "pgbouncer", "at": {}}})))
+}
+
+/// SQL Managed Instance in a failover group: no positions, the provider catches up by itself.
+pub(crate) fn mi() -> Scene {
+    let service = Service {
+        name: "crm",
+        backend: "azure.sql-mi",
+        members: ["neu", "weu"],
+        offers: Capabilities {
+            swap_roles: true,
+            forced_swap: true,
+            swap_catches_up: true,
+            swap_moves_traffic: true,
+            rejoin: Rejoin::ByProvider,
+            ..everything(seconds(15), minutes(3))
+        },
+        fence: None,
+        positions: false,
+        generation: 0,
+    };
+    let secret = json!({"store": "azure.key-vault", "at": {"name": "crm-db"}, "set": {"host": "{writer.endpoint}"}});
+    scene(&service, &group(&service, &json!({"secret": secret, "app": {"tier": "azure.container-apps", "at": {}}})))
+}
+
+/// PostgreSQL Flexible Server with a geo-replica and virtual endpoints.
+pub(crate) fn azure_pg() -> Scene {
+    let service = Service {
+        name: "orders",
+        backend: "azure.pg-flexible",
+        members: ["neu", "weu"],
+        offers: Capabilities {
+            promote: true,
+            swap_roles: true,
+            forced_swap: true,
+            swap_moves_traffic: true,
+            rejoin: Rejoin::ByProvider,
+            ..everything(seconds(15), minutes(2))
+        },
+        fence: Some(Planes::all(Grade::Confirmed)),
+        positions: true,
+        generation: 1,
+    };
+    let traffic = routes(&service, "azure.front-door");
+    let secret = json!({"store": "azure.key-vault", "at": {"name": "orders-db"}, "set": {"host": "{writer.endpoint}"}});
+    let app = json!({"tier": "azure.container-apps", "at": {}});
+    scene(&service, &group(&service, &json!({"traffic": traffic, "secret": secret, "app": app})))
+}
+
+/// RDS with a cross-region read replica and a weighted record.
+pub(crate) fn rds() -> Scene {
+    let service = Service {
+        name: "ledger",
+        backend: "aws.rds",
+        members: ["ireland", "frankfurt"],
+        offers: Capabilities {
+            promote: true,
+            rejoin: Rejoin::NewResource,
+            snapshot: true,
+            ..everything(seconds(5), minutes(3))
+        },
+        fence: Some(Planes::all(Grade::Confirmed)),
+        positions: true,
+        generation: 1,
+    };
+    let traffic = routes(&service, "aws.route53");
+    let secret =
+        json!({"store": "aws.secrets-manager", "at": {"name": "ledger-db"}, "set": {"host": "{writer.endpoint}"}});
+    let app = json!({"tier": "aws.ecs", "at": {}});
+    scene(&service, &group(&service, &json!({"traffic": traffic, "secret": secret, "app": app})))
+}
+
+/// Aurora Global Database: a storage fence, told by an event.
+pub(crate) fn aurora() -> Scene {
+    let service = Service {
+        name: "catalog",
+        backend: "aws.aurora-global",
+        members: ["ireland", "frankfurt"],
+        offers: Capabilities {
+            swap_roles: true,
+            forced_swap: true,
+            swap_catches_up: true,
+            swap_moves_traffic: true,
+            rejoin: Rejoin::ByProvider,
+            snapshot: true,
+            ..everything(seconds(5), minutes(3))
+        },
+        fence: None,
+        positions: false,
+        generation: 0,
+    };
+    let secret = json!({"store": "none", "because": "the global writer endpoint follows the writer"});
+    let mut scene = scene(&service, &group(&service, &json!({"secret": secret})));
+    scene.0.secret = None;
+    scene
+}
+
+/// Cloud SQL with a designated replica: both shapes are offered.
+pub(crate) fn cloud_sql_pair() -> Scene {
+    let service = Service {
+        name: "stock",
+        backend: "gcp.cloud-sql",
+        members: ["belgium", "netherlands"],
+        offers: Capabilities {
+            promote: true,
+            swap_roles: true,
+            forced_swap: true,
+            rejoin: Rejoin::ByProvider,
+            ..everything(seconds(2), minutes(1))
+        },
+        fence: Some(Planes::all(Grade::Confirmed)),
+        positions: true,
+        generation: 1,
+    };
+    let traffic = routes(&service, "gcp.dns");
+    scene(&service, &group(&service, &json!({"traffic": traffic, "app": {"tier": "gcp.flag", "at": {}}})))
+}

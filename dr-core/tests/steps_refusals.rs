@@ -1,0 +1,169 @@
+//! What stops a plan from being written: each reason by its number, with the culprit in the words (covers D01 to D05, E06, E07, E08).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "tests; a table is as long as it has rows"
+)]
+
+mod situations;
+
+use std::collections::BTreeMap;
+
+use dr_core::{
+    Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Runbook, Situation, Tri,
+    UnplannedFailover, minutes, seconds,
+};
+use situations::{Scene, mi, postgres};
+
+fn refused(now: &Situation, runbook: &dyn Runbook) -> Refusal {
+    let policy = Policy {
+        gap_budget: seconds(60),
+        proof_age: seconds(60),
+        fact_age: seconds(60),
+        fence: Grade::Confirmed,
+        unguarded: false,
+        automatic: None,
+    };
+    let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy).unwrap());
+    match runbook.plan(now, &mut plan) {
+        Err(refusal) => refusal,
+        Ok(()) => panic!("the plan was written"),
+    }
+}
+
+fn rules(refusal: &Refusal) -> Vec<u16> {
+    refusal.findings.iter().map(|finding| finding.rule).collect()
+}
+
+type Row = (&'static str, Scene, u16, &'static str);
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn rows() -> Vec<Row> {
+    let old = LongTransaction {
+        id: "pid 48121".into(),
+        user: "reporting".into(),
+        age: minutes(6),
+        state: "active".into(),
+        helps: "select pg_terminate_backend(48121)".into(),
+    };
+    vec![
+        ("a silent primary", postgres().silent_primary(), 223, "pg1"),
+        (
+            "too far behind",
+            postgres().standby(|b| b.replication.as_mut().unwrap().lag = Some(seconds(11))),
+            212,
+            "11 s",
+        ),
+        ("an unknown lag", postgres().standby(|b| b.replication.as_mut().unwrap().lag = None), 211, "unknown"),
+        ("detached", postgres().standby(|b| b.replication.as_mut().unwrap().streaming = Tri::No), 210, "pg2"),
+        ("an old transaction", postgres().primary(|a| a.transactions = Some(vec![old.clone()])), 214, "pid 48121"),
+        (
+            "a missing extension",
+            postgres().primary(|a| {
+                a.extensions = Some(BTreeMap::from([("postgis".into(), "3.4".into())]));
+            }),
+            215,
+            "postgis 3.4",
+        ),
+        (
+            "another version of one",
+            postgres().standby(|b| {
+                b.available_extensions = Some(BTreeMap::from([("plpgsql".into(), vec!["0.9".into()])]));
+            }),
+            215,
+            "0.9",
+        ),
+        (
+            "another major version",
+            postgres().standby(|b| b.description.as_mut().unwrap().version = "16.2".into()),
+            216,
+            "16.2",
+        ),
+        ("an ill candidate", postgres().standby(|b| b.description.as_mut().unwrap().healthy = Tri::No), 217, "pg2"),
+        (
+            "a busy primary",
+            postgres().primary(|a| a.description.as_mut().unwrap().busy = Some("patching".into())),
+            218,
+            "patching",
+        ),
+        (
+            "nothing to promote with",
+            postgres().standby(|b| b.capabilities.as_mut().unwrap().promote = false),
+            219,
+            "pg2",
+        ),
+        ("no word about what it can", postgres().standby(|b| b.capabilities = None), 222, "pg2"),
+        ("no fence", postgres().primary(|a| a.fence = None), 224, "pg1"),
+        (
+            "a weak fence",
+            postgres().primary(|a| {
+                a.fence = Some(Planes { restart: Grade::Partial, ..Planes::all(Grade::Confirmed) });
+            }),
+            225,
+            "partial",
+        ),
+        ("clients give up first", postgres().with(|now| now.drain_limit = Some(seconds(60))), 226, "1 min"),
+        (
+            "another history",
+            postgres().standby(|b| b.position.as_mut().unwrap().lineage.generation = 2),
+            213,
+            "billing-system/2",
+        ),
+        (
+            "an unknown history",
+            postgres().standby(|b| {
+                b.position = None;
+                b.replication.as_mut().unwrap().lineage = None;
+            }),
+            213,
+            "unknown",
+        ),
+    ]
+}
+
+#[test]
+fn a_planned_switchover_is_refused_by_number() {
+    for (name, scene, rule, words) in rows() {
+        let refusal = refused(&scene, &PlannedSwitchover::to("pg2"));
+        let found = refusal.findings.iter().find(|finding| finding.rule == rule);
+        let found = found.unwrap_or_else(|| panic!("{name}: {:?}", rules(&refusal)));
+        assert!(found.what.contains(words), "{name}: {}", found.what);
+        assert!(!found.why.is_empty() && !found.helps.is_empty(), "{name}");
+        assert_eq!(refusal.subject, "billing: switchover pg1 -> pg2");
+    }
+}
+
+#[test]
+fn every_reason_is_told_at_once() {
+    let scene = postgres()
+        .standby(|b| b.replication.as_mut().unwrap().lag = None)
+        .primary(|a| a.fence = None)
+        .with(|now| now.drain_limit = Some(seconds(1)));
+    assert_eq!(rules(&refused(&scene, &PlannedSwitchover::to("pg2"))), [211, 226, 224]);
+}
+
+/// Covers E07 and screen 2: a wrong target is named, with the one that may be meant.
+#[test]
+fn the_target_is_a_standby_of_the_group() {
+    let unknown = refused(&postgres(), &PlannedSwitchover::to("pgg2"));
+    assert_eq!(rules(&unknown), [220]);
+    let [finding] = unknown.findings.as_slice() else { panic!("one finding") };
+    assert!(finding.helps.contains("did you mean `pg2`?"), "{}", finding.helps);
+    assert_eq!(rules(&refused(&postgres(), &PlannedSwitchover::to("pg1"))), [221]);
+}
+
+/// Covers E08: a failover is for a silent primary.
+#[test]
+fn a_failover_is_refused_while_the_primary_answers() {
+    let refusal = refused(&postgres(), &UnplannedFailover::to("pg2"));
+    assert_eq!(rules(&refusal), [229]);
+    let [finding] = refusal.findings.as_slice() else { panic!("one finding") };
+    assert!(finding.helps.contains("switchover"), "{}", finding.helps);
+    let dark = postgres().silent_primary();
+    let unfenced = dark.clone().primary(|a| a.fence = None);
+    assert_eq!(rules(&refused(&unfenced, &UnplannedFailover::to("pg2"))), [224]);
+    let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = false);
+    assert_eq!(rules(&refused(&planned_only, &UnplannedFailover::to("weu"))), [219]);
+}

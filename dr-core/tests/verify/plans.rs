@@ -1,0 +1,246 @@
+//! Whole plans of test kinds that every rule lets pass: where the cases start from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dr_core::{
+    CatchUpReceipt, Consent, Digest, DrainReceipt, FenceReceipt, Finding, Grade, GroupName, Lineage, Loss, LossBound,
+    MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref, ResourceId,
+    ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch, WriterReceipt, seconds,
+};
+use serde_json::json;
+
+use crate::kit::*;
+
+fn bound(id: &str, kind: ResourceKind) -> ResourceRef {
+    ResourceRef { provider: "sim".into(), kind, id: ResourceId::new(id), region: None, profile: None }
+}
+
+pub(crate) fn target(member: &str) -> Target {
+    Target {
+        member: MemberId::new(member),
+        resource: ResourceId::new(format!("id-{member}")),
+        lineage: Lineage { system: SystemId::new("7311"), generation: 4 },
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        gap_budget: seconds(60),
+        proof_age: seconds(60),
+        fact_age: seconds(60),
+        fence: Grade::Confirmed,
+        unguarded: false,
+        automatic: None,
+    }
+}
+
+pub(crate) fn builder(purpose: Purpose) -> PlanBuilder {
+    let bindings = [
+        ("neu", bound("id-neu", ResourceKind::Database)),
+        ("weu", bound("id-weu", ResourceKind::Database)),
+        ("secret", bound("id-secret", ResourceKind::Secret)),
+        ("app", bound("id-app", ResourceKind::App)),
+        ("traffic:0", bound("id-traffic", ResourceKind::Traffic)),
+    ];
+    let bindings: BTreeMap<String, ResourceRef> =
+        bindings.into_iter().map(|(name, bound)| (name.to_owned(), bound)).collect();
+    PlanBuilder::new(PlanHeader {
+        runbook: RunbookId::new("test.runbook", 1),
+        purpose,
+        group: GroupName::new("orders"),
+        environment: "test".into(),
+        group_digest: Digest::zero(),
+        expects: target("neu"),
+        bindings,
+        allow: BTreeSet::from([Touch::new("kafka:billing", "set-running")]),
+        policy: policy(),
+    })
+}
+
+fn says() -> Says {
+    Says::default()
+}
+
+/// Takes the confirmed writer.
+fn of_writer(touches: &[(&str, &str)]) -> Says {
+    touching(touches).taking::<WriterReceipt>("writer", "confirm-writer")
+}
+
+/// Checks, the ask, a notice, checkpoints: as both shapes of a switchover begin. The answer is what a drain comes after.
+fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 3] {
+    plan.goes_to(&MemberId::new("weu"));
+    let lock = plan.add("group-lock", Lock::default());
+    let sides = plan.add("sides", Sides::default().after(&lock));
+    let replication = plan.add("replication", Replication::default().after(&sides));
+    let lag = plan.add("lag", Lag::default().after(&sides));
+    let transactions = plan.add("transactions", Transactions::default().after(&sides));
+    let parity = plan.add("parity", Parity::default().after(&sides));
+    let ask = Ask(says().with("people", json!(2)));
+    let consent = plan.add("consent", ask.after_all(&[&replication, &lag, &transactions, &parity]));
+    let told = plan.add("notify-start", Notify::default().after(&consent));
+    let [old, new] = ["neu", "weu"].map(|member| {
+        let settle = Settle(touching(&[(member, "settle")]));
+        plan.add(&format!("settle-{member}"), settle.after(&consent))
+    });
+    [told, old, new]
+}
+
+pub(crate) fn drain() -> Drain {
+    Drain(touching(&[("app", "drain")]))
+}
+
+pub(crate) fn resume() -> Resume {
+    Resume(touching(&[("app", "resume")]))
+}
+
+pub(crate) fn unfence() -> Unfence {
+    Unfence(touching(&[("neu", "release-fence")]))
+}
+
+fn fence() -> Fence {
+    Fence(touching(&[("neu", "fence")]).with("target", json!(target("neu"))).with("minimum", json!("confirmed")))
+}
+
+/// What a promotion or swap with these inputs is followed by until the applications may write.
+fn repointed(plan: &mut PlanBuilder, pivot: &str, fenced: bool) -> Ref<()> {
+    let mut confirm = says().taking::<PromotionReceipt>("promotion", pivot).with("minimum", json!("confirmed"));
+    if fenced {
+        confirm = confirm.taking::<FenceReceipt>("fence", "fence");
+    }
+    plan.add("confirm-writer", Confirm(confirm));
+    let secret = plan.add("point-secret", PointSecret(of_writer(&[("secret", "patch")])));
+    let warm = plan.attempt("warm-up", WarmUp(of_writer(&[])), "reads are slow", "dba");
+    let traffic = plan.add("shift-traffic", ShiftTraffic(of_writer(&[("traffic:0", "apply")])));
+    plan.add("writer-ready", CheckWriter(of_writer(&[])).after_all(&[&secret, &warm, &traffic]))
+}
+
+/// What comes once the applications write: a look, the loss, a notice, the rejoin.
+fn finished(plan: &mut PlanBuilder, pivot: &str, opened: &Ref<()>) -> Ref<dr_core::Attempted<()>> {
+    let serving = Serving(of_writer(&[]).with("route", json!("traffic:0")));
+    let serving = plan.add("verify-traffic", serving.after(opened));
+    let measure = Measure(says().taking::<PromotionReceipt>("promotion", pivot));
+    let measured = plan.add("measure-loss", measure.after(opened));
+    plan.add("notify-end", Notify::default().after_all(&[&serving, &measured]));
+    let rejoin = Rejoin(of_writer(&[("neu", "rejoin")]).taking::<PromotionReceipt>("promotion", pivot));
+    plan.attempt("rejoin", rejoin.after(opened), "neu is no standby yet", "dba")
+}
+
+fn retire() -> Retire {
+    let says = of_writer(&[("neu", "retire-fence")]).taking::<FenceReceipt>("fence", "fence");
+    Retire(says.taking_attempt::<()>("rejoined", "rejoin"))
+}
+
+/// A switchover with a separate fence.
+pub(crate) fn promotion() -> Plan {
+    let mut plan = builder(Purpose::Switchover);
+    let [told, old, new] = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new]).within(seconds(30)), resume());
+    let fenced = plan.hold("fence", fence().after(&drained), unfence());
+    plan.add("catch-up", CatchUp(says().taking::<FenceReceipt>("fence", "fence")));
+    let promote = touching(&[("weu", "promote")])
+        .taking::<FenceReceipt>("fence", "fence")
+        .taking::<CatchUpReceipt>("caught-up", "catch-up")
+        .taking::<Consent>("consent", "consent");
+    plan.add("promote", Promote(promote));
+    let ready = repointed(&mut plan, "promote", true);
+    let opened = plan.release(drained, &ready);
+    finished(&mut plan, "promote", &opened);
+    let retired = plan.attempt("retire-fence", retire(), "the fence stands", "dba");
+    plan.retired(fenced, &retired);
+    done(plan)
+}
+
+/// A switchover by a role swap.
+pub(crate) fn swap() -> Plan {
+    let mut plan = builder(Purpose::Switchover);
+    let [told, old, new] = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new]).within(seconds(30)), resume());
+    plan.add("quiesced", Quiet(says().taking::<DrainReceipt>("drained", "drain")));
+    let swap = touching(&[("weu", "swap-roles")])
+        .taking::<QuiesceReceipt>("quiesced", "quiesced")
+        .taking::<Consent>("consent", "consent");
+    plan.add("swap-roles", Swap(swap));
+    let ready = repointed(&mut plan, "swap-roles", false);
+    let opened = plan.release(drained, &ready);
+    finished(&mut plan, "swap-roles", &opened);
+    done(plan)
+}
+
+/// Checks, the bound and the ask of a failover. The answer is what the fence comes after.
+fn ready_to_fail_over(plan: &mut PlanBuilder, ask: Says) -> [Ref<()>; 2] {
+    plan.goes_to(&MemberId::new("weu"));
+    plan.may_lose(Loss::Unknown { because: "it is bounded when people are asked".into() });
+    let lock = plan.add("group-lock", Lock::default());
+    let down = plan.add("primary-down", Down::default().after(&lock));
+    let candidate = plan.add("candidate", Candidate::default().after(&lock));
+    plan.add("bound-loss", Bound::default().after_all(&[&down, &candidate]));
+    let consent = plan.add("consent", Ask(ask.taking::<LossBound>("loss", "bound-loss")));
+    let still = plan.add("still-down", Down::default().after(&consent));
+    let told = plan.add("notify-start", Notify::default().after(&consent));
+    [still, told]
+}
+
+/// A failover with a separate fence.
+pub(crate) fn forced() -> Plan {
+    let mut plan = builder(Purpose::Failover);
+    let [still, told] = ready_to_fail_over(&mut plan, says().with("people", json!(2)));
+    plan.add("fence", fence().after_all(&[&still, &told]));
+    plan.add("bound-loss-fenced", Bound(says().taking::<FenceReceipt>("fence", "fence")));
+    let promote = touching(&[("weu", "promote")])
+        .taking::<FenceReceipt>("fence", "fence")
+        .taking::<LossBound>("bound", "bound-loss-fenced")
+        .taking::<Consent>("consent", "consent");
+    plan.add("promote", Promote(promote));
+    let ready = repointed(&mut plan, "promote", true);
+    finished(&mut plan, "promote", &ready);
+    plan.attempt("retire-fence", retire(), "the fence stands", "dba");
+    done(plan)
+}
+
+/// A failover without a fence, at the risk of two people.
+pub(crate) fn dangerous() -> Plan {
+    let mut plan = builder(Purpose::Failover);
+    let watch = json!([{ "fact": "no-fence", "reason": "the data centre burns", "accepts": "unconfirmable" }]);
+    let [still, told] = ready_to_fail_over(&mut plan, says().with("people", json!(2)).with("watch", watch));
+    let promote = touching(&[("weu", "promote")])
+        .taking::<LossBound>("bound", "bound-loss")
+        .taking::<Consent>("consent", "consent")
+        .with("terms", json!({ "dangerous": { "reason": "the data centre burns" } }));
+    plan.add("promote", Promote(promote).after_all(&[&still, &told]));
+    let ready = repointed(&mut plan, "promote", false);
+    let owed = fence().after(&ready);
+    let owed = plan.attempt("fence-later", owed, "fence neu when it answers", "dba");
+    let owed = Ref::clone(&owed);
+    finished(&mut plan, "promote", &ready);
+    let (mut plan, faults) = plan.finish();
+    assert_eq!(faults, Vec::<Finding>::new());
+    let rejoin = plan.nodes.get_mut(&dr_core::NodeId::new("rejoin")).unwrap();
+    rejoin.after.insert(dr_core::Edge::to(&owed));
+    plan
+}
+
+/// Something of one's own for a while, without a change of the writer.
+pub(crate) fn custom(purpose: Purpose) -> Plan {
+    let mut plan = builder(purpose);
+    let consent = plan.add("consent", Ask(says().with("people", json!(1))));
+    let take = Other(touching(&[("kafka:billing", "set-running")]).with("running", json!(false)));
+    let give = Other(touching(&[("kafka:billing", "set-running")]).with("running", json!(true)));
+    let held = plan.hold("consumers", take.after(&consent), give);
+    let looked = plan.add("look", Sides::default().after(&held));
+    plan.release(held, &looked);
+    done(plan)
+}
+
+/// What destroys one thing.
+pub(crate) fn destroy() -> Plan {
+    let mut plan = builder(Purpose::Destroy);
+    plan.add("consent", Ask(says().with("people", json!(2))));
+    plan.add("wipe", Wipe(touching(&[("kafka:billing", "set-running")]).taking::<Consent>("consent", "consent")));
+    done(plan)
+}
+
+fn done(plan: PlanBuilder) -> Plan {
+    let (plan, faults) = plan.finish();
+    assert_eq!(faults, Vec::<Finding>::new());
+    plan
+}

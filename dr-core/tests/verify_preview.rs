@@ -1,0 +1,88 @@
+//! What people see before they agree, byte for byte: the screen and the whole page. Covers E02, E03, F05 and screen 4.
+//!
+//! `DR_BLESS=1 cargo test -p dr-core --test verify_preview` writes them anew; the difference is then read by a person.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests; golden files are read here"
+)]
+
+mod situations;
+
+use std::{env, fs, path::PathBuf};
+
+use dr_core::{
+    Catalog, Fact, Grade, PlanBuilder, PlannedSwitchover, Policy, Runbook, Situation, Timestamp, UnplannedFailover,
+    Verified, seconds,
+};
+use situations::{mi, postgres, rds};
+
+fn verified(now: &Situation, runbook: &dyn Runbook) -> Verified {
+    let policy = Policy {
+        gap_budget: seconds(60),
+        proof_age: seconds(60),
+        fact_age: seconds(60),
+        fence: Grade::Confirmed,
+        unguarded: false,
+        automatic: None,
+    };
+    let mut builder = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy).unwrap());
+    builder.fact(Fact::any("writer", now.writer.to_string(), "management API", now.at));
+    let later = Timestamp::from_millis(now.at.millis() + 4_000);
+    builder.fact(Fact::any("lag", "1 s", "SQL", later));
+    runbook.plan(now, &mut builder).unwrap();
+    let (mut plan, faults) = builder.finish();
+    let undos = plan.holds.values_mut().map(|hold| &mut hold.undo);
+    for call in plan.nodes.values_mut().map(|node| &mut node.call).chain(undos) {
+        call.manual = call.touches.iter().map(|touch| format!("provider {} {}", touch.verb, touch.resource)).collect();
+    }
+    plan.verify(faults, &Catalog::built_in()).unwrap()
+}
+
+fn golden(name: &str, plan: &Verified) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/previews");
+    for (path, text) in
+        [(folder.join(format!("{name}.txt")), plan.preview()), (folder.join(format!("{name}.md")), plan.markdown())]
+    {
+        if env::var_os("DR_BLESS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, kept, "{} differs; DR_BLESS=1 writes it anew", path.display());
+    }
+}
+
+#[test]
+fn a_switchover_with_a_separate_fence() {
+    golden("postgres-switchover", &verified(&postgres(), &PlannedSwitchover::to("pg2")));
+}
+
+#[test]
+fn a_switchover_by_a_swap() {
+    golden("mi-switchover", &verified(&mi(), &PlannedSwitchover::to("weu")));
+}
+
+#[test]
+fn a_failover() {
+    golden("rds-failover", &verified(&rds().silent_primary(), &UnplannedFailover::to("frankfurt")));
+}
+
+#[test]
+fn a_failover_without_a_fence() {
+    let runbook = UnplannedFailover::to("pg2").without_fence("the data centre does not answer");
+    golden("postgres-failover-without-a-fence", &verified(&postgres().silent_primary(), &runbook));
+}
+
+#[test]
+fn the_preview_says_where_the_way_back_ends_and_what_is_held() {
+    let text = verified(&postgres(), &PlannedSwitchover::to("pg2")).preview();
+    let pivot = text.lines().find(|line| line.starts_with(" ■")).unwrap();
+    assert!(pivot.contains("promote") && pivot.ends_with("no way back from here"), "{pivot}");
+    let drain = text.lines().find(|line| line.contains(" drain  ")).unwrap();
+    let release = text.lines().find(|line| line.contains(" release-drain  ")).unwrap();
+    let number = release.split_whitespace().next().unwrap();
+    assert!(drain.ends_with(&format!("taken, given back in {number}")), "{drain}");
+    assert!(text.contains("nothing acknowledged, or it stops"), "{text}");
+}
