@@ -1,0 +1,235 @@
+//! The management plane of a simulated member.
+
+use async_trait::async_trait;
+use dr_core::{
+    Capabilities, Description, FenceReading, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
+    Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rejoin, RejoinRequest, Replication, SnapshotRequest,
+    SwapRequest, Timestamp, Tri,
+};
+
+use super::{
+    line::{Line, Plane, Point},
+    ms,
+};
+use crate::world::{Effect, Flavour, OpState, World};
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimDatabase {
+    pub(crate) line: Line,
+    pub(crate) member: MemberId,
+}
+
+/// Makes a position in the history of `lineage`'s system.
+pub(crate) fn position(lineage: &dr_core::Lineage, value: u64) -> Position {
+    Position { system: lineage.system.clone(), unit: PositionUnit::LogBytes, value }
+}
+
+pub(crate) fn gone(verb: &'static str, member: &MemberId) -> ProviderError {
+    ProviderError::Refused { verb, why: format!("there is no {member}") }
+}
+
+impl SimDatabase {
+    fn point(&self, verb: &str) -> Point {
+        Point::read(format!("{}.{verb}", self.member), Plane::Management(self.member.clone()))
+    }
+
+    fn start(&self, name: &str, verb: &str) -> Point {
+        let plane = Plane::Management(self.member.clone());
+        Point::start(format!("{}.{name}", self.member), plane, (self.member.as_str(), verb))
+    }
+}
+
+fn capabilities(world: &World) -> Capabilities {
+    let timing = &world.setup.timing;
+    let separate = world.setup.flavour == Flavour::Separate;
+    Capabilities {
+        promote: separate,
+        promote_at_position: false,
+        swap_roles: !separate,
+        forced_swap: !separate,
+        forced_swap_fence: Planes::all(Grade::Unconfirmable),
+        swap_catches_up: !separate,
+        swap_moves_traffic: !separate,
+        rejoin: if separate { Rejoin::InPlace } else { Rejoin::ByProvider },
+        snapshot: true,
+        poll_every: timing.poll,
+        visibility: timing.view_lag.saturating_add(timing.read.1),
+    }
+}
+
+#[async_trait]
+impl ManagedDatabase for SimDatabase {
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
+        self.line.read(self.point("capabilities"), "capabilities", |world, _| Ok(capabilities(world))).await
+    }
+
+    async fn describe(&self) -> Result<Description, ProviderError> {
+        self.line
+            .read(self.point("describe"), "describe", |world, glass| {
+                let (_, view) = world.view_at(glass.at);
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
+                let seen = view.members.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
+                let resource = |name: &MemberId| world.instances.get(name).map(|found| found.resource.clone());
+                let followers = view.members.iter().filter(|(_, other)| other.follows.as_ref() == Some(&self.member));
+                let up = seen.running && !seen.broken;
+                let mut writable = match (&seen.follows, up) {
+                    (Some(_), _) => Tri::No,
+                    (None, true) if seen.storage_fenced => Tri::No,
+                    (None, true) => Tri::Yes,
+                    (None, false) if seen.stopped => Tri::No,
+                    (None, false) => Tri::Unknown,
+                };
+                if glass.contradicts {
+                    writable = if writable == Tri::Yes { Tri::No } else { Tri::Yes };
+                }
+                let status = match (&seen.busy, seen.stopped, up) {
+                    (Some(busy), _, _) => busy.clone(),
+                    (None, true, _) => "stopped".to_owned(),
+                    (None, false, true) => "available".to_owned(),
+                    (None, false, false) => "unreachable".to_owned(),
+                };
+                Ok(Description {
+                    resource: found.resource.clone(),
+                    lineage: Some(seen.lineage.clone()),
+                    follows: seen.follows.as_ref().and_then(resource),
+                    followers: followers.filter_map(|(name, _)| resource(name)).collect(),
+                    writable,
+                    healthy: Tri::from(up),
+                    status,
+                    endpoint: found.endpoint.clone(),
+                    version: found.version.clone(),
+                    busy: seen.busy.clone(),
+                    newest_backup: found.newest_backup.map(Timestamp::from_millis),
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn replication(&self) -> Result<Replication, ProviderError> {
+        self.line
+            .read(self.point("replication"), "replication", |world, glass| {
+                let (_, view) = world.view_at(glass.at);
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
+                let seen = view.members.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
+                let standby = seen.follows.is_some();
+                let source_up =
+                    seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|p| p.running);
+                let streaming = standby && seen.streaming && seen.running && source_up;
+                let at = world.received_at(found, glass.at);
+                let delay = world.setup.timing.replica_delay;
+                let lag = match (standby, found.stream.frozen_lag, streaming) {
+                    (false, _, _) | (true, None, false) => None,
+                    (true, Some(frozen), _) => Some(Millis::new(frozen)),
+                    (true, None, true) => Some(delay),
+                };
+                Ok(Replication {
+                    streaming: Tri::from(streaming),
+                    lineage: standby.then(|| seen.lineage.clone()),
+                    received: standby.then(|| position(&seen.lineage, at)),
+                    applied: standby.then(|| position(&seen.lineage, at)),
+                    lag,
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        self.line
+            .read(self.point("poll"), "poll", |world, glass| {
+                let Some(found) = world.ops.get(op.as_str()).filter(|found| !found.handle_lost) else {
+                    return Ok(OpProgress::Lost { saw: format!("404: no operation `{op}`") });
+                };
+                if glass.contradicts {
+                    return Ok(OpProgress::Lost { saw: "Pausing".to_owned() });
+                }
+                Ok(match &found.state {
+                    OpState::Running => {
+                        let (gone, all) =
+                            (world.now.saturating_sub(found.started), found.ends.saturating_sub(found.started));
+                        let percent =
+                            gone.saturating_mul(100).checked_div(all).and_then(|part| u8::try_from(part).ok());
+                        OpProgress::Running { percent: percent.map(|part| part.min(99)) }
+                    }
+                    OpState::Finished => OpProgress::Finished,
+                    OpState::Failed(why) => OpProgress::Failed { why: why.clone() },
+                })
+            })
+            .await
+    }
+
+    async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
+        let effect = Effect::Promote { member: request.target().member.clone() };
+        self.line.send(self.start("promote", "promote"), effect).await.map(drop)
+    }
+
+    async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
+        let effect = Effect::Swap {
+            from: request.from().member.clone(),
+            to: request.to().member.clone(),
+            forced: request.allow_loss().is_some(),
+        };
+        self.line.send(self.start("swap-roles", "swap-roles"), effect).await.map(drop)
+    }
+
+    async fn swap_fence(&self, _since: Timestamp) -> Result<FenceReading, ProviderError> {
+        let point = Point::read(format!("{}.swap-fence", self.member), Plane::Other);
+        self.line
+            .read(point, "swap-fence", |world, glass| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("swap-fence", &self.member))?;
+                let at = world.now.saturating_sub(ms(world.setup.timing.view_lag)).min(glass.at);
+                let (_, view) = world.view_at(at);
+                let seen = view.members.get(&self.member).ok_or_else(|| gone("swap-fence", &self.member))?;
+                let (grade, detail) = match &seen.follows {
+                    _ if glass.contradicts => (Grade::Unconfirmable, "the sources disagree".to_owned()),
+                    Some(primary) => (Grade::RoleSwap, format!("demoted under {primary}")),
+                    None if seen.storage_fenced => (Grade::Enforced, "event: write fencing succeeded".to_owned()),
+                    None => (Grade::Unconfirmable, "no event says that writes are fenced".to_owned()),
+                };
+                Ok(FenceReading {
+                    resource: Some(found.resource.clone()),
+                    lineage: None,
+                    planes: Planes::all(grade),
+                    end: None,
+                    lapses_at: None,
+                    detail,
+                    at: Timestamp::from_millis(at),
+                })
+            })
+            .await
+    }
+
+    async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
+        let effect = Effect::Rejoin {
+            member: request.target.member.clone(),
+            primary: request.primary.member.clone(),
+            may_discard: request.may_discard,
+        };
+        self.line.send(self.start("rejoin", "rejoin"), effect).await.map(drop)
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
+        let effect = Effect::Snapshot { member: self.member.clone(), name: request.name };
+        self.line.send(self.start("snapshot", "snapshot"), effect).await.map(drop)
+    }
+
+    async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
+        self.line
+            .read(self.point("has-snapshot"), "snapshot", |world, _| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("snapshot", &self.member))?;
+                Ok(Tri::from(found.snapshots.contains(name)))
+            })
+            .await
+    }
+
+    async fn settle(&self) -> Outcome<()> {
+        let plane = Plane::Data(self.member.clone());
+        let point = Point::change(format!("{}.settle", self.member), plane, (self.member.as_str(), "settle"));
+        self.line.send(point, Effect::Settle { member: self.member.clone() }).await.map(drop)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![format!("sim {verb} {}", self.member)]
+    }
+}

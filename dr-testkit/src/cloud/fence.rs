@@ -1,0 +1,190 @@
+//! The fences of the simulated cloud: one of several parts (deny, terminate, stop), and one of the storage.
+
+use async_trait::async_trait;
+use dr_core::{
+    Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes, ProviderError,
+    ReleaseOrder, RetireFence, Timestamp,
+};
+
+use super::{
+    database::{gone, position},
+    line::{Glass, Line, Plane, Point},
+};
+use crate::world::{Effect, Instance, World};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FenceKind {
+    /// Deny new sessions, end the open ones, stop.
+    Stop,
+    /// The storage refuses writes.
+    Storage,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimFence {
+    pub(crate) line: Line,
+    pub(crate) member: MemberId,
+    pub(crate) kind: FenceKind,
+}
+
+impl SimFence {
+    fn part(&self, verb: &str, part: &str, touch: &str) -> Point {
+        let name = if part.is_empty() {
+            format!("{}.fence.{verb}", self.member)
+        } else {
+            format!("{}.fence.{verb}/{part}", self.member)
+        };
+        Point::change(name, Plane::Management(self.member.clone()), (self.member.as_str(), touch))
+    }
+
+    /// Sends the parts of a compound verb, one after the other; the first that is not done ends it.
+    async fn all(&self, verb: &str, touch: &str, parts: Vec<(&str, Effect)>) -> Outcome<()> {
+        let mut some = false;
+        for (part, effect) in parts {
+            match self.line.send(self.part(verb, part, touch), effect).await {
+                Outcome::Done(_) | Outcome::Accepted(_) => some = true,
+                Outcome::NotDone(reason) if !some => return Outcome::NotDone(reason),
+                Outcome::NotDone(reason) => {
+                    return Outcome::unknown(format_args!("{part} did not follow the others: {}", reason.cause));
+                }
+                Outcome::Unknown(cause) => return Outcome::Unknown(cause),
+                Outcome::Conflict(cause) => return Outcome::Conflict(cause),
+            }
+        }
+        Outcome::Done(())
+    }
+
+    fn reading(&self, world: &World, glass: Glass) -> Result<FenceReading, ProviderError> {
+        let found = world.instances.get(&self.member).ok_or_else(|| gone("inspect", &self.member))?;
+        let mut planes = match self.kind {
+            FenceKind::Stop => stop_planes(world, found),
+            FenceKind::Storage if found.storage_fenced => Planes::all(Grade::Enforced),
+            FenceKind::Storage => Planes::default(),
+        };
+        if glass.contradicts {
+            planes = Planes::default();
+        }
+        let end = found.clean_end.filter(|_| found.stopped && self.kind == FenceKind::Stop);
+        let sessions = world.sessions(&self.member);
+        let detail = format!(
+            "{}; new sessions {}; {sessions} open; storage {}",
+            if found.running { "running" } else { "stopped" },
+            if found.denied { "refused" } else { "let in" },
+            if found.storage_fenced { "refuses writes" } else { "takes writes" },
+        );
+        Ok(FenceReading {
+            resource: Some(found.resource.clone()),
+            lineage: Some(found.lineage.clone()),
+            planes,
+            end: end.map(|end| position(&found.lineage, end)),
+            lapses_at: found.lapses_at.map(Timestamp::from_millis),
+            detail,
+            at: Timestamp::from_millis(world.now),
+        })
+    }
+}
+
+/// What the parts that are up are worth. A server that broke before it was stopped could not be asked: `Enforced`.
+fn stop_planes(world: &World, found: &Instance) -> Planes {
+    if found.stopped && !found.running {
+        return Planes::all(if found.clean_end.is_some() { Grade::Confirmed } else { Grade::Enforced });
+    }
+    let closed = found.denied && world.sessions(&found.name) == 0;
+    let new_sessions = if found.denied { Grade::Confirmed } else { Grade::Unconfirmable };
+    let open_sessions = if closed { Grade::Confirmed } else { Grade::Unconfirmable };
+    Planes { new_sessions, open_sessions, background: Grade::Unconfirmable, restart: Grade::Unconfirmable }
+}
+
+#[async_trait]
+impl Fence for SimFence {
+    fn name(&self) -> String {
+        match self.kind {
+            FenceKind::Stop => "sim.stop".to_owned(),
+            FenceKind::Storage => "sim.storage".to_owned(),
+        }
+    }
+
+    fn promises(&self) -> Planes {
+        match self.kind {
+            FenceKind::Stop => Planes::all(Grade::Confirmed),
+            FenceKind::Storage => Planes::all(Grade::Enforced),
+        }
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        let point = Point::read(format!("{}.fence.prepare", self.member), Plane::Management(self.member.clone()));
+        let before = self.line.read(point, "prepare", |world, _| {
+            let found = world.instances.get(&self.member).ok_or_else(|| gone("prepare", &self.member))?;
+            Ok(serde_json::json!({ "member": self.member.as_str(), "running": found.running, "denied": found.denied }))
+        });
+        let state = match before.await {
+            Ok(state) => state,
+            // A silent member is fenced all the same; there is nothing to remember of it.
+            Err(ProviderError::Unreachable { .. }) => serde_json::json!({}),
+            Err(error) => return Err(error),
+        };
+        Ok(FenceToken { fence: self.name(), state: Json(state) })
+    }
+
+    async fn engage(&self, request: EngageFence) -> Outcome<()> {
+        if request.target.member != self.member || request.token.fence != self.name() {
+            return Outcome::refused(format_args!(
+                "the request is for {} and its {}",
+                request.target.member, request.token.fence
+            ));
+        }
+        let member = || self.member.clone();
+        let parts = match self.kind {
+            FenceKind::Stop => vec![
+                ("1-deny", Effect::Deny { member: member() }),
+                ("2-terminate", Effect::Terminate { member: member() }),
+                ("3-stop", Effect::Stop { member: member() }),
+            ],
+            FenceKind::Storage => vec![("", Effect::StorageFence { member: member() })],
+        };
+        self.all("engage", "fence", parts).await
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        let point = Point::read(format!("{}.fence.inspect", self.member), Plane::Management(self.member.clone()));
+        // A fence is asked at the resource itself, not in the lagging view.
+        self.line.read(point, "inspect", |world, glass| self.reading(world, glass)).await
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if order.target().member != self.member {
+            return Outcome::Conflict(Cause::new(format_args!("the order names {}", order.target().member)));
+        }
+        let member = || self.member.clone();
+        let parts = match self.kind {
+            FenceKind::Stop => vec![
+                ("1-start", Effect::Start { member: member(), ours: true }),
+                ("2-allow", Effect::Allow { member: member() }),
+            ],
+            FenceKind::Storage => vec![("", Effect::Allow { member: member() })],
+        };
+        self.all("release", "release-fence", parts).await
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        let effect = Effect::Retire { member: self.member.clone(), lineage: request.target.lineage };
+        self.line.send(self.part("retire", "", "retire-fence"), effect).await.map(drop)
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.line.cloud.inner.setup.timing.poll
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        match (self.kind, verb) {
+            (FenceKind::Stop, "engage") => {
+                ["deny", "terminate", "stop"].iter().map(|part| format!("sim {part} {}", self.member)).collect()
+            }
+            (FenceKind::Stop, "release") => {
+                ["start", "allow"].iter().map(|part| format!("sim {part} {}", self.member)).collect()
+            }
+            (FenceKind::Stop | FenceKind::Storage, other) => vec![format!("sim {other}-fence {}", self.member)],
+        }
+    }
+}

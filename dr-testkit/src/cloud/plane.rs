@@ -1,0 +1,207 @@
+//! Secret, routes, applications and people of the simulated cloud.
+
+use async_trait::async_trait;
+use dr_core::{
+    AppReading, AppTier, DrainRequest, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome, PatchSecret,
+    ProviderError, ResumeRequest, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, Timestamp,
+    TrafficRouter, Tri,
+};
+
+use super::line::{Line, Plane, Point};
+use crate::world::Effect;
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimSecret {
+    pub(crate) line: Line,
+}
+
+#[async_trait]
+impl SecretStore for SimSecret {
+    async fn read(&self) -> Result<SecretReference, ProviderError> {
+        self.line
+            .read(Point::read("secret.read".to_owned(), Plane::Other), "read", |world, glass| {
+                let none = || ProviderError::Refused { verb: "read", why: "there is no secret".to_owned() };
+                let newest = if glass.at < world.now {
+                    world.secret.versions.iter().rev().find(|row| row.visible_at <= glass.at)
+                } else {
+                    world.secret.versions.last()
+                };
+                let newest = newest.or_else(|| world.secret.versions.first()).ok_or_else(none)?;
+                Ok(SecretReference {
+                    version: SecretVersion::new(newest.version.as_str()),
+                    endpoint: Some(newest.endpoint.clone()),
+                    token: newest.token.as_deref().map(IdempotencyKey::new),
+                    rotating: Tri::from(world.secret.rotating != glass.contradicts),
+                })
+            })
+            .await
+    }
+
+    async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
+        let effect = Effect::Patch {
+            endpoint: request.writer.endpoint.clone(),
+            expected: request.expected.to_string(),
+            token: request.key.to_string(),
+        };
+        let point = Point::change("secret.patch".to_owned(), Plane::Other, ("secret", "patch"));
+        self.line.send(point, effect).await.map(SecretVersion::from)
+    }
+
+    async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
+        self.line
+            .read(Point::read("secret.versions".to_owned(), Plane::Other), "versions", |world, _| {
+                Ok(world.secret.versions.iter().rev().map(|row| SecretVersion::new(row.version.as_str())).collect())
+            })
+            .await
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![format!("sim secret {verb}")]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimRoute {
+    pub(crate) line: Line,
+    pub(crate) number: usize,
+}
+
+impl SimRoute {
+    fn name(&self) -> String {
+        format!("traffic:{}", self.number)
+    }
+
+    fn gone(&self, verb: &'static str) -> ProviderError {
+        ProviderError::Refused { verb, why: format!("there is no {}", self.name()) }
+    }
+}
+
+#[async_trait]
+impl TrafficRouter for SimRoute {
+    async fn read(&self) -> Result<RouteReading, ProviderError> {
+        self.line
+            .read(Point::read(format!("{}.read", self.name()), Plane::Other), "read", |world, glass| {
+                let found = world.routes.get(self.number).ok_or_else(|| self.gone("read"))?;
+                let settled = (found.member == found.answers) != glass.contradicts;
+                let detail = format!("record {}, resolvers answer {}", found.member, found.answers);
+                Ok(RouteReading {
+                    member: Some(found.member.clone()),
+                    settled: Tri::from(settled),
+                    ttl: world.setup.timing.ttl,
+                    detail,
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn apply(&self, request: RouteRequest) -> Outcome<()> {
+        let name = self.name();
+        let point = Point::change(format!("{name}.apply"), Plane::Other, (&name, "apply"));
+        let effect = Effect::Route { route: self.number, member: request.writer.target.member };
+        self.line.send(point, effect).await.map(drop)
+    }
+
+    async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError> {
+        self.line
+            .read(Point::read(format!("{}.sample", self.name()), Plane::Other), "sample", |world, _| {
+                let found = world.routes.get(self.number).ok_or_else(|| self.gone("sample"))?;
+                let up = world.instances.get(&found.answers).is_some_and(|instance| instance.running);
+                let answer = (up && world.clients_reach(&found.answers)).then(|| found.answers.clone());
+                Ok(vec![answer; usize::from(samples)])
+            })
+            .await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.line.cloud.inner.setup.timing.poll
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![format!("sim route {} {verb}", self.number)]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimApp {
+    pub(crate) line: Line,
+}
+
+#[async_trait]
+impl AppTier for SimApp {
+    async fn limit(&self) -> Result<Millis, ProviderError> {
+        self.line
+            .read(Point::read("app.limit".to_owned(), Plane::Other), "limit", |world, _| Ok(world.setup.drain_limit))
+            .await
+    }
+
+    fn drain_expires_by_itself(&self) -> bool {
+        self.line.cloud.inner.setup.drain_expires
+    }
+
+    async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.line
+            .read(Point::read("app.read".to_owned(), Plane::Other), "read", |world, glass| {
+                let app = &world.app;
+                let drained = app.drained_at.is_some() && !glass.contradicts;
+                let waiting = app.draining && app.drained_at.is_none();
+                let stragglers = if waiting { vec!["app".to_owned()] } else { Vec::new() };
+                let detail = match (app.draining, drained) {
+                    (false, _) => "running",
+                    (true, false) => "draining",
+                    (true, true) => "drained",
+                };
+                Ok(AppReading {
+                    drained: Tri::from(drained),
+                    stragglers,
+                    expires: app.expires.map(Timestamp::from_millis),
+                    detail: detail.to_owned(),
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn drain(&self, request: DrainRequest) -> Outcome<()> {
+        let point = Point::change("app.drain".to_owned(), Plane::Other, ("app", "drain"));
+        let effect = Effect::Drain { budget: request.budget, within: request.within };
+        self.line.send(point, effect).await.map(drop)
+    }
+
+    async fn resume(&self, _request: ResumeRequest) -> Outcome<()> {
+        let point = Point::change("app.resume".to_owned(), Plane::Other, ("app", "resume"));
+        self.line.send(point, Effect::Resume).await.map(drop)
+    }
+
+    async fn fail_fast(&self) -> Outcome<()> {
+        let point = Point::change("app.fail-fast".to_owned(), Plane::Other, ("app", "fail-fast"));
+        self.line.send(point, Effect::FailFast).await.map(drop)
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.line.cloud.inner.setup.timing.poll
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![format!("sim app {verb}")]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimNotifier {
+    pub(crate) line: Line,
+}
+
+#[async_trait]
+impl Notifier for SimNotifier {
+    async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+        // A notice changes nothing that is being recovered: it is a fault point, but no touch of a plan.
+        let point = Point::read("notify".to_owned(), Plane::Other);
+        self.line
+            .read(point, "notify", |world, _| {
+                world.notices.entry(notice.key).or_insert(notice.text);
+                Ok(())
+            })
+            .await
+    }
+}

@@ -1,0 +1,147 @@
+//! The data plane of a simulated member: the truth from inside, if it can be reached.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use dr_core::{
+    DatabaseProbe, LongTransaction, MemberId, Millis, PositionReading, ProviderError, Query, Rows, Timestamp, Tri,
+    WriteProbe,
+};
+
+use super::{
+    database::{gone, position},
+    line::{Line, Plane, Point},
+};
+use crate::truth::MemberTruth;
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimProbe {
+    pub(crate) line: Line,
+    pub(crate) member: MemberId,
+}
+
+impl SimProbe {
+    fn point(&self, verb: &str) -> Point {
+        Point::read(format!("{}.probe.{verb}", self.member), Plane::Data(self.member.clone()))
+    }
+}
+
+#[async_trait]
+impl DatabaseProbe for SimProbe {
+    async fn write(&self) -> Result<WriteProbe, ProviderError> {
+        // Silence is an answer here: nobody can say whether it would have been accepted.
+        let silence = |at| WriteProbe {
+            accepted: Tri::Unknown,
+            lineage: None,
+            detail: "no answer".to_owned(),
+            at: Timestamp::from_millis(at),
+        };
+        let written = self.line.read(self.point("write"), "write", |world, glass| {
+            let found = world.instances.get(&self.member).ok_or_else(|| gone("write", &self.member))?;
+            let at = Timestamp::from_millis(world.now);
+            let lineage = found.lineage.clone();
+            let no = |why: &str| WriteProbe { accepted: Tri::No, lineage: None, detail: why.to_owned(), at };
+            if glass.contradicts {
+                return Ok(silence(world.now));
+            }
+            if found.denied {
+                return Ok(no("login refused"));
+            }
+            if found.follows.is_some() {
+                return Ok(no("25006: cannot execute in a read-only transaction (in recovery)"));
+            }
+            if !world.can_commit(found) {
+                return Ok(no("the storage refuses writes"));
+            }
+            let now = world.now;
+            if let Some(history) = world.histories.get_mut(&lineage) {
+                history.record(now, 72);
+            }
+            Ok(WriteProbe { accepted: Tri::Yes, lineage: Some(lineage), detail: "committed".to_owned(), at })
+        });
+        match written.await {
+            Err(ProviderError::Unreachable { .. }) => Ok(silence(self.line.cloud.look(|truth| truth.now()))),
+            other => other,
+        }
+    }
+
+    async fn position(&self) -> Result<PositionReading, ProviderError> {
+        self.line
+            .read(self.point("position"), "position", |world, glass| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("position", &self.member))?;
+                let at = position(&found.lineage, world.received_at(found, glass.at));
+                let parent = world.histories.get(&found.lineage).and_then(|history| history.parent.clone());
+                let recovery = found.follows.is_some() != glass.contradicts;
+                Ok(PositionReading {
+                    lineage: found.lineage.clone(),
+                    in_recovery: Tri::from(recovery),
+                    durable: at.clone(),
+                    applied: at,
+                    parted_at: parent.map(|(_, parted)| position(&found.lineage, parted)),
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError> {
+        self.line
+            .read(self.point("extensions"), "extensions", |world, _| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("extensions", &self.member))?;
+                Ok(found.extensions.clone())
+            })
+            .await
+    }
+
+    async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError> {
+        self.line
+            .read(self.point("available-extensions"), "available-extensions", |world, _| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("extensions", &self.member))?;
+                Ok(found.available.clone())
+            })
+            .await
+    }
+
+    async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError> {
+        self.line
+            .read(self.point("long-transactions"), "long-transactions", |world, _| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("long-transactions", &self.member))?;
+                Ok(found.long_transactions.iter().filter(|open| open.age > limit).cloned().collect())
+            })
+            .await
+    }
+
+    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+        self.line.read(self.point("sessions"), "sessions", |world, _| Ok(world.sessions(&self.member))).await
+    }
+
+    async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
+        let answer = self.line.cloud.answer_to(&query.name);
+        self.line
+            .read(self.point(&format!("ask.{}", query.name)), "ask", |world, _| {
+                let world = &*world;
+                let instance = world.instances.get(&self.member).ok_or_else(|| gone("ask", &self.member))?;
+                let why = || format!("the simulated cloud has no answer to `{}`; give it one", query.name);
+                let answer = answer.ok_or_else(|| ProviderError::Refused { verb: "ask", why: why() })?;
+                Ok(answer(&MemberTruth { world, instance }))
+            })
+            .await
+    }
+
+    async fn warm_up(&self) -> Result<Millis, ProviderError> {
+        self.line.read(self.point("warm-up"), "warm-up", |world, _| Ok(world.setup.timing.read.0)).await
+    }
+
+    async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError> {
+        self.line
+            .read(self.point("group-lock"), "group-lock", |world, _| {
+                let found = world.instances.get_mut(&self.member).ok_or_else(|| gone("group-lock", &self.member))?;
+                let free = found.lock_holder.as_deref().is_none_or(|held| held == holder);
+                if free {
+                    found.lock_holder = Some(holder.to_owned());
+                }
+                Ok(free)
+            })
+            .await
+    }
+}

@@ -1,0 +1,137 @@
+//! From bindings to providers, and the group that the cloud holds.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dr_core::{
+    GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
+    ResourceId, ResourceKind, ResourceRef, Timestamp,
+};
+
+use super::{
+    SimCloud,
+    database::{SimDatabase, position},
+    fence::{FenceKind, SimFence},
+    line::Line,
+    plane::{SimApp, SimNotifier, SimRoute, SimSecret},
+    probe::SimProbe,
+};
+use crate::world::Flavour;
+
+/// The provider's name in bindings and group files.
+pub(crate) const PROVIDER: &str = "sim";
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimProviders {
+    pub(crate) line: Line,
+}
+
+impl SimCloud {
+    /// What a plan binds a member to.
+    #[must_use]
+    pub fn member_ref(&self, member: &str) -> ResourceRef {
+        let region = self.with(|world| world.instances.get(&MemberId::new(member)).map(|found| found.region.clone()));
+        self.reference(ResourceKind::Database, member, region)
+    }
+
+    /// What a plan binds the secret to.
+    #[must_use]
+    pub fn secret_ref(&self) -> ResourceRef {
+        self.reference(ResourceKind::Secret, "secret", None)
+    }
+
+    /// What a plan binds the applications to.
+    #[must_use]
+    pub fn app_ref(&self) -> ResourceRef {
+        self.reference(ResourceKind::App, "app", None)
+    }
+
+    /// What a plan binds a route to.
+    #[must_use]
+    pub fn route_ref(&self, number: usize) -> ResourceRef {
+        self.reference(ResourceKind::Traffic, &format!("traffic:{number}"), None)
+    }
+
+    fn reference(&self, kind: ResourceKind, name: &str, region: Option<Region>) -> ResourceRef {
+        let id = ResourceId::new(format!("{PROVIDER}:{}/{name}", self.setup().group));
+        ResourceRef { provider: PROVIDER.to_owned(), kind, id, region, profile: None }
+    }
+}
+
+impl SimProviders {
+    pub(crate) fn member(&self, name: MemberId) -> MemberProvider {
+        let setup = self.line.cloud.setup();
+        let kind = match setup.flavour {
+            Flavour::Separate => Some(FenceKind::Stop),
+            Flavour::RoleSwap | Flavour::StorageFence if setup.own_fence => Some(FenceKind::Stop),
+            Flavour::RoleSwap => None,
+            Flavour::StorageFence => Some(FenceKind::Storage),
+        };
+        let line = || self.line.clone();
+        let fence = kind.map(|kind| {
+            let fence: Arc<dyn dr_core::Fence> = Arc::new(SimFence { line: line(), member: name.clone(), kind });
+            fence
+        });
+        MemberProvider {
+            database: Arc::new(SimDatabase { line: line(), member: name.clone() }),
+            probe: Arc::new(SimProbe { line: line(), member: name }),
+            fence,
+        }
+    }
+}
+
+#[async_trait]
+impl Providers for SimProviders {
+    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        let refuse = |why: String| ProviderError::Refused { verb: "resolve", why };
+        let setup = self.line.cloud.setup();
+        let prefix = format!("{PROVIDER}:{}/", setup.group);
+        let name = wanted.id.as_str().strip_prefix(&prefix);
+        let name = name.ok_or_else(|| refuse(format!("`{}` is not in the simulated cloud {prefix}", wanted.id)))?;
+        let gone = || refuse(format!("the simulated cloud has no `{}`", wanted.id));
+        match wanted.kind {
+            ResourceKind::Database => {
+                let known = setup.members.iter().any(|member| member.name == name);
+                known.then(|| Resolved::Member(self.member(MemberId::new(name)))).ok_or_else(gone)
+            }
+            ResourceKind::Secret if name == "secret" => {
+                Ok(Resolved::Secret(Arc::new(SimSecret { line: self.line.clone() })))
+            }
+            ResourceKind::App if name == "app" => Ok(Resolved::App(Arc::new(SimApp { line: self.line.clone() }))),
+            ResourceKind::Traffic => {
+                let number = name.strip_prefix("traffic:").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
+                if number >= setup.routes {
+                    return Err(gone());
+                }
+                Ok(Resolved::Traffic(Arc::new(SimRoute { line: self.line.clone(), number })))
+            }
+            ResourceKind::Secret | ResourceKind::App | ResourceKind::Custom => Err(gone()),
+        }
+    }
+
+    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+        vec![Arc::new(SimNotifier { line: self.line.clone() })]
+    }
+
+    async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
+        if *group != self.line.cloud.setup().group {
+            return Ok(Vec::new());
+        }
+        Ok(self.line.cloud.with(|world| {
+            let kept = world.samples.iter().filter(|sample| sample.at >= since.millis());
+            kept.map(|sample| {
+                let system =
+                    sample.primary.as_ref().map_or_else(|| world.current.clone(), |(lineage, _)| lineage.clone());
+                let standby = sample.standby.map(|value| position(&system, value));
+                PositionSample {
+                    primary: sample.primary.as_ref().map(|(lineage, value)| position(lineage, *value)),
+                    applied: standby.clone(),
+                    standby,
+                    lineage: sample.primary.as_ref().map(|(lineage, _)| lineage.clone()),
+                    at: Timestamp::from_millis(sample.at),
+                }
+            })
+            .collect()
+        }))
+    }
+}

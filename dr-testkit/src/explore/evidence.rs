@@ -1,0 +1,71 @@
+//! S11: the journal and the truth tell the same story.
+
+use dr_core::{
+    Touch,
+    run::{Event, Record},
+};
+
+use super::Stage;
+use crate::{
+    cloud::{CallKind, CallRecord},
+    world::Law,
+};
+
+/// Every change that was sent has a durable intent before it; once a run is over, every intent has an outcome; and no outcome speaks
+/// of a call that was never made.
+pub(super) fn check(stage: &Stage, over: bool) {
+    let records: Vec<Record> =
+        stage.journal.lines(&stage.run).iter().filter_map(|line| Record::parse(line).ok()).collect();
+    let Some(Event::Started { plan, .. }) = records.first().map(|record| &record.event) else { return };
+    let calls = stage.cloud.calls();
+    for call in calls.iter().filter(|call| call.kind != CallKind::Read) {
+        let Some(touch) = &call.touch else { continue };
+        let intended = records.iter().filter(|record| u64::from(record.seq) <= call.durable).any(|record| {
+            matches!(&record.event, Event::Intended { node, .. }
+                if plan.call(node).is_some_and(|planned| planned.touches.contains(touch)))
+        });
+        if !intended {
+            let text = format!("{} was sent, and no intent for `{touch}` was durable before it", call.name);
+            stage.cloud.violate(Law::S11, &text);
+        }
+    }
+    for (index, record) in records.iter().enumerate() {
+        if let Event::Intended { node, .. } = &record.event {
+            let later = records.iter().skip(index.saturating_add(1));
+            let settled =
+                later.filter(|record| record.event.node() == Some(node)).any(|record| is_outcome(&record.event));
+            if over && !settled {
+                stage.cloud.violate(Law::S11, &format!("the intent of {node} has no outcome, and the run is over"));
+            }
+        }
+        for touch in claimed(&record.event) {
+            if !made(&calls, touch) {
+                let text = format!("line {} speaks of `{touch}`, and no such call was made", record.seq);
+                stage.cloud.violate(Law::S11, &text);
+            }
+        }
+    }
+}
+
+fn is_outcome(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Finished { .. }
+            | Event::Refused { .. }
+            | Event::Failed { .. }
+            | Event::Owed { .. }
+            | Event::Absent { .. }
+    )
+}
+
+fn claimed(event: &Event) -> &[Touch] {
+    match event {
+        Event::Accepted { calls, .. } | Event::Finished { calls, .. } | Event::InDoubt { calls, .. } => calls,
+        _ => &[],
+    }
+}
+
+fn made(calls: &[CallRecord], touch: &Touch) -> bool {
+    calls.iter().any(|call| call.touch.as_ref() == Some(touch))
+        || touch.resource.contains(':') && !touch.resource.starts_with("traffic:")
+}

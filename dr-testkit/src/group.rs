@@ -1,0 +1,96 @@
+//! The group file and the bindings that belong to a simulated cloud.
+
+use std::collections::BTreeMap;
+
+use dr_core::{
+    ConfigError, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved, ResourceRef, Survey, Target,
+};
+use serde_json::json;
+
+use crate::cloud::SimCloud;
+
+impl SimCloud {
+    /// The group, as its file would say it: one person approves, the gap budget lies below the clients' own limit.
+    ///
+    /// # Errors
+    /// A name in the setup is no name.
+    pub fn group(&self) -> Result<GroupSpec, ConfigError> {
+        let setup = self.setup();
+        let members = setup
+            .members
+            .iter()
+            .map(|member| json!({ "name": member.name, "region": member.region, "backend": "sim" }));
+        let names: BTreeMap<&str, &str> =
+            setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
+        let routes = (0..setup.routes).map(|_| json!({ "router": "sim", "member": names }));
+        let budget = setup.drain_limit.count() / 5 * 4;
+        let file = json!({
+            "format": GroupSpec::FORMAT,
+            "name": setup.group,
+            "home": setup.members.first().map_or("", |member| member.name.as_str()),
+            "objectives": { "rto": "30 min", "rpo_forced": "60 s" },
+            "member": members.collect::<Vec<_>>(),
+            "secret": { "store": "sim", "set": { "host": "{writer.endpoint}" } },
+            "app": { "tier": "sim", "drain": { "within": "30 s", "client_limit": format!("{} ms", setup.drain_limit.count()) } },
+            "traffic": routes.collect::<Vec<_>>(),
+            "limits": { "gap_budget": format!("{budget} ms") },
+            "approval": { "switchover": { "people": 1 }, "failover": { "people": 1 } },
+        });
+        GroupSpec::read(&file)
+    }
+
+    /// What the names of a plan stand for, opened through `providers`.
+    ///
+    /// # Errors
+    /// Something is not there.
+    pub async fn bindings(
+        &self,
+        providers: &dyn Providers,
+    ) -> Result<BTreeMap<String, (ResourceRef, Resolved)>, ProviderError> {
+        let setup = self.setup();
+        let mut wanted: Vec<(String, ResourceRef)> =
+            setup.members.iter().map(|member| (member.name.clone(), self.member_ref(&member.name))).collect();
+        wanted.push(("secret".to_owned(), self.secret_ref()));
+        wanted.push(("app".to_owned(), self.app_ref()));
+        wanted.extend((0..setup.routes).map(|number| (format!("traffic:{number}"), self.route_ref(number))));
+        let mut bindings = BTreeMap::new();
+        for (name, reference) in wanted {
+            let resolved = providers.resolve(&reference).await?;
+            bindings.insert(name, (reference, resolved));
+        }
+        Ok(bindings)
+    }
+
+    /// The look before a plan.
+    ///
+    /// # Errors
+    /// Something is not there.
+    pub async fn survey(&self, group: GroupSpec, providers: &dyn Providers) -> Result<Survey, ProviderError> {
+        let last_writer = self.look(|truth| {
+            let writer = truth.world.setup.members.first()?;
+            let found = truth.member(&writer.name)?;
+            let (member, lineage) = (writer.name.as_str().into(), found.lineage().clone());
+            Some(Target { member, resource: found.instance.resource.clone(), lineage })
+        });
+        let bindings = self.bindings(providers).await?;
+        let runtime = std::sync::Arc::clone(&self.inner.runtime);
+        Ok(Survey { group, bindings, last_writer, runtime, patience: Survey::PATIENCE })
+    }
+}
+
+/// The limits of a plan for `group`, as its file says them.
+#[must_use]
+pub fn policy(group: &GroupSpec, purpose: Purpose) -> Policy {
+    let unlisted = match purpose {
+        Purpose::Failover => Grade::Enforced,
+        Purpose::Switchover | Purpose::Standby | Purpose::Drill | Purpose::Destroy => Grade::Confirmed,
+    };
+    Policy {
+        gap_budget: group.limits.gap_budget,
+        proof_age: group.limits.proof_age,
+        fact_age: group.limits.fact_age,
+        fence: group.fences.iter().map(|fence| fence.grade).min().unwrap_or(unlisted),
+        unguarded: false,
+        automatic: None,
+    }
+}

@@ -1,0 +1,172 @@
+//! Mocks of every provider trait, made with mockall: for unit tests of single handlers, where a world would be too much.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use dr_core::{
+    AppReading, AppTier, Capabilities, DatabaseProbe, Description, Digest, DrainRequest, EngageFence, EvidenceSink,
+    Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId, Millis, Notice, Notifier,
+    OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample, PromoteRequest, ProviderError,
+    Providers, Query, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence,
+    RouteReading, RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
+    Timestamp, TrafficRouter, Tri, WriteProbe,
+};
+use mockall::mock;
+use std::sync::Arc;
+
+mock! {
+    /// A mocked [`ManagedDatabase`].
+    #[derive(Debug)]
+    pub ManagedDatabase {}
+
+    #[async_trait]
+    impl ManagedDatabase for ManagedDatabase {
+        async fn capabilities(&self) -> Result<Capabilities, ProviderError>;
+        async fn describe(&self) -> Result<Description, ProviderError>;
+        async fn replication(&self) -> Result<Replication, ProviderError>;
+        async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError>;
+        async fn promote(&self, request: PromoteRequest) -> Outcome<()>;
+        async fn swap_roles(&self, request: SwapRequest) -> Outcome<()>;
+        async fn swap_fence(&self, since: Timestamp) -> Result<FenceReading, ProviderError>;
+        async fn rejoin(&self, request: RejoinRequest) -> Outcome<()>;
+        async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()>;
+        async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError>;
+        async fn settle(&self) -> Outcome<()>;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`Fence`].
+    #[derive(Debug)]
+    pub Fence {}
+
+    #[async_trait]
+    impl Fence for Fence {
+        fn name(&self) -> String;
+        fn promises(&self) -> Planes;
+        async fn prepare(&self) -> Result<FenceToken, ProviderError>;
+        async fn engage(&self, request: EngageFence) -> Outcome<()>;
+        async fn inspect(&self) -> Result<FenceReading, ProviderError>;
+        async fn release(&self, order: ReleaseOrder) -> Outcome<()>;
+        async fn retire(&self, request: RetireFence) -> Outcome<()>;
+        fn poll_every(&self) -> Millis;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`DatabaseProbe`].
+    #[derive(Debug)]
+    pub DatabaseProbe {}
+
+    #[async_trait]
+    impl DatabaseProbe for DatabaseProbe {
+        async fn write(&self) -> Result<WriteProbe, ProviderError>;
+        async fn position(&self) -> Result<PositionReading, ProviderError>;
+        async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError>;
+        async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError>;
+        async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError>;
+        async fn writing_sessions(&self) -> Result<u32, ProviderError>;
+        async fn ask(&self, query: &Query) -> Result<Rows, ProviderError>;
+        async fn warm_up(&self) -> Result<Millis, ProviderError>;
+        async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError>;
+    }
+}
+
+mock! {
+    /// A mocked [`SecretStore`].
+    #[derive(Debug)]
+    pub SecretStore {}
+
+    #[async_trait]
+    impl SecretStore for SecretStore {
+        async fn read(&self) -> Result<SecretReference, ProviderError>;
+        async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion>;
+        async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError>;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`TrafficRouter`].
+    #[derive(Debug)]
+    pub TrafficRouter {}
+
+    #[async_trait]
+    impl TrafficRouter for TrafficRouter {
+        async fn read(&self) -> Result<RouteReading, ProviderError>;
+        async fn apply(&self, request: RouteRequest) -> Outcome<()>;
+        async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError>;
+        fn poll_every(&self) -> Millis;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`AppTier`].
+    #[derive(Debug)]
+    pub AppTier {}
+
+    #[async_trait]
+    impl AppTier for AppTier {
+        async fn limit(&self) -> Result<Millis, ProviderError>;
+        fn drain_expires_by_itself(&self) -> bool;
+        async fn read(&self) -> Result<AppReading, ProviderError>;
+        async fn drain(&self, request: DrainRequest) -> Outcome<()>;
+        async fn resume(&self, request: ResumeRequest) -> Outcome<()>;
+        async fn fail_fast(&self) -> Outcome<()>;
+        fn poll_every(&self) -> Millis;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`Notifier`].
+    #[derive(Debug)]
+    pub Notifier {}
+
+    #[async_trait]
+    impl Notifier for Notifier {
+        async fn notify(&self, notice: Notice) -> Result<(), ProviderError>;
+    }
+}
+
+mock! {
+    /// A mocked [`EvidenceSink`].
+    #[derive(Debug)]
+    pub EvidenceSink {}
+
+    #[async_trait]
+    impl EvidenceSink for EvidenceSink {
+        async fn seal(&self, run: &RunId, seq: u64, head: Digest) -> Result<(), ProviderError>;
+    }
+}
+
+mock! {
+    /// Mocked [`Providers`].
+    #[derive(Debug)]
+    pub Providers {}
+
+    #[async_trait]
+    impl Providers for Providers {
+        async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
+        fn notifiers(&self) -> Vec<Arc<dyn Notifier>>;
+        async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError>;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VirtualRuntime;
+
+    #[test]
+    fn a_mock_stands_where_a_provider_stands() {
+        let mut mock = MockAppTier::new();
+        mock.expect_limit().times(1).returning(|| Ok(Millis::seconds(9)));
+        let app: Arc<dyn AppTier> = Arc::new(mock);
+        let limit = VirtualRuntime::new().run(app.limit()).unwrap().unwrap();
+        assert_eq!(limit, Millis::seconds(9));
+    }
+}

@@ -1,0 +1,437 @@
+//! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
+
+use dr_core::{Endpoint, Lineage, MemberId, Millis};
+use serde::{Deserialize, Serialize};
+
+use super::{ChangeKind, Due, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World};
+
+/// One mutating call as it reaches the provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Effect {
+    Promote {
+        member: MemberId,
+    },
+    Swap {
+        from: MemberId,
+        to: MemberId,
+        forced: bool,
+    },
+    Rejoin {
+        member: MemberId,
+        primary: MemberId,
+        may_discard: bool,
+    },
+    Snapshot {
+        member: MemberId,
+        name: String,
+    },
+    Settle {
+        member: MemberId,
+    },
+    Deny {
+        member: MemberId,
+    },
+    Terminate {
+        member: MemberId,
+    },
+    Stop {
+        member: MemberId,
+    },
+    StorageFence {
+        member: MemberId,
+    },
+    Start {
+        member: MemberId,
+        ours: bool,
+    },
+    Allow {
+        member: MemberId,
+    },
+    Retire {
+        member: MemberId,
+        lineage: Lineage,
+    },
+    Patch {
+        endpoint: Endpoint,
+        expected: String,
+        token: String,
+    },
+    Route {
+        route: usize,
+        member: MemberId,
+    },
+    Drain {
+        budget: Millis,
+        within: Millis,
+    },
+    Resume,
+    FailFast,
+    Notify {
+        key: String,
+        text: String,
+    },
+    /// A change of a user's own service.
+    Custom {
+        id: u64,
+    },
+}
+
+/// What the provider answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Done(String),
+    Accepted(String),
+    Refused(String),
+    NotYet(String),
+    Conflict(String),
+}
+
+impl Reply {
+    fn done() -> Self {
+        Self::Done(String::new())
+    }
+}
+
+impl World {
+    /// Applies a call by the provider's own rules.
+    pub(super) fn apply(&mut self, effect: Effect, call: &str, fate: &Fate) -> Reply {
+        self.check_send(&effect, call);
+        match effect {
+            Effect::Promote { member } => self.ask_promote(member, call, fate),
+            Effect::Swap { from, to, forced } => self.ask_swap(from, to, forced, (call, fate)),
+            Effect::Rejoin { member, primary, may_discard } => {
+                self.ask_rejoin(member, primary, may_discard, (call, fate))
+            }
+            Effect::Snapshot { member, name } => self.ask_snapshot(member, name, call, fate),
+            Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
+            Effect::Deny { member } => self.deny(&member, call),
+            Effect::Terminate { member } => self.terminate(&member, call),
+            Effect::Stop { member } => self.stop(&member, call),
+            Effect::StorageFence { member } => self.fence_storage(&member, call),
+            Effect::Start { member, ours } => self.start(&member, ours, call),
+            Effect::Allow { member } => self.allow(&member, call),
+            Effect::Retire { member, lineage } => self.retire(&member, &lineage, call),
+            Effect::Patch { endpoint, expected, token } => self.patch(endpoint, &expected, token, call),
+            Effect::Route { route, member } => self.point_route(route, member, call),
+            Effect::Drain { budget, within } => self.drain(budget, within, call),
+            Effect::Resume => self.resume(call),
+            Effect::FailFast => {
+                self.app.fail_fast = true;
+                Reply::done()
+            }
+            Effect::Notify { key, text } => {
+                self.notices.entry(key).or_insert(text);
+                Reply::done()
+            }
+            Effect::Custom { id } => {
+                if let Some(change) = self.hooks.custom.get(&id).cloned() {
+                    change();
+                }
+                let service = call.split_once('.').map_or(call, |(service, _)| service);
+                self.line(call, ChangeKind::Service, service, "changed");
+                Reply::done()
+            }
+        }
+    }
+
+    fn with(&mut self, member: &MemberId, change: impl FnOnce(&mut super::Instance)) -> Reply {
+        match self.instances.get_mut(member) {
+            Some(instance) => {
+                change(instance);
+                Reply::done()
+            }
+            None => Reply::Refused(format!("there is no {member}")),
+        }
+    }
+
+    fn ask_promote(&mut self, member: MemberId, call: &str, fate: &Fate) -> Reply {
+        if self.setup.flavour != Flavour::Separate {
+            return Reply::Refused("this provider swaps roles; it does not promote".to_owned());
+        }
+        let Some(instance) = self.instances.get(&member) else {
+            return Reply::Refused(format!("there is no {member}"));
+        };
+        if let Some(busy) = &instance.busy {
+            return Reply::Conflict(format!("{member} is busy: {busy}"));
+        }
+        if instance.follows.is_none() {
+            return Reply::Conflict(format!("{member} is no standby"));
+        }
+        if !instance.running {
+            return Reply::NotYet(format!("{member} is not available"));
+        }
+        self.begin(Work::Promote(member), self.setup.timing.promote, (call, fate))
+    }
+
+    fn ask_swap(&mut self, from: MemberId, to: MemberId, forced: bool, (call, fate): (&str, &Fate)) -> Reply {
+        if self.setup.flavour == Flavour::Separate {
+            return Reply::Refused("this provider promotes; it does not swap roles".to_owned());
+        }
+        let (Some(old), Some(new)) = (self.instances.get(&from), self.instances.get(&to)) else {
+            return Reply::Refused(format!("there is no {from} or no {to}"));
+        };
+        if let Some(busy) = new.busy.as_ref().or(old.busy.as_ref()) {
+            return Reply::Conflict(format!("the pair is busy: {busy}"));
+        }
+        if new.follows.as_ref() != Some(&from) || old.follows.is_some() {
+            return Reply::Conflict(format!("{to} does not follow {from}"));
+        }
+        if !new.running {
+            return Reply::NotYet(format!("{to} is not available"));
+        }
+        if !forced && (!old.running || !self.management_answers(&from)) {
+            return Reply::NotYet(format!("{from} is not available; a planned swap needs both"));
+        }
+        if !forced && !new.stream.attached {
+            return Reply::NotYet(format!("{to} does not stream"));
+        }
+        self.begin(Work::Swap { from, to, forced }, self.setup.timing.swap, (call, fate))
+    }
+
+    fn ask_rejoin(
+        &mut self,
+        member: MemberId,
+        primary: MemberId,
+        may_discard: bool,
+        (call, fate): (&str, &Fate),
+    ) -> Reply {
+        let (Some(old), Some(new)) = (self.instances.get(&member), self.instances.get(&primary)) else {
+            return Reply::Refused(format!("there is no {member} or no {primary}"));
+        };
+        if let Some(busy) = &old.busy {
+            return Reply::Conflict(format!("{member} is busy: {busy}"));
+        }
+        if old.follows.as_ref() == Some(&primary) && old.running && old.stream.attached {
+            return Reply::done();
+        }
+        if self.setup.flavour != Flavour::Separate {
+            return Reply::Refused("the provider attaches a former primary by itself".to_owned());
+        }
+        if new.follows.is_some() || !new.running {
+            return Reply::Conflict(format!("{primary} is no primary"));
+        }
+        if self.takes_commits(old) {
+            return Reply::Conflict(format!("{member} still takes writes"));
+        }
+        let own = self.history_end(&old.lineage);
+        let kept = self.parted(&old.lineage).unwrap_or(own);
+        if own > kept && !may_discard {
+            return Reply::Refused(format!("{member} has {} bytes that nobody else has", own.saturating_sub(kept)));
+        }
+        self.begin(Work::Rejoin { member, primary }, self.setup.timing.rejoin, (call, fate))
+    }
+
+    fn ask_snapshot(&mut self, member: MemberId, name: String, call: &str, fate: &Fate) -> Reply {
+        let Some(instance) = self.instances.get(&member) else {
+            return Reply::Refused(format!("there is no {member}"));
+        };
+        if instance.snapshots.contains(&name) {
+            return Reply::done();
+        }
+        let running = |op: &&Operation| op.state == OpState::Running;
+        let same = Work::Snapshot { member: member.clone(), name: name.clone() };
+        if let Some((handle, _)) = self.ops.iter().find(|(_, op)| running(op) && op.work == same) {
+            return Reply::Accepted(handle.clone());
+        }
+        if !instance.running {
+            return Reply::NotYet(format!("{member} is not available"));
+        }
+        self.begin(same, self.setup.timing.snapshot, (call, fate))
+    }
+
+    fn deny(&mut self, member: &MemberId, call: &str) -> Reply {
+        let was = self.instances.get(member).is_some_and(|instance| instance.denied);
+        if !was {
+            self.line(call, ChangeKind::Fenced, member, "new sessions are refused");
+        }
+        self.with(member, |instance| instance.denied = true)
+    }
+
+    fn terminate(&mut self, member: &MemberId, call: &str) -> Reply {
+        if self.sessions(member) > 0 {
+            self.line(call, ChangeKind::Fenced, member, "open sessions are ended");
+        }
+        self.end_sessions(member, |_| false);
+        self.with(member, |instance| instance.strays = 0)
+    }
+
+    fn stop(&mut self, member: &MemberId, call: &str) -> Reply {
+        let Some(instance) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
+        if instance.stopped {
+            return Reply::done();
+        }
+        let (running, lineage) = (instance.running, instance.lineage.clone());
+        if running && instance.follows.is_none() {
+            let now = self.now;
+            if let Some(history) = self.histories.get_mut(&lineage) {
+                history.record(now, 104);
+            }
+        }
+        let end = self.history_end(&lineage);
+        let lapses = self.setup.timing.restarts_after;
+        let lapses = lapses.map(|after| self.now.saturating_add(i64::try_from(after.count()).unwrap_or(i64::MAX)));
+        self.line(call, ChangeKind::Fenced, member, if running { "stopped cleanly" } else { "kept down" });
+        self.end_sessions(member, |_| false);
+        self.with(member, |instance| {
+            instance.strays = 0;
+            instance.stopped = true;
+            instance.running = false;
+            instance.clean_end = running.then_some(end);
+            instance.lapses_at = lapses;
+        })
+    }
+
+    fn fence_storage(&mut self, member: &MemberId, call: &str) -> Reply {
+        if !self.setup.storage_fence_works || !self.management_answers(member) {
+            return Reply::NotYet("the storage did not confirm in time".to_owned());
+        }
+        let was = self.instances.get(member).is_some_and(|instance| instance.storage_fenced);
+        if !was {
+            self.line(call, ChangeKind::Fenced, member, "the storage refuses writes");
+        }
+        self.with(member, |instance| instance.storage_fenced = true)
+    }
+
+    fn start(&mut self, member: &MemberId, ours: bool, call: &str) -> Reply {
+        if self.instances.get(member).is_some_and(|instance| instance.running) {
+            return Reply::done();
+        }
+        if ours && self.instances.get(member).is_some_and(|instance| !instance.stopped) {
+            return Reply::NotYet(format!("{member} does not start"));
+        }
+        self.line(call, ChangeKind::Released, member, "started");
+        let now = self.now;
+        self.with(member, |instance| {
+            instance.running = true;
+            instance.stopped = false;
+            instance.broken = false;
+            instance.clean_end = None;
+            instance.lapses_at = None;
+            if instance.follows.is_some() {
+                instance.stream.since = now;
+            }
+        })
+    }
+
+    fn allow(&mut self, member: &MemberId, call: &str) -> Reply {
+        let was = self.instances.get(member).is_some_and(|instance| instance.denied || instance.storage_fenced);
+        if was {
+            self.line(call, ChangeKind::Released, member, "new sessions are let in");
+        }
+        self.with(member, |instance| {
+            instance.denied = false;
+            instance.storage_fenced = false;
+        })
+    }
+
+    fn retire(&mut self, member: &MemberId, lineage: &Lineage, call: &str) -> Reply {
+        let Some(instance) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
+        if instance.follows.is_none() || instance.lineage != *lineage {
+            return Reply::Conflict(format!("{member} is no standby of {lineage}"));
+        }
+        if instance.denied || instance.storage_fenced || instance.stopped {
+            self.line(call, ChangeKind::Retired, member, "its fence is not needed any more");
+        }
+        self.with(member, |instance| {
+            instance.denied = false;
+            instance.storage_fenced = false;
+            instance.stopped = false;
+            instance.clean_end = None;
+            instance.lapses_at = None;
+        })
+    }
+
+    fn patch(&mut self, endpoint: Endpoint, expected: &str, token: String, call: &str) -> Reply {
+        let Some(newest) = self.secret.versions.last() else { return Reply::Refused("there is no secret".to_owned()) };
+        if let Some(row) = self.secret.versions.iter().find(|row| row.token.as_deref() == Some(&token)) {
+            return Reply::Done(row.version.clone());
+        }
+        if newest.endpoint == endpoint {
+            return Reply::Done(newest.version.clone());
+        }
+        if newest.version != expected {
+            return Reply::Conflict(format!("the current version is {}, expected was {expected}", newest.version));
+        }
+        Reply::Done(self.publish(endpoint, Some(token), call))
+    }
+
+    /// Publishes a secret version, by whomever.
+    pub(crate) fn publish(&mut self, endpoint: Endpoint, token: Option<String>, call: &str) -> String {
+        let version = format!("v{}", self.secret.versions.len().saturating_add(1));
+        let delay = i64::try_from(self.setup.timing.secret_replication.count()).unwrap_or(0);
+        self.line(call, ChangeKind::Secret, "secret", format!("{version} names {endpoint}"));
+        self.check_published(&endpoint);
+        let visible_at = self.now.saturating_add(delay);
+        self.secret.versions.push(SecretVersionRow { version: version.clone(), endpoint, token, visible_at });
+        version
+    }
+
+    /// Points a route at a member, by whomever.
+    pub(crate) fn point_route(&mut self, route: usize, member: MemberId, call: &str) -> Reply {
+        let change = self.number();
+        let Some(found) = self.routes.get_mut(route) else {
+            return Reply::Refused(format!("there is no route {route}"));
+        };
+        if found.member == member {
+            return Reply::done();
+        }
+        found.member = member.clone();
+        found.change = change;
+        let delay = i64::try_from(self.setup.timing.propagation.count()).unwrap_or(0);
+        self.line(call, ChangeKind::Route, format!("traffic:{route}"), format!("sends to {member}"));
+        self.schedule(self.now.saturating_add(delay), Due::RouteSettles { route, change });
+        Reply::Accepted(String::new())
+    }
+
+    pub(super) fn route_settles(&mut self, route: usize, change: u64) {
+        let Some(found) = self.routes.get_mut(route).filter(|found| found.change == change) else { return };
+        found.answers = found.member.clone();
+        let text = format!("all resolvers answer {}", found.answers);
+        self.line("provider", ChangeKind::Route, format!("traffic:{route}"), text);
+    }
+
+    fn drain(&mut self, budget: Millis, within: Millis, call: &str) -> Reply {
+        if self.app.draining {
+            return Reply::Accepted(String::new());
+        }
+        let turn = self.app.turn.saturating_add(1);
+        let takes = self.setup.timing.drain.min(within);
+        let ms = |time: Millis| i64::try_from(time.count()).unwrap_or(i64::MAX);
+        let expires = self.setup.drain_expires.then(|| self.now.saturating_add(ms(budget)));
+        self.app = super::App { draining: true, drained_at: None, expires, fail_fast: false, turn };
+        self.line(call, ChangeKind::Drained, "app", "applications are told to hold their writes back");
+        self.schedule(self.now.saturating_add(ms(takes)), Due::Drained { turn });
+        if let Some(at) = expires {
+            self.schedule(at, Due::DrainExpires { turn });
+        }
+        Reply::Accepted(String::new())
+    }
+
+    pub(super) fn drained(&mut self, turn: u64) {
+        if self.app.turn != turn || !self.app.draining {
+            return;
+        }
+        self.app.drained_at = Some(self.now);
+        for writer in &mut self.writers {
+            if writer.obeys_drain {
+                writer.session = None;
+            }
+        }
+        self.line("client", ChangeKind::Drained, "app", "all applications answered: drained");
+    }
+
+    pub(super) fn drain_expires(&mut self, turn: u64) {
+        if self.app.turn == turn && self.app.draining {
+            self.line("client", ChangeKind::Resumed, "app", "the drain ended by itself: its budget is over");
+            self.app = super::App { turn: turn.saturating_add(1), ..super::App::default() };
+        }
+    }
+
+    fn resume(&mut self, call: &str) -> Reply {
+        if self.app.draining {
+            self.line(call, ChangeKind::Resumed, "app", "applications write again");
+            self.app = super::App { turn: self.app.turn.saturating_add(1), ..super::App::default() };
+        }
+        Reply::done()
+    }
+}

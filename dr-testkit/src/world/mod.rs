@@ -1,0 +1,446 @@
+//! The ground truth: what really is, what really happened, and what the provider's own rules make of each call.
+//!
+//! The world has no clock and no tasks. It is advanced to a time, and everything that was due until then happens in order:
+//! writes of clients, ends of operations, late effects, expiries. So the same world runs on virtual time, on a real clock and
+//! from a file.
+
+mod clients;
+mod effect;
+mod history;
+mod laws;
+mod operation;
+mod setup;
+mod state;
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceId, SystemId};
+use serde::{Deserialize, Serialize};
+
+use crate::truth::Truth;
+
+pub use history::Write;
+pub use laws::{Ended, Law, Violation};
+pub use setup::{Flavour, MemberSetup, Setup, Timing};
+pub use state::{Condition, FailsHow};
+
+pub(crate) use effect::{Effect, Reply};
+pub(crate) use history::History;
+pub(crate) use state::{
+    App, Instance, OpState, Operation, Route, Secret, SecretVersionRow, Stream, Via, Work, Writer, pairs,
+};
+pub(crate) use view::View;
+
+/// Where a history of the world begins.
+const BASE: u64 = 0x1A_9F00_0000;
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Due {
+    /// A call reaches the provider.
+    Deliver { effect: Effect, call: String, slot: Option<u64>, fate: Fate },
+    /// A stage of an operation.
+    OpStage { op: String },
+    /// An operation ends.
+    OpEnds { op: String },
+    /// Running work of applications has ended.
+    Drained { turn: u64 },
+    /// A drain falls off.
+    DrainExpires { turn: u64 },
+    /// Every resolver answers the new route.
+    RouteSettles { route: usize, change: u64 },
+    /// A condition ends.
+    Heals { condition: Condition },
+    /// A member that broke or was stopped comes back.
+    Returns { member: MemberId },
+    /// Replication of a member goes on.
+    Streams { member: MemberId },
+}
+
+/// What an injected fault makes of an operation that a call starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fate {
+    pub(crate) slower: i64,
+    pub(crate) fails: Option<FailsHow>,
+    pub(crate) handle_lost: bool,
+}
+
+/// One line of the truth: what really changed, when, and through whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TruthLine {
+    /// Milliseconds after 1970.
+    pub at: i64,
+    /// The call that did it (`weu.promote#1`), or who else: `provider`, `drift`, `client`.
+    pub by: String,
+    /// What kind of change it was.
+    pub kind: ChangeKind,
+    /// The member or thing that changed.
+    pub what: String,
+    /// In words.
+    pub text: String,
+}
+
+/// What kind of change a [`TruthLine`] records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// A standby became a primary.
+    Promoted,
+    /// A primary became a standby, or a member follows another one.
+    Follows,
+    /// A part of a fence was put up.
+    Fenced,
+    /// A part of a fence was taken away.
+    Released,
+    /// A fence was retired.
+    Retired,
+    /// A secret version was published.
+    Secret,
+    /// A route was changed, or settled.
+    Route,
+    /// Applications hold their writes back.
+    Drained,
+    /// Applications write again.
+    Resumed,
+    /// An operation was accepted.
+    Accepted,
+    /// An operation ended.
+    Ended,
+    /// Something broke, healed or was changed behind our back.
+    World,
+    /// A snapshot, a checkpoint, a notice.
+    Other,
+    /// A user's own service changed.
+    Service,
+}
+
+/// The ground truth.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) now: i64,
+    pub(crate) began: i64,
+    pub(crate) instances: BTreeMap<MemberId, Instance>,
+    #[serde(with = "pairs")]
+    pub(crate) histories: BTreeMap<Lineage, History>,
+    /// The history that counts: that of the last promotion.
+    pub(crate) current: Lineage,
+    pub(crate) writers: Vec<Writer>,
+    pub(crate) secret: Secret,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) app: App,
+    pub(crate) ops: BTreeMap<String, Operation>,
+    #[serde(with = "pairs")]
+    queue: BTreeMap<(i64, u64), Due>,
+    next: u64,
+    pub(crate) conditions: BTreeSet<Condition>,
+    pub(crate) log: Vec<TruthLine>,
+    views: VecDeque<(i64, View)>,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) notices: BTreeMap<String, String>,
+    #[serde(with = "pairs")]
+    replies: BTreeMap<u64, Reply>,
+    /// Contradictions accepted on purpose: no law fires for them.
+    pub(crate) duties: laws::Duties,
+    /// What watches and what users' own services do; no part of the truth.
+    #[serde(skip)]
+    pub(crate) hooks: Hooks,
+    /// What a watcher outside the patient has sampled.
+    pub(crate) samples: VecDeque<Sample>,
+}
+
+/// One look of the watcher: which members answered it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) at: i64,
+    pub(crate) primary: Option<(Lineage, u64)>,
+    pub(crate) standby: Option<u64>,
+}
+
+type OwnLaw = Arc<dyn Fn(&Truth<'_>) -> bool + Send + Sync>;
+
+/// Code that takes part in the world.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    pub(crate) laws: Vec<(String, OwnLaw)>,
+    pub(crate) custom: BTreeMap<u64, Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").field("laws", &self.laws.len()).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The world of `setup`, at `at`.
+    pub(crate) fn new(setup: Setup, at: i64) -> Self {
+        let system = SystemId::new(format!("sys-{}", setup.group));
+        let lineage = Lineage { system, generation: 1 };
+        let mut instances = BTreeMap::new();
+        let primary = setup.members.first().map(|member| MemberId::new(member.name.as_str()));
+        for member in &setup.members {
+            let instance = new_instance(&setup, member, &lineage, primary.as_ref(), at);
+            instances.insert(instance.name.clone(), instance);
+        }
+        let primary = primary.unwrap_or_else(|| MemberId::new("none"));
+        let endpoint = instances.get(&primary).map_or_else(|| Endpoint::new(""), |found| found.endpoint.clone());
+        let first = SecretVersionRow { version: "v1".to_owned(), endpoint, token: None, visible_at: at };
+        let route = Route { member: primary.clone(), answers: primary, change: 0 };
+        let mut world = Self {
+            now: at,
+            began: at,
+            instances,
+            histories: BTreeMap::from([(lineage.clone(), History::new(lineage.clone(), None, BASE))]),
+            current: lineage,
+            writers: Vec::new(),
+            secret: Secret { versions: vec![first], rotating: false },
+            routes: vec![route; setup.routes],
+            app: App::default(),
+            ops: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            next: 1,
+            conditions: BTreeSet::new(),
+            log: Vec::new(),
+            views: VecDeque::new(),
+            violations: Vec::new(),
+            notices: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            duties: laws::Duties::default(),
+            hooks: Hooks::default(),
+            samples: VecDeque::new(),
+            setup,
+        };
+        world.make_writers();
+        world.remember_view();
+        world
+    }
+
+    /// Lets everything happen that is due until `to`. Time never goes back.
+    pub(crate) fn advance(&mut self, to: i64) {
+        while let Some((&(at, id), _)) = self.queue.first_key_value() {
+            if at > to {
+                break;
+            }
+            let at = at.max(self.now);
+            self.clients_until(at);
+            if let Some(due) = self.queue.remove(&(at, id)).or_else(|| self.queue.pop_first().map(|(_, due)| due)) {
+                self.happen(due);
+                self.settle_down();
+            }
+        }
+        self.clients_until(to);
+    }
+
+    /// Something will happen at `at`.
+    pub(crate) fn schedule(&mut self, at: i64, due: Due) -> u64 {
+        let id = self.number();
+        self.queue.insert((at.max(self.now), id), due);
+        id
+    }
+
+    /// The next number; never used twice.
+    pub(crate) fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        number
+    }
+
+    /// The reply to a delivered call, once.
+    pub(crate) fn reply(&mut self, slot: u64) -> Option<Reply> {
+        self.replies.remove(&slot)
+    }
+
+    fn happen(&mut self, due: Due) {
+        match due {
+            Due::Deliver { effect, call, slot, fate } => {
+                let reply = self.apply(effect, &call, &fate);
+                if let Some(slot) = slot {
+                    self.replies.insert(slot, reply);
+                }
+            }
+            Due::OpStage { op } => self.stage(&op),
+            Due::OpEnds { op } => self.end(&op),
+            Due::Drained { turn } => self.drained(turn),
+            Due::DrainExpires { turn } => self.drain_expires(turn),
+            Due::RouteSettles { route, change } => self.route_settles(route, change),
+            Due::Heals { condition } => self.heal(&condition),
+            Due::Returns { member } => self.comes_back(&member),
+            Due::Streams { member } => self.reattach(&member, "provider"),
+        }
+    }
+
+    /// After every change: remember the management view and check the laws.
+    pub(crate) fn settle_down(&mut self) {
+        self.remember_view();
+        self.check_standing();
+        let broken = self.hooks.laws.iter().filter(|(_, law)| !law(&Truth { world: self }));
+        for name in broken.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.violate(Law::Own(name.clone()), name);
+        }
+    }
+
+    /// A new run begins: the laws about runs count from here.
+    pub(crate) fn begin_run(&mut self) {
+        self.duties = laws::Duties { from: self.log.len(), ..laws::Duties::default() };
+    }
+
+    /// The watcher looks once a second; of a long time, only the last looks are kept.
+    fn sample(&mut self, from: i64, to: i64) {
+        const EVERY: i64 = 1000;
+        const KEPT: i64 = 120;
+        let first = from.div_euclid(EVERY).saturating_add(1).max(to.div_euclid(EVERY).saturating_sub(KEPT));
+        for tick in first..=to.div_euclid(EVERY) {
+            let at = tick.saturating_mul(EVERY);
+            let seen = |found: &&Instance| self.we_reach(&found.name);
+            let primary = self.instances.values().filter(seen).find(|found| found.follows.is_none());
+            let standby = self.instances.values().filter(seen).find(|found| found.follows.is_some());
+            let sample = Sample {
+                at,
+                primary: primary.map(|found| (found.lineage.clone(), self.received_at(found, at))),
+                standby: standby.map(|found| self.received_at(found, at)),
+            };
+            self.samples.push_back(sample);
+        }
+        while self.samples.len() > 600 {
+            self.samples.pop_front();
+        }
+    }
+
+    pub(crate) fn line(&mut self, by: &str, kind: ChangeKind, what: impl ToString, text: impl Into<String>) {
+        let line = TruthLine { at: self.now, by: by.to_owned(), kind, what: what.to_string(), text: text.into() };
+        self.log.push(line);
+    }
+
+    /// Whether clients can get to a member.
+    pub(crate) fn clients_reach(&self, member: &MemberId) -> bool {
+        !self.conditions.contains(&Condition::DataOutage(member.clone()))
+            && !self.conditions.contains(&Condition::ClientsCut(member.clone()))
+    }
+
+    /// Whether we can connect to a member's database.
+    pub(crate) fn we_reach(&self, member: &MemberId) -> bool {
+        let up = self.instances.get(member).is_some_and(|instance| instance.running);
+        up && !self.conditions.contains(&Condition::DataOutage(member.clone()))
+            && !self.conditions.contains(&Condition::Partition(member.clone()))
+    }
+
+    /// Whether management calls for a member get through.
+    pub(crate) fn management_answers(&self, member: &MemberId) -> bool {
+        let dark = |region: &Region| self.conditions.contains(&Condition::ControlOutage(region.clone()));
+        let partition =
+            self.setup.flavour == Flavour::Separate && self.conditions.contains(&Condition::Partition(member.clone()));
+        !partition && self.instances.get(member).is_some_and(|instance| !dark(&instance.region))
+    }
+
+    /// How many sessions are open on a member.
+    pub(crate) fn sessions(&self, member: &MemberId) -> u32 {
+        let writers = self.writers.iter().filter(|writer| writer.session.as_ref() == Some(member)).count();
+        let strays = self.instances.get(member).map_or(0, |instance| instance.strays);
+        u32::try_from(writers).unwrap_or(u32::MAX).saturating_add(strays)
+    }
+
+    /// Whether a session could commit on a member.
+    pub(crate) fn can_commit(&self, instance: &Instance) -> bool {
+        instance.running && instance.follows.is_none() && !instance.storage_fenced
+    }
+
+    /// Whether some client could commit on a member now: through a new session or an open one.
+    pub(crate) fn takes_commits(&self, instance: &Instance) -> bool {
+        self.can_commit(instance)
+            && self.clients_reach(&instance.name)
+            && (!instance.denied || self.sessions(&instance.name) > 0)
+    }
+
+    /// The members on which some client could commit now.
+    pub(crate) fn writers_now(&self) -> Vec<MemberId> {
+        let taking = self.instances.values().filter(|instance| self.takes_commits(instance));
+        taking.map(|instance| instance.name.clone()).collect()
+    }
+
+    pub(crate) fn history_end(&self, lineage: &Lineage) -> u64 {
+        self.histories.get(lineage).map_or(BASE, History::end)
+    }
+
+    /// What a standby had received at `at`; for a primary, what it had written.
+    pub(crate) fn received_at(&self, instance: &Instance, at: i64) -> u64 {
+        let written = |at| self.histories.get(&instance.lineage).map_or(BASE, |history| history.position_at(at));
+        if instance.follows.is_none() {
+            return written(at);
+        }
+        if !instance.stream.attached || at < instance.stream.since {
+            return instance.stream.floor;
+        }
+        let delay = i64::try_from(self.setup.timing.replica_delay.count()).unwrap_or(0);
+        instance.stream.floor.max(written(at.saturating_sub(delay)))
+    }
+
+    /// Where the history of `lineage` ends for whoever follows `current`: `None` when all of it counts.
+    pub(crate) fn parted(&self, lineage: &Lineage) -> Option<u64> {
+        let mut child = self.histories.get(&self.current)?;
+        loop {
+            let (parent, at) = child.parent.as_ref()?;
+            if parent == lineage {
+                return Some(*at);
+            }
+            child = self.histories.get(parent)?;
+        }
+    }
+
+    /// The acknowledged writes that the current history does not have.
+    pub(crate) fn lost(&self) -> Vec<Write> {
+        let others = self.histories.values().filter(|history| history.lineage != self.current);
+        let mut lost: Vec<Write> = others
+            .flat_map(|history| {
+                let kept = self.parted(&history.lineage).unwrap_or(history.base);
+                history.beyond(kept)
+            })
+            .collect();
+        lost.sort();
+        lost
+    }
+}
+
+fn new_instance(
+    setup: &Setup,
+    member: &MemberSetup,
+    lineage: &Lineage,
+    primary: Option<&MemberId>,
+    at: i64,
+) -> Instance {
+    let name = MemberId::new(member.name.as_str());
+    let follows = primary.filter(|primary| **primary != name).cloned();
+    let extensions = BTreeMap::from([("pg_stat_statements".to_owned(), "1.10".to_owned())]);
+    let available = extensions.iter().map(|(name, version)| (name.clone(), vec![version.clone()])).collect();
+    Instance {
+        resource: ResourceId::new(format!("sim:{}/{}", setup.group, member.name)),
+        region: Region::new(member.region.as_str()),
+        endpoint: Endpoint::new(format!("{}-{}.sim:5432", setup.group, member.name)),
+        lineage: lineage.clone(),
+        running: true,
+        broken: false,
+        denied: false,
+        stopped: false,
+        storage_fenced: false,
+        clean_end: None,
+        lapses_at: None,
+        demote_on_return: None,
+        stream: Stream { attached: follows.is_some(), floor: BASE, since: at, frozen_lag: None },
+        strays: 0,
+        busy: None,
+        settled: false,
+        version: "15.18".to_owned(),
+        extensions,
+        available,
+        long_transactions: Vec::new(),
+        snapshots: BTreeSet::new(),
+        newest_backup: Some(at.saturating_sub(2 * 3600 * 1000)),
+        lock_holder: None,
+        follows,
+        name,
+    }
+}

@@ -1,0 +1,206 @@
+//! What the simulated world is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceId};
+use serde::{Deserialize, Serialize};
+
+/// One database instance as it really is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) name: MemberId,
+    pub(crate) resource: ResourceId,
+    pub(crate) region: Region,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) lineage: Lineage,
+    /// Whom it follows; `None` for a primary.
+    pub(crate) follows: Option<MemberId>,
+    pub(crate) running: bool,
+    /// It does not run because it broke, not because it was stopped.
+    pub(crate) broken: bool,
+    /// New sessions are refused.
+    pub(crate) denied: bool,
+    /// Stopped by the fence; the provider keeps it down.
+    pub(crate) stopped: bool,
+    /// The storage refuses its writes.
+    pub(crate) storage_fenced: bool,
+    /// Where a clean stop left the history.
+    pub(crate) clean_end: Option<u64>,
+    /// When the provider starts a stopped instance again, if it does.
+    pub(crate) lapses_at: Option<i64>,
+    /// The provider makes it a standby of this member as soon as it comes back.
+    pub(crate) demote_on_return: Option<MemberId>,
+    pub(crate) stream: Stream,
+    /// Sessions that belong to no writer of the world and obey no drain.
+    pub(crate) strays: u32,
+    pub(crate) busy: Option<String>,
+    pub(crate) settled: bool,
+    pub(crate) version: String,
+    pub(crate) extensions: BTreeMap<String, String>,
+    pub(crate) available: BTreeMap<String, Vec<String>>,
+    pub(crate) long_transactions: Vec<LongTransaction>,
+    pub(crate) snapshots: BTreeSet<String>,
+    pub(crate) newest_backup: Option<i64>,
+    pub(crate) lock_holder: Option<String>,
+}
+
+/// How a standby receives its primary's history.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    pub(crate) attached: bool,
+    /// What was received when the stream last changed; it never goes back.
+    pub(crate) floor: u64,
+    /// The time at which the stream began to follow again.
+    pub(crate) since: i64,
+    /// The lag metric shows this value for ever.
+    pub(crate) frozen_lag: Option<u64>,
+}
+
+/// A client that writes all the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Writer {
+    pub(crate) id: u32,
+    pub(crate) via: Via,
+    pub(crate) obeys_drain: bool,
+    pub(crate) ignores_ttl: bool,
+    /// The time of its next attempt.
+    pub(crate) next_at: i64,
+    pub(crate) next_seq: u64,
+    pub(crate) session: Option<MemberId>,
+    pub(crate) cache: Option<(MemberId, i64)>,
+    pub(crate) errors: u64,
+}
+
+/// How a client finds the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Via {
+    Secret,
+    Route(usize),
+}
+
+/// The connection secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Secret {
+    /// Newest last.
+    pub(crate) versions: Vec<SecretVersionRow>,
+    pub(crate) rotating: bool,
+}
+
+/// One version of the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SecretVersionRow {
+    pub(crate) version: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) token: Option<String>,
+    /// From when on applications see it.
+    pub(crate) visible_at: i64,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Route {
+    /// What the authority says.
+    pub(crate) member: MemberId,
+    /// What resolvers answer.
+    pub(crate) answers: MemberId,
+    /// The propagation that is going on; an older one has no effect when it ends.
+    pub(crate) change: u64,
+}
+
+/// The applications' write path.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct App {
+    pub(crate) draining: bool,
+    pub(crate) drained_at: Option<i64>,
+    pub(crate) expires: Option<i64>,
+    pub(crate) fail_fast: bool,
+    /// Counts drains and resumes: an older expiry has no effect on a newer drain.
+    pub(crate) turn: u64,
+}
+
+/// A long operation of the provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Operation {
+    pub(crate) work: Work,
+    pub(crate) by: String,
+    pub(crate) started: i64,
+    pub(crate) ends: i64,
+    pub(crate) state: OpState,
+    pub(crate) fails: Option<FailsHow>,
+    /// Its handle is not known any more.
+    pub(crate) handle_lost: bool,
+}
+
+/// What an operation does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    Promote(MemberId),
+    Swap { from: MemberId, to: MemberId, forced: bool },
+    Rejoin { member: MemberId, primary: MemberId },
+    Snapshot { member: MemberId, name: String },
+}
+
+impl Work {
+    /// Whether it changes who writes.
+    pub(crate) fn changes_writer(&self) -> bool {
+        match self {
+            Self::Promote(_) | Self::Swap { .. } => true,
+            Self::Rejoin { .. } | Self::Snapshot { .. } => false,
+        }
+    }
+}
+
+/// How an operation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OpState {
+    Running,
+    Finished,
+    Failed(String),
+}
+
+/// What a failing operation leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FailsHow {
+    /// Nothing of it.
+    Absent,
+    /// A part of it.
+    Partial,
+    /// All of it, although the provider says it failed.
+    Complete,
+}
+
+/// Something that is wrong with the world for a while.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Condition {
+    /// Management calls to this region fail; its databases go on.
+    ControlOutage(Region),
+    /// Nobody can connect to this member, although management calls it available.
+    DataOutage(MemberId),
+    /// We cannot reach this member in any way; its clients can.
+    Partition(MemberId),
+    /// Clients cannot reach this member; we can.
+    ClientsCut(MemberId),
+}
+
+/// Maps whose keys are no text, as lists of pairs.
+pub(crate) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map.iter())
+    }
+
+    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,112 @@
+//! A drain never outlives its budget unseen (DESIGN section 5).
+
+use dr_core::{
+    Millis, Request, StepExt, minutes,
+    run::{
+        EventKind::{GapOver, Parked},
+        NodePhase, Phase, RunOutcome,
+    },
+    seconds,
+};
+
+use crate::{
+    rig::{Rig, person},
+    world::{Check, Drain, Fate, Fence, Promote, Switches, Undrain, Unfence},
+};
+
+/// The gap budget of these plans.
+const BUDGET: Millis = seconds(30);
+
+/// drain, fence, (wait,) promote, wait, release of the drain.
+fn rig() -> Rig {
+    Rig::new(|plan| {
+        let drain = plan.hold("drain", Drain::on("drain").within(seconds(20)), Undrain::off("drain"));
+        let fence = plan.hold("fence", Fence::on("fence").after(&drain), Unfence::off("fence"));
+        let caught = plan.add("caught-up", Check::on("a").after(&fence));
+        let promote = plan.add("promote", Promote::on("weu").after(&caught));
+        let writer = plan.add("writer", Check::on("b").after(&promote));
+        plan.release(drain, &writer);
+        plan.retired(fence, &writer);
+    })
+}
+
+fn changes(rig: &Rig) -> Vec<String> {
+    rig.world.changes().into_iter().map(|(thing, on)| format!("{thing} {}", if on { "on" } else { "off" })).collect()
+}
+
+#[test]
+fn a_drain_over_budget_before_the_promotion_is_given_back() {
+    let rig = rig();
+    let outcome = rig.go();
+    assert!(
+        matches!(&outcome, RunOutcome::Aborted { reason } if reason.contains("the drain has outlived its budget")),
+        "{outcome:?}"
+    );
+    assert_eq!(changes(&rig), ["drain on", "fence on", "fence off", "drain off"]);
+    assert_eq!((rig.now(), rig.world.failed_fast()), (BUDGET, 0));
+    rig.assert_sound();
+}
+
+#[test]
+fn a_drain_whose_own_answer_is_lost_is_on_the_clock_from_its_intent() {
+    let rig = rig();
+    rig.world.fates("drain", &[Fate::Slow(seconds(19))]);
+    assert!(matches!(rig.go(), RunOutcome::Aborted { .. }));
+    assert_eq!((changes(&rig).last().unwrap().as_str(), rig.now()), ("drain off", BUDGET));
+}
+
+#[test]
+fn a_call_under_way_is_driven_to_its_end_before_the_drain_is_given_back() {
+    let rig = rig();
+    rig.world.fates("fence", &[Fate::Accepted("op-1", seconds(60))]);
+    assert!(matches!(rig.go(), RunOutcome::Aborted { .. }));
+    assert_eq!(changes(&rig), ["drain on", "fence on", "fence off", "drain off"]);
+}
+
+#[test]
+fn the_clock_of_a_drain_goes_on_over_a_restart() {
+    let rig = rig();
+    let first = rig.engine();
+    drop(first.spawn_start());
+    rig.wait_node("caught-up", NodePhase::Looking);
+    rig.rt.pass(seconds(20)).unwrap();
+    first.die();
+    let second = rig.engine();
+    assert!(matches!(second.run(second.resume()), Ok(RunOutcome::Aborted { .. })));
+    assert!(rig.now() < seconds(31), "{:?}", rig.now());
+}
+
+#[test]
+fn a_pause_does_not_stop_the_clock_of_a_drain() {
+    let rig = rig();
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("caught-up", NodePhase::Looking);
+    rig.post("1", &Request::Pause { by: person("ana") });
+    assert!(matches!(rig.wait_end(&ended).unwrap(), RunOutcome::Aborted { .. }));
+    assert_eq!(changes(&rig).last().unwrap(), "drain off");
+}
+
+/// After the promote intent clients get errors instead of waiting, and a person decides, once.
+#[test]
+fn a_drain_over_budget_after_the_promotion_was_asked_for_parks_and_fails_fast() {
+    let rig = rig();
+    rig.world.set("a", true);
+    rig.world.fates("weu", &[Fate::Accepted("op-1", seconds(60))]);
+    let ended = rig.engine().spawn_start();
+    rig.rt.pass(BUDGET.saturating_add(Millis::new(10))).unwrap();
+    assert_eq!((rig.world.failed_fast(), rig.count(GapOver)), (1, 1));
+    assert_eq!(rig.state().phase, Phase::Running, "the promotion is under way");
+    assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
+    rig.wait_phase(Phase::Parked);
+    assert!(rig.world.is_on("weu"), "parked only when it is known what became of the promotion");
+    assert!(!rig.world.changes().contains(&("fence".into(), false)), "nothing is un-fenced");
+    rig.rt.pass(minutes(5)).unwrap();
+    rig.answer("1", "go-on", &person("ana"));
+    // The drain stays held for a while yet; nobody is asked about it again.
+    rig.rt.pass(minutes(3)).unwrap();
+    assert_eq!((rig.state().phase, rig.count(Parked)), (Phase::Running, 1));
+    rig.world.set("b", true);
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
+    assert_eq!(changes(&rig), ["drain on", "fence on", "weu on", "drain off"]);
+    assert_eq!((rig.count(Parked), rig.count(GapOver), rig.world.failed_fast()), (1, 1, 1));
+}
