@@ -1,0 +1,152 @@
+//! From a group's file to live providers: each name is given to the backend that answers for its prefix.
+//!
+//! ```text
+//!   GroupSpec ──► Backends::open ──► Bindings   "neu", "weu", "secret", "app", "traffic:0" ──► (ResourceRef, Resolved)
+//!                     └─ an unknown prefix, an id that stands twice: an error with its place in the file
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use dr_core::{
+    Backend, BackendName, ConfigError, Fence, FenceSet, GroupSpec, KeyPath, MemberProvider, MemberSpec, Opened,
+    Provider, Region, Resolved, ResourceId, ResourceKind, ResourceRef, text,
+};
+
+use crate::{GroupFile, GroupFileError};
+
+/// All backends of an engine, by prefix.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backends {
+    by_prefix: BTreeMap<&'static str, Arc<dyn Backend>>,
+}
+
+/// What a group's names stand for. Nothing was called.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bindings {
+    pub(crate) by_name: BTreeMap<String, (ResourceRef, Resolved)>,
+}
+
+impl Backends {
+    /// Adds a backend. A later one with the same prefix replaces the earlier one.
+    pub(crate) fn add(&mut self, backend: Arc<dyn Backend>) {
+        self.by_prefix.insert(backend.prefix(), backend);
+    }
+
+    /// Opens everything that a group names.
+    pub(crate) fn open(&self, group: &GroupSpec) -> Result<Bindings, ConfigError> {
+        let mut bindings = Bindings::default();
+        for (index, member) in group.members.iter().enumerate() {
+            let place = KeyPath::root().then("member").then(index);
+            let opened = self.member(group, member, &place)?;
+            bindings.refuse_twice(&opened.0.id, &place.then("at"))?;
+            bindings.by_name.insert(member.name.to_string(), (opened.0, Resolved::Member(opened.1)));
+        }
+        self.surroundings(group, &mut bindings)?;
+        Ok(bindings)
+    }
+
+    fn member(
+        &self,
+        group: &GroupSpec,
+        member: &MemberSpec,
+        place: &KeyPath,
+    ) -> Result<(ResourceRef, MemberProvider), ConfigError> {
+        let backend = self.find(&member.backend, &place.then("backend"))?;
+        let Provider { database, probe, fences } = backend.open(group, member)?;
+        let reference = refer(&member.backend, ResourceKind::Database, &database, Some(&member.region));
+        let fence = self.fence(group, member, fences)?;
+        Ok((reference, MemberProvider { database: database.provider, probe, fence }))
+    }
+
+    /// The fences that the file lists, or else those that the member's own backend brings.
+    fn fence(
+        &self,
+        group: &GroupSpec,
+        member: &MemberSpec,
+        own: Vec<Arc<dyn Fence>>,
+    ) -> Result<Option<Arc<dyn Fence>>, ConfigError> {
+        let mut listed = Vec::new();
+        for (index, fence) in group.fences.iter().enumerate().filter(|(_, fence)| !fence.with.is_none()) {
+            let place = KeyPath::root().then("fence").then(index).then("with");
+            listed.push(self.find(&fence.with, &place)?.fence(group, fence, member)?);
+        }
+        let mut fences = if group.fences.is_empty() { own } else { listed };
+        Ok(if fences.len() > 1 { Some(Arc::new(FenceSet::new(fences))) } else { fences.pop() })
+    }
+
+    fn surroundings(&self, group: &GroupSpec, bindings: &mut Bindings) -> Result<(), ConfigError> {
+        if let Some(secret) = group.secret.as_ref().filter(|secret| !secret.store.is_none()) {
+            let backend = self.find(&secret.store, &KeyPath::root().then("secret").then("store"))?;
+            let opened = backend.secret(group, secret)?;
+            let reference = refer(&secret.store, ResourceKind::Secret, &opened, None);
+            bindings.by_name.insert("secret".into(), (reference, Resolved::Secret(opened.provider)));
+        }
+        let mut app = None;
+        if let Some(spec) = group.app.as_ref().filter(|app| !app.tier.is_none()) {
+            let backend = self.find(&spec.tier, &KeyPath::root().then("app").then("tier"))?;
+            app = Some((spec.tier.clone(), backend.app(group, spec)?));
+        }
+        let routes = group.traffic.iter().enumerate().filter(|(_, route)| !route.router.is_none());
+        for (index, spec) in routes {
+            let backend = self.find(&spec.router, &KeyPath::root().then("traffic").then(index).then("router"))?;
+            let route = backend.route(group, spec)?;
+            let reference = refer(&spec.router, ResourceKind::Traffic, &route.router, None);
+            let router = Resolved::Traffic(route.router.provider);
+            bindings.by_name.insert(format!("traffic:{index}"), (reference, router));
+            app = app.or_else(|| route.app.map(|app| (spec.router.clone(), app)));
+        }
+        if let Some((name, opened)) = app {
+            let reference = refer(&name, ResourceKind::App, &opened, None);
+            bindings.by_name.insert("app".into(), (reference, Resolved::App(opened.provider)));
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &BackendName, place: &KeyPath) -> Result<&Arc<dyn Backend>, ConfigError> {
+        self.by_prefix.get(name.prefix()).ok_or_else(|| {
+            let known: Vec<&str> = self.by_prefix.keys().copied().collect();
+            let help = match text::suggest(name.prefix(), known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if known.is_empty() => "this program has no backends".to_owned(),
+                None => format!("this program has: {}", known.join(", ")),
+            };
+            ConfigError::value(place.clone(), format!("is `{name}`, and no backend answers for that; {help}"))
+        })
+    }
+}
+
+impl Bindings {
+    fn refuse_twice(&self, id: &ResourceId, place: &KeyPath) -> Result<(), ConfigError> {
+        match self.by_name.iter().find(|(_, (reference, _))| reference.id == *id) {
+            Some((other, _)) => {
+                Err(ConfigError::value(place.clone(), format!("names the same resource as member `{other}` ({id})")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn refer<T: ?Sized>(
+    name: &BackendName,
+    kind: ResourceKind,
+    opened: &Opened<T>,
+    region: Option<&Region>,
+) -> ResourceRef {
+    ResourceRef {
+        provider: name.to_string(),
+        kind,
+        id: opened.id.clone(),
+        region: opened.region.clone().or_else(|| region.cloned()),
+        profile: opened.profile.clone(),
+    }
+}
+
+/// Whether the backends can open everything that a group file names. Nothing is called.
+///
+/// # Errors
+/// The first complaint, with its line.
+pub fn opens(backends: &[Arc<dyn Backend>], file: &GroupFile) -> Result<(), GroupFileError> {
+    let mut all = Backends::default();
+    backends.iter().for_each(|backend| all.add(Arc::clone(backend)));
+    all.open(file.spec()).map(drop).map_err(|error| file.locate(&error))
+}

@@ -1,0 +1,167 @@
+//! From a group and a runbook to a plan that every rule let pass.
+
+use dr_core::{
+    Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, Policy, PositionSample, Purpose, Refusal,
+    Resolved, Runbook, Situation, Survey, Timestamp, Verified,
+};
+
+use super::{Engine, Group};
+use crate::{Error, backends::Bindings, journal::LastWriter, runtime::wall, watcher};
+
+impl Engine {
+    /// Looks at the group's members and writes the plan. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: the members do not say who writes, the runbook does not fit, or a rule forbids the plan.
+    pub async fn plan(&self, group: &Group, runbook: impl Runbook) -> Result<Verified, Error> {
+        self.plan_with(group, &runbook).await
+    }
+
+    /// As [`Engine::plan`], for a runbook that was chosen at run time.
+    ///
+    /// # Errors
+    /// As [`Engine::plan`].
+    pub async fn plan_with(&self, group: &Group, runbook: &dyn Runbook) -> Result<Verified, Error> {
+        self.inner.journal.keep_group(&group.spec, &group.file, wall()).await?;
+        self.sample(&group.spec);
+        let situation = self.situation(group).await?;
+        let policy = self.policy(&group.spec, runbook.purpose());
+        let header = situation.header(runbook.id(), runbook.purpose(), policy);
+        let header = header.map_err(|error| {
+            let finding =
+                Finding::new(102, error.to_string(), "a plan is bound to its group by a hash", "see the message");
+            Refusal::one(group.spec.name.to_string(), finding)
+        })?;
+        let mut builder = PlanBuilder::new(header);
+        look_facts(&situation).into_iter().for_each(|fact| builder.fact(fact));
+        runbook.plan(&situation, &mut builder)?;
+        let (mut plan, faults) = builder.finish();
+        by_hand(&mut plan, &group.bindings);
+        Ok(plan.verify(faults, &self.inner.catalog)?)
+    }
+
+    /// Verifies a plan that was saved and read again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn verify(&self, plan: Plan) -> Result<Verified, Error> {
+        Ok(plan.verify(Vec::new(), &self.inner.catalog)?)
+    }
+
+    /// Looks at the group's members and says who writes. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub async fn situation(&self, group: &Group) -> Result<Situation, Error> {
+        let last = self.inner.journal.last_writer(&group.spec.name).await?;
+        let situation = self.survey(group, last).situation().await?;
+        if situation.primary_answers {
+            // A hint for the day when it is silent; without it that day is harder, this one is not.
+            let seen = self.inner.journal.saw_writer(&group.spec.name, &situation.writer, situation.at);
+            let _unkept = seen.await.is_ok();
+        }
+        Ok(situation)
+    }
+
+    pub(super) fn survey(&self, group: &Group, last: Option<LastWriter>) -> Survey {
+        Survey {
+            group: group.spec.clone(),
+            bindings: group.bindings.by_name.clone(),
+            last_writer: last.map(|last| last.target),
+            runtime: std::sync::Arc::clone(&self.inner.runtime),
+            patience: Survey::PATIENCE,
+        }
+    }
+
+    /// The limits of the group file, frozen with the plan.
+    fn policy(&self, spec: &GroupSpec, purpose: Purpose) -> Policy {
+        let weakest = spec.fences.iter().map(|fence| fence.grade).min();
+        let automatic = spec.automatic(operation(purpose)).map(|opt_in| opt_in.risk.clone());
+        Policy {
+            gap_budget: spec.limits.gap_budget,
+            proof_age: spec.limits.proof_age,
+            fact_age: spec.limits.fact_age,
+            fence: weakest.unwrap_or(Grade::Enforced).max(Grade::Enforced),
+            unguarded: self.inner.unguarded && self.inner.guard.is_none(),
+            automatic,
+        }
+    }
+
+    /// The position samples of the last day, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub async fn samples(&self, group: &Group) -> Result<Vec<PositionSample>, Error> {
+        let samples = self.inner.desk.samples_of().since(&group.spec.name, Timestamp::from_millis(0)).await;
+        let doing = format!("read the samples of {}", group.spec.name);
+        let failed = |source| JournalError::Store { doing, full: false, source: Box::new(source) };
+        Ok(samples.map_err(failed)?)
+    }
+
+    /// Begins to sample the positions of a group, unless that is going on already.
+    pub fn sample(&self, spec: &GroupSpec) {
+        if self.inner.watching {
+            watcher::start(&self.inner, spec);
+        }
+    }
+}
+
+/// The word that group files have for a purpose.
+fn operation(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Switchover => "switchover",
+        Purpose::Failover => "failover",
+        Purpose::Standby => "restore",
+        Purpose::Drill => "drill",
+        Purpose::Destroy => "destroy",
+    }
+}
+
+/// What was seen before planning, for the preview.
+fn look_facts(now: &Situation) -> Vec<Fact> {
+    let mut facts = vec![match now.primary_answers {
+        true => Fact::any("writer", format!("{}", now.writer), "management API", now.at),
+        false => Fact::any("writer", format!("{}, silent", now.writer), "its standbys and earlier looks", now.at),
+    }];
+    for standby in &now.standbys {
+        let Some(seen) = &standby.replication else { continue };
+        let lag = seen.lag.map_or_else(|| "unknown".to_owned(), dr_core::text::human);
+        facts.push(Fact::any(&format!("lag of {}", standby.name), lag, "management API", seen.at));
+    }
+    facts
+}
+
+/// Writes the provider's own commands beside every step, so that a person can finish the run by hand.
+fn by_hand(plan: &mut Plan, bindings: &Bindings) {
+    let undos = plan.holds.values_mut().map(|hold| &mut hold.undo);
+    for call in plan.nodes.values_mut().map(|node| &mut node.call).chain(undos) {
+        call.manual = manual(call, bindings);
+    }
+}
+
+fn manual(call: &Call, bindings: &Bindings) -> Vec<String> {
+    let commands = call.touches.iter().filter_map(|touch| {
+        let (_, resolved) = bindings.by_name.get(&touch.resource)?;
+        let verb = touch.verb.as_str();
+        Some(match resolved {
+            Resolved::Member(member) => match (&member.fence, fence_verb(verb)) {
+                (Some(fence), Some(verb)) => fence.manual(verb),
+                (Some(_) | None, _) => member.database.manual(verb),
+            },
+            Resolved::Secret(secret) => secret.manual(verb),
+            Resolved::Traffic(router) => router.manual(verb),
+            Resolved::App(app) => app.manual(verb),
+        })
+    });
+    commands.flatten().collect()
+}
+
+/// The fence's own word for a verb of the plan.
+fn fence_verb(verb: &str) -> Option<&'static str> {
+    match verb {
+        "fence" => Some("engage"),
+        "release-fence" => Some("release"),
+        "retire-fence" => Some("retire"),
+        _ => None,
+    }
+}

@@ -1,0 +1,188 @@
+//! Where a group stands, and what would keep it from being operated.
+
+use dr_core::{
+    Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp, View, roles, run::RunOutcome,
+    text,
+};
+use serde::Serialize;
+
+use super::{
+    Engine, Group,
+    drive::no_guard,
+    run::{Run, Tail},
+};
+use crate::{Error, runtime::wall};
+
+/// A group as it is now.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: GroupName,
+    /// What was seen of each member.
+    pub members: Vec<MemberFacts>,
+    /// The member that writes, if that can be said.
+    pub writer: Option<dr_core::MemberId>,
+    /// Whether the writer answered.
+    pub writer_answers: bool,
+    /// Why it cannot be said who writes.
+    pub findings: Vec<Finding>,
+    /// The unfinished run, if there is one.
+    pub run: Option<View>,
+    /// Whether an engine drives that run.
+    pub driven: bool,
+    /// When the look began.
+    pub at: Timestamp,
+}
+
+/// One line of a list of runs.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// The view, if the run can be read.
+    pub view: Option<View>,
+    /// How it ended, if it is over.
+    pub outcome: Option<RunOutcome>,
+    /// Whether an engine drives it now.
+    pub driven: bool,
+    /// Why it cannot be read.
+    pub fault: Option<String>,
+}
+
+impl Engine {
+    /// Looks at a group and at the run that works on it. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Journal`], [`Error::Lease`].
+    pub async fn status(&self, group: &Group) -> Result<GroupStatus, Error> {
+        let at = wall();
+        let last = self.inner.journal.last_writer(&group.spec().name).await?;
+        let members = self.survey(group, last.clone()).members().await;
+        let derived = roles(&members, last.as_ref().map(|last| &last.target));
+        let (seen, findings) = match derived {
+            Ok(seen) => (Some(seen), Vec::new()),
+            Err(findings) => (None, findings),
+        };
+        let run = self.unfinished(&group.spec().name).await?;
+        let driven = match &run {
+            Some(run) => self.inner.leases.is_driven(&run.run).await?,
+            None => false,
+        };
+        Ok(GroupStatus {
+            group: group.spec().name.clone(),
+            members,
+            writer_answers: seen.as_ref().is_some_and(|seen: &Roles| seen.answers),
+            writer: seen.map(|seen| seen.writer),
+            findings,
+            run,
+            driven,
+            at,
+        })
+    }
+
+    /// What would keep a switchover of the group from working, or make it unsafe. Looks, and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub async fn check(&self, group: &Group) -> Result<Vec<Finding>, Error> {
+        let last = self.inner.journal.last_writer(&group.spec().name).await?;
+        let members = self.survey(group, last.clone()).members().await;
+        let mut findings = roles(&members, last.as_ref().map(|last| &last.target)).err().unwrap_or_default();
+        for member in &members {
+            findings.extend(silence(member));
+            findings.extend(fenceless(member));
+        }
+        findings.extend(self.drain(group).await);
+        Ok(findings)
+    }
+
+    /// Who ends a drain, and whether it ends before clients give up.
+    async fn drain(&self, group: &Group) -> Vec<Finding> {
+        let Some((_, Resolved::App(app))) = group.bindings().by_name.get("app") else { return Vec::new() };
+        let mut findings = Vec::new();
+        if !app.drain_expires_by_itself() && self.inner.guard.is_none() && !self.inner.unguarded {
+            findings.push(no_guard());
+        }
+        let budget = group.spec().limits.gap_budget;
+        match app.limit().await {
+            Ok(limit) if budget >= limit => findings.push(Finding::new(
+                208,
+                format!("the gap budget is {}, and clients give up after {}", text::human(budget), text::human(limit)),
+                "clients would see errors before the drain is given back",
+                "make `gap_budget` in `[limits]` shorter, or let clients wait longer",
+            )),
+            Ok(_) => {}
+            Err(error) => findings.push(Finding::new(
+                209,
+                format!("the application tier does not say how long clients wait: {}", dr_core::Cause::chain(&error)),
+                "a drain must end before clients give up",
+                "make the tier reachable, and check again",
+            )),
+        }
+        findings
+    }
+
+    async fn unfinished(&self, group: &GroupName) -> Result<Option<View>, Error> {
+        for run in self.inner.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
+            let view = Run::new(self.clone(), run).view().await;
+            if let Ok(view) = view
+                && view.outcome().is_none()
+            {
+                return Ok(Some(view));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One line of the list, whatever state the run is in.
+pub(super) async fn summary(engine: &Engine, run: RunId) -> RunSummary {
+    // Whether somebody drives it is not worth losing the list for.
+    let driven = engine.inner().leases.is_driven(&run).await.unwrap_or(false);
+    match Tail::read(engine, &run).await {
+        Ok(tail) => RunSummary {
+            started: Some(tail.state.started),
+            outcome: tail.state.outcome.clone(),
+            view: Some(View::of(&tail.state, wall(), &[])),
+            run,
+            driven,
+            fault: None,
+        },
+        Err(error) => RunSummary {
+            run,
+            started: None,
+            view: None,
+            outcome: None,
+            driven,
+            fault: Some(dr_core::Cause::chain(&error).to_string()),
+        },
+    }
+}
+
+fn silence(member: &MemberFacts) -> Vec<Finding> {
+    let finding = |why: &String| {
+        Finding::new(
+            210,
+            format!("`{}` did not answer: {why}", member.name),
+            "a planned operation reads every member again and again",
+            "make it reachable with the credentials of the group file",
+        )
+    };
+    member.silence.iter().map(finding).collect()
+}
+
+fn fenceless(member: &MemberFacts) -> Option<Finding> {
+    let swaps = member.capabilities.is_some_and(|offered| offered.swap_roles || offered.forced_swap);
+    (member.fence.is_none() && !swaps).then(|| {
+        Finding::new(
+            212,
+            format!("`{}` has no fence, and its backend does not swap roles", member.name),
+            "a promotion needs proof that the former primary cannot write any more",
+            "list a `[[fence]]` in the group file",
+        )
+    })
+}

@@ -1,0 +1,128 @@
+//! The position watcher: reads both sides every second and keeps what it saw outside the patient, so that the loss of a failover
+//! has a bound when the primary is silent.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use dr_core::{GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri};
+
+use crate::{
+    backends::Bindings,
+    engine::{Inner, lock},
+    runtime::wall,
+};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// A read that takes longer is no sample of this second.
+const PATIENCE: Duration = Duration::from_millis(900);
+
+/// Samples a group until the engine is gone, unless that is going on already.
+pub(crate) fn start(engine: &Arc<Inner>, spec: &GroupSpec) {
+    let mut watchers = lock(&engine.watchers);
+    if watchers.get(&spec.name).is_some_and(|watcher| !watcher.is_finished()) {
+        return;
+    }
+    // A group that was planned could be opened; if it cannot be now, a plan will say so.
+    let Ok(bindings) = engine.backends.open(spec) else { return };
+    let watcher = tokio::spawn(watch(Arc::downgrade(engine), spec.clone(), bindings));
+    watchers.insert(spec.name.clone(), watcher.abort_handle());
+}
+
+async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
+    let mut clock = tokio::time::interval(EVERY);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut known: Option<Target> = None;
+    loop {
+        clock.tick().await;
+        let seen = look(&spec, &bindings).await;
+        let Some(engine) = engine.upgrade() else { return };
+        let (sample, writer) = fold(&seen, wall());
+        // A sample that cannot be kept is one sample fewer: the bound then rests on an older one.
+        let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
+        let writer = writer.and_then(|(member, reading)| {
+            let (binding, _) = bindings.by_name.get(member.as_str())?;
+            Some(Target { member, resource: binding.id.clone(), lineage: reading.lineage })
+        });
+        if writer.is_some()
+            && writer != known
+            && let Some(target) = &writer
+            && engine.journal.saw_writer(&spec.name, target, sample.at).await.is_ok()
+        {
+            known = writer;
+        }
+    }
+}
+
+/// Every member at once; a silent one gives nothing.
+async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionReading)> {
+    let mut reads = tokio::task::JoinSet::new();
+    for member in &spec.members {
+        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(member.name.as_str()) else { continue };
+        let (name, probe) = (member.name.clone(), Arc::clone(&provider.probe));
+        reads.spawn(async move {
+            let reading = tokio::time::timeout(PATIENCE, probe.position()).await;
+            reading.ok().and_then(Result::ok).map(|reading| (name, reading))
+        });
+    }
+    reads.join_all().await.into_iter().flatten().collect()
+}
+
+/// Both sides of one moment. Two that call themselves primary make no primary: such a sample bounds nothing.
+fn fold(seen: &[(MemberId, PositionReading)], at: Timestamp) -> (PositionSample, Option<(MemberId, PositionReading)>) {
+    let of = |recovery: Tri| seen.iter().filter(move |(_, reading)| reading.in_recovery == recovery);
+    let mut writers = of(Tri::No);
+    let writer = match (writers.next(), writers.next()) {
+        (Some(one), None) => Some(one.clone()),
+        (Some(_), Some(_)) | (None, _) => None,
+    };
+    // Of several standbys the one that has most counts: it would be promoted.
+    let standby =
+        of(Tri::Yes).max_by(|(_, a), (_, b)| a.durable.compare(&b.durable).unwrap_or(std::cmp::Ordering::Equal));
+    let sample = PositionSample {
+        primary: writer.as_ref().map(|(_, reading)| reading.durable.clone()),
+        standby: standby.map(|(_, reading)| reading.durable.clone()),
+        applied: standby.map(|(_, reading)| reading.applied.clone()),
+        lineage: writer.as_ref().map(|(_, reading)| reading.lineage.clone()),
+        at,
+    };
+    (sample, writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use dr_core::{Lineage, Position, PositionUnit, SystemId};
+
+    use super::*;
+
+    fn reading(name: &str, recovery: Tri, at: u64) -> (MemberId, PositionReading) {
+        let position = Position { system: SystemId::new("s"), unit: PositionUnit::LogBytes, value: at };
+        let lineage = Lineage { system: SystemId::new("s"), generation: 3 };
+        let at = Timestamp::from_millis(1);
+        let (durable, applied) = (position.clone(), position);
+        (name.into(), PositionReading { lineage, in_recovery: recovery, durable, applied, parted_at: None, at })
+    }
+
+    #[test]
+    fn a_sample_names_each_side_by_what_it_says_of_itself() {
+        let at = Timestamp::from_millis(9);
+        let (sample, writer) = fold(&[reading("a", Tri::Yes, 90), reading("b", Tri::No, 100)], at);
+        assert_eq!(sample.primary.unwrap().value, 100);
+        assert_eq!(sample.standby.unwrap().value, 90);
+        assert_eq!(writer.unwrap().0.as_str(), "b");
+    }
+
+    #[test]
+    fn a_silent_or_doubtful_primary_is_no_primary() {
+        let at = Timestamp::from_millis(9);
+        for seen in [
+            vec![reading("a", Tri::Yes, 90)],
+            vec![reading("a", Tri::No, 90), reading("b", Tri::No, 90)],
+            vec![reading("a", Tri::Unknown, 90)],
+        ] {
+            let (sample, writer) = fold(&seen, at);
+            assert!(sample.primary.is_none() && sample.lineage.is_none() && writer.is_none());
+        }
+    }
+}

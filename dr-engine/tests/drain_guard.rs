@@ -1,0 +1,348 @@
+//! The drain guard on virtual time: it resumes the old primary when nobody else will, and never behind a fence.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use dr_core::{
+    Actor, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName, GuardEnd, Head, InboxRow, Journal,
+    JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Outcome, PlanBuilder, PlanHeader, Policy, Pulse, Purpose,
+    Resolved, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target, Touch, replay,
+    run::{Event, Record, RunOutcome},
+    seconds,
+};
+use dr_testkit::{MemoryJournal, Setup, SimCloud, VirtualRuntime};
+use serde::{Deserialize, Serialize};
+
+macro_rules! step {
+    ($name:ident, $kind:literal, $class:expr, $sentence:literal) => {
+        #[derive(Debug, Serialize, Deserialize)]
+        struct $name {}
+
+        impl Step for $name {
+            const KIND: Kind = Kind::new($kind, 1);
+            const EFFECT: Effect = Effect::Idempotent;
+            const CLASS: Class = $class;
+            type Output = ();
+
+            fn sentence(&self) -> String {
+                $sentence.into()
+            }
+
+            fn touches(&self) -> Vec<Touch> {
+                Vec::new()
+            }
+        }
+    };
+}
+
+step!(Drain, "dr.toy-drain", Class::Drain, "hold writes back");
+step!(Resume, "dr.toy-resume", Class::Resume, "let writes through");
+step!(Fence, "dr.toy-fence", Class::Fence, "fence neu");
+step!(Release, "dr.toy-release", Class::ReleaseFence, "release neu");
+
+const BUDGET: Millis = seconds(5);
+
+/// Whether the engine is dead, as the guard is told.
+#[derive(Debug)]
+struct Gone(bool);
+
+#[async_trait]
+impl Pulse for Gone {
+    async fn is_gone(&self, _: &RunId) -> bool {
+        self.0
+    }
+}
+
+struct Scene {
+    time: VirtualRuntime,
+    cloud: SimCloud,
+    journal: MemoryJournal,
+    run: RunId,
+    head: Mutex<Head>,
+}
+
+impl Scene {
+    /// A run whose drain is held for real, in a journal and in the simulated cloud.
+    fn drained() -> Self {
+        let time = VirtualRuntime::new();
+        let mut setup = Setup::pair("orders", "neu", "weu").fast();
+        setup.drain_expires = false;
+        let cloud = SimCloud::new(setup, Arc::new(time.clone()));
+        let scene = Self {
+            journal: MemoryJournal::new(),
+            run: "orders-1".parse().unwrap(),
+            cloud,
+            time,
+            head: Mutex::new(Head::EMPTY),
+        };
+        scene.time.run(scene.begin()).unwrap();
+        scene
+    }
+
+    fn header(&self) -> PlanHeader {
+        let bindings = [("neu", self.cloud.member_ref("neu")), ("app", self.cloud.app_ref())];
+        PlanHeader {
+            runbook: RunbookId::new("toy.drain", 1),
+            purpose: Purpose::Switchover,
+            group: GroupName::new("orders"),
+            environment: "test".into(),
+            group_digest: Digest::zero(),
+            expects: Target {
+                member: "neu".into(),
+                resource: self.cloud.member_ref("neu").id,
+                lineage: Lineage { system: SystemId::new("s"), generation: 1 },
+            },
+            bindings: bindings.into_iter().map(|(name, found)| (name.to_owned(), found)).collect::<BTreeMap<_, _>>(),
+            allow: BTreeSet::new(),
+            policy: Policy {
+                gap_budget: BUDGET,
+                proof_age: seconds(60),
+                fact_age: seconds(60),
+                fence: Grade::Confirmed,
+                unguarded: false,
+                automatic: None,
+            },
+        }
+    }
+
+    async fn begin(&self) {
+        let mut plan = PlanBuilder::new(self.header());
+        let drain = plan.hold("drain", Drain {}, Resume {});
+        let fence = plan.hold("fence", Fence {}.after(&drain), Release {});
+        let open = plan.release(drain, &fence);
+        plan.retired(fence, &open);
+        let (plan, _) = plan.finish();
+        let hash = plan.hash().unwrap();
+        let started = Event::Started { plan: Box::new(plan), hash, by: Actor::local("mira"), because: "a test".into() };
+        let record = Record::after(Head::EMPTY, self.time.now_wall(), Epoch::new(1), started);
+        let head = self.journal.create(&self.run, Epoch::new(1), vec![record.line().unwrap()]).await.unwrap();
+        *self.head.lock().unwrap() = head;
+        self.engine_writes(intended("drain")).await.unwrap();
+        let app = match self.cloud.providers().resolve(&self.cloud.app_ref()).await.unwrap() {
+            Resolved::App(app) => app,
+            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
+        };
+        let request = DrainRequest { budget: BUDGET, within: seconds(1), key: self.run.key(&NodeId::new("drain")) };
+        assert!(matches!(app.drain(request).await, Outcome::Done(()) | Outcome::Accepted(_)));
+        self.engine_writes(finished("drain")).await.unwrap();
+    }
+
+    async fn engine_writes(&self, event: Event) -> Result<(), JournalError> {
+        let head = *self.head.lock().unwrap();
+        let line = Record::after(head, self.time.now_wall(), Epoch::new(1), event).line().unwrap();
+        let head = self.journal.append(&self.run, Epoch::new(1), head.seq, vec![line]).await?;
+        *self.head.lock().unwrap() = head;
+        Ok(())
+    }
+
+    fn guard(&self, engine_is_gone: bool) -> DrainGuard {
+        DrainGuard {
+            run: self.run.clone(),
+            runtime: Arc::new(self.time.clone()),
+            journal: Arc::new(self.journal.clone()),
+            providers: self.cloud.providers(),
+            pulse: Arc::new(Gone(engine_is_gone)),
+        }
+    }
+
+    fn watch(&self, guard: DrainGuard) -> GuardEnd {
+        self.time.run(async move { guard.ready().await.unwrap().watch().await }).unwrap()
+    }
+
+    fn drained_now(&self) -> bool {
+        self.cloud.look(|truth| !truth.app().is_open())
+    }
+
+    fn events(&self) -> Vec<String> {
+        let lines = self.time.run(self.journal.read(&self.run, 0)).unwrap().unwrap();
+        let kind = |line: &Line| format!("{:?}", Record::parse(line).unwrap().event.kind());
+        lines.iter().map(kind).collect()
+    }
+}
+
+fn intended(node: &str) -> Event {
+    let run: RunId = "orders-1".parse().unwrap();
+    let node = NodeId::new(node);
+    let (key, request) = (run.key(&node), Digest::zero());
+    Event::Intended { node, attempt: 1, key, facts: Vec::new(), pre_image: None, request }
+}
+
+fn finished(node: &str) -> Event {
+    Event::Finished { node: NodeId::new(node), output: Json(serde_json::Value::Null), calls: Vec::new() }
+}
+
+/// Covers "the orchestrator killed during the gap and never restarted".
+#[test]
+fn a_dead_engine_is_replaced_within_the_budget() {
+    let scene = Scene::drained();
+    let end = scene.watch(scene.guard(true));
+    let GuardEnd::Resumed { onto, held } = end else { panic!("{end:?}") };
+    assert_eq!(onto.as_str(), "neu");
+    assert!(held <= BUDGET, "writes were stopped for {held:?}");
+    assert!(!scene.drained_now());
+    assert_eq!(scene.events(), ["Started", "Intended", "Finished", "LeaseTaken", "GapOver"]);
+    let late = scene.time.run(scene.engine_writes(intended("fence"))).unwrap();
+    assert!(matches!(late, Err(JournalError::Fenced { .. })), "the engine that was thought dead writes nothing more");
+    assert_eq!(scene.cloud.violations(), []);
+}
+
+/// A living engine turns back by itself; one that hangs is not waited for for ever.
+#[test]
+fn a_hanging_engine_gets_its_grace_and_no_more() {
+    let scene = Scene::drained();
+    let end = scene.watch(scene.guard(false));
+    let GuardEnd::Resumed { held, .. } = end else { panic!("{end:?}") };
+    assert!(held >= BUDGET.saturating_add(DrainGuard::GRACE), "{held:?}");
+    assert!(held < BUDGET.saturating_add(DrainGuard::GRACE).saturating_add(seconds(1)), "{held:?}");
+}
+
+#[test]
+fn behind_a_fence_intent_it_only_tells() {
+    let scene = Scene::drained();
+    scene.time.run(scene.engine_writes(intended("fence"))).unwrap().unwrap();
+    let end = scene.watch(scene.guard(true));
+    assert!(matches!(&end, GuardEnd::PastFence { .. }), "{end:?}");
+    assert!(scene.drained_now(), "nobody lets writes through behind a fence");
+    assert_eq!(scene.cloud.look(|truth| truth.notices().count()), 1, "people are told once");
+    assert_eq!(scene.events().last().unwrap(), "Intended", "and the run is left as it is");
+}
+
+#[test]
+fn a_run_that_ended_needs_no_guard() {
+    let scene = Scene::drained();
+    let ended = Event::Ended { outcome: RunOutcome::HandedOver { reason: "a test".into() } };
+    let aborting = Event::Aborting { reason: "a test".into() };
+    scene.time.run(scene.engine_writes(aborting)).unwrap().unwrap();
+    scene.time.run(scene.engine_writes(ended)).unwrap().unwrap();
+    assert_eq!(scene.watch(scene.guard(true)), GuardEnd::RunOver);
+    assert!(scene.drained_now());
+}
+
+/// The last moment: the engine makes its fence intent durable just before the guard takes the pen away.
+#[test]
+fn a_fence_intent_at_the_last_moment_wins() {
+    let scene = Arc::new(Scene::drained());
+    let guard = DrainGuard { journal: Bad::new(&scene, How::LastMoment), ..scene.guard(true) };
+    let end = scene.watch(guard);
+    assert!(matches!(&end, GuardEnd::PastFence { .. }), "{end:?}");
+    assert!(scene.drained_now());
+}
+
+/// A full journal keeps nobody's writes stopped: the guard acts although it cannot write down that it does.
+#[test]
+fn a_dead_engine_and_a_journal_that_cannot_be_written() {
+    let scene = Arc::new(Scene::drained());
+    let guard = DrainGuard { journal: Bad::new(&scene, How::Full), ..scene.guard(true) };
+    assert!(matches!(scene.watch(guard), GuardEnd::Resumed { .. }));
+    let scene = Arc::new(Scene::drained());
+    let guard = DrainGuard { journal: Bad::new(&scene, How::Full), ..scene.guard(false) };
+    let waited = scene.time.run(async {
+        let watch = std::pin::pin!(guard.ready().await.unwrap().watch());
+        let limit = scene.time.sleep_until(scene.time.now_mono() + seconds(30));
+        matches!(futures_util::future::select(watch, limit).await, futures_util::future::Either::Right(_))
+    });
+    assert!(waited.unwrap(), "a living engine may still make a fence intent durable: nothing is done behind its back");
+    assert!(scene.drained_now());
+}
+
+#[test]
+fn the_resumed_run_ends_as_a_clean_abort() {
+    let scene = Scene::drained();
+    scene.watch(scene.guard(true));
+    let lines = scene.time.run(scene.journal.read(&scene.run, 0)).unwrap().unwrap();
+    let (state, _) = replay(&scene.run, &lines).unwrap();
+    let next = format!("{:?}", dr_core::run::decide(&state));
+    assert!(next.contains("Aborting") && next.contains("outlived its budget"), "{next}");
+}
+
+/// A journal that behaves badly at the moment when the guard reaches for the pen.
+struct Bad {
+    scene: Arc<Scene>,
+    how: How,
+    done: Mutex<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    /// The engine's fence intent becomes durable just before.
+    LastMoment,
+    /// Nothing can be written any more: a full disk.
+    Full,
+}
+
+impl Bad {
+    fn new(scene: &Arc<Scene>, how: How) -> Arc<Self> {
+        Arc::new(Self { scene: Arc::clone(scene), how, done: Mutex::new(false) })
+    }
+
+    fn inner(&self) -> &MemoryJournal {
+        &self.scene.journal
+    }
+}
+
+fn full() -> JournalError {
+    JournalError::Store { doing: "append".into(), full: true, source: "no room".into() }
+}
+
+impl std::fmt::Debug for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bad")
+    }
+}
+
+#[async_trait]
+impl Journal for Bad {
+    async fn create(&self, run: &RunId, epoch: Epoch, lines: Vec<Line>) -> Result<Head, JournalError> {
+        self.inner().create(run, epoch, lines).await
+    }
+
+    async fn take_over(&self, run: &RunId, epoch: Epoch) -> Result<(), JournalError> {
+        if self.how == How::Full {
+            return Err(full());
+        }
+        let first = !std::mem::replace(&mut *self.done.lock().unwrap(), true);
+        if first {
+            self.scene.engine_writes(intended("fence")).await.unwrap();
+        }
+        self.inner().take_over(run, epoch).await
+    }
+
+    async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError> {
+        if self.how == How::Full {
+            return Err(full());
+        }
+        self.inner().append(run, epoch, expected, lines).await
+    }
+
+    async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {
+        self.inner().seal(run, seq).await
+    }
+
+    async fn use_reserve(&self, run: &RunId) -> bool {
+        self.inner().use_reserve(run).await
+    }
+
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<Line>, JournalError> {
+        self.inner().read(run, from).await
+    }
+
+    async fn runs(&self) -> Result<Vec<RunId>, JournalError> {
+        self.inner().runs().await
+    }
+
+    async fn post(&self, run: &RunId, row: InboxRow) -> Result<(), JournalError> {
+        self.inner().post(run, row).await
+    }
+
+    async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
+        self.inner().inbox(run).await
+    }
+
+    async fn changed(&self, run: &RunId) {
+        self.inner().changed(run).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! What the journal keeps when a process is killed and when a real disk is full or read-only.
+//!
+//! Each test starts this very program again as a child, so that what dies is a process and not a value.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use dr_core::{Epoch, Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line, ResourceId, Timestamp};
+use dr_core::{RunId, canonical};
+use dr_engine::{FileLeases, SqliteJournal};
+
+fn run() -> RunId {
+    "orders-1".parse().unwrap()
+}
+
+fn line(head: Head, word: &str) -> Vec<Line> {
+    let seq = head.seq + 1;
+    let text = format!(r#"{{"prev":"{}","seq":"{seq}","word":"{word}"}}"#, head.hash.hex());
+    vec![Line { seq, hash: canonical::leaf_hash(text.as_bytes()), text }]
+}
+
+fn child(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).env("DR_TEST_DIR", dir).stdout(Stdio::piped());
+    command
+}
+
+fn given_dir() -> PathBuf {
+    std::env::var_os("DR_TEST_DIR").expect("started by another test of this file").into()
+}
+
+fn words_of(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok)
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_appends_until_it_is_killed() {
+    let journal = SqliteJournal::open(given_dir()).unwrap();
+    let mut head = journal.create(&run(), Epoch::new(1), line(Head::EMPTY, "first")).await.unwrap();
+    loop {
+        println!("acknowledged {}", head.seq);
+        std::io::stdout().flush().unwrap();
+        head = journal.append(&run(), Epoch::new(1), head.seq, line(head, "next")).await.unwrap();
+    }
+}
+
+/// Covers G01: whatever was acknowledged is there after SIGKILL, whole, and at most one line more.
+#[tokio::test]
+async fn everything_acknowledged_survives_a_kill() {
+    for after in [1, 7, 40] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = child("child_appends_until_it_is_killed", dir.path()).spawn().unwrap();
+        let mut acknowledged = 0;
+        for word in words_of(&mut writer) {
+            if let Some((_, seq)) = word.rsplit_once("acknowledged ") {
+                acknowledged = seq.parse().unwrap();
+                if acknowledged >= after {
+                    writer.kill().unwrap();
+                }
+            }
+        }
+        writer.wait().unwrap();
+        assert!(acknowledged >= after);
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let kept = u64::try_from(journal.read(&run(), 0).await.unwrap().len()).unwrap();
+        assert!((acknowledged..=acknowledged + 1).contains(&kept), "acknowledged {acknowledged}, kept {kept}");
+        let head = journal.head(&run()).await.unwrap();
+        journal.take_over(&run(), Epoch::new(2)).await.unwrap();
+        journal.append(&run(), Epoch::new(2), head.seq, line(head, "resumed")).await.unwrap();
+    }
+}
+
+fn ask(run: &str) -> LeaseRequest {
+    LeaseRequest {
+        keys: vec![ResourceId::new("neu")],
+        run: run.parse().unwrap(),
+        holder: "a test".into(),
+        above: Epoch::new(0),
+        take_over: false,
+        at: Timestamp::from_millis(0),
+    }
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_holds_a_lease_until_it_is_killed() {
+    let leases = FileLeases::open(given_dir()).unwrap();
+    let lease = leases.acquire(ask("orders-1")).await.unwrap();
+    println!("holds {}", lease.epoch);
+    std::io::stdout().flush().unwrap();
+    std::thread::park();
+}
+
+/// Covers G06: a killed holder is replaced at once, a living one is not, however long ago it renewed.
+#[tokio::test]
+async fn a_killed_holder_is_replaced_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut holder = child("child_holds_a_lease_until_it_is_killed", dir.path()).spawn().unwrap();
+    let epoch: u64 = words_of(&mut holder)
+        .find_map(|word| word.rsplit_once("holds ").map(|(_, epoch)| epoch.parse().unwrap()))
+        .unwrap();
+    let leases = FileLeases::open(dir.path()).unwrap();
+    assert!(leases.acquire(ask("orders-2")).await.is_err(), "it lives");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    assert!(leases.acquire(ask("orders-2")).await.unwrap().epoch > Epoch::new(epoch));
+}
+
+/// Runs the test `name` on a disk of its own, mounted for that process alone. Answers false where this host does not
+/// let an ordinary account mount one.
+fn on_a_disk(options: &str, name: &str) -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |then: &str| format!("mount -t tmpfs -o {options} none {} && {then}", dir.path().display());
+    let may = Command::new("unshare").args(["-rm", "sh", "-c", &mount("true")]).stderr(Stdio::null()).status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this host lets no ordinary account mount a disk");
+        return false;
+    }
+    let exe = std::env::current_exe().unwrap();
+    let trial = mount(&format!("exec {} --exact {name} --ignored --nocapture", exe.display()));
+    let output =
+        Command::new("unshare").args(["-rm", "sh", "-c", &trial]).env("DR_TEST_DIR", dir.path()).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    true
+}
+
+/// Covers "after an effect the outcome is still recorded through the reserve" on a disk that is really full.
+#[test]
+fn a_full_disk_refuses_the_intent_and_still_takes_the_outcome() {
+    on_a_disk("size=8m", "child_on_a_full_disk");
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_on_a_full_disk() {
+    let dir = given_dir();
+    let journal = SqliteJournal::open(&dir).unwrap();
+    let mut head = journal.create(&run(), Epoch::new(1), line(Head::EMPTY, "first")).await.unwrap();
+    fill(&dir.join("other-program"));
+    // The log may still have room that it took before; then the disk is really full.
+    let refused = loop {
+        match journal.append(&run(), Epoch::new(1), head.seq, line(head, &"x".repeat(2_000))).await {
+            Ok(next) => head = next,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(&refused, JournalError::Store { full: true, .. }), "{refused:?}");
+    assert_eq!(journal.head(&run()).await.unwrap(), head, "the refused line is not there");
+
+    assert!(journal.use_reserve(&run()).await, "there is a reserve");
+    let head = journal.append(&run(), Epoch::new(1), head.seq, line(head, "outcome")).await.unwrap();
+    assert_eq!(u64::try_from(journal.read(&run(), 0).await.unwrap().len()).unwrap(), head.seq);
+
+    fill(&dir.join("other-program-again"));
+    let other: RunId = "orders-2".parse().unwrap();
+    let refused = journal.create(&other, Epoch::new(2), line(Head::EMPTY, "x")).await.unwrap_err();
+    assert!(matches!(&refused, JournalError::Store { full: true, .. }), "no run begins without a reserve: {refused:?}");
+
+    std::fs::remove_file(dir.join("other-program")).unwrap();
+    std::fs::remove_file(dir.join("other-program-again")).unwrap();
+    journal.create(&other, Epoch::new(2), line(Head::EMPTY, "x")).await.unwrap();
+    assert!(journal.use_reserve(&run()).await, "it is kept again when there is room");
+}
+
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [65_536, 4_096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+}
+
+/// Root ignores permissions, so the disk itself is read-only.
+#[test]
+fn a_read_only_disk_is_refused_by_name() {
+    on_a_disk("size=8m", "child_on_a_read_only_disk");
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_on_a_read_only_disk() {
+    let dir = given_dir();
+    let journal = SqliteJournal::open(&dir).unwrap();
+    let head = journal.create(&run(), Epoch::new(1), line(Head::EMPTY, "first")).await.unwrap();
+    drop(journal);
+    // The thread of the closed journal lets the file go a moment later; a read-only mount waits for that.
+    let mut mounted = false;
+    for _ in 0..200 {
+        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(&dir).stderr(Stdio::null()).status();
+        mounted = status.unwrap().success();
+        if mounted {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(mounted);
+    let refused = SqliteJournal::open(&dir).unwrap_err().to_string();
+    assert!(refused.contains("journal.db is read-only"), "{refused}");
+    let refused = FileLeases::open(dir.join("leases")).unwrap_err();
+    assert!(refused.to_string().contains("leases"), "{refused}");
+    assert_eq!(head.seq, 1);
+}

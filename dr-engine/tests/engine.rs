@@ -1,0 +1,260 @@
+//! The public API against a simulated pair: what an embedder does in story 1, and what can go wrong around it.
+mod common;
+
+use std::sync::atomic::Ordering;
+
+use common::{House, LightUp, answer, dba};
+use dr_core::{APPROVE, Actor, Answer, AnswerRefused, REJECT, Standing, run::RunOutcome};
+use dr_engine::{Engine, Error, Run, Start};
+
+#[tokio::test]
+async fn a_run_is_planned_asked_for_done_and_reported() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    assert_eq!(run.id().to_string(), "orders-1");
+    answer(&run, "ana", APPROVE).await.unwrap();
+    assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+    assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 2, "on, and off again at its release");
+    let report = run.report().await.unwrap();
+    assert_eq!(report.outcome, Some(RunOutcome::Succeeded));
+    assert!(report.to_string().contains("CHG-1"), "{report}");
+    assert!(report.to_html().contains("orders-1"));
+    assert_eq!(house.begin(&engine).await.unwrap().id().to_string(), "orders-2");
+}
+
+/// Covers row 1 of the answer table: stale, not yours, settled; and the same answer twice is one answer.
+#[tokio::test]
+async fn answers_that_do_not_count_say_which_rule_they_break() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    let refused = |result: Result<dr_core::Ask, Error>| match result {
+        Err(Error::Answer { refused, .. }) => refused,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(refused(answer(&run, "mira", APPROVE).await), AnswerRefused::Requester { .. }));
+    assert!(matches!(refused(answer(&run, "ana", "perhaps").await), AnswerRefused::NoSuchChoice { .. }));
+    let seen = run.view().await.unwrap().ask_digest.unwrap();
+    let nobody = Answer::choose(APPROVE, seen, Actor::local("tom"));
+    assert!(matches!(refused(run.answer(nobody).await), AnswerRefused::WrongRole { .. }));
+    let other = Answer::choose(APPROVE, dr_core::Digest::zero(), dba("ana"));
+    assert!(matches!(refused(run.answer(other).await), AnswerRefused::Stale { .. }));
+
+    answer(&run, "ana", APPROVE).await.unwrap();
+    run.wait().await.unwrap();
+    run.answer(Answer::choose(APPROVE, seen, dba("ana"))).await.expect("the same choice again is no error");
+    let against = run.answer(Answer::choose(REJECT, seen, dba("ben"))).await;
+    assert!(matches!(refused(against), AnswerRefused::Settled { choice } if choice == APPROVE));
+}
+
+#[tokio::test]
+async fn one_no_ends_the_run_and_changes_nothing() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    answer(&run, "ana", REJECT).await.unwrap();
+    assert!(matches!(run.wait().await.unwrap(), RunOutcome::Refused { .. }));
+    assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 0);
+}
+
+/// Covers G06: the same servers in two journals; the second run is refused by the name of the first.
+#[tokio::test]
+async fn two_journals_exclude_each_other() {
+    let house = House::new();
+    let (one, two) = (house.engine().await, house.builder("other").start().await.unwrap());
+    let run = house.begin(&one).await.unwrap();
+    let busy = house.begin(&two).await.unwrap_err();
+    assert!(matches!(&busy, Error::Busy { run, by, .. } if run.to_string() == "orders-1" && by == "a test"), "{busy}");
+    assert!(two.runs().await.unwrap().is_empty(), "a refused run leaves nothing behind");
+    run.cancel(dba("ana"), "not today").await.unwrap();
+    assert!(matches!(run.wait().await.unwrap(), RunOutcome::Cancelled { .. }));
+    // Another journal cannot see that the run is over, only that its lease is given back a moment later.
+    loop {
+        match house.begin(&two).await {
+            Err(Error::Busy { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+            Ok(_) => break,
+        }
+    }
+}
+
+/// Covers "an approval given while no engine lives is still seen" and G01: another process watches, answers and resumes.
+#[tokio::test]
+async fn an_answer_given_while_no_engine_lives_is_seen_on_resume() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let id = house.begin(&engine).await.unwrap().id().clone();
+    let mut watch = engine.run(&id).unwrap().watch();
+    while watch.next().await.unwrap().unwrap().ask_digest.is_none() {}
+    drop(watch);
+    engine.close().await;
+
+    let console = house.builder("journal").start().await.unwrap();
+    let run = console.run(&id).unwrap();
+    assert!(!run.is_driven().await.unwrap());
+    answer(&run, "ana", APPROVE).await.unwrap();
+    assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 0, "opening and answering drive nothing");
+
+    let resumed = console.resume().await.unwrap();
+    assert_eq!((resumed.runs.as_slice(), resumed.broken.len()), ([id].as_slice(), 0));
+    assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+    assert!(console.resume().await.unwrap().runs.is_empty(), "nothing is left");
+}
+
+/// Covers "one broken run never blocks the others".
+#[tokio::test]
+async fn a_damaged_run_is_listed_and_the_others_are_resumed() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let first = house.begin(&engine).await.unwrap();
+    answer(&first, "ana", APPROVE).await.unwrap();
+    first.wait().await.unwrap();
+    let second = house.begin(&engine).await.unwrap();
+    let id = second.id().clone();
+    engine.close().await;
+    drop((first, second));
+    let file = rusqlite::Connection::open(house.dir.path().join("journal/journal.db")).unwrap();
+    file.execute_batch("DELETE FROM lines WHERE run = 'orders-1' AND seq = 2").unwrap();
+
+    let engine = house.engine().await;
+    let resumed = engine.resume().await.unwrap();
+    assert_eq!(resumed.runs, [id]);
+    assert_eq!(resumed.broken.len(), 1);
+    assert!(resumed.broken[0].1.to_string().contains("damaged at line 2"), "{}", resumed.broken[0].1);
+    let list = engine.runs().await.unwrap();
+    assert!(list[0].fault.as_ref().is_some_and(|fault| fault.contains("line 2")), "{list:?}");
+    assert!(list[1].fault.is_none());
+}
+
+#[tokio::test]
+async fn a_pause_holds_the_next_step_back_until_it_is_lifted() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    let mut watch = run.watch();
+    while watch.next().await.unwrap().unwrap().ask_digest.is_none() {}
+    run.pause(dba("ana")).await.unwrap();
+    while watch.next().await.unwrap().unwrap().state != Standing::Paused {}
+    answer(&run, "ben", APPROVE).await.unwrap();
+    loop {
+        let view = watch.next().await.unwrap().unwrap();
+        if view.steps.iter().any(|step| step.id.as_str() == "consent" && step.state == dr_core::run::NodePhase::Done) {
+            assert_eq!(view.state, Standing::Paused);
+            break;
+        }
+    }
+    assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 0);
+    run.unpause(dba("ana")).await.unwrap();
+    assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+    assert!(matches!(run.pause(dba("ana")).await, Err(Error::Over(_))));
+}
+
+#[tokio::test]
+async fn watching_and_reading_go_on_from_any_place_and_end() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    answer(&run, "ana", APPROVE).await.unwrap();
+    run.wait().await.unwrap();
+    let mut events = run.events(0);
+    let mut seqs = Vec::new();
+    while let Some(record) = events.next().await.unwrap() {
+        seqs.push(record.seq);
+    }
+    assert_eq!(seqs, (1..=u32::try_from(seqs.len()).unwrap()).collect::<Vec<_>>(), "every record, in order, once");
+    let last = u64::from(*seqs.last().unwrap());
+    assert!(run.events(last).next().await.unwrap().is_none());
+    assert_eq!(run.events(last - 1).next().await.unwrap().unwrap().seq, *seqs.last().unwrap());
+    let mut watch = run.watch_from(last);
+    assert!(watch.next().await.unwrap().unwrap().outcome().is_some(), "the end is shown to everybody once");
+    assert!(watch.next().await.unwrap().is_none());
+}
+
+/// A driver that stopped between a watcher's look and its wait was waited for, for ever.
+#[tokio::test]
+async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    house.lamp.broken.store(true, Ordering::SeqCst);
+    answer(&run, "ana", APPROVE).await.unwrap();
+    // Many watchers, each at another place between look and wait, while the driver fails.
+    let watchers: Vec<_> = (0..200)
+        .map(|_| {
+            let run = run.clone();
+            tokio::spawn(async move { run.wait().await })
+        })
+        .collect();
+    for watcher in watchers {
+        assert!(matches!(watcher.await.unwrap(), Err(Error::Bug { .. })));
+    }
+}
+
+/// A driver that fails by a bug of ours does not leave its watchers waiting, and the run can be resumed.
+#[tokio::test]
+async fn a_panic_in_a_handler_reaches_the_watcher_and_the_run_can_be_resumed() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    house.lamp.broken.store(true, Ordering::SeqCst);
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let failed = run.wait().await.unwrap_err();
+    assert!(matches!(failed, Error::Bug { .. }), "{failed}");
+    house.lamp.broken.store(false, Ordering::SeqCst);
+    let run = engine.resume_run(run.id(), false).await.unwrap();
+    assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+}
+
+#[tokio::test]
+async fn status_check_and_list_say_what_is_true() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let group = house.group(&engine);
+    let status = engine.status(&group).await.unwrap();
+    assert_eq!(status.writer.unwrap().as_str(), "neu");
+    assert!(status.run.is_none() && status.findings.is_empty());
+    let run = house.begin(&engine).await.unwrap();
+    let status = engine.status(&group).await.unwrap();
+    assert_eq!(status.run.unwrap().run, *run.id());
+    assert!(status.driven);
+    assert_eq!(engine.known_groups().await.unwrap()[0].0.as_str(), "orders");
+    assert!(engine.runs().await.unwrap()[0].driven);
+}
+
+#[tokio::test]
+async fn an_unknown_run_and_an_unknown_backend_are_named() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let nobody = engine.run(&"orders-9".parse().unwrap()).unwrap();
+    assert!(matches!(nobody.view().await, Err(Error::UnknownRun(run)) if run.to_string() == "orders-9"));
+    let text = std::fs::read_to_string(house.dir.path().join("orders.toml")).unwrap();
+    let file = house.dir.path().join("typo.toml");
+    std::fs::write(&file, text.replacen("backend = \"sim\"", "backend = \"simm\"", 1)).unwrap();
+    let error = engine.group(&file).unwrap_err().to_string();
+    assert!(error.contains("typo.toml:14") && error.contains("did you mean `sim`?"), "{error}");
+}
+
+/// Story 1: all futures may move between threads, and a watch outlives the handler that made it.
+#[test]
+fn every_future_is_send() {
+    fn send<T: Send>(_: &T) {}
+    fn embedder(engine: &Engine, run: &Run, plan: dr_core::Verified, group: &dr_engine::Group) {
+        let answer = || Answer::choose(APPROVE, dr_core::Digest::zero(), dba("ana"));
+        send(&Engine::open("x").start());
+        send(&engine.resume());
+        send(&engine.plan(group, LightUp));
+        send(&engine.start(plan, Start::by(dba("mira"))));
+        send(&engine.status(group));
+        send(&engine.check(group));
+        send(&run.watch().next());
+        send(&run.events(0).next());
+        send(&run.answer(answer()));
+        send(&run.decide(APPROVE, dr_core::Digest::zero(), dba("ana")));
+        send(&run.cancel(dba("ana"), "no"));
+        send(&run.report());
+        send(&run.wait());
+        let _outlives_its_maker: Box<dyn std::any::Any + Send> = Box::new(run.watch());
+    }
+    let _compiling_it_is_the_test: fn(&Engine, &Run, dr_core::Verified, &dr_engine::Group) = embedder;
+}

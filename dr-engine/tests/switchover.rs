@@ -1,0 +1,86 @@
+//! The built-in runbooks through the public API, on tokio, SQLite and a simulated pair.
+
+mod common;
+
+use common::{House, answer};
+use dr_core::{Loss, run::RunOutcome};
+use dr_engine::{
+    APPROVE, Actor, Error, Start,
+    runbook::{PlannedSwitchover, UnplannedFailover},
+};
+
+fn mira() -> Start {
+    Start::by(Actor::local("mira")).because("CHG-4711")
+}
+
+/// Covers C01 and story 1: there and back again, nothing lost, and the second preview knows the new writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_changes_its_writer_there_and_back() {
+    let house = House::new();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    for (from, to) in [("neu", "weu"), ("weu", "neu")] {
+        let plan = engine.plan(&group, PlannedSwitchover::to(to)).await.unwrap();
+        assert_eq!(plan.plan().expects.member.as_str(), from);
+        assert!(plan.preview().contains(&format!("{from} -> {to}")), "{}", plan.preview());
+        house.cloud.run_begins();
+        let run = engine.start(plan, mira()).await.unwrap();
+        answer(&run, "ana", APPROVE).await.unwrap();
+        let outcome = run.wait().await.unwrap();
+        assert!(outcome.success(), "{outcome:?}\n{}", run.report().await.unwrap());
+        let report = run.report().await.unwrap();
+        assert_eq!(report.lost, Loss::Nothing);
+        assert!(report.write_gap.is_some());
+        house.cloud.look(|truth| {
+            assert_eq!(truth.primary().unwrap().as_str(), to);
+            assert_eq!(truth.lost_acknowledged(), []);
+        });
+        assert_eq!(engine.status(&group).await.unwrap().writer.unwrap().as_str(), to);
+    }
+    assert_eq!(house.cloud.violations(), []);
+}
+
+/// Covers "an embedder without a guard must choose `unguarded` by name", and a guard that does not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_drain_without_somebody_who_ends_it() {
+    let house = House::that_drains_for_ever();
+    let engine = house.guarded(None).start().await.unwrap();
+    let group = house.group(&engine);
+    let findings = engine.check(&group).await.unwrap();
+    assert!(findings.iter().any(|finding| finding.rule == 207), "{findings:?}");
+    let plan = engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap();
+    let refused = engine.start(plan, mira()).await.unwrap_err();
+    assert!(refused.is_refusal() && refused.to_string().contains("DR207"), "{refused}");
+    assert!(engine.runs().await.unwrap().is_empty());
+    drop(engine);
+
+    let engine = house.guarded(Some("false")).start().await.unwrap();
+    let plan = engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap();
+    let failed = engine.start(plan, mira()).await.unwrap_err();
+    assert!(matches!(&failed, Error::Guard { .. }), "{failed}");
+    let run = engine.run(&"orders-1".parse().unwrap()).unwrap();
+    assert!(matches!(run.wait().await.unwrap(), RunOutcome::Cancelled { .. } | RunOutcome::Refused { .. }));
+    house.cloud.look(|truth| assert!(truth.app().is_open() && truth.primary().unwrap().as_str() == "neu"));
+}
+
+/// Covers C11 and D24: the primary is silent, this engine never saw it alive, and the loss still has a bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_primary_is_failed_over_from_what_was_kept() {
+    let house = House::new();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    engine.situation(&group).await.unwrap();
+    engine.sample(group.spec());
+    // Two samples of the watcher, which works once a second.
+    let mut kept = 0;
+    while kept < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        kept = engine.samples(&group).await.unwrap().iter().filter(|sample| sample.primary.is_some()).count();
+    }
+    engine.close().await;
+    house.cloud.lose_region("neu");
+
+    let engine = house.watching().await;
+    let plan = engine.plan(&house.group(&engine), UnplannedFailover::to("weu")).await.unwrap();
+    assert_eq!(plan.plan().expects.member.as_str(), "neu", "the last writer is remembered");
+}
