@@ -1,0 +1,165 @@
+//! Acts on a server over SQL. Each is one attempt; what it led to is told by a look, not by its answer.
+
+use std::time::Duration;
+
+use tokio_postgres::types::{PgLsn, Type};
+
+use crate::{client::Session, error::PgError, lsn::Lsn};
+
+impl Session {
+    /// Writes all dirty pages now, so that a stop or a promotion has little left to write.
+    ///
+    /// # Errors
+    /// No right (`pg_checkpoint`), or no answer in time.
+    pub async fn checkpoint(&self) -> Result<(), PgError> {
+        self.run("write a checkpoint", "CHECKPOINT").await
+    }
+
+    /// Commits a write that needs no table and leaves no row: a transactional logical message. It waits for synchronous standbys like
+    /// every commit, so its answer proves that the application could write.
+    ///
+    /// None: the server replays and takes no writes.
+    ///
+    /// # Errors
+    /// The server refuses, or the commit does not come back in time.
+    pub async fn probe_write(&self, tag: &str) -> Result<Option<Lsn>, PgError> {
+        const WHAT: &str = "commit a probe write";
+        const SQL: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END";
+        let row = self.row(WHAT, SQL, &[(&tag, Type::TEXT)]).await?;
+        let lsn: Option<PgLsn> = self.get(WHAT, &row, 0)?;
+        Ok(lsn.map(Lsn::from))
+    }
+
+    /// Asks a standby to become a primary and returns at once; [`Session::in_recovery`] tells when it is one.
+    ///
+    /// # Errors
+    /// The server refuses (`55000` on a server that is no standby).
+    pub async fn request_promotion(&self) -> Result<bool, PgError> {
+        const WHAT: &str = "accept a promotion";
+        let row = self.row(WHAT, "SELECT pg_promote(wait => false)", &[]).await?;
+        self.get(WHAT, &row, 0)
+    }
+
+    /// Ends every client session but control sessions of our own role, and answers how many were told to end. Log senders stay: they
+    /// carry the rest of the log to the standbys.
+    ///
+    /// # Errors
+    /// No right (`pg_signal_backend` cannot end a superuser's session).
+    pub async fn terminate_clients(&self) -> Result<usize, PgError> {
+        const WHAT: &str = "end its client sessions";
+        const SQL: &str = "\
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND NOT (usename = current_user AND starts_with(application_name, 'dr/'))";
+        self.rows(WHAT, SQL, &[]).await.map(|rows| rows.len())
+    }
+
+    /// Sets a setting in `postgresql.auto.conf` and loads it. Settings that need a restart are not for this.
+    ///
+    /// # Errors
+    /// The server refuses the name or the value.
+    pub async fn set_and_load(&self, name: &str, value: &str) -> Result<(), PgError> {
+        self.run("change a setting", &format!("ALTER SYSTEM SET {} = {}", identifier(name), literal(value))).await?;
+        self.load_configuration().await
+    }
+
+    /// Takes a setting of ours back and loads what the files say.
+    ///
+    /// # Errors
+    /// The server refuses the name.
+    pub async fn reset_and_load(&self, name: &str) -> Result<(), PgError> {
+        self.run("take a setting back", &format!("ALTER SYSTEM RESET {}", identifier(name))).await?;
+        self.load_configuration().await
+    }
+
+    /// Makes the server read its files again.
+    ///
+    /// # Errors
+    /// No right.
+    pub async fn load_configuration(&self) -> Result<(), PgError> {
+        self.run("load its configuration", "SELECT pg_reload_conf()").await
+    }
+
+    /// Tries to take a lock that lives as long as this session; on a standby it survives the promotion.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn try_group_lock(&self, group: &str) -> Result<bool, PgError> {
+        const WHAT: &str = "take the group lock";
+        const SQL: &str = "SELECT pg_try_advisory_lock(hashtextextended('dr/' || $1, 0))";
+        let row = self.row(WHAT, SQL, &[(&group, Type::TEXT)]).await?;
+        self.get(WHAT, &row, 0)
+    }
+
+    /// Makes a physical slot unless there is one of that name.
+    ///
+    /// # Errors
+    /// No free slot (`max_replication_slots`), or no right.
+    pub async fn ensure_slot(&self, name: &str) -> Result<(), PgError> {
+        const SQL: &str = "\
+SELECT pg_create_physical_replication_slot($1, true)
+WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name)";
+        self.rows("make a replication slot", SQL, &[(&name, Type::TEXT)]).await.map(drop)
+    }
+
+    /// Drops an inactive physical slot; an absent one is fine.
+    ///
+    /// # Errors
+    /// The slot is in use.
+    pub async fn drop_slot(&self, name: &str) -> Result<(), PgError> {
+        const SQL: &str =
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1::name";
+        self.rows("drop a replication slot", SQL, &[(&name, Type::TEXT)]).await.map(drop)
+    }
+
+    /// Lets a role log in, or not. The change is written to the log and reaches every standby.
+    ///
+    /// # Errors
+    /// No right, or no such role.
+    pub async fn set_login(&self, role: &str, login: bool) -> Result<(), PgError> {
+        let word = if login { "LOGIN" } else { "NOLOGIN" };
+        self.run("change a role's login", &format!("ALTER ROLE {} {word}", identifier(role))).await
+    }
+
+    /// Whether a role may log in; none if there is no such role.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn may_login(&self, role: &str) -> Result<Option<bool>, PgError> {
+        const WHAT: &str = "tell whether a role may log in";
+        const SQL: &str = "SELECT rolcanlogin FROM pg_roles WHERE rolname = $1::name";
+        let rows = self.rows(WHAT, SQL, &[(&role, Type::TEXT)]).await?;
+        rows.first().map(|row| self.get(WHAT, row, 0)).transpose()
+    }
+
+    /// Shortens the wait of a standby between two attempts to fetch log, which bounds how long a promotion can go unnoticed.
+    ///
+    /// # Errors
+    /// No right to change the setting.
+    pub async fn shorten_retrieve_retry(&self, wait: Duration) -> Result<(), PgError> {
+        self.set_and_load("wal_retrieve_retry_interval", &format!("{}ms", wait.as_millis())).await
+    }
+}
+
+/// Quotes a name for SQL.
+#[must_use]
+pub(crate) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a value for SQL. Backslashes are kept by `standard_conforming_strings`, which a control session never changes.
+#[must_use]
+pub(crate) fn literal(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_cannot_end_their_quotes() {
+        assert_eq!(identifier(r#"a"b"#), r#""a""b""#);
+        assert_eq!(literal("it's"), "'it''s'");
+    }
+}

@@ -1,0 +1,285 @@
+//! Control sessions: fresh, direct, short-lived; every statement has a deadline on our side.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use tokio_postgres::{
+    Client, Config, NoTls, Row, SimpleQueryMessage, Statement,
+    types::{ToSql, Type},
+};
+
+use crate::{
+    error::PgError,
+    target::{SslMode, Target},
+    tls,
+};
+
+/// One session. Dropping it ends the session.
+#[derive(Debug)]
+pub struct Session {
+    label: Arc<str>,
+    client: Client,
+    answer_within: Duration,
+    /// A statement did not answer in time: whatever answers next may be its answer.
+    stuck: AtomicBool,
+    prepared: std::sync::Mutex<BTreeMap<&'static str, Statement>>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A typed parameter.
+pub(crate) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+
+impl Session {
+    /// Opens a session and bounds its statements on the server's side too.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn open(target: &Target) -> Result<Self, PgError> {
+        let session = Self::connect(target).await?;
+        let limit = target.answer_within.as_millis();
+        let prologue = format!(
+            "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
+             SET idle_in_transaction_session_timeout = {limit}"
+        );
+        session.run("set the session's limits", &prologue).await?;
+        Ok(session)
+    }
+
+    /// Opens a session to a PgBouncer admin console, which knows no settings of PostgreSQL.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn open_console(target: &Target) -> Result<Self, PgError> {
+        Self::connect(target).await
+    }
+
+    async fn connect(target: &Target) -> Result<Self, PgError> {
+        let late = || PgError::ConnectTimeout { server: target.label(), after: target.connect_within };
+        timeout(target.connect_within, Self::connect_now(target)).await.map_err(|_| late())?
+    }
+
+    async fn connect_now(target: &Target) -> Result<Self, PgError> {
+        let config = config(target)?;
+        let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
+        let (client, driver) = if target.ssl == SslMode::Disable || target.host.starts_with('/') {
+            let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+            (client, tokio::spawn(async move { drop(connection.await) }))
+        } else {
+            let (client, connection) = config.connect(tls::connector(target)?).await.map_err(failed)?;
+            (client, tokio::spawn(async move { drop(connection.await) }))
+        };
+        Ok(Self {
+            label: target.label().into(),
+            client,
+            answer_within: target.answer_within,
+            stuck: AtomicBool::new(false),
+            prepared: std::sync::Mutex::default(),
+            driver,
+        })
+    }
+
+    /// Name and address of the server.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether the session is known to be gone, or stuck in a statement that did not answer.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed() || self.stuck.load(Ordering::Relaxed)
+    }
+
+    async fn bounded<T>(
+        &self,
+        what: &'static str,
+        within: Duration,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, PgError> {
+        match timeout(within, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(PgError::Query { server: self.label.to_string(), what, source: Box::new(source) }),
+            Err(_) => {
+                self.stuck.store(true, Ordering::Relaxed);
+                Err(PgError::QueryTimeout { server: self.label.to_string(), what, after: within })
+            }
+        }
+    }
+
+    /// Runs statements without parameters in one round trip; several of them are one transaction.
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn run(&self, what: &'static str, sql: &str) -> Result<(), PgError> {
+        self.bounded(what, self.answer_within, self.client.batch_execute(sql)).await
+    }
+
+    /// The same with a limit of its own.
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn run_within(&self, what: &'static str, sql: &str, within: Duration) -> Result<(), PgError> {
+        self.bounded(what, within, self.client.batch_execute(sql)).await
+    }
+
+    /// Runs statements in the simple protocol and answers rows as text, which is all that a PgBouncer console speaks.
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn text_rows(&self, what: &'static str, sql: &str) -> Result<Vec<TextRow>, PgError> {
+        let messages = self.bounded(what, self.answer_within, self.client.simple_query(sql)).await?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| if let SimpleQueryMessage::Row(row) = message { Some(TextRow(row)) } else { None })
+            .collect())
+    }
+
+    /// Runs one of our fixed statements. It is prepared once for each session: inside a write gap nothing is parsed or planned.
+    pub(crate) async fn rows(
+        &self,
+        what: &'static str,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, PgError> {
+        let call = async {
+            let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+            let statement = match known {
+                Some(statement) => statement,
+                None => {
+                    let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                    let statement = self.client.prepare_typed(sql, &types).await?;
+                    self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+                    statement
+                }
+            };
+            let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| *value).collect();
+            self.client.query(&statement, &values).await
+        };
+        self.bounded(what, self.answer_within, call).await
+    }
+
+    pub(crate) async fn row(
+        &self,
+        what: &'static str,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Row, PgError> {
+        let rows = self.rows(what, sql, params).await?;
+        rows.into_iter().next().ok_or_else(|| PgError::Unreadable {
+            server: self.label.to_string(),
+            what,
+            saw: "no row".into(),
+        })
+    }
+
+    /// Reads one column and names the act if its type is not the expected one.
+    pub(crate) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
+        &self,
+        what: &'static str,
+        row: &'r Row,
+        column: usize,
+    ) -> Result<T, PgError> {
+        row.try_get(column).map_err(|source| PgError::Query {
+            server: self.label.to_string(),
+            what,
+            source: Box::new(source),
+        })
+    }
+}
+
+/// A way to a server that keeps its session, so that a write gap holds no login. A session that ended or is stuck is replaced.
+#[derive(Debug)]
+pub struct Link {
+    target: Target,
+    console: bool,
+    open: Mutex<Option<Arc<Session>>>,
+}
+
+impl Link {
+    /// A way to a PostgreSQL server.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self { target, console: false, open: Mutex::new(None) }
+    }
+
+    /// A way to a PgBouncer console.
+    #[must_use]
+    pub fn to_console(target: Target) -> Self {
+        Self { target, console: true, open: Mutex::new(None) }
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The open session, or a new one.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn session(&self) -> Result<Arc<Session>, PgError> {
+        let mut open = self.open.lock().await;
+        if let Some(session) = open.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let opened =
+            if self.console { Session::open_console(&self.target).await } else { Session::open(&self.target).await };
+        let session = Arc::new(opened?);
+        *open = Some(Arc::clone(&session));
+        Ok(session)
+    }
+}
+
+/// A row whose values are text.
+#[derive(Debug)]
+pub struct TextRow(tokio_postgres::SimpleQueryRow);
+
+impl TextRow {
+    /// All values in their order.
+    #[must_use]
+    pub fn values(&self) -> Vec<Option<String>> {
+        (0..self.0.len()).map(|column| self.0.try_get(column).ok().flatten().map(str::to_owned)).collect()
+    }
+
+    /// The value of a column; none if it is absent or null.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&str> {
+        self.0.try_get(column).ok().flatten()
+    }
+}
+
+fn config(target: &Target) -> Result<Config, PgError> {
+    let mut config = Config::new();
+    config
+        .host(&target.host)
+        .port(target.port)
+        .user(&target.user)
+        .dbname(&target.database)
+        .application_name(&target.application)
+        .connect_timeout(target.connect_within)
+        .tcp_user_timeout(target.answer_within)
+        .keepalives_idle(Duration::from_secs(5))
+        .ssl_mode(match target.ssl {
+            SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+            SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+            SslMode::Require | SslMode::VerifyFull => tokio_postgres::config::SslMode::Require,
+        });
+    if let Some(password) = &target.password {
+        config.password(password.reveal()?);
+    }
+    Ok(config)
+}

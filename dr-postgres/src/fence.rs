@@ -1,0 +1,347 @@
+//! The fences that reach the server itself: the clean stop (L3) and the closed `pg_hba.conf` (L2).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use dr_core::{
+    Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, OpHandle, Outcome, Planes,
+    ProviderError, ReleaseOrder, RetireFence, millis,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    client::Session,
+    error::PgError,
+    hba::{self, HbaFence},
+    manual,
+    member::{Member, now, undone, unread},
+    server::{POLL, Postmaster},
+};
+
+/// The clean stop: supervisor disabled, fast shutdown, `standby.signal` left in the data directory so that whatever starts the
+/// server again starts no second primary. Read back from the process table and the control file; no session needs to be asked.
+#[derive(Debug)]
+pub struct StopFence {
+    member: Arc<Member>,
+}
+
+/// What our own `standby.signal` contains; PostgreSQL does not read it.
+const MARK: &[u8] = b"left by the disaster-recovery toolkit: this server was fenced\n";
+
+impl StopFence {
+    /// The stop of `member`.
+    #[must_use]
+    pub const fn new(member: Arc<Member>) -> Self {
+        Self { member }
+    }
+
+    /// Signals first, marks while the server writes its last checkpoint: the mark costs no time in the gap.
+    async fn stop(&self) -> Result<(), PgError> {
+        let server = &self.member.server;
+        server.disable_supervisor().await?;
+        server.control().signal_fast_stop(&server.site().data).await?;
+        let signal = server.data("standby.signal");
+        if server.control().read(&signal).await?.is_none() {
+            server.control().write(&signal, MARK).await?;
+        }
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<FenceReading, PgError> {
+        let server = &self.member.server;
+        let mut reading = FenceReading {
+            resource: Some(self.member.resource()),
+            lineage: None,
+            planes: Planes::default(),
+            end: None,
+            lapses_at: None,
+            detail: String::new(),
+            at: now(),
+        };
+        match server.postmaster().await? {
+            Postmaster::Changing(pid) => reading.detail = format!("server process {pid} starts or stops"),
+            Postmaster::Ready(pid) => {
+                let who = self.member.session().await?.identity().await?;
+                reading.lineage = Some(who.lineage());
+                reading.detail = format!("server process {pid} runs as a primary");
+                if who.in_recovery {
+                    reading.planes = Planes::all(Grade::Confirmed);
+                    reading.detail = format!("runs as a standby on timeline {}", who.timeline);
+                }
+            }
+            Postmaster::Stopped => {
+                let data = server.control_data().await?;
+                reading.planes = Planes::all(Grade::Confirmed);
+                let marked = server.control().read(&server.data("standby.signal")).await?.is_some();
+                if !marked {
+                    let masked = server.site().unit.is_some() && server.supervisor_disabled().await?;
+                    reading.planes.restart = if masked { Grade::Enforced } else { Grade::Partial };
+                }
+                reading.lineage = Some(data.lineage());
+                reading.end = data.end_of_history();
+                reading.detail =
+                    format!("stopped, control file says {:?}, last checkpoint {}", data.state, data.checkpoint);
+            }
+        }
+        Ok(reading)
+    }
+
+    async fn start_again(&self, lineage: &Lineage) -> Result<Outcome<()>, PgError> {
+        let server = &self.member.server;
+        let signal = server.data("standby.signal");
+        if let Postmaster::Ready(_) = server.postmaster().await? {
+            let who = self.member.session().await?.identity().await?;
+            if who.in_recovery {
+                let why = format!("{} runs as a standby on timeline {}", self.member.name, who.timeline);
+                return Ok(Outcome::Conflict(Cause::new(why)));
+            }
+            // Never stopped: only the mark, if it came that far, is taken away.
+            server.control().remove(&signal).await?;
+            return Ok(Outcome::Done(()));
+        }
+        server.await_stopped(Duration::from_secs(60)).await?;
+        let data = server.control_data().await?;
+        if data.lineage() != *lineage {
+            let (is, was) = (data.lineage(), lineage);
+            let why = format!("{} carries lineage {is}, the fence was for {was}", self.member.name);
+            return Ok(Outcome::Conflict(Cause::new(why)));
+        }
+        let mark = server.control().read(&signal).await?;
+        if mark.as_deref().is_some_and(|mark| mark != MARK) {
+            let why = format!("{} is configured as a standby, and not by this fence", self.member.name);
+            return Ok(Outcome::Conflict(Cause::new(why)));
+        }
+        server.control().remove(&signal).await?;
+        server.start().await?;
+        server.await_ready(Duration::from_secs(60)).await?;
+        Ok(Outcome::Done(()))
+    }
+}
+
+#[async_trait]
+impl Fence for StopFence {
+    fn name(&self) -> String {
+        "postgres.stop".into()
+    }
+
+    fn promises(&self) -> Planes {
+        Planes::all(Grade::Confirmed)
+    }
+
+    /// Nothing needs to be remembered: what this fence makes carries its own mark.
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        Ok(FenceToken { fence: self.name(), state: Json::default() })
+    }
+
+    async fn engage(&self, _request: EngageFence) -> Outcome<()> {
+        match self.stop().await {
+            Ok(()) => Outcome::Accepted(OpHandle::new(format!("stop/{}", self.member.name))),
+            Err(e) => undone(&e),
+        }
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        self.look().await.map_err(unread("inspect"))
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        self.start_again(&order.target().lineage).await.unwrap_or_else(|e| undone(&e))
+    }
+
+    /// The mark is the standby's own signal now, and the supervisor was enabled when it was started.
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        match still_a_standby(&self.member, &request.target.lineage).await {
+            Ok(None) => Outcome::Done(()),
+            Ok(Some(why)) => Outcome::Conflict(Cause::new(why)),
+            Err(e) => undone(&e),
+        }
+    }
+
+    fn poll_every(&self) -> Millis {
+        millis(2)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        manual::stop(&self.member, verb)
+    }
+}
+
+/// Why the member is not a streaming standby of `lineage`, if it is not.
+pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<String>, PgError> {
+    let session = member.session().await?;
+    let who = session.identity().await?;
+    if !who.in_recovery {
+        return Ok(Some(format!("{} runs as a primary", member.name)));
+    }
+    if who.lineage() != *lineage {
+        return Ok(Some(format!("{} carries lineage {}, not {lineage}", member.name, who.lineage())));
+    }
+    let streaming = session.receiver().await?.streaming;
+    Ok((!streaming).then(|| format!("{} is a standby and does not stream", member.name)))
+}
+
+/// Ends all client sessions and waits until none is left; poolers that reconnect are ended again.
+///
+/// # Errors
+/// Some are still there after `within`; the message names one.
+pub(crate) async fn end_sessions(session: &Session, within: Duration) -> Result<(), PgError> {
+    let begun = Instant::now();
+    loop {
+        let open = session.client_sessions().await?;
+        let Some(first) = open.first() else { return Ok(()) };
+        if begun.elapsed() > within {
+            let (pid, user, name) = (first.pid, &first.user, &first.application);
+            let what = format!("lose its client sessions: {} remain, such as pid {pid} ({user}, {name})", open.len());
+            return Err(PgError::Late { server: session.label().into(), what, after: within });
+        }
+        session.terminate_clients().await?;
+        sleep(POLL).await;
+    }
+}
+
+/// Since when every look has found no client session. One look proves nothing: a session may be between two statements of its
+/// pooler. Two that lie a second apart do.
+#[derive(Debug, Default)]
+pub(crate) struct SessionWatch(Mutex<Option<Instant>>);
+
+impl SessionWatch {
+    pub(crate) async fn grade(&self, session: &Session) -> Result<Grade, PgError> {
+        let open = !session.client_sessions().await?.is_empty();
+        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if open {
+            *clean = None;
+            return Ok(Grade::Partial);
+        }
+        let since = *clean.get_or_insert_with(Instant::now);
+        Ok(if since.elapsed() >= Duration::from_secs(1) { Grade::Confirmed } else { Grade::Enforced })
+    }
+}
+
+/// The closed `pg_hba.conf`: every role but the control role is turned away, open sessions are ended, log still flows to standbys.
+#[derive(Debug)]
+pub struct ClosedHba {
+    member: Arc<Member>,
+    /// Roles that may still come in besides the control role: those of replication.
+    spared: Vec<String>,
+    watch: SessionWatch,
+}
+
+impl ClosedHba {
+    /// The fence of `member`; `spared` may still log in besides the control role.
+    #[must_use]
+    pub fn new(member: Arc<Member>, spared: Vec<String>) -> Self {
+        Self { member, spared, watch: SessionWatch::default() }
+    }
+
+    fn spared(&self) -> Vec<String> {
+        self.spared.iter().cloned().chain([self.member.link.target().user.clone()]).collect()
+    }
+
+    async fn close(&self) -> Result<(), PgError> {
+        let session = self.member.session().await?;
+        let fence = HbaFence::of(&session, self.member.server.control()).await?;
+        let rejected = fence.close(&self.spared()).await?;
+        if let Some(role) = rejected.first() {
+            let mut door = self.member.link.target().clone();
+            (door.user, door.password) = (role.clone(), None);
+            hba::await_refused(&door, Duration::from_secs(5)).await?;
+        }
+        end_sessions(&session, Duration::from_secs(5)).await
+    }
+
+    async fn look(&self) -> Result<FenceReading, PgError> {
+        const WORKERS: &str = "\
+SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client backend', 'walsender', 'autovacuum launcher',
+ 'autovacuum worker', 'background writer', 'checkpointer', 'walwriter', 'archiver', 'logical replication launcher', 'startup',
+ 'walreceiver', 'walsummarizer', 'io worker', 'slotsync worker') ORDER BY 1";
+        let session = self.member.session().await?;
+        let who = session.identity().await?;
+        let reading = HbaFence::of(&session, self.member.server.control()).await?.reading().await?;
+        let spared = self.spared();
+        let roles = session.names("list its roles", "SELECT rolname::text FROM pg_roles WHERE rolcanlogin").await?;
+        let mut let_in = roles.into_iter().filter(|role| !spared.contains(role) && !reading.rejects(role));
+        let workers = session.names("list its workers", WORKERS).await?;
+        let mut planes = Planes::default();
+        let mut detail = "hba turns everybody but us away".to_owned();
+        if let Some(role) = let_in.next() {
+            detail = format!("hba lets `{role}` in");
+        } else {
+            planes = Planes::all(Grade::Confirmed);
+            planes.open_sessions = self.watch.grade(&session).await?;
+            if let Some(worker) = workers.first() {
+                planes.background = Grade::Partial;
+                detail = format!("hba is closed, but a `{worker}` may write");
+            }
+        }
+        let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
+        Ok(FenceReading { resource, lineage, planes, end: None, lapses_at: None, detail, at: now() })
+    }
+
+    async fn open(&self) -> Result<(), PgError> {
+        let session = self.member.session().await?;
+        HbaFence::of(&session, self.member.server.control()).await?.open().await
+    }
+}
+
+#[async_trait]
+impl Fence for ClosedHba {
+    fn name(&self) -> String {
+        "postgres.hba".into()
+    }
+
+    fn promises(&self) -> Planes {
+        Planes::all(Grade::Confirmed)
+    }
+
+    /// Nothing needs to be remembered: what this fence makes carries its own mark.
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        Ok(FenceToken { fence: self.name(), state: Json::default() })
+    }
+
+    async fn engage(&self, _request: EngageFence) -> Outcome<()> {
+        match self.close().await {
+            Ok(()) => Outcome::Done(()),
+            Err(e) => undone(&e),
+        }
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        self.look().await.map_err(unread("inspect"))
+    }
+
+    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+        self.open().await.map_or_else(|e| undone(&e), Outcome::Done)
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        match still_a_standby(&self.member, &request.target.lineage).await {
+            Ok(None) => self.open().await.map_or_else(|e| undone(&e), Outcome::Done),
+            Ok(Some(why)) => Outcome::Conflict(Cause::new(why)),
+            Err(e) => undone(&e),
+        }
+    }
+
+    fn poll_every(&self) -> Millis {
+        millis(50)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        let data = self.member.server.site().data.display().to_string();
+        let psql = manual::psql(&self.member);
+        let reload = format!("{psql} -c 'SELECT pg_reload_conf()'");
+        match verb {
+            "engage" => vec![
+                format!("sed -i '1i host all all all reject' {data}/pg_hba.conf   # after a line for your own role"),
+                reload,
+                format!(
+                    "{psql} -c \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()\""
+                ),
+            ],
+            "release" => vec![format!("printf '\"dr fence: nobody\"\\n' > {data}/dr_fence.users"), reload],
+            _ => Vec::new(),
+        }
+    }
+}

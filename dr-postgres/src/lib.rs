@@ -1,0 +1,43 @@
+//! Switchover of self-managed PostgreSQL.
+
+mod act;
+mod backend;
+mod client;
+mod config;
+mod conninfo;
+mod control_data;
+mod database;
+mod error;
+mod fence;
+pub mod hba;
+mod login;
+mod look;
+mod lsn;
+mod manual;
+mod member;
+pub mod pgbouncer;
+mod probe;
+mod rejoin;
+mod router;
+mod secret;
+mod server;
+mod target;
+pub mod testing;
+mod tls;
+
+pub use backend::Postgres;
+pub use client::{Link, Session, TextRow};
+pub use conninfo::{BadConnInfo, ConnInfo};
+pub use control_data::{ClusterState, ControlData};
+pub use database::PostgresDatabase;
+pub use error::{Effect, PgError};
+pub use fence::{ClosedHba, StopFence};
+pub use login::LoginFence;
+pub use look::{ClientSession, FRESH, Identity, LongTransaction, Receiver, Sender, Slot};
+pub use lsn::{BadLsn, Fork, Lsn, Timeline, forks};
+pub use member::{Member, Peer, ReplicationLogin, resource_id};
+pub use probe::PostgresProbe;
+pub use router::PostgresPooler;
+pub use secret::FileSecret;
+pub use server::{HostCommand, LocalControl, Postmaster, Server, ServerControl, Site, SshControl, SshOptions, Unit};
+pub use target::{Password, SslMode, Target};

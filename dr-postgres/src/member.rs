@@ -1,0 +1,209 @@
+//! One member of a group: its server, its control session and its peers. What all its providers share.
+
+use std::{sync::Arc, time::SystemTime};
+
+use dr_core::{
+    Endpoint, Lineage, MemberId, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, ResourceId, Retry,
+    SystemId, Target as Bound, Timestamp,
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    client::{Link, Session},
+    control_data::ControlData,
+    error::{Effect, PgError},
+    look::Identity,
+    lsn::{Lsn, Timeline},
+    rejoin::RejoinTask,
+    server::Server,
+    target::{Password, Target},
+};
+
+/// Another member of the group, as this one may have to find it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its name.
+    pub name: MemberId,
+    /// Its control session's target: also where it is reached for replication.
+    pub target: Target,
+    /// Its resource id.
+    pub resource: ResourceId,
+}
+
+/// How a standby logs in at its primary. Without one, the login that the present standby uses is used the other way round.
+#[derive(Clone, Debug)]
+pub struct ReplicationLogin {
+    /// The role.
+    pub user: String,
+    /// Its password, if it has one; it is written into `primary_conninfo` on the standby.
+    pub password: Option<Password>,
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Member {
+    pub(crate) name: MemberId,
+    pub(crate) server: Server,
+    pub(crate) link: Link,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) peer_links: Vec<Link>,
+    pub(crate) login: Option<ReplicationLogin>,
+    /// The group's name: the key of the lock that an operation holds on a member.
+    pub(crate) group: String,
+    pub(crate) rejoin: Mutex<RejoinTask>,
+    /// The session that holds the group lock, if this process does.
+    pub(crate) lock: Mutex<Option<Session>>,
+}
+
+impl Member {
+    /// The member `name` of `group`: its server, the way to log in, and the others.
+    #[must_use]
+    pub fn new(group: impl Into<String>, server: Server, target: Target, peers: Vec<Peer>) -> Self {
+        let peer_links = peers.iter().map(|peer| Link::new(peer.target.clone())).collect();
+        Self {
+            name: MemberId::new(server.site().name.clone()),
+            server,
+            link: Link::new(target),
+            peers,
+            peer_links,
+            login: None,
+            group: group.into(),
+            rejoin: Mutex::new(RejoinTask::default()),
+            lock: Mutex::new(None),
+        }
+    }
+
+    /// Logs in for replication with a role of its own.
+    #[must_use]
+    pub fn with_replication_login(mut self, login: Option<ReplicationLogin>) -> Self {
+        self.login = login;
+        self
+    }
+
+    /// The immutable id: where it listens and its data directory.
+    #[must_use]
+    pub fn resource(&self) -> ResourceId {
+        resource_id(self.link.target(), &self.server)
+    }
+
+    /// Where applications connect.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        let target = self.link.target();
+        Endpoint::new(format!("{}:{}", target.host, target.port))
+    }
+
+    pub(crate) async fn session(&self) -> Result<Arc<Session>, PgError> {
+        self.link.session().await
+    }
+
+    /// This member as a proof or a request means it, with the history that it carries.
+    #[must_use]
+    pub fn bound(&self, lineage: Lineage) -> Bound {
+        Bound { member: self.name.clone(), resource: self.resource(), lineage }
+    }
+
+    /// The peer that is reached at this address.
+    pub(crate) fn peer_at(&self, host: &str, port: u16) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.target.host == host && peer.target.port == port)
+    }
+
+    /// The peer of this name and a session to it.
+    pub(crate) async fn peer_session(&self, name: &MemberId) -> Result<(&Peer, Arc<Session>), PgError> {
+        let found = self.peers.iter().zip(&self.peer_links).find(|(peer, _)| peer.name == *name);
+        let (peer, link) = found.ok_or_else(|| PgError::Refused {
+            server: self.name.to_string(),
+            why: format!("`{name}` is no other member of the group `{}`", self.group),
+        })?;
+        Ok((peer, link.session().await?))
+    }
+
+    pub(crate) fn slot(&self) -> String {
+        slot_name(self.name.as_str())
+    }
+}
+
+/// The resource id of a server: where it listens and its data directory.
+#[must_use]
+pub fn resource_id(target: &Target, server: &Server) -> ResourceId {
+    ResourceId::new(format!("{}:{}{}", target.host, target.port, server.site().data.display()))
+}
+
+/// The slot through which a member follows: `dr_` and its name, in the letters that slots may have.
+pub(crate) fn slot_name(member: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    format!("dr_{}", member.chars().map(letter).take(60).collect::<String>())
+}
+
+/// Now, for records.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn lineage(system: u64, timeline: Timeline) -> Lineage {
+    Lineage { system: SystemId::new(system.to_string()), generation: timeline.number() }
+}
+
+pub(crate) fn position(system: u64, lsn: Lsn) -> Position {
+    Position { system: SystemId::new(system.to_string()), unit: PositionUnit::LogBytes, value: lsn.bytes() }
+}
+
+impl Identity {
+    /// The history that the server carries.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        lineage(self.system_identifier, self.timeline)
+    }
+}
+
+impl ControlData {
+    /// The history that the data directory carries.
+    #[must_use]
+    pub fn lineage(&self) -> Lineage {
+        lineage(self.system_identifier, self.timeline)
+    }
+
+    /// Where a clean stop ended this history: the first position that only a server which replayed the shutdown checkpoint has
+    /// passed. The control file names where that record *begins*, so having reached that position proves nothing, and one byte more
+    /// proves it.
+    #[must_use]
+    pub fn end_of_history(&self) -> Option<Position> {
+        let past = Lsn::new(self.checkpoint.bytes().saturating_add(1));
+        self.is_clean_primary_stop().then(|| position(self.system_identifier, past))
+    }
+}
+
+/// A failed look as a provider's error.
+pub(crate) fn unread(verb: &'static str) -> impl Fn(PgError) -> ProviderError {
+    move |error| match &error {
+        PgError::Unreadable { saw, .. } => ProviderError::Strange { verb, saw: format!("{error} ({saw})") },
+        PgError::Refused { .. } | PgError::Config(_) => ProviderError::Refused { verb, why: error.chain() },
+        _ if error.is_login_refused() => ProviderError::Refused { verb, why: error.chain() },
+        PgError::Connect { .. }
+        | PgError::ConnectTimeout { .. }
+        | PgError::Query { .. }
+        | PgError::QueryTimeout { .. }
+        | PgError::Host { .. }
+        | PgError::Ssh { .. }
+        | PgError::Program { .. }
+        | PgError::Late { .. } => ProviderError::unreachable(verb, error.chain()),
+    }
+}
+
+/// A failed act as an outcome: what the server refused did not happen; what was sent and not answered is unknown.
+pub(crate) fn undone<T>(error: &PgError) -> Outcome<T> {
+    let why = error.chain();
+    match (error.effect(), error) {
+        (Effect::Unknown, _) => Outcome::unknown(why),
+        (Effect::None, PgError::ConnectTimeout { .. } | PgError::Connect { .. }) if !error.is_login_refused() => {
+            Outcome::not_done_yet(why, Millis::new(100))
+        }
+        (Effect::None, _) => Outcome::refused(why),
+    }
+}
+
+/// A refusal that asking again does not change.
+pub(crate) fn never<T>(why: impl std::fmt::Display) -> Outcome<T> {
+    Outcome::NotDone(NotDone { cause: dr_core::Cause::new(why), retry: Retry::Never })
+}

@@ -1,0 +1,174 @@
+//! The data plane of one server: a real write, positions, long transactions, questions.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use dr_core::{DatabaseProbe, LongTransaction, Millis, PositionReading, ProviderError, Query, Rows, Tri, WriteProbe};
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+
+use crate::{
+    client::Session,
+    error::PgError,
+    member::{Member, now, position, unread},
+};
+
+/// The data plane of one member.
+#[derive(Clone, Debug)]
+pub struct PostgresProbe {
+    member: Arc<Member>,
+}
+
+const PREPARED: &str = "\
+SELECT gid, owner::text, extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts
+WHERE prepared < clock_timestamp() - make_interval(secs => $1) ORDER BY prepared";
+
+impl PostgresProbe {
+    /// The data plane of `member`.
+    #[must_use]
+    pub const fn new(member: Arc<Member>) -> Self {
+        Self { member }
+    }
+
+    async fn try_write(&self) -> Result<WriteProbe, PgError> {
+        let session = self.member.session().await?;
+        let (accepted, lineage, detail) = match session.probe_write("probe").await {
+            Ok(Some(lsn)) => {
+                let who = session.identity().await?;
+                (Tri::Yes, Some(who.lineage()), format!("a write was committed at {lsn}"))
+            }
+            Ok(None) => (Tri::No, None, "the server replays and takes no writes".to_owned()),
+            Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => (Tri::No, None, e.chain()),
+            Err(e) => (Tri::Unknown, None, e.chain()),
+        };
+        Ok(WriteProbe { accepted, lineage, detail, at: now() })
+    }
+
+    async fn read_position(&self) -> Result<PositionReading, PgError> {
+        let session = self.member.session().await?;
+        let who = session.identity().await?;
+        let forks = if who.in_recovery { Vec::new() } else { session.history(who.timeline).await? };
+        Ok(PositionReading {
+            lineage: who.lineage(),
+            in_recovery: Tri::from(who.in_recovery),
+            durable: position(who.system_identifier, who.durable),
+            applied: position(who.system_identifier, who.position),
+            parted_at: forks.last().map(|fork| position(who.system_identifier, fork.at)),
+            at: now(),
+        })
+    }
+
+    async fn transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, PgError> {
+        const WHAT: &str = "tell its prepared transactions";
+        let session = self.member.session().await?;
+        let mut all: Vec<LongTransaction> = session
+            .long_transactions(limit.duration())
+            .await?
+            .into_iter()
+            .map(|long| LongTransaction {
+                id: format!("pid {}", long.pid),
+                user: long.user,
+                age: Millis::of(long.age),
+                state: long.state,
+                helps: format!("SELECT pg_terminate_backend({})", long.pid),
+            })
+            .collect();
+        let seconds = limit.duration().as_secs_f64();
+        for row in session.rows(WHAT, PREPARED, &[(&seconds, tokio_postgres::types::Type::FLOAT8)]).await? {
+            let gid: String = session.get(WHAT, &row, 0)?;
+            let age: f64 = session.get(WHAT, &row, 2)?;
+            all.push(LongTransaction {
+                user: session.get(WHAT, &row, 1)?,
+                age: Millis::of(std::time::Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default()),
+                state: "prepared".into(),
+                helps: format!("COMMIT PREPARED '{gid}' or ROLLBACK PREPARED '{gid}'"),
+                id: format!("prepared `{gid}`"),
+            });
+        }
+        Ok(all)
+    }
+
+    async fn count_writers(&self) -> Result<u32, PgError> {
+        let session = self.member.session().await?;
+        if session.in_recovery().await? {
+            return Ok(0);
+        }
+        Ok(u32::try_from(session.client_sessions().await?.len()).unwrap_or(u32::MAX))
+    }
+
+    async fn answer(&self, query: &Query) -> Result<Rows, PgError> {
+        let session = self.member.session().await?;
+        let rows = session.text_rows("answer a question", &query.sql).await?;
+        Ok(Rows(rows.iter().map(|row| row.values()).collect()))
+    }
+
+    async fn warm(&self) -> Result<Millis, PgError> {
+        const SQL: &str = "SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_stat_user_tables";
+        let session = self.member.session().await?;
+        let mut slowest = Millis::ZERO;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            session.text_rows("answer a synthetic read", SQL).await?;
+            slowest = slowest.max(Millis::of(begun.elapsed()));
+        }
+        Ok(slowest)
+    }
+
+    /// A session of its own holds the lock: it lives until this object does, through a promotion too.
+    async fn lock(&self, holder: &str) -> Result<bool, PgError> {
+        let mut held = self.member.lock.lock().await;
+        if held.as_ref().is_some_and(|session| !session.is_closed()) {
+            return Ok(true);
+        }
+        let target = self.member.link.target().clone().with_application(format!("dr/{holder}/lock"));
+        let session = Session::open(&target).await?;
+        let taken = session.try_group_lock(&self.member.group).await?;
+        *held = taken.then_some(session);
+        Ok(taken)
+    }
+}
+
+#[async_trait]
+impl DatabaseProbe for PostgresProbe {
+    async fn write(&self) -> Result<WriteProbe, ProviderError> {
+        match self.try_write().await {
+            Ok(probe) => Ok(probe),
+            Err(e) if e.is_login_refused() => Err(unread("write")(e)),
+            Err(e) => Ok(WriteProbe { accepted: Tri::Unknown, lineage: None, detail: e.chain(), at: now() }),
+        }
+    }
+
+    async fn position(&self) -> Result<PositionReading, ProviderError> {
+        self.read_position().await.map_err(unread("position"))
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError> {
+        let read = async { self.member.session().await?.extensions().await };
+        read.await.map_err(unread("extensions"))
+    }
+
+    async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError> {
+        let read = async { self.member.session().await?.available_extensions().await };
+        read.await.map_err(unread("available-extensions"))
+    }
+
+    async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError> {
+        self.transactions(limit).await.map_err(unread("long-transactions"))
+    }
+
+    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+        self.count_writers().await.map_err(unread("writing-sessions"))
+    }
+
+    async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
+        self.answer(query).await.map_err(unread("ask"))
+    }
+
+    async fn warm_up(&self) -> Result<Millis, ProviderError> {
+        self.warm().await.map_err(unread("warm-up"))
+    }
+
+    async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError> {
+        self.lock(holder).await.map_err(unread("group-lock"))
+    }
+}

@@ -1,0 +1,182 @@
+//! A server on this machine.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use async_trait::async_trait;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
+
+use super::{HostCommand, Postmaster, ServerControl};
+use crate::error::PgError;
+
+/// An account of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Reaches a server on this machine. Run by root it acts as the account that owns the files: PostgreSQL's programs refuse root.
+#[derive(Debug, Clone)]
+pub struct LocalControl {
+    name: String,
+    account: Option<Account>,
+}
+
+impl LocalControl {
+    /// The server `name`, whose files under `owned` tell which account it runs as.
+    ///
+    /// # Errors
+    /// `owned` cannot be looked at, or belongs to root.
+    pub fn new(name: impl Into<String>, owned: &Path) -> Result<Self, PgError> {
+        let name = name.into();
+        if !geteuid().is_root() {
+            return Ok(Self { name, account: None });
+        }
+        let meta = fs::metadata(owned).map_err(|source| PgError::Host {
+            server: name.clone(),
+            what: format!("look at {}", owned.display()),
+            source,
+        })?;
+        if meta.uid() == 0 {
+            let why = format!("{} belongs to root, and PostgreSQL does not run as root", owned.display());
+            return Err(PgError::Refused { server: name, why });
+        }
+        Ok(Self { name, account: Some(Account { uid: meta.uid(), gid: meta.gid() }) })
+    }
+
+    fn failed(&self, what: impl Into<String>) -> impl FnOnce(io::Error) -> PgError {
+        let (server, what) = (self.name.clone(), what.into());
+        move |source| PgError::Host { server, what, source }
+    }
+
+    fn put(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        use io::Write as _;
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".dr-").tempfile_in(folder)?;
+        file.write_all(contents)?;
+        let mode = fs::metadata(path).map_or(0o600, |meta| meta.permissions().mode() & 0o777);
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        if let Some(Account { uid, gid }) = self.account {
+            chown(file.path(), Some(uid), Some(gid))?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn live_pid(&self, data: &Path) -> Result<Option<(Pid, Postmaster)>, PgError> {
+        let path = data.join("postmaster.pid");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(self.failed(format!("read {}", path.display()))(e)),
+        };
+        let Some(state) = Postmaster::parse(&text) else { return Ok(None) };
+        let number = match state {
+            Postmaster::Stopped => return Ok(None),
+            Postmaster::Changing(number) | Postmaster::Ready(number) => number,
+        };
+        Ok(Pid::from_raw(number).filter(|_| works_on(number, data)).map(|pid| (pid, state)))
+    }
+}
+
+/// Whether the process is alive and has the data directory as its working directory, as every server process has.
+fn works_on(pid: i32, data: &Path) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let zombie = fs::read_to_string(process.join("stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')));
+    if zombie || !process.exists() {
+        return false;
+    }
+    match (fs::read_link(process.join("cwd")), fs::canonicalize(data)) {
+        (Ok(cwd), Ok(data)) => cwd == data,
+        // Not ours to look at: the process lives, so it counts as the server.
+        (Err(e), _) => e.kind() != io::ErrorKind::NotFound,
+        (Ok(_), Err(_)) => true,
+    }
+}
+
+#[async_trait]
+impl ServerControl for LocalControl {
+    async fn run(&self, command: &HostCommand) -> Result<String, PgError> {
+        let program = command.program();
+        let words = command.argv.split_first();
+        let (first, rest) = words.ok_or_else(|| PgError::Config("an empty command".into()))?;
+        let mut child = Command::new(first);
+        child.args(rest).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(Account { uid, gid }) = self.account {
+            child.uid(uid).gid(gid);
+        }
+        if let Some(password) = &command.password {
+            child.env("PGPASSWORD", password.reveal()?);
+        }
+        let output = match timeout(command.within, finish(child)).await {
+            Ok(output) => output.map_err(self.failed(format!("run {program}")))?,
+            Err(_) => {
+                let what = format!("finish {program}");
+                return Err(PgError::Late { server: self.name.clone(), what, after: command.within });
+            }
+        };
+        super::ssh::answer(&self.name, &program, &output)
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, PgError> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.failed(format!("read {}", path.display()))(e)),
+        }
+    }
+
+    async fn write(&self, path: &Path, contents: &[u8]) -> Result<(), PgError> {
+        self.put(path, contents).map_err(self.failed(format!("write {}", path.display())))
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Result<(), PgError> {
+        fs::rename(from, to).map_err(self.failed(format!("rename {}", from.display())))
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), PgError> {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.failed(format!("remove {}", path.display()))(e)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
+        Ok(self.live_pid(data)?.map_or(Postmaster::Stopped, |(_, state)| state))
+    }
+
+    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
+        let Some((pid, _)) = self.live_pid(data)? else { return Ok(()) };
+        match kill_process(pid, Signal::INT) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(e) => Err(self.failed("signal the server process")(e.into())),
+        }
+    }
+}
+
+/// Runs to the end. The output is a file, not a pipe: a server started by `pg_ctl` inherits it and would hold a pipe open.
+async fn finish(mut command: Command) -> io::Result<std::process::Output> {
+    let (out, err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = command.stdout(out.try_clone()?).stderr(err.try_clone()?).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.shutdown().await?;
+    }
+    let status = child.wait().await?;
+    Ok(std::process::Output { status, stdout: whole(out)?, stderr: whole(err)? })
+}
+
+fn whole(mut file: fs::File) -> io::Result<Vec<u8>> {
+    use io::{Read as _, Seek as _};
+    let mut bytes = Vec::new();
+    file.seek(io::SeekFrom::Start(0))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

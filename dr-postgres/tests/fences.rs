@@ -1,0 +1,216 @@
+//! Session-level fences, logins and TLS, the file store: the parts that a switchover by clean stop does not show.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+#[expect(dead_code, reason = "each test file uses its part")]
+mod common;
+
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+
+use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
+use dr_core::{
+    EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret, ProviderError,
+    RetireFence, SecretStore, SecretVersion, Tri,
+};
+use dr_postgres::{
+    ClosedHba, FileSecret, LoginFence, Member, Peer, PostgresDatabase, PostgresProbe, Session, resource_id,
+    testing::{ClusterOptions, LocalCluster},
+};
+
+fn direct() -> ClusterOptions {
+    ClusterOptions { pooler: false, ..ClusterOptions::default() }
+}
+
+async fn engage(side: &Side, fence: &dyn Fence) -> (Outcome<()>, FenceReceipt) {
+    let target = side.target().await;
+    let token = fence.prepare().await.unwrap();
+    let ask = EngageFence { target: target.clone(), token: token.clone(), key: key("fence") };
+    let outcome = fence.engage(ask).await;
+    let receipt = FenceReceipt {
+        run: common::run(),
+        epoch: Epoch::new(1),
+        target,
+        fence: fence.name(),
+        token,
+        planes: dr_core::Planes::default(),
+        end: None,
+        effective_at: dr_core::Timestamp::from_millis(0),
+        lapses_at: None,
+        detail: String::new(),
+    };
+    (outcome, receipt)
+}
+
+/// Closed hba: open sessions end, new ones are turned away, the log still flows; one look is not enough to confirm it, two are; it is
+/// given back on release.
+#[tokio::test]
+async fn a_closed_hba_is_confirmed_by_two_looks() {
+    let rig = Rig::start(direct()).await;
+    let one = &rig.sides[0];
+    let app = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
+    let fence = ClosedHba::new(Arc::clone(&one.member), vec!["replicator".into()]);
+    assert_eq!(fence.inspect().await.unwrap().engaged(), Tri::No);
+    let (outcome, receipt) = engage(one, &fence).await;
+    done(outcome);
+    assert!(app.run("write", "INSERT INTO dr_writes VALUES (1, 1)").await.is_err());
+    let refused = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap_err();
+    assert!(refused.is_login_refused(), "{refused}");
+    assert_eq!(fence.inspect().await.unwrap().grade(), Grade::Enforced);
+    let begun = tokio::time::Instant::now();
+    until("confirmation", Duration::from_secs(5), || async {
+        (fence.inspect().await.unwrap().grade() == Grade::Confirmed).then_some(())
+    })
+    .await;
+    assert!(begun.elapsed() > Duration::from_millis(500), "two looks a second apart");
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    assert!(admin.senders().await.unwrap().iter().any(|row| row.streaming));
+    done(fence.release(order(&receipt)).await);
+    done(fence.release(order(&receipt)).await);
+    until("the login", Duration::from_secs(5), || async {
+        Session::open(&rig.cluster.app(rig.cluster.pg1())).await.ok()
+    })
+    .await;
+}
+
+/// A superuser of the control role that comes back again and again defeats every session fence, and the fence says so; the clean
+/// stop does not ask sessions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_superuser_that_keeps_writing_is_seen_and_stopped() {
+    let rig = Rig::start(direct()).await;
+    let one = &rig.sides[0];
+    let target = rig.cluster.pg1().admin.clone().with_application("cron").with_database("app");
+    let cron = tokio::spawn(async move {
+        let mut seq = 0;
+        loop {
+            if let Ok(session) = Session::open_console(&target).await {
+                seq += 1;
+                let _refused = session.run("write", &format!("INSERT INTO dr_writes VALUES (99, {seq})")).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let fence = ClosedHba::new(Arc::clone(&one.member), vec!["replicator".into()]);
+    let (_, _) = engage(one, &fence).await;
+    let worst = until("the writer", Duration::from_secs(5), || async {
+        let reading = fence.inspect().await.unwrap();
+        (reading.grade() < Grade::Enforced).then_some(reading)
+    })
+    .await;
+    assert_eq!(worst.planes.open_sessions, Grade::Partial);
+    let (receipt, reading) = common::fence(one).await;
+    assert_eq!(reading.grade(), Grade::Confirmed);
+    let op = promote(one, &rig.sides[1], &receipt).await;
+    await_op(&rig.sides[1], &op).await.unwrap();
+    cron.abort();
+    let session = Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap();
+    let rows = session.text_rows("count", "SELECT count(*) AS n FROM dr_writes WHERE client = 99").await.unwrap();
+    let there: u64 = rows[0].get("n").unwrap().parse().unwrap();
+    assert!(there > 0, "what was committed before the stop is there");
+}
+
+/// NOLOGIN travels in the log: the promoted candidate is fenced too, and its promotion lifts exactly what the fence took.
+#[tokio::test]
+async fn a_role_fence_is_lifted_by_the_promotion() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    admin.run("make a role", "CREATE ROLE retired NOLOGIN").await.unwrap();
+    let login = Arc::new(LoginFence::new(Arc::clone(&one.member), vec!["app".into()]));
+    let (outcome, _) = engage(one, login.as_ref()).await;
+    done(outcome);
+    assert!(login.inspect().await.unwrap().grade() >= Grade::Enforced);
+    assert!(Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap_err().is_login_refused());
+    let (receipt, _) = common::fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap();
+    let admin = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    assert_eq!(admin.may_login("retired").await.unwrap(), Some(false), "not ours to give back");
+    let op = handle(rejoin(one, two, false).await);
+    await_op(one, &op).await.unwrap();
+    let target = one.member.bound(two.target().await.lineage);
+    done(login.retire(RetireFence { target, token: receipt.token, key: key("retire") }).await);
+}
+
+/// Fences of one member together: the better grade on each plane counts, and a stopped server is asked through its files.
+#[tokio::test]
+async fn fences_of_a_member_complement_each_other() {
+    let rig = Rig::start(direct()).await;
+    let one = &rig.sides[0];
+    let hba: Arc<dyn Fence> = Arc::new(ClosedHba::new(Arc::clone(&one.member), vec!["replicator".into()]));
+    let set = FenceSet::new(vec![hba, Arc::clone(&one.fence) as Arc<dyn Fence>]);
+    let (outcome, receipt) = engage(one, &set).await;
+    assert!(matches!(outcome, Outcome::Accepted(_) | Outcome::Done(())), "{outcome:?}");
+    let reading = until("the fence", Duration::from_secs(20), || async {
+        set.inspect().await.ok().filter(|reading| reading.grade() == Grade::Confirmed)
+    })
+    .await;
+    assert!(reading.end.is_some());
+    done(one.fence.release(order(&receipt)).await);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+}
+
+/// A fence is not retired on a server that still is what it was.
+#[tokio::test]
+async fn a_primary_cannot_be_retired() {
+    let rig = Rig::start(direct()).await;
+    let one = &rig.sides[0];
+    let token = one.fence.prepare().await.unwrap();
+    let ask = RetireFence { target: one.target().await, token, key: key("retire") };
+    assert!(matches!(one.fence.retire(ask).await, Outcome::Conflict(_)));
+}
+
+/// A wrong password is refused with the server's word, and says nothing about whether the server writes.
+#[tokio::test]
+async fn a_wrong_password_is_an_error_and_no_reading() {
+    let cluster = LocalCluster::start(direct()).await.unwrap();
+    let node = cluster.pg1();
+    let target = node.admin.clone().with_password("wrong");
+    let peer = cluster.pg2();
+    let peers =
+        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    let member = Arc::new(Member::new("app", node.server.clone(), target, peers));
+    let told = PostgresDatabase::new(Arc::clone(&member)).describe().await.unwrap_err();
+    assert!(
+        matches!(&told, ProviderError::Refused { why, .. } if why.contains("password authentication failed")),
+        "{told}"
+    );
+    let probe = PostgresProbe::new(member);
+    assert!(dr_core::DatabaseProbe::write(&probe).await.is_err());
+}
+
+/// The file store: one version per change, compare and set, the same token twice is one version, for the owner's eyes only.
+#[tokio::test]
+async fn a_file_secret_is_versioned_and_compared() {
+    let rig = Rig::start(direct()).await;
+    let folder = rig.cluster.folder().join("secret");
+    let fields = [("host", "127.0.0.1:1"), ("password", "p")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    FileSecret::create(&folder, BTreeMap::from(fields)).unwrap();
+    let set = BTreeMap::from([("host".to_owned(), "{writer.endpoint}".to_owned())]);
+    let store = FileSecret::new(&folder, set);
+    let before = store.read().await.unwrap();
+    assert_eq!((before.version.as_str(), before.endpoint.unwrap().as_str()), ("1", "127.0.0.1:1"));
+    let one = &rig.sides[0];
+    let receipt = writer(one.target().await, one);
+    let ask = |expected: &str, node: &str| PatchSecret {
+        writer: receipt.clone(),
+        expected: SecretVersion::new(expected),
+        key: key(node),
+    };
+    assert!(matches!(store.patch(ask("7", "secret")).await, Outcome::Conflict(_)));
+    assert_eq!(done(store.patch(ask("1", "secret")).await), SecretVersion::new("2"));
+    assert_eq!(
+        done(store.patch(ask("1", "secret")).await),
+        SecretVersion::new("2"),
+        "the same token, the same version"
+    );
+    let after = store.read().await.unwrap();
+    assert_eq!((after.endpoint.unwrap(), after.token.unwrap()), (one.member.endpoint(), key("secret")));
+    assert_eq!(store.versions().await.unwrap(), ["2", "1"].map(SecretVersion::new));
+    let mode = std::fs::metadata(folder.join("v00000002.json")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = std::fs::read_to_string(folder.join("current")).unwrap();
+    assert!(text.contains("\"password\": \"p\""), "other fields stay");
+    std::fs::write(folder.join("rotating"), "").unwrap();
+    assert_eq!(store.read().await.unwrap().rotating, Tri::Yes);
+}

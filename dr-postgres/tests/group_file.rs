@@ -1,0 +1,106 @@
+//! Group files: the tables of this backend, their faults with their places, and a switchover's parts opened from one.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use dr_core::{Backend, GroupSpec, MemberId, Tri};
+use dr_postgres::{
+    Postgres,
+    testing::{ClusterOptions, LocalCluster},
+};
+
+fn read(text: &str) -> GroupSpec {
+    GroupSpec::read(&toml::from_str::<serde_json::Value>(text).unwrap()).unwrap()
+}
+
+const BILLING: &str = r#"
+format      = 1
+name        = "billing"
+environment = "prod"
+tier        = 1
+home        = "pg1"
+
+[[member]]
+name    = "pg1"
+region  = "dc-a"
+backend = "postgres"
+at      = { host = "10.1.0.11", port = 5432, data = "/var/lib/postgresql/15/main", run = "ssh:postgres@10.1.0.11", unit = "postgresql@15-main" }
+
+[[member]]
+name    = "pg2"
+region  = "dc-b"
+backend = "postgres"
+at      = { host = "10.2.0.11", port = 5432, data = "/var/lib/postgresql/15/main", run = "ssh:postgres@10.2.0.11", unit = "postgresql@15-main" }
+
+[probe]
+user     = "dr_probe"
+password = "file:/etc/dr/billing-probe"
+
+[secret]
+store   = "none"
+because = "applications connect to PgBouncer"
+
+[[traffic]]
+router = "postgres.pgbouncer"
+at     = { admin = ["10.1.0.20:6432", "10.2.0.20:6432"], database = "billing", pause_within = "10 s", run = ["ssh:pgbouncer@10.1.0.20", "ssh:pgbouncer@10.2.0.20"] }
+member = { pg1 = "10.1.0.11", pg2 = "10.2.0.11" }
+
+[[fence]]
+with  = "postgres.stop"
+grade = "confirmed"
+"#;
+
+/// The file of the documentation opens without a call: nobody listens at these addresses.
+#[test]
+fn the_documented_group_opens_and_calls_nobody() {
+    let (group, backend) = (read(BILLING), Postgres::new());
+    let opened = backend.open(&group, group.member(&MemberId::new("pg1")).unwrap()).unwrap();
+    assert_eq!(opened.database.id.as_str(), "10.1.0.11:5432/var/lib/postgresql/15/main");
+    let route = backend.route(&group, group.traffic.first().unwrap()).unwrap();
+    assert!(route.app.is_some(), "a pooler is a route and a drain");
+    let fence = backend.fence(&group, group.fences.first().unwrap(), group.members.first().unwrap()).unwrap();
+    assert_eq!(fence.name(), "postgres.stop");
+    let commands = fence.manual("engage").join("\n");
+    assert!(commands.contains("systemctl mask postgresql@15-main"), "{commands}");
+    assert!(commands.contains("/usr/lib/postgresql/15/bin/pg_ctl stop -D /var/lib/postgresql/15/main -m fast"));
+}
+
+/// A typo, a wrong way to the host, a stored secret, an unknown fence: each is refused with its place.
+#[test]
+fn faults_name_their_place() {
+    let fault = |from: &str, to: &str| {
+        let group = read(&BILLING.replace(from, to));
+        let backend = Postgres::new();
+        let member = group.members.first().unwrap();
+        backend
+            .open(&group, member)
+            .map(drop)
+            .and_then(|()| backend.fence(&group, group.fences.first().unwrap(), member).map(drop))
+            .and_then(|()| backend.route(&group, group.traffic.first().unwrap()).map(drop))
+            .unwrap_err()
+            .to_string()
+    };
+    let typo = fault("unit = \"postgresql@15-main\"", "unti = \"postgresql@15-main\"");
+    assert!(typo.contains("unti") && typo.contains("member"), "{typo}");
+    let way = fault("ssh:postgres@10.1.0.11", "telnet:10.1.0.11");
+    assert!(way.contains("`local` or `ssh:USER@HOST`"), "{way}");
+    let stored = fault("file:/etc/dr/billing-probe", "secret:billing");
+    assert!(stored.contains("`file:PATH` or `env:NAME`"), "{stored}");
+    let fence = fault("postgres.stop", "postgres.hope");
+    assert!(fence.contains("postgres.hope") && fence.contains("`postgres.hba`"), "{fence}");
+    let console = fault("10.2.0.20:6432", "10.2.0.20:none");
+    assert!(console.contains("no host:port"), "{console}");
+}
+
+/// A group file for the local pair opens providers that work.
+#[tokio::test]
+async fn a_local_group_file_reaches_its_servers() {
+    let cluster = LocalCluster::start(ClusterOptions::default()).await.unwrap();
+    let (group, backend) = (read(&cluster.group_file()), Postgres::new());
+    let [one, two] = [0, 1].map(|index: usize| backend.open(&group, group.members.get(index).unwrap()).unwrap());
+    let (primary, standby) =
+        (one.database.provider.describe().await.unwrap(), two.database.provider.describe().await.unwrap());
+    assert_eq!((primary.writable, standby.writable), (Tri::Yes, Tri::No));
+    assert_eq!(standby.follows.as_ref(), Some(&one.database.id));
+    let route = backend.route(&group, group.traffic.first().unwrap()).unwrap();
+    assert_eq!(route.router.provider.read().await.unwrap().member, Some(MemberId::new("pg1")));
+    assert_eq!(route.app.unwrap().provider.read().await.unwrap().drained, Tri::No);
+}

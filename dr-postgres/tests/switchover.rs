@@ -1,0 +1,438 @@
+//! The provider traits on real servers: what a planned switchover needs, and every trap that was measured.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "tests")]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{Rig, await_op, budget, done, fence, handle, key, order, promote, rejoin, run, switch, until};
+use dr_core::{
+    AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, ResumeRequest, Tri, millis, seconds,
+};
+use dr_postgres::{
+    Postmaster, Session,
+    testing::{ClusterOptions, DirectProber, Writers},
+};
+
+fn direct() -> ClusterOptions {
+    ClusterOptions { pooler: false, ..ClusterOptions::default() }
+}
+
+/// There and back again under load: nothing lost, no error at the client, never two writers, both directions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switchover_and_a_switchback_lose_nothing() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let [one, two] = &rig.sides;
+    let mut writers = Writers::start(vec![rig.cluster.app_through_pooler().unwrap()], 4).await.unwrap();
+    let prober = DirectProber::start(vec![rig.cluster.pg1().admin.clone(), rig.cluster.pg2().admin.clone()]);
+    switch(&rig, one, two).await;
+    writers.await_flow(Duration::from_secs(5)).await.unwrap();
+    switch(&rig, two, one).await;
+    writers.await_flow(Duration::from_secs(5)).await.unwrap();
+    writers.stop().await;
+    let seen = prober.stop().await;
+    assert_eq!(seen.two_writers, 0, "{seen:?}");
+    assert_eq!(seen.changes, 2, "{seen:?}");
+    let report = writers.report();
+    assert_eq!(report.error_count(), 0, "{report:?}");
+    let check = writers.check(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
+    assert_eq!((check.lost, check.acknowledged), (0, report.acknowledged));
+    let told = one.database.describe().await.unwrap();
+    assert_eq!((told.follows, told.writable, told.lineage.unwrap().generation), (None, Tri::Yes, 3));
+    assert_eq!(told.followers, vec![two.member.resource()]);
+    let slots = Session::open(&rig.cluster.pg2().admin).await.unwrap().slots().await.unwrap();
+    assert!(slots.is_empty(), "a standby keeps no log for a slot that nobody uses: {slots:?}");
+}
+
+/// Facts of a healthy pair: edges, lineages, positions, lag that is zero for a reason.
+#[tokio::test]
+async fn a_pair_is_described_by_its_edges() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (primary, standby) = (one.database.describe().await.unwrap(), two.database.describe().await.unwrap());
+    assert_eq!((primary.follows, primary.writable), (None, Tri::Yes));
+    assert_eq!(primary.followers, vec![standby.resource]);
+    assert_eq!((standby.follows, standby.writable), (Some(primary.resource), Tri::No));
+    assert_eq!(primary.lineage, standby.lineage);
+    assert!(primary.version.starts_with("15."), "{}", primary.version);
+    let lag = until("lag", Duration::from_secs(5), || async {
+        let reading = two.database.replication().await.unwrap();
+        (reading.streaming == Tri::Yes).then_some(reading.lag).flatten()
+    })
+    .await;
+    assert!(lag < seconds(5));
+    assert_eq!(one.database.replication().await.unwrap().streaming, Tri::No);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+    assert_eq!(two.is_writable().await, Tri::No);
+    let (here, there) = (one.probe.position().await.unwrap(), two.probe.position().await.unwrap());
+    assert_eq!((here.lineage, here.in_recovery, there.in_recovery), (there.lineage, Tri::No, Tri::Yes));
+    assert!(one.probe.available_extensions().await.unwrap().contains_key("plpgsql"));
+    assert!(one.probe.extensions().await.unwrap().contains_key("plpgsql"));
+}
+
+/// A fast stop succeeds although the standby has nothing of it: the proof fails, the promotion is not asked for, and the old
+/// primary takes its writes again.
+#[tokio::test]
+async fn a_standby_that_was_silently_disconnected_is_no_candidate() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let standby = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    standby.set_and_load("primary_conninfo", "host=127.0.0.1 port=1").await.unwrap();
+    until("the disconnection", Duration::from_secs(10), || async {
+        (two.database.replication().await.unwrap().streaming != Tri::Yes).then_some(())
+    })
+    .await;
+    let reading = two.database.replication().await.unwrap();
+    assert_eq!(reading.lag, None, "received = replayed, and still nobody knows");
+    let admin = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
+    admin.run("write", "INSERT INTO dr_writes SELECT 500, g FROM generate_series(1, 1000) g").await.unwrap();
+    let (receipt, reading) = fence(one).await;
+    let end = reading.end.unwrap();
+    let position = two.probe.position().await.unwrap();
+    assert!(position.applied.missing_to(&end).unwrap() > 0);
+    assert!(!position.applied.reaches(&end), "not caught up: {position:?}");
+    done(one.fence.release(order(&receipt)).await);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+    assert_eq!(one.fence.inspect().await.unwrap().engaged(), Tri::No);
+}
+
+/// The checkpoint's own position is where its record begins: having reached it proves nothing.
+#[tokio::test]
+async fn the_proof_is_strict() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (_, reading) = fence(one).await;
+    let control = rig.cluster.pg1().server.control_data().await.unwrap();
+    let end = reading.end.unwrap();
+    assert_eq!(end.value, control.checkpoint.bytes() + 1);
+    let applied = until("replay", Duration::from_secs(5), || async {
+        let position = two.probe.position().await.unwrap();
+        position.applied.reaches(&end).then_some(position)
+    })
+    .await;
+    assert!(applied.applied.value > control.checkpoint.bytes());
+    assert_eq!(applied.lineage, control.lineage(), "the receiver is gone, the timeline is known nevertheless");
+}
+
+/// A fenced server that somebody starts again comes up as a standby; the fence says what it sees.
+#[tokio::test]
+async fn a_stopped_primary_cannot_come_back_as_one() {
+    let rig = Rig::start(direct()).await;
+    let [one, _] = &rig.sides;
+    let (receipt, _) = fence(one).await;
+    let server = &rig.cluster.pg1().server;
+    server.start().await.unwrap();
+    server.await_ready(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(one.is_writable().await, Tri::No);
+    let reading = one.fence.inspect().await.unwrap();
+    assert_eq!(reading.grade(), Grade::Confirmed, "{}", reading.detail);
+    server.stop_fast(Duration::from_secs(20)).await.unwrap();
+    server.control().remove(&server.data("standby.signal")).await.unwrap();
+    let lifted = one.fence.inspect().await.unwrap();
+    assert!(lifted.grade() < Grade::Confirmed, "a fence without its mark is worth less: {}", lifted.detail);
+    server.start().await.unwrap();
+    server.await_ready(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(one.fence.inspect().await.unwrap().engaged(), Tri::No);
+    assert_eq!(receipt.target.lineage.generation, 1);
+}
+
+/// A killed server is stopped, but its control file proves no end of its history.
+#[tokio::test]
+async fn a_crash_is_no_clean_stop() {
+    let rig = Rig::start(direct()).await;
+    let node = rig.cluster.pg1();
+    let Postmaster::Ready(pid) = node.server.postmaster().await.unwrap() else { panic!("not running") };
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::QUIT).unwrap();
+    node.server.await_stopped(Duration::from_secs(10)).await.unwrap();
+    let reading = rig.sides[0].fence.inspect().await.unwrap();
+    assert_eq!(reading.end, None);
+    assert!(reading.planes.restart < Grade::Confirmed, "{}", reading.detail);
+}
+
+/// A promotion is asked for once; the second request meets a primary and is a conflict, never a second timeline.
+#[tokio::test]
+async fn a_second_promotion_is_a_conflict() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    done(two.database.settle().await);
+    let (receipt, _) = fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    let position = two.probe.position().await.unwrap();
+    let parted = position.parted_at.unwrap();
+    assert!(parted.reaches(receipt.end.as_ref().unwrap()), "the switch point lies past the proof");
+    assert_eq!(position.lineage.generation, 2);
+    let control = rig.cluster.pg2().server.control_data().await.unwrap();
+    assert!(control.timeline.number() <= 2);
+}
+
+/// A promotion under way has made files of the next timeline before recovery ends: while the server replays, it carries the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_in_recovery_never_claims_the_next_timeline() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    done(two.database.settle().await);
+    let (receipt, _) = fence(one).await;
+    let probe = two.probe.clone();
+    let watcher = tokio::spawn(async move {
+        let mut looks = 0_u32;
+        loop {
+            let Ok(seen) = probe.position().await else { continue };
+            looks += 1;
+            if seen.in_recovery == Tri::No {
+                return (looks, seen.lineage.generation);
+            }
+            assert_eq!(seen.lineage.generation, 1, "after {looks} looks");
+        }
+    });
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    let (looks, generation) = watcher.await.unwrap();
+    assert!(looks > 5, "{looks}");
+    assert_eq!(generation, 2);
+}
+
+/// The standby looks for log every 5 s by default, and for a promotion no oftener when it lost its primary: settling shortens it.
+#[tokio::test]
+async fn a_promotion_does_not_go_unnoticed() {
+    let rig =
+        Rig::start(ClusterOptions { settings: vec!["wal_retrieve_retry_interval = 5s".into()], ..direct() }).await;
+    let [one, two] = &rig.sides;
+    done(two.database.settle().await);
+    let (receipt, _) = fence(one).await;
+    // Long enough for the standby to fail to reconnect and to wait for its next attempt.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let begun = tokio::time::Instant::now();
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    let op = handle(rejoin(one, two, false).await);
+    await_op(one, &op).await.unwrap();
+    let session = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    let after = until("the setting", Duration::from_secs(5), || async {
+        session.setting("wal_retrieve_retry_interval").await.unwrap().filter(|value| value != "100ms")
+    })
+    .await;
+    assert_eq!(after, "5s");
+}
+
+/// A stale `synchronous_standby_names` would block every commit of the new primary: it is found before anything is stopped.
+#[tokio::test]
+async fn a_stale_synchronous_standby_is_found_before_the_gap() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let standby = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    standby.set_and_load("synchronous_standby_names", "gone").await.unwrap();
+    until("the setting", Duration::from_secs(5), || async {
+        (standby.setting("synchronous_standby_names").await.unwrap().as_deref() == Some("gone")).then_some(())
+    })
+    .await;
+    match two.database.settle().await {
+        Outcome::NotDone(reason) => assert!(reason.cause.as_str().contains("synchronous_standby_names is `gone`")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(one.is_writable().await, Tri::Yes);
+}
+
+/// On the new primary such a name shows as an unknown write within the client's deadline, never as a success and never as a hang.
+#[tokio::test]
+async fn a_write_that_waits_for_a_missing_standby_is_unknown() {
+    let mut cluster = dr_postgres::testing::LocalCluster::start(direct()).await.unwrap();
+    cluster.nodes[0].admin.answer_within = Duration::from_millis(500);
+    let admin = Session::open(&cluster.pg1().admin).await.unwrap();
+    admin.set_and_load("synchronous_standby_names", "gone").await.unwrap();
+    let members = cluster.members();
+    let probe = dr_postgres::PostgresProbe::new(Arc::clone(&members[0]));
+    until("the wait", Duration::from_secs(10), || async {
+        (probe.write().await.unwrap().accepted == Tri::Unknown).then_some(())
+    })
+    .await;
+}
+
+/// A former primary with writes of its own is not touched without a word; with one it is rewound, keeps its own port and follows.
+#[tokio::test]
+async fn a_diverged_primary_is_rewound_only_when_allowed() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    diverge(&rig).await;
+    match rejoin(one, two, false).await {
+        Outcome::NotDone(reason) => assert!(reason.cause.as_str().contains("may hold writes"), "{reason:?}"),
+        other => panic!("{other:?}"),
+    }
+    let op = handle(rejoin(one, two, true).await);
+    await_op(one, &op).await.unwrap();
+    let told = one.database.describe().await.unwrap();
+    assert_eq!((told.follows, told.lineage.unwrap().generation), (Some(two.member.resource()), 2));
+    let conf =
+        rig.cluster.pg1().server.control().read(&rig.cluster.pg1().server.data("postgresql.conf")).await.unwrap();
+    assert!(String::from_utf8(conf.unwrap()).unwrap().contains(&format!("port = {}", rig.cluster.pg1().port)));
+    assert!(!rig.cluster.folder().join("pg1.dr-old").exists(), "a rewind was enough");
+    switch(&rig, two, one).await;
+}
+
+/// Without checksums or hints nothing can be rewound: the server is built anew and the old directory kept.
+#[tokio::test]
+async fn what_cannot_be_rewound_is_reseeded() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    diverge(&rig).await;
+    let data = rig.cluster.pg1().server.site().data.to_string_lossy().into_owned();
+    rig.cluster.run("pg_checksums", &["--disable", "-D", &data]).unwrap();
+    let op = handle(rejoin(one, two, true).await);
+    await_op(one, &op).await.unwrap();
+    assert!(rig.cluster.folder().join("pg1.dr-old").exists());
+    assert!(!rig.cluster.folder().join("pg1.dr-rejoin").exists());
+    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
+}
+
+/// Ends pg1's connection to pg2, promotes pg2 behind our back, lets pg1 write on and stops it.
+async fn diverge(rig: &Rig) {
+    let [_, two] = &rig.sides;
+    let standby = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    assert!(standby.request_promotion().await.unwrap());
+    until("promotion", Duration::from_secs(20), || async {
+        (two.database.describe().await.unwrap().writable == Tri::Yes).then_some(())
+    })
+    .await;
+    let app = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
+    app.run("write", "INSERT INTO dr_writes SELECT 900, g FROM generate_series(1, 100) g").await.unwrap();
+    rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
+}
+
+/// A directory of another cluster is never attached and never overwritten.
+#[tokio::test]
+async fn a_server_of_another_cluster_is_refused() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (receipt, _) = fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    let (primary, target) = (two.target().await, one.target().await);
+    let data = rig.cluster.pg1().server.site().data.clone();
+    std::fs::rename(&data, data.with_extension("kept")).unwrap();
+    rig.cluster.run("initdb", &["-D", &data.to_string_lossy(), "-U", "dr", "-N"]).unwrap();
+    let endpoint = two.member.endpoint();
+    let request =
+        dr_core::RejoinRequest { target, primary, endpoint, parted_at: None, may_discard: true, key: key("rejoin") };
+    match one.database.rejoin(request).await {
+        Outcome::Conflict(cause) => assert!(cause.as_str().contains("belongs to another cluster"), "{cause}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A clone whose configuration names a slot that does not exist starts, answers and never streams: that is no rejoin.
+#[tokio::test]
+async fn a_standby_with_a_dead_slot_is_not_called_rejoined() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (receipt, _) = fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    let op = handle(rejoin(one, two, false).await);
+    await_op(one, &op).await.unwrap();
+    let session = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    session.set_and_load("primary_slot_name", "no_such_slot").await.unwrap();
+    until("the broken stream", Duration::from_secs(20), || async {
+        matches!(one.database.poll(&op).await.unwrap(), OpProgress::Running { .. }).then_some(())
+    })
+    .await;
+    let op = handle(rejoin(one, two, false).await);
+    await_op(one, &op).await.unwrap();
+}
+
+/// An operation holds a lock on the candidate; it survives the promotion and falls with its holder.
+#[tokio::test]
+async fn the_group_lock_survives_a_promotion() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    assert!(two.probe.group_lock("app-1").await.unwrap());
+    assert!(two.probe.group_lock("app-1").await.unwrap(), "saying it twice is no change");
+    let others = rig.cluster.members();
+    let other = dr_postgres::PostgresProbe::new(Arc::clone(&others[1]));
+    assert!(!other.group_lock("app-2").await.unwrap());
+    let (receipt, _) = fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    assert!(!other.group_lock("app-2").await.unwrap());
+    drop(rig.sides);
+    until("the lock", Duration::from_secs(5), || async { other.group_lock("app-2").await.unwrap().then_some(()) })
+        .await;
+}
+
+/// PAUSE waits for a running transaction, gives up in time, and everything runs again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_transaction_ends_the_pause_and_not_the_service() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let pooler = rig.pooler.as_ref().unwrap();
+    let app = Session::open_console(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
+    app.run("begin", "BEGIN; INSERT INTO dr_writes VALUES (700, 1)").await.unwrap();
+    until("the transaction", Duration::from_secs(5), || async {
+        let long = rig.sides[0].probe.long_transactions(millis(20)).await.unwrap();
+        long.iter().any(|one| one.user == "app" && one.helps.contains("pg_terminate_backend")).then_some(())
+    })
+    .await;
+    match pooler.drain(budget()).await {
+        Outcome::Unknown(cause) => panic!("{cause}"),
+        Outcome::NotDone(reason) => {
+            assert!(reason.cause.as_str().contains("a transaction is still running"), "{reason:?}");
+            assert!(reason.cause.as_str().contains("all instances run again"), "{reason:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(AppTier::read(pooler).await.unwrap().drained, Tri::No);
+    app.run("commit", "COMMIT").await.unwrap();
+    done(pooler.drain(budget()).await);
+    done(pooler.drain(budget()).await);
+    assert_eq!(AppTier::read(pooler).await.unwrap().drained, Tri::Yes);
+    let onto = dr_core::MemberId::new("pg1");
+    done(pooler.resume(ResumeRequest { onto: onto.clone(), key: key("resume") }).await);
+    done(pooler.resume(ResumeRequest { onto, key: key("resume") }).await);
+    app.run("write", "INSERT INTO dr_writes VALUES (700, 2)").await.unwrap();
+}
+
+/// Session pooling would pause for ever: it is refused with the reason before anything waits.
+#[tokio::test]
+async fn session_pooling_is_refused_with_the_reason() {
+    let rig = Rig::start(ClusterOptions { pool_mode: "session".into(), ..ClusterOptions::default() }).await;
+    match rig.pooler.as_ref().unwrap().drain(budget()).await {
+        Outcome::NotDone(reason) => assert!(reason.cause.as_str().contains("pooled by session"), "{reason:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A budget above PgBouncer's own limit would end in errors at the clients; a pooler that is gone cannot be drained.
+#[tokio::test]
+async fn a_drain_stays_below_the_clients_limit_and_needs_its_pooler() {
+    let mut rig = Rig::start(ClusterOptions::default()).await;
+    let pooler = rig.pooler.clone().unwrap();
+    assert_eq!(pooler.limit().await.unwrap(), seconds(120));
+    let mut ask = budget();
+    ask.budget = seconds(120);
+    match pooler.drain(ask).await {
+        Outcome::NotDone(reason) => assert!(reason.cause.as_str().contains("query_wait_timeout")),
+        other => panic!("{other:?}"),
+    }
+    rig.cluster.kill_pooler();
+    assert!(matches!(pooler.drain(budget()).await, Outcome::NotDone(_) | Outcome::Unknown(_)));
+    assert!(AppTier::read(&pooler).await.is_err());
+    assert_eq!(rig.sides[0].is_writable().await, Tri::Yes);
+}
+
+/// Prepared transactions are told with what ends them, and survive the switchover.
+#[tokio::test]
+async fn prepared_transactions_are_told_and_survive() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let app = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
+    app.run("prepare", "BEGIN; INSERT INTO dr_writes VALUES (800, 1); PREPARE TRANSACTION 'two-phase'").await.unwrap();
+    let told = until("the transaction", Duration::from_secs(5), || async {
+        one.probe.long_transactions(millis(1)).await.unwrap().into_iter().find(|long| long.state == "prepared")
+    })
+    .await;
+    assert!(told.helps.contains("COMMIT PREPARED 'two-phase'"));
+    drop(app);
+    switch(&rig, one, two).await;
+    let app = Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap();
+    app.run("commit", "COMMIT PREPARED 'two-phase'").await.unwrap();
+    assert_eq!(run().number(), 1);
+}
