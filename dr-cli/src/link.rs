@@ -1,0 +1,182 @@
+//! The way to the engine: every verb asks through here, and every error of the engine becomes a page with an exit code here.
+
+use std::{ffi::OsString, sync::Arc};
+
+use dr_core::{Actor, Ask, Catalog, Digest, MemberId, Report, Role, RunId, Runbook, Timestamp, Verified, View, judge};
+use dr_core::{PlannedSwitchover, UnplannedFailover};
+use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, Run, RunSummary, Start};
+
+use crate::{
+    App,
+    args::Places,
+    exit::{Stop, chain},
+    files, people,
+};
+
+/// An open engine, and who acts.
+#[derive(Debug)]
+pub(crate) struct Link {
+    engine: Engine,
+    actor: Actor,
+}
+
+/// All step kinds of this program.
+pub(crate) fn catalog(app: &App) -> Catalog {
+    Catalog::built_in().and(app.steps.clone())
+}
+
+/// The built-in runbook for a planned change of the writer.
+pub(crate) fn switchover(to: &MemberId) -> Arc<dyn Runbook> {
+    Arc::new(PlannedSwitchover::to(to.clone()))
+}
+
+/// The built-in runbook for a writer that is silent.
+pub(crate) fn failover(to: &MemberId) -> Arc<dyn Runbook> {
+    Arc::new(UnplannedFailover::to(to.clone()))
+}
+
+/// An engine in the making, with everything that is compiled in.
+fn builder(app: &App, places: &Places) -> EngineBuilder {
+    let mut builder = Engine::open(places.journal()).backends(app.backends.iter().cloned()).steps(catalog(app));
+    if let Some(leases) = &app.leases {
+        builder = builder.leases(leases);
+    }
+    match std::env::current_exe() {
+        Ok(program) => {
+            let words = ["--dir".into(), places.journal().into_os_string(), "--groups".into(), places.groups().into()];
+            builder.guarded_by(program, words.into_iter().collect::<Vec<OsString>>())
+        }
+        Err(_) => builder,
+    }
+}
+
+/// Watches over the drain of a run until there is nothing left to guard.
+pub(crate) async fn guard(app: &App, places: &Places, run: &str) -> Result<(), Stop> {
+    let run: RunId = run.parse().map_err(|error: dr_core::BadRunId| Stop::input(error.to_string(), &[]))?;
+    builder(app, places).guard(&run).await.map(drop).map_err(|error| stop(&error))
+}
+
+impl Link {
+    /// Opens the engine. Nothing is driven by that.
+    pub(crate) async fn open(app: &App, places: &Places) -> Result<Self, Stop> {
+        let actor = match &app.acting {
+            Some(actor) => actor.clone(),
+            None => people::acting(&places.groups())?,
+        };
+        let engine = builder(app, places).start().await.map_err(|error| stop(&error))?;
+        Ok(Self { engine, actor })
+    }
+
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Looks and writes a plan.
+    pub(crate) async fn plan(&self, file: &GroupFile, runbook: &dyn Runbook) -> Result<Verified, Stop> {
+        let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
+        self.engine.plan_with(&group, runbook).await.map_err(|error| stop(&error))
+    }
+
+    pub(crate) async fn start(&self, plan: Verified, because: &str) -> Result<Run, Stop> {
+        let start = Start::by(self.actor.clone()).because(because);
+        self.engine.start(plan, start).await.map_err(|error| stop(&error))
+    }
+
+    pub(crate) async fn resume(&self, run: &RunId, take_over: bool) -> Result<Run, Stop> {
+        self.engine.resume_run(run, take_over).await.map_err(|error| stop(&error))
+    }
+
+    /// All runs, oldest first.
+    pub(crate) async fn runs(&self) -> Result<Vec<RunSummary>, Stop> {
+        self.engine.runs().await.map_err(|error| stop(&error))
+    }
+
+    /// The run that people mean.
+    pub(crate) async fn find(&self, name: &str) -> Result<Run, Stop> {
+        let runs = self.runs().await?;
+        let all: Vec<RunId> = runs.iter().map(|run| run.run.clone()).collect();
+        let open: Vec<RunId> =
+            runs.iter().filter(|run| run.view.is_some() && run.outcome.is_none()).map(|run| run.run.clone()).collect();
+        let id = files::run(&all, &open, name)?;
+        self.engine.run(&id).map_err(|error| stop(&error))
+    }
+
+    /// Looks at a group.
+    pub(crate) async fn status(&self, file: &GroupFile) -> Result<GroupStatus, Stop> {
+        let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
+        self.engine.status(&group).await.map_err(|error| stop(&error))
+    }
+
+    /// Looks at the group of this file.
+    pub(crate) async fn status_of(&self, path: &std::path::Path) -> Result<GroupStatus, Stop> {
+        let file = GroupFile::read(path).map_err(|error| Stop::input(chain(&error), &[]))?;
+        self.status(&file).await
+    }
+
+    /// What would keep a switchover of the group from working, or make it unsafe.
+    pub(crate) async fn check(&self, file: &GroupFile) -> Result<Vec<dr_core::Finding>, Stop> {
+        let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
+        self.engine.check(&group).await.map_err(|error| stop(&error))
+    }
+
+    /// What keeps the acting person from giving this answer, before he types anything.
+    pub(crate) fn may_answer(&self, view: &View, ask: &Ask, choice: &str, to: Digest) -> Result<Option<Role>, Stop> {
+        let answer = dr_core::Answer::choose(choice, to, self.actor.clone());
+        let given = judge(ask, &view.given, &answer, view.now);
+        given.map(|given| given.role).map_err(|refused| Stop::refused(refused.to_string(), &roles(&self.actor)))
+    }
+}
+
+fn roles(actor: &Actor) -> Vec<String> {
+    let roles: Vec<&str> = actor.roles.iter().map(Role::as_str).collect();
+    let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+    let how = actor.authenticated_by.as_deref().unwrap_or("nobody checked who it is");
+    vec![format!("{} ({how}) has {has}; roles stand in {} beside the group files", actor.name, people::FILE)]
+}
+
+/// What is true of a run.
+pub(crate) async fn view(run: &Run) -> Result<View, Stop> {
+    run.view().await.map_err(|error| stop(&error))
+}
+
+/// Whether an engine drives it.
+pub(crate) async fn driven(run: &Run) -> Result<bool, Stop> {
+    run.is_driven().await.map_err(|error| stop(&error))
+}
+
+/// What it came to.
+pub(crate) async fn report(run: &Run) -> Result<Report, Stop> {
+    run.report().await.map_err(|error| stop(&error))
+}
+
+/// The page and the code for an error of the engine.
+pub(crate) fn stop(error: &Error) -> Stop {
+    let text = chain(error);
+    match error {
+        Error::Refused(refusal) => Stop::from(refusal),
+        Error::Busy { run, .. } => Stop::refused(text, &[format!("see what it does:  dr status {run}")]),
+        Error::Answer { .. } | Error::Over(_) | Error::Driven(_) | Error::Guard { .. } => Stop::refused(text, &[]),
+        Error::Open(_) | Error::Journal(_) | Error::Lease(_) => {
+            Stop::input(text, &["another directory is named with --dir, or DR_DIR".into()])
+        }
+        Error::Group(_) | Error::UnknownRun(_) | Error::GroupGone { .. } => Stop::input(text, &[]),
+        Error::Stopped(_) => Stop::waits(text, &[]),
+        Error::NoRuntime | Error::Bug { .. } | Error::Report(_) => Stop::bug(text),
+        other => Stop::bug(chain(other)),
+    }
+}
+
+/// `2026-11-21 08:42:36`.
+pub(crate) fn minute(at: Timestamp) -> String {
+    at.to_string().chars().take(19).collect::<String>().replace('T', " ")
+}
+
+/// The wall clock, for ages on screens.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,171 @@
+//! Where pages go: plain text to pipes, a little colour to terminals, one JSON value for programs.
+
+use std::{
+    fmt,
+    io::{self, BufRead, IsTerminal, Write},
+};
+
+use serde_json::Value;
+
+use crate::exit::{Exit, Stop};
+
+/// The outside of the program: what is printed, read, and known about the terminal.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    input: Box<dyn BufRead + Send>,
+    interactive: bool,
+    colour: bool,
+    json: bool,
+}
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screen")
+            .field("interactive", &self.interactive)
+            .field("json", &self.json)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Screen {
+    /// The process's own streams.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            out: Box::new(io::stdout()),
+            err: Box::new(io::stderr()),
+            input: Box::new(io::BufReader::new(io::stdin())),
+            interactive: terminal && io::stdin().is_terminal(),
+            colour: terminal && !plain && !dumb,
+            json: false,
+        }
+    }
+
+    /// Streams of the caller's; no colour. `interactive` says whether somebody can answer.
+    pub fn over(
+        out: impl Write + Send + 'static,
+        err: impl Write + Send + 'static,
+        input: impl BufRead + Send + 'static,
+        interactive: bool,
+    ) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), input: Box::new(input), interactive, colour: false, json: false }
+    }
+
+    pub(crate) fn as_json(&mut self, json: bool) {
+        self.json = json;
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a person sits in front of it.
+    pub(crate) fn interactive(&self) -> bool {
+        self.interactive && !self.json
+    }
+
+    /// Prints what a command answers. A closed pipe is no error of ours.
+    pub(crate) fn reply(&mut self, page: &str, json: &Value) {
+        if self.json {
+            self.line(json);
+        } else {
+            self.page(page);
+        }
+    }
+
+    /// Prints a page for people; nothing with `--json`.
+    pub(crate) fn page(&mut self, page: &str) {
+        if !self.json {
+            let text = if self.colour { coloured(page) } else { page.to_owned() };
+            let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+            let _closed = write!(self.out, "{text}{end}").and_then(|()| self.out.flush());
+        }
+    }
+
+    /// Prints one JSON value on one line; nothing without `--json`.
+    pub(crate) fn line(&mut self, value: &Value) {
+        if self.json {
+            let _closed = writeln!(self.out, "{value}").and_then(|()| self.out.flush());
+        }
+    }
+
+    /// Prints why a command stopped.
+    pub(crate) fn stop(&mut self, stop: &Stop) -> Exit {
+        if self.json {
+            self.line(&stop.json);
+        } else {
+            let text = if self.colour { coloured(&stop.page) } else { stop.page.clone() };
+            let _closed = write!(self.err, "{text}").and_then(|()| self.err.flush());
+        }
+        stop.exit
+    }
+
+    /// Asks for one line.
+    pub(crate) fn ask(&mut self, prompt: &str) -> String {
+        let _closed = write!(self.out, "{prompt}").and_then(|()| self.out.flush());
+        let mut line = String::new();
+        match self.input.read_line(&mut line) {
+            Ok(_) => line.trim().to_owned(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const BOLD: &str = "1";
+
+/// The words at the beginning of lines that get a colour.
+const WORDS: [(&str, &str); 21] = [
+    (" ✓ ", GREEN),
+    (" ▶ ", YELLOW),
+    (" ? ", YELLOW),
+    (" ↻ ", YELLOW),
+    (" … ", YELLOW),
+    (" ✗ ", RED),
+    (" ! ", YELLOW),
+    ("error:", RED),
+    ("REFUSED", RED),
+    ("PARKED", RED),
+    ("WAITS", YELLOW),
+    ("BUG", RED),
+    ("ASK", YELLOW),
+    ("PAUSED", YELLOW),
+    ("TURNING BACK", YELLOW),
+    ("TURNED BACK", YELLOW),
+    ("CANCELLED", YELLOW),
+    ("HANDED OVER", YELLOW),
+    ("DONE", GREEN),
+    ("PLAN", BOLD),
+    ("held:", BOLD),
+];
+
+fn coloured(page: &str) -> String {
+    let mut out = String::with_capacity(page.len() + 64);
+    for line in page.split_inclusive('\n') {
+        match WORDS.iter().find(|(word, _)| line.starts_with(word)) {
+            Some((word, colour)) => {
+                let rest = line.strip_prefix(word).unwrap_or_default();
+                out.push_str(&format!("\u{1b}[{colour}m{word}\u{1b}[0m{rest}"));
+            }
+            None => out.push_str(line),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_at_the_beginning_of_a_line_get_colour() {
+        assert_eq!(coloured("DONE  x\nnot DONE\n"), "\u{1b}[32mDONE\u{1b}[0m  x\nnot DONE\n");
+        assert_eq!(coloured("held: nothing"), "\u{1b}[1mheld:\u{1b}[0m nothing");
+    }
+}

@@ -1,0 +1,81 @@
+//! `dr pause`, `dr resume`, `dr cancel`.
+
+use dr_core::{Standing, View};
+use dr_engine::Run;
+use serde_json::json;
+
+use super::follow;
+use crate::{
+    Exit, Screen,
+    exit::Stop,
+    link::{self, Link},
+};
+
+pub(super) async fn pause(link: &Link, name: &str, screen: &mut Screen) -> Result<Exit, Stop> {
+    let (run, view) = going(link, name).await?;
+    if view.state == Standing::Paused {
+        let page = format!("{} is paused already, since {}.\n", view.run, view.sentence.since.clock());
+        screen.reply(&page, &json!({"run": view.run, "paused": true, "exit": 0}));
+        return Ok(Exit::Done);
+    }
+    run.pause(link.actor().clone()).await.map_err(|error| link::stop(&error))?;
+    let driven = link::driven(&run).await?;
+    let page = format!(
+        "{} begins nothing new; what is under way is driven to a known end.\n{}\nGo on with:  dr resume {0}\n{}",
+        view.run,
+        view.holding(),
+        undriven(&view, driven)
+    );
+    screen.reply(&page, &json!({"run": view.run, "asked": "pause", "driven": driven, "exit": 0}));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn cancel(link: &Link, name: &str, because: &str, screen: &mut Screen) -> Result<Exit, Stop> {
+    let (run, view) = going(link, name).await?;
+    if view.no_return {
+        let help = ["the promotion may have been sent: this run only goes forward or parks".to_owned(), view.holding()];
+        return Err(Stop::refused(format!("DR311  {} cannot turn back any more", view.run), &help));
+    }
+    run.cancel(link.actor().clone(), because).await.map_err(|error| link::stop(&error))?;
+    let driven = link::driven(&run).await?;
+    let page = format!(
+        "{} is asked to turn back; what is under way is driven to a known end first.\n{}\n{}",
+        view.run,
+        view.holding(),
+        undriven(&view, driven)
+    );
+    screen.reply(&page, &json!({"run": view.run, "asked": "cancel", "driven": driven, "exit": 0}));
+    Ok(Exit::Done)
+}
+
+/// The run, which must not be over.
+async fn going(link: &Link, name: &str) -> Result<(Run, View), Stop> {
+    let run = link.find(name).await?;
+    let view = link::view(&run).await?;
+    if view.outcome().is_some() {
+        return Err(Stop::refused(format!("DR312  {} is over: {}", view.run, view.sentence.text), &[]));
+    }
+    Ok((run, view))
+}
+
+fn undriven(view: &View, driven: bool) -> String {
+    if driven { String::new() } else { format!("No engine drives it now. Do it with:  dr resume {}\n", view.run) }
+}
+
+pub(super) async fn resume(link: &Link, name: &str, take_over: bool, screen: &mut Screen) -> Result<Exit, Stop> {
+    let (run, view) = going(link, name).await?;
+    if view.state == Standing::Paused {
+        run.unpause(link.actor().clone()).await.map_err(|error| link::stop(&error))?;
+    }
+    if link::driven(&run).await? && !take_over {
+        let page = format!("{} is driven by another engine; it goes on there.\n{}\n", view.run, view.holding());
+        screen.reply(&page, &json!({"run": view.run, "driven": true, "exit": 0}));
+        return Ok(Exit::Done);
+    }
+    let run = link.resume(&view.run, take_over).await?;
+    screen.page(&format!(
+        "{}  goes on here; the engine before it can write nothing more.  Ctrl-C leaves the run where it is.\n",
+        view.run
+    ));
+    follow::drive(link, &run, screen).await
+}
