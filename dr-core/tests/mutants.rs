@@ -1,7 +1,7 @@
 //! Mutants of the plans of the built-in runbooks: whatever guards something is deleted and bypassed, whatever orders something is
 //! left out. Every one of them must trip a rule; none may fail to be read. Covers E10 and the promise that a guard cannot be
 //! dropped or bypassed without a rule noticing.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod situations;
 

@@ -1,10 +1,12 @@
 //! The run machine against its own table, and its decisions in the situations that matter (G03, G07, G12, E19, C03, J10).
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    Actor, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json, Kind,
-    Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
+    Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
+    Kind, Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
     ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
     run::{Command, Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState, decide, node_rows, run_rows},
 };
@@ -159,27 +161,19 @@ fn begin(id: &str) -> Command {
     Command::Begin(NodeId::new(id))
 }
 
+/// What the run asks when nobody knows whether the promotion happened.
+fn ask() -> Box<Ask> {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote").fail("promote", true);
+    let Command::Record(event) = run.only() else { panic!("nothing to record") };
+    let Event::Parked { ask } = *event else { panic!("{event:?}") };
+    ask
+}
+
 /// Some event of this kind.
 fn of_kind(kind: EventKind, node: &str) -> Event {
     let node = NodeId::new(node);
     let cause = Cause::new("cause");
-    let ask = || {
-        let mut run = Run::started();
-        run.finish("look")
-            .intend("drain")
-            .finish("drain")
-            .intend("fence")
-            .finish("fence")
-            .intend("promote")
-            .fail("promote", true);
-        match run.only() {
-            Command::Record(event) => match *event {
-                Event::Parked { ask } => ask,
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
-    };
     let row = || "row-1".to_owned();
     let by = || Actor::local("ana");
     match kind {

@@ -1,13 +1,7 @@
 //! What people see before they agree, byte for byte: the screen and the whole page. Covers E02, E03, F05 and screen 4.
 //!
 //! `DR_BLESS=1 cargo test -p dr-core --test verify_preview` writes them anew; the difference is then read by a person.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests; golden files are read here"
-)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests; golden files are read here")]
 
 mod situations;
 

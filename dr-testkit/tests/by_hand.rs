@@ -1,5 +1,5 @@
 //! Each flavour driven by hand through the provider traits; faults; every law seen to fire.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 
@@ -47,31 +47,23 @@ impl Hand {
     }
 
     async fn member(&self, name: &str) -> MemberProvider {
-        match self.resolve(&self.cloud.member_ref(name)).await {
-            Resolved::Member(member) => member,
-            other => panic!("{other:?}"),
-        }
+        let Resolved::Member(member) = self.resolve(&self.cloud.member_ref(name)).await else { panic!("{name}") };
+        member
     }
 
     async fn secret(&self) -> Arc<dyn SecretStore> {
-        match self.resolve(&self.cloud.secret_ref()).await {
-            Resolved::Secret(secret) => secret,
-            other => panic!("{other:?}"),
-        }
+        let Resolved::Secret(secret) = self.resolve(&self.cloud.secret_ref()).await else { panic!("no secret") };
+        secret
     }
 
     async fn route(&self) -> Arc<dyn TrafficRouter> {
-        match self.resolve(&self.cloud.route_ref(0)).await {
-            Resolved::Traffic(route) => route,
-            other => panic!("{other:?}"),
-        }
+        let Resolved::Traffic(route) = self.resolve(&self.cloud.route_ref(0)).await else { panic!("no route") };
+        route
     }
 
     async fn app(&self) -> Arc<dyn AppTier> {
-        match self.resolve(&self.cloud.app_ref()).await {
-            Resolved::App(app) => app,
-            other => panic!("{other:?}"),
-        }
+        let Resolved::App(app) = self.resolve(&self.cloud.app_ref()).await else { panic!("no application") };
+        app
     }
 
     fn target(&self, name: &str) -> Target {
@@ -204,10 +196,9 @@ impl Hand {
     }
 
     async fn promote(&self, request: PromoteRequest) -> OpProgress {
-        match self.member("weu").await.database.promote(request).await {
-            Outcome::Accepted(op) => self.finished("weu", &op).await,
-            other => panic!("{other:?}"),
-        }
+        let outcome = self.member("weu").await.database.promote(request).await;
+        let Outcome::Accepted(op) = outcome else { panic!("{outcome:?}") };
+        self.finished("weu", &op).await
     }
 
     fn writer(&self, name: &str) -> WriterReceipt {

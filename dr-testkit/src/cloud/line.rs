@@ -163,16 +163,9 @@ impl Line {
         let timing = self.cloud.inner.setup.timing;
         let way = self.draw(entered.index, timing.send);
         let half = Millis::new(way.count() / 2);
-        match entered.fault {
-            Some(Fault::FailBefore) => {
-                self.sleep(way).await;
-                return Outcome::not_done_yet("503, not accepted", timing.poll);
-            }
-            Some(Fault::Throttled) => {
-                self.sleep(way).await;
-                return Outcome::not_done_yet("429, throttled", timing.timeout);
-            }
-            Some(_) | None => {}
+        if let Some(refusal) = refusal(entered.fault, &timing) {
+            self.sleep(way).await;
+            return refusal;
         }
         if !self.open(&point.plane) {
             self.sleep(timing.timeout).await;
@@ -303,12 +296,37 @@ fn stale_by(timing: &crate::world::Timing) -> Millis {
     Millis::new(timing.timeout.count().saturating_mul(10))
 }
 
+/// What a service says that does not take the call.
+fn refusal(fault: Option<Fault>, timing: &crate::world::Timing) -> Option<Outcome<String>> {
+    let (why, wait) = match fault {
+        Some(Fault::FailBefore) => ("503, not accepted", timing.poll),
+        Some(Fault::Throttled) => ("429, throttled", timing.timeout),
+        Some(_) | None => return None,
+    };
+    Some(Outcome::not_done_yet(why, wait))
+}
+
 fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) -> Fate {
     let takes = match effect {
         Effect::Promote { .. } => timing.promote,
         Effect::Swap { .. } => timing.swap,
         Effect::Rejoin { .. } => timing.rejoin,
-        _ => timing.snapshot,
+        Effect::Snapshot { .. }
+        | Effect::Settle { .. }
+        | Effect::Deny { .. }
+        | Effect::Terminate { .. }
+        | Effect::Stop { .. }
+        | Effect::StorageFence { .. }
+        | Effect::Start { .. }
+        | Effect::Allow { .. }
+        | Effect::Retire { .. }
+        | Effect::Patch { .. }
+        | Effect::Route { .. }
+        | Effect::Drain { .. }
+        | Effect::Resume
+        | Effect::FailFast
+        | Effect::Notify { .. }
+        | Effect::Custom { .. } => timing.snapshot,
     };
     Fate {
         slower: if fault == Some(Fault::Slow) { ms(takes).saturating_mul(9) } else { 0 },
@@ -401,7 +419,7 @@ pub(super) fn drift(world: &mut World, drift: Drift) {
         }
         Drift::Route => {
             if let Some(other) = other {
-                world.point_route(0, other, "drift");
+                world.point_route(0, &other, "drift");
             }
         }
         Drift::Secret => {

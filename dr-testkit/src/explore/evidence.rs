@@ -59,9 +59,10 @@ fn is_outcome(event: &Event) -> bool {
 }
 
 fn claimed(event: &Event) -> &[Touch] {
-    match event {
-        Event::Accepted { calls, .. } | Event::Finished { calls, .. } | Event::InDoubt { calls, .. } => calls,
-        _ => &[],
+    if let Event::Accepted { calls, .. } | Event::Finished { calls, .. } | Event::InDoubt { calls, .. } = event {
+        calls
+    } else {
+        &[]
     }
 }
 

@@ -305,7 +305,7 @@ impl<T: Send + Sync + 'static> Explorer<T> {
     /// # Errors
     /// The line names another scenario, or a fault that does not exist.
     pub fn replay(&self, line: &str) -> Result<Verdict, String> {
-        let (scenario, faults) = line.trim().rsplit_once(' ').unwrap_or((line.trim(), ""));
+        let (scenario, faults) = line.trim().rsplit_once(' ').unwrap_or_else(|| (line.trim(), ""));
         if scenario != self.scenario() {
             return Err(format!("the line is for `{scenario}`, this is `{}`", self.scenario()));
         }

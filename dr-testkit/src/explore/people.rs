@@ -20,11 +20,12 @@ pub(super) async fn until_parked(journal: MemoryJournal, runtime: VirtualRuntime
         let mut parked = None;
         for line in &lines {
             let Ok(record) = Record::parse(line) else { continue };
-            match record.event {
-                Event::Asked { ask, .. } => consent = Some(ask),
-                Event::Parked { ask } => parked = Some(ask),
-                Event::Decided { .. } => parked = None,
-                _ => {}
+            if let Event::Asked { ask, .. } = record.event {
+                consent = Some(ask);
+            } else if let Event::Parked { ask } = record.event {
+                parked = Some(ask);
+            } else if let Event::Decided { .. } = record.event {
+                parked = None;
             }
         }
         read = lines.len().saturating_add(read);

@@ -149,7 +149,7 @@ impl Stage {
 
     /// Drives the plan to its end: people approve what is asked, and after every crash a new engine resumes. A run that parks is
     /// left there. Then time passes until everything that was on its way has arrived, and the laws of the end are checked.
-    pub fn drive(&self, plan: &Verified, catalog: &dyn Fn() -> Catalog) -> RunEnd {
+    pub fn drive(&self, plan: &Verified, catalog: &(dyn Fn() -> Catalog + Sync)) -> RunEnd {
         self.cloud.run_begins();
         self.cloud.allow_only(plan.plan().touches());
         let end = self.drive_through_crashes(plan, catalog);
@@ -159,7 +159,7 @@ impl Stage {
         end
     }
 
-    fn drive_through_crashes(&self, plan: &Verified, catalog: &dyn Fn() -> Catalog) -> RunEnd {
+    fn drive_through_crashes(&self, plan: &Verified, catalog: &(dyn Fn() -> Catalog + Sync)) -> RunEnd {
         for number in 1..=RESUMES {
             let process = self.runtime.process();
             let leases = self.leases.process();
@@ -175,7 +175,7 @@ impl Stage {
     async fn incarnation(
         &self,
         plan: &Verified,
-        catalog: &dyn Fn() -> Catalog,
+        catalog: &(dyn Fn() -> Catalog + Sync),
         (number, process, leases): (u32, &VirtualRuntime, &MemoryLeases),
     ) -> RunEnd {
         let name = format!("engine-{number}");

@@ -130,7 +130,7 @@ impl World {
             clients.sort_by_key(|turn| (turn.first_at, turn.client));
             let lineage = self.instances.get(&member).map(|instance| instance.lineage.clone());
             if let Some(history) = lineage.and_then(|lineage| self.histories.get_mut(&lineage)) {
-                history.write(from, until, pace, clients, count);
+                history.write((from, until), pace, clients, count);
             }
         }
     }

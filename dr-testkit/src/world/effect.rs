@@ -102,7 +102,7 @@ impl World {
             Effect::Rejoin { member, primary, may_discard } => {
                 self.ask_rejoin(member, primary, may_discard, (call, fate))
             }
-            Effect::Snapshot { member, name } => self.ask_snapshot(member, name, call, fate),
+            Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
             Effect::Deny { member } => self.deny(&member, call),
             Effect::Terminate { member } => self.terminate(&member, call),
@@ -112,7 +112,7 @@ impl World {
             Effect::Allow { member } => self.allow(&member, call),
             Effect::Retire { member, lineage } => self.retire(&member, &lineage, call),
             Effect::Patch { endpoint, expected, token } => self.patch(endpoint, &expected, token, call),
-            Effect::Route { route, member } => self.point_route(route, member, call),
+            Effect::Route { route, member } => self.point_route(route, &member, call),
             Effect::Drain { budget, within } => self.drain(budget, within, call),
             Effect::Resume => self.resume(call),
             Effect::FailFast => {
@@ -221,15 +221,15 @@ impl World {
         self.begin(Work::Rejoin { member, primary }, self.setup.timing.rejoin, (call, fate))
     }
 
-    fn ask_snapshot(&mut self, member: MemberId, name: String, call: &str, fate: &Fate) -> Reply {
-        let Some(instance) = self.instances.get(&member) else {
+    fn ask_snapshot(&mut self, member: &MemberId, name: &str, call: &str, fate: &Fate) -> Reply {
+        let Some(instance) = self.instances.get(member) else {
             return Reply::Refused(format!("there is no {member}"));
         };
-        if instance.snapshots.contains(&name) {
+        if instance.snapshots.contains(name) {
             return Reply::done();
         }
         let running = |op: &&Operation| op.state == OpState::Running;
-        let same = Work::Snapshot { member: member.clone(), name: name.clone() };
+        let same = Work::Snapshot { member: member.clone(), name: name.to_owned() };
         if let Some((handle, _)) = self.ops.iter().find(|(_, op)| running(op) && op.work == same) {
             return Reply::Accepted(handle.clone());
         }
@@ -367,18 +367,18 @@ impl World {
     }
 
     /// Points a route at a member, by whomever.
-    pub(crate) fn point_route(&mut self, route: usize, member: MemberId, call: &str) -> Reply {
+    pub(crate) fn point_route(&mut self, route: usize, member: &MemberId, call: &str) -> Reply {
         let change = self.number();
         let Some(found) = self.routes.get_mut(route) else {
             return Reply::Refused(format!("there is no route {route}"));
         };
-        if found.member == member {
+        if found.member == *member {
             return Reply::done();
         }
         found.member = member.clone();
         found.change = change;
         let delay = i64::try_from(self.setup.timing.propagation.count()).unwrap_or(0);
-        self.line(call, ChangeKind::Route, format!("traffic:{route}"), format!("sends to {member}"));
+        self.line(call, ChangeKind::Route, &format!("traffic:{route}"), format!("sends to {member}"));
         self.schedule(self.now.saturating_add(delay), Due::RouteSettles { route, change });
         Reply::Accepted(String::new())
     }
@@ -387,7 +387,7 @@ impl World {
         let Some(found) = self.routes.get_mut(route).filter(|found| found.change == change) else { return };
         found.answers = found.member.clone();
         let text = format!("all resolvers answer {}", found.answers);
-        self.line("provider", ChangeKind::Route, format!("traffic:{route}"), text);
+        self.line("provider", ChangeKind::Route, &format!("traffic:{route}"), text);
     }
 
     fn drain(&mut self, budget: Millis, within: Millis, call: &str) -> Reply {

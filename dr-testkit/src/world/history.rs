@@ -128,7 +128,7 @@ impl History {
     }
 
     /// Appends a stretch of writes of `clients`, each as often as `counts` says.
-    pub(crate) fn write(&mut self, from: i64, to: i64, pace: i64, clients: Vec<Turn>, count: u64) {
+    pub(crate) fn write(&mut self, (from, to): (i64, i64), pace: i64, clients: Vec<Turn>, count: u64) {
         if count == 0 {
             return;
         }
@@ -165,7 +165,7 @@ mod tests {
     fn positions_and_lost_writes_follow_the_order_of_the_clients() {
         let mut history = History::new(lineage(), None, 1000);
         let turns = vec![Turn { client: 0, first_seq: 1, first_at: 0 }, Turn { client: 1, first_seq: 1, first_at: 25 }];
-        history.write(0, 100, 50, turns, 4);
+        history.write((0, 100), 50, turns, 4);
         assert_eq!(history.end(), 1000 + 4 * WRITE);
         assert_eq!(history.position_at(-1), 1000);
         assert_eq!(history.position_at(24), 1000 + WRITE);

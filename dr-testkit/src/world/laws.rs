@@ -57,10 +57,7 @@ pub enum Law {
 
 impl std::fmt::Display for Law {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Own(name) => f.pad(name),
-            other => f.pad(&format!("{other:?}")),
-        }
+        if let Self::Own(name) = self { f.pad(name) } else { f.pad(&format!("{self:?}")) }
     }
 }
 

@@ -311,7 +311,13 @@ impl World {
         }
     }
 
-    pub(crate) fn line(&mut self, by: &str, kind: ChangeKind, what: impl ToString, text: impl Into<String>) {
+    pub(crate) fn line(
+        &mut self,
+        by: &str,
+        kind: ChangeKind,
+        what: &(impl ToString + ?Sized),
+        text: impl Into<String>,
+    ) {
         let line = TruthLine { at: self.now, by: by.to_owned(), kind, what: what.to_string(), text: text.into() };
         self.log.push(line);
     }

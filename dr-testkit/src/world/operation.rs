@@ -28,7 +28,7 @@ impl World {
             }
         }
         let what = names.last().map_or_else(|| "snapshot".to_owned(), ToString::to_string);
-        self.line(call, ChangeKind::Accepted, what, format!("{word}, operation {handle}"));
+        self.line(call, ChangeKind::Accepted, &what, format!("{word}, operation {handle}"));
         if matches!(work, Work::Swap { .. }) {
             self.schedule(self.now.saturating_add(takes / 5), Due::OpStage { op: handle.clone() });
         }
@@ -116,7 +116,7 @@ impl World {
             OpState::Running | OpState::Finished => format!("operation {handle} finished"),
         };
         let what = names(&op.work).last().map_or_else(|| "snapshot".to_owned(), ToString::to_string);
-        self.line("provider", ChangeKind::Ended, what, text);
+        self.line("provider", ChangeKind::Ended, &what, text);
         if let Some(found) = self.ops.get_mut(handle) {
             found.state = state;
         }
@@ -188,7 +188,7 @@ impl World {
             let _handle: Reply = self.begin(work, self.setup.timing.rejoin, ("provider", &Fate::default()));
         }
         for route in 0..self.routes.len() {
-            let _answer: Reply = self.point_route(route, to.clone(), by);
+            let _answer: Reply = self.point_route(route, to, by);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Consent: who may say yes, to what, until when, and what makes it void (DESIGN section 6, E05).
 
+use std::sync::Arc;
+
 use dr_core::{
     APPROVE, Actor, Answer, Digest, Fact, Millis, REJECT, Request, Role, StepExt, Tolerance, millis, minutes,
     run::{
@@ -268,10 +270,10 @@ fn bug_a_fact_that_changed_voids_the_consent_and_people_are_asked_again() {
     let old = Request::Answer(Answer::choose(APPROVE, asked_digest(&rig), person("cem")));
     rig.world.facts(vec![fact("writer", "weu")]);
     wait_asked(&rig, 2);
-    let diff = rig.events().into_iter().find_map(|event| match event {
-        Event::Voided { diff, .. } => Some(diff.join("; ")),
-        _ => None,
-    });
+    let diff = rig
+        .events()
+        .into_iter()
+        .find_map(|event| if let Event::Voided { diff, .. } = event { Some(diff.join("; ")) } else { None });
     let diff = diff.unwrap();
     assert!(diff.contains("writer") && diff.contains("neu") && diff.contains("weu"), "{diff}");
     rig.post("old", &old);
@@ -286,10 +288,11 @@ fn bug_a_fact_that_changed_voids_the_consent_and_people_are_asked_again() {
 }
 
 fn asked_digest(rig: &Rig) -> Digest {
-    let last = rig.events().into_iter().rev().find_map(|event| match event {
-        Event::Asked { ask, .. } => Some(ask),
-        _ => None,
-    });
+    let last = rig
+        .events()
+        .into_iter()
+        .rev()
+        .find_map(|event| if let Event::Asked { ask, .. } = event { Some(ask) } else { None });
     last.unwrap().digest().unwrap()
 }
 
@@ -395,7 +398,7 @@ fn facts_that_cannot_be_read_end_the_run_when_the_time_of_the_step_is_over() {
 fn bug_an_answer_that_is_posted_while_another_is_recorded_is_seen() {
     let mut rig = rig(AskPeople::of(2));
     let slow = Stubborn::new(&rig.journal, &rig.rt);
-    rig.stubborn = Some(slow.clone());
+    rig.stubborn = Some(Arc::clone(&slow));
     let ended = begin(&rig);
     slow.takes(millis(100));
     rig.answer("1", APPROVE, &person("ana"));

@@ -15,21 +15,21 @@ use serde::{Deserialize, Serialize};
 
 /// Sets a consumer group running or paused: absolute, so saying it twice is harmless.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SetConsumers {
+pub(crate) struct SetConsumers {
     group: String,
     running: bool,
 }
 
 impl SetConsumers {
-    pub fn paused(group: &str) -> Self {
+    pub(crate) fn paused(group: &str) -> Self {
         Self { group: group.into(), running: false }
     }
 
-    pub fn running(group: &str) -> Self {
+    pub(crate) fn running(group: &str) -> Self {
         Self { group: group.into(), running: true }
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running
     }
 }
@@ -50,7 +50,7 @@ impl Step for SetConsumers {
 
 /// The broker did not do what it was asked, or did not say.
 #[derive(Debug)]
-pub struct ControlError(pub String);
+pub(crate) struct ControlError(pub(crate) String);
 
 impl std::fmt::Display for ControlError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,12 +62,12 @@ impl std::error::Error for ControlError {}
 
 /// Our own client.
 #[async_trait]
-pub trait ConsumerControl: Send + Sync + 'static {
+pub(crate) trait ConsumerControl: Send + Sync + 'static {
     async fn set(&self, group: &str, running: bool) -> Result<(), ControlError>;
     async fn is_running(&self, group: &str) -> Result<bool, ControlError>;
 }
 
-pub struct ConsumerSwitch(pub Arc<dyn ConsumerControl>);
+pub(crate) struct ConsumerSwitch(pub(crate) Arc<dyn ConsumerControl>);
 
 #[async_trait]
 impl Handler for ConsumerSwitch {
@@ -86,9 +86,9 @@ impl Handler for ConsumerSwitch {
 
 /// What the ledger said on both sides.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settled {
-    pub total: Rows,
-    pub drained_at: Timestamp,
+pub(crate) struct Settled {
+    pub(crate) total: Rows,
+    pub(crate) drained_at: Timestamp,
 }
 
 impl Output for Settled {
@@ -99,7 +99,7 @@ impl Output for Settled {
 
 /// Waits until one query answers the same on two members.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct CompareLedger {
+pub(crate) struct CompareLedger {
     left: MemberId,
     right: MemberId,
     query: Query,
@@ -116,7 +116,7 @@ impl Step for CompareLedger {
     }
 }
 
-pub struct LedgerComparer;
+pub(crate) struct LedgerComparer;
 
 #[async_trait]
 impl Look for LedgerComparer {
@@ -131,9 +131,9 @@ impl Look for LedgerComparer {
 }
 
 #[derive(Debug)]
-pub struct SettledSwitchover {
-    pub consumers: String,
-    pub ledger: Query,
+pub(crate) struct SettledSwitchover {
+    pub(crate) consumers: String,
+    pub(crate) ledger: Query,
 }
 
 impl Runbook for SettledSwitchover {
