@@ -98,7 +98,7 @@ impl Driver {
             self.clocks.remove(node);
             return Ok(());
         }
-        let facts = match result.and_then(|facts| self.within_limits(node, facts)) {
+        let facts = match result.and_then(within_limits) {
             Ok(facts) => facts,
             Err(error) => {
                 if self.drive.runtime.now_mono() >= self.clock(node).deadline {
@@ -128,18 +128,6 @@ impl Driver {
         self.append(vec![Event::Asked { node: node.clone(), ask: Box::new(ask) }]).await?;
         self.notify("asked", &text);
         Ok(())
-    }
-
-    /// Where nobody is asked, nobody can think again about facts that are beyond their own limits: they are read again instead.
-    fn within_limits(&self, node: &NodeId, facts: Vec<Fact>) -> Result<Vec<Fact>, StepError> {
-        let automatic =
-            self.state.plan.policy.automatic.is_some() && self.terms(node).is_ok_and(|terms| terms.people == 0);
-        let beyond: Vec<&str> =
-            facts.iter().filter(|fact| automatic && fact.voided_by(fact)).map(|fact| fact.name.as_str()).collect();
-        if beyond.is_empty() {
-            return Ok(facts);
-        }
-        Err(not_done(format_args!("beyond what the policy lets pass: {}", beyond.join(", "))))
     }
 
     fn question(&self, node: &NodeId, facts: Vec<Fact>) -> Result<Ask, Cause> {
@@ -268,4 +256,14 @@ impl Driver {
             Phase::New | Phase::Ended => away("it does not run"),
         }
     }
+}
+
+/// Facts beyond their own limits would void the consent to them again and again: nobody is asked, they are read again instead.
+fn within_limits(facts: Vec<Fact>) -> Result<Vec<Fact>, StepError> {
+    let beyond = facts.iter().filter(|fact| fact.voided_by(fact));
+    let beyond: Vec<String> = beyond.map(|fact| format!("{} is {}", fact.name, fact.value)).collect();
+    if beyond.is_empty() {
+        return Ok(facts);
+    }
+    Err(not_done(format_args!("beyond what the plan lets pass: {}", beyond.join(", "))))
 }
