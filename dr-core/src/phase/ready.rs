@@ -3,7 +3,7 @@
 use super::{checks, pace::Pace};
 use crate::{
     ApprovalSpec, Consent, Edge, Finding, Grade, Loss, LossBound, MemberFacts, MemberId, Millis, PlanBuilder, Purpose,
-    Ref, Refusal, Shape, Situation, StepExt, Target, seconds,
+    Ref, Refusal, Shape, Situation, Spec, StepExt, Target, seconds,
     steps::{
         AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
         CheckTransactions, FactSpec, FinalSnapshot, Notify, SettleMember, TakeGroupLock,
@@ -114,13 +114,17 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
         FactSpec::Backup { member: primary.clone() },
     ];
     let ask = ask(plan, now, "switchover", question, watch);
-    let consent = plan.add("consent", ask.within(HUMAN).every(seconds(1)).after_all(&edges));
+    let consent = plan.add("consent", askable(ask).after_all(&edges));
     let last = shorten(plan, now, member, &consent);
     Ok(Ready { target, consent, shape, terms: Terms::Planned, last })
 }
 
-/// A question ends by its own expiry; the step's deadline only bounds a run that nobody looks at.
-const HUMAN: Millis = Millis::minutes(24 * 60);
+/// A question ends by its own expiry. What cannot be asked, because its facts cannot be read or are beyond their limits, is given up
+/// after the same time.
+fn askable(ask: AskConsent) -> Spec<AskConsent> {
+    let within = ask.expires_in;
+    ask.within(within).every(seconds(1))
+}
 
 fn ask(plan: &PlanBuilder, now: &Situation, operation: &str, question: String, watch: Vec<FactSpec>) -> AskConsent {
     let ApprovalSpec { people, roles, expires } = now.group.approval(operation);
@@ -249,5 +253,5 @@ fn ask_to_lose(
     if without_fence.is_some() {
         ask.people = ask.people.max(2);
     }
-    plan.add("consent", ask.within(HUMAN).every(seconds(1)))
+    plan.add("consent", askable(ask))
 }
