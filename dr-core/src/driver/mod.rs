@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::stream::FuturesUnordered;
 
 use crate::{
     Actor, Bound, CanonicalError, Catalog, Cause, Class, Digest, Effect, Head, Journal, JournalError, Kind, Lease,
@@ -220,7 +220,11 @@ async fn drive_on(drive: &Drive) -> Result<RunOutcome, DriveError> {
     let bound = bind(drive, &state.plan).await?;
     let mut driver = Driver::new(drive.clone(), state, head, bound);
     driver.take_over().await?;
-    driver.run().await
+    let ended = driver.run().await;
+    if !matches!(ended, Ok(_) | Err(DriveError::TakenOver { .. })) {
+        driver.leave().await;
+    }
+    ended
 }
 
 /// A lease that cannot be given back lapses with this process; the run's outcome is not changed by it.
@@ -256,7 +260,13 @@ const INTENT_PATIENCE: Millis = Millis::seconds(5);
 struct Driver {
     drive: Drive,
     state: RunState,
+    /// The end of what is known, durable or not.
     head: Head,
+    /// The end of what is durable.
+    durable: Head,
+    /// Outcomes that are known and not durable yet. Nothing is sent before they are.
+    unsaved: Vec<Line>,
+    saving: Option<append::Saving>,
     bound: Arc<Bound>,
     live: Arc<Liveness>,
     jobs: FuturesUnordered<Job>,
@@ -289,6 +299,9 @@ impl Driver {
             drive,
             state,
             head,
+            durable: head,
+            unsaved: Vec::new(),
+            saving: None,
             bound,
             live,
             jobs: FuturesUnordered::new(),
@@ -318,7 +331,7 @@ impl Driver {
                 return Ok(outcome);
             }
             self.watch_gap();
-            if let Some(happened) = self.jobs.next().await {
+            if let Some(happened) = self.next_job().await? {
                 self.take(happened).await?;
             }
         }

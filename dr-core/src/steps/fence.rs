@@ -193,16 +193,21 @@ impl Handler for Fencing {
                 step.minimum
             )));
         }
-        if let Some(candidate) = &cx.plan().to
-            && let Some(why) = held_by_another(cx, candidate).await?
-        {
-            return Ok(refuse(why));
-        }
-        if !step.silent && cx.intended_at().is_none() {
-            let seen = see(cx, member).await?;
-            if let Some(why) = seen.differs(&step.target) {
-                return Ok(refuse(why));
+        let held = async {
+            match &cx.plan().to {
+                Some(candidate) => held_by_another(cx, candidate).await,
+                None => Ok(None),
             }
+        };
+        let changed = async {
+            if step.silent || cx.intended_at().is_some() {
+                return Ok(None);
+            }
+            Ok::<_, StepError>(see(cx, member).await?.differs(&step.target))
+        };
+        let (held, changed) = join(held, changed).await;
+        if let Some(why) = held?.or(changed?) {
+            return Ok(refuse(why));
         }
         let token = fence.prepare().await?;
         Ok(Prepared::Ready(Ready {

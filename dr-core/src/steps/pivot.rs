@@ -56,10 +56,15 @@ pub(super) async fn poll(
     handle: &OpHandle,
 ) -> Result<Polled<PromotionReceipt>, StepError> {
     let member = &expected.target.member;
-    let progress = if handle.is_none() { None } else { Some(cx.database(member)?.poll(handle).await?) };
-    let seen = match position(cx, member).await? {
+    let database = cx.database(member)?;
+    let progress = async {
+        if handle.is_none() { Ok(None) } else { database.poll(handle).await.map(Some) }
+    };
+    let (progress, reading) = join(progress, position(cx, member)).await;
+    let progress = progress?;
+    let seen = match reading? {
         Some(reading) => by_position(cx, expected, &reading),
-        None => by_description(cx, expected, &cx.database(member)?.describe().await?),
+        None => by_description(cx, expected, &database.describe().await?),
     };
     let failed = match &progress {
         Some(OpProgress::Failed { why }) => Some(why.clone()),
