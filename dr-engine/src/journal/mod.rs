@@ -31,10 +31,11 @@ use crate::store::{OpenError, Store, StoreError, reserve::Reserve};
 
 /// The durable record of runs, in `journal.db` of a directory.
 ///
-/// Cheap to clone: clones share one connection.
+/// Cheap to clone: clones share two connections. Reads have one of their own, so that no append waits behind somebody who watches.
 #[derive(Debug, Clone)]
 pub struct SqliteJournal {
     store: Store,
+    reader: Store,
     reserve: Reserve,
     sink: Option<Arc<dyn EvidenceSink>>,
     /// How far the file's changes had gone when a run's inbox was last read.
@@ -48,11 +49,13 @@ impl SqliteJournal {
     /// [`OpenError`]: a network file system, a read-only or full disk, a damaged or foreign file.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref();
-        let store = Store::open(&dir.join("journal.db"), sql::SCHEMA)?;
+        let file = dir.join("journal.db");
+        let store = Store::open(&file, sql::SCHEMA)?;
+        let reader = Store::open(&file, sql::SCHEMA)?;
         let reserve = Reserve::in_dir(dir);
         // A disk too full for it does not keep anybody from looking; `create` insists on it.
         let _refused_at_create = reserve.keep();
-        Ok(Self { store, reserve, sink: None, seen: Arc::default() })
+        Ok(Self { store, reader, reserve, sink: None, seen: Arc::default() })
     }
 
     /// Seals with `sink` too.
@@ -68,7 +71,7 @@ impl SqliteJournal {
     /// [`JournalError::Unknown`], [`JournalError::Store`], [`JournalError::Corrupt`].
     pub async fn head(&self, run: &RunId) -> Result<Head, JournalError> {
         let of = run.clone();
-        self.ask(format!("find the end of {run}"), move |connection| sql::head(connection, &of)).await
+        self.look(format!("find the end of {run}"), move |connection| sql::head(connection, &of)).await
     }
 
     /// The epoch that may append to a run.
@@ -77,7 +80,7 @@ impl SqliteJournal {
     /// [`JournalError::Unknown`], [`JournalError::Store`].
     pub async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
         let of = run.clone();
-        self.ask(format!("find the epoch of {run}"), move |connection| sql::epoch(connection, &of)).await
+        self.look(format!("find the epoch of {run}"), move |connection| sql::epoch(connection, &of)).await
     }
 
     /// Stores that a notice was given, and answers whether it is the first of its key (D32).
@@ -106,6 +109,14 @@ impl SqliteJournal {
         job: impl FnOnce(&mut Connection) -> sql::Answer<T> + Send + 'static,
     ) -> Result<T, JournalError> {
         self.store.call(job).await.map_err(|source| failed(doing, source))?
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        doing: String,
+        job: impl FnOnce(&mut Connection) -> sql::Answer<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.reader.call(job).await.map_err(|source| failed(doing, source))?
     }
 
     async fn change<T: Send + 'static>(
@@ -171,11 +182,11 @@ impl Journal for SqliteJournal {
 
     async fn read(&self, run: &RunId, from: u64) -> Result<Vec<Line>, JournalError> {
         let of = run.clone();
-        self.ask(format!("read {run}"), move |connection| sql::read(connection, &of, from)).await
+        self.look(format!("read {run}"), move |connection| sql::read(connection, &of, from)).await
     }
 
     async fn runs(&self) -> Result<Vec<RunId>, JournalError> {
-        self.ask("list the runs".into(), |connection| sql::runs(connection).map(Ok)).await
+        self.look("list the runs".into(), |connection| sql::runs(connection).map(Ok)).await
     }
 
     async fn post(&self, run: &RunId, row: InboxRow) -> Result<(), JournalError> {
@@ -187,7 +198,7 @@ impl Journal for SqliteJournal {
     async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
         let generation = *self.store.generation().borrow();
         let of = run.clone();
-        let rows = self.ask(format!("read the inbox of {run}"), move |connection| sql::inbox(connection, &of).map(Ok));
+        let rows = self.look(format!("read the inbox of {run}"), move |connection| sql::inbox(connection, &of).map(Ok));
         let rows = rows.await?.into_iter().map(|(id, at, request)| match serde_json::from_str(&request) {
             Ok(request) => Ok(InboxRow { id, at, request: Json(request) }),
             Err(error) => {
