@@ -1,7 +1,7 @@
 //! A journal that is full or read-only: what cannot be recorded does not happen, what happened is recorded.
 
 use dr_core::{
-    DriveError, JournalError, StepExt, minutes,
+    DriveError, JournalError, StepExt, millis, minutes,
     run::{
         EventKind::{Finished, Intended, Refused, SpaceLow},
         NodePhase, RunOutcome,
@@ -191,6 +191,21 @@ fn bug_an_intent_of_an_engine_that_was_taken_over_is_not_sent() {
     let failed = rig.wait_end(&ended);
     assert!(matches!(failed, Err(DriveError::TakenOver { .. })), "{failed:?}");
     assert_eq!((rig.story("a"), rig.world.sent().len()), (vec![Intended], 0));
+}
+
+/// An outcome may become durable a moment after it is known, and not later: nobody has to send something else first.
+#[test]
+fn an_outcome_is_recorded_while_the_next_step_only_waits() {
+    let rig = Rig::new(|plan| {
+        let a = plan.add("a", Flip::on("a"));
+        plan.add("b", Check::on("b").after(&a));
+    });
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("b", NodePhase::Looking);
+    rig.rt.pass(millis(1)).unwrap();
+    assert_eq!(rig.story("a"), [Intended, Finished]);
+    rig.world.set("b", true);
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
 }
 
 #[test]
