@@ -747,10 +747,23 @@ fn s4_and_s5_fire_when_route_or_secret_name_the_wrong_member_at_the_end() {
         let fence = hand.engage("neu").await;
         let request = hand.planned_request(&fence).await;
         hand.promote(request).await;
+        hand.resume("weu").await;
         hand.member("weu").await.probe.write().await.unwrap();
     });
     hand.cloud.ended(&PLANNED);
     assert_eq!(hand.broken(), [Law::S4, Law::S5]);
+}
+
+#[test]
+fn s20_fires_when_a_success_leaves_the_applications_held_back() {
+    let hand = Hand::of(Flavour::Separate);
+    hand.run(async {
+        hand.switchover().await;
+        hand.drain().await;
+    });
+    hand.look_again("weu");
+    hand.cloud.ended(&PLANNED);
+    assert_eq!(hand.broken(), [Law::S20]);
 }
 
 #[test]

@@ -82,6 +82,10 @@ impl Point {
     pub(crate) fn start(name: String, plane: Plane, touch: (&str, &str)) -> Self {
         Self { kind: CallKind::Start, ..Self::change(name, plane, touch) }
     }
+
+    fn changes_writer(&self) -> bool {
+        self.touch.as_ref().is_some_and(|touch| ["promote", "swap-roles"].contains(&touch.verb.as_str()))
+    }
 }
 
 /// How a read is distorted.
@@ -237,7 +241,7 @@ impl Line {
             return self.switch.die(&format!("{}/before", entered.name)).await;
         }
         if let Some(fault) = entered.fault {
-            self.cloud.with(|world| strike(world, fault));
+            self.cloud.with(|world| strike(world, fault, point));
         }
         if entered.fault == Some(Fault::Rival) {
             // The process stands still while the other one takes over.
@@ -350,7 +354,7 @@ fn outcome(reply: Option<Reply>, wait: Millis) -> Outcome<String> {
 }
 
 /// Lets a fault of the world begin. The source is the member that was primary first.
-fn strike(world: &mut World, fault: Fault) {
+fn strike(world: &mut World, fault: Fault, point: &Point) {
     let Some(source) = world.setup.members.first().map(|member| MemberId::new(member.name.as_str())) else { return };
     let lasts = Some(ms(world.setup.timing.timeout).saturating_mul(4));
     match fault {
@@ -361,7 +365,7 @@ fn strike(world: &mut World, fault: Fault) {
         }
         Fault::DataOutage => world.suffer(Condition::DataOutage(source), lasts),
         Fault::Partition => world.suffer(Condition::Partition(source), lasts),
-        Fault::Drift(drift_kind) => drift(world, drift_kind),
+        Fault::Drift(kind) => drift(world, kind, point.changes_writer()),
         Fault::Zombie => {
             let at = world.now;
             world.schedule(at, Due::Returns { member: source });
@@ -404,8 +408,9 @@ pub(super) fn break_replication(world: &mut World, standby: &MemberId, how: Brok
     world.line("drift", crate::world::ChangeKind::World, standby, format!("replication breaks: {how:?}"));
 }
 
-/// Somebody changes something by hand. What comes of it after a promotion was asked for is not held against the orchestrator.
-pub(super) fn drift(world: &mut World, drift: Drift) {
+/// Somebody changes something by hand. What comes of it once a promotion was asked for (or left: `sent`) is not held against the
+/// orchestrator.
+pub(super) fn drift(world: &mut World, drift: Drift, sent: bool) {
     let Some(source) = world.setup.members.first().map(|member| MemberId::new(member.name.as_str())) else { return };
     let other = world.instances.keys().find(|name| **name != source).cloned();
     match drift {
@@ -424,12 +429,11 @@ pub(super) fn drift(world: &mut World, drift: Drift) {
         }
         Drift::Secret => {
             if let Some(endpoint) = world.secret.versions.last().map(|row| row.endpoint.clone()) {
-                world.duties.stranger |= world.promotion_asked();
                 world.publish(endpoint, None, "drift");
             }
         }
         Drift::Fence => {
-            world.duties.stranger |= world.promotion_asked();
+            world.duties.stranger |= sent || world.promotion_asked();
             let fenced =
                 world.instances.get(&source).is_some_and(|found| found.denied || found.stopped || found.storage_fenced);
             if fenced && let Some(instance) = world.instances.get_mut(&source) {

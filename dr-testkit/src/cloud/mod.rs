@@ -274,7 +274,7 @@ impl SimCloud {
 
     /// Somebody changes something by hand; see [`Drift`].
     pub fn drift(&self, drift: Drift) {
-        self.with(|world| line::drift(world, drift));
+        self.with(|world| line::drift(world, drift, false));
     }
 
     /// Changes an instance's surroundings before or during a run: extensions, long transactions, stray sessions.

@@ -1,17 +1,18 @@
 //! One run of a plan in a world of its own: planned, driven, answered, crashed and resumed.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use dr_core::{
     Actor, AllowSpec, Ask, CanonicalError, Catalog, Cause, Drive, DriveError, Epoch, Finding, LeaseRequest, LeaseStore,
-    Loss, LossBound, Plan, PlanBuilder, Purpose, Refusal, RunId, Runbook, Runtime, Situation, Verified, begin, drive,
-    lease_keys, millis, minutes, replay, run::RunOutcome,
+    Loss, LossBound, Plan, PlanBuilder, Providers, Purpose, Refusal, RunId, Runbook, Runtime, Situation, Verified,
+    begin, drive, lease_keys, millis, minutes, replay, run::RunOutcome,
 };
 use futures_util::future::{Either, select};
 
-use super::people;
+use super::{Through, people};
 use crate::{
     cloud::{Fault, FaultPlan, SimCloud},
+    crash::CrashSwitch,
     group::policy,
     journal::{JournalTrouble, MemoryJournal},
     lease::MemoryLeases,
@@ -68,7 +69,7 @@ impl RunEnd {
 }
 
 /// A world with a journal and leases on virtual time.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stage {
     /// Time.
     pub runtime: VirtualRuntime,
@@ -80,6 +81,13 @@ pub struct Stage {
     pub leases: MemoryLeases,
     /// The run that [`Stage::drive`] drives.
     pub run: RunId,
+    through: Option<Through>,
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("run", &self.run).field("cloud", &self.cloud).finish_non_exhaustive()
+    }
 }
 
 impl Stage {
@@ -89,10 +97,25 @@ impl Stage {
         let runtime = VirtualRuntime::new();
         let run = RunId::new(setup.group.clone(), 1);
         let cloud = SimCloud::new(setup, Arc::new(runtime.clone()));
-        let stage = Self { runtime, cloud, journal: MemoryJournal::new(), leases: MemoryLeases::new(), run };
+        let stage =
+            Self { runtime, cloud, journal: MemoryJournal::new(), leases: MemoryLeases::new(), run, through: None };
         stage.pass(millis(1000));
         stage.cloud.watch_journal(&stage.journal);
         stage
+    }
+
+    /// Every process reaches the providers through this.
+    pub(super) fn through(mut self, wrap: Option<Through>) -> Self {
+        self.through = wrap;
+        self
+    }
+
+    fn providers_of(&self, process: &str, switch: CrashSwitch) -> Arc<dyn Providers> {
+        let providers = self.cloud.providers_for(process, switch);
+        match &self.through {
+            Some(wrap) => wrap(providers),
+            None => providers,
+        }
     }
 
     /// Lets time pass.
@@ -237,7 +260,7 @@ impl Stage {
             runtime: Arc::new(process.clone()),
             journal: Arc::new(self.journal.for_process(switch.clone())),
             leases: Arc::new(leases.clone()),
-            providers: self.cloud.providers_for(name, switch),
+            providers: self.providers_of(name, switch),
             catalog,
             lease,
         };

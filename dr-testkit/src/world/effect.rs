@@ -360,7 +360,7 @@ impl World {
         let version = format!("v{}", self.secret.versions.len().saturating_add(1));
         let delay = i64::try_from(self.setup.timing.secret_replication.count()).unwrap_or(0);
         self.line(call, ChangeKind::Secret, "secret", format!("{version} names {endpoint}"));
-        self.check_published(&endpoint);
+        self.check_published(&endpoint, call);
         let visible_at = self.now.saturating_add(delay);
         self.secret.versions.push(SecretVersionRow { version: version.clone(), endpoint, token, visible_at });
         version

@@ -1,0 +1,211 @@
+//! Backends with a planted bug. Without a fault nobody notices; one fault at the right call must give each of them away.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use dr_core::{
+    AppReading, AppTier, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName, MemberProvider,
+    Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers, ReleaseOrder, Resolved,
+    ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion, Timestamp,
+};
+use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law};
+
+use crate::matrix::switchover;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bug {
+    /// The fence reports what was ordered and not what holds.
+    FenceThatLies,
+    /// The secret store drops the error of a write.
+    SecretErrorIgnored,
+    /// The applications are said to write again, whatever came of the call.
+    ResumeErrorIgnored,
+}
+
+#[derive(Debug)]
+struct Broken {
+    inner: Arc<dyn Providers>,
+    bug: Bug,
+}
+
+#[async_trait]
+impl Providers for Broken {
+    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        Ok(match (self.inner.resolve(wanted).await?, self.bug) {
+            (Resolved::Member(MemberProvider { fence: Some(inner), database, probe }), Bug::FenceThatLies) => {
+                let fence: Arc<dyn Fence> = Arc::new(LyingFence { inner, ordered: AtomicBool::new(false) });
+                Resolved::Member(MemberProvider { fence: Some(fence), database, probe })
+            }
+            (Resolved::Secret(inner), Bug::SecretErrorIgnored) => Resolved::Secret(Arc::new(CarelessSecret(inner))),
+            (Resolved::App(inner), Bug::ResumeErrorIgnored) => Resolved::App(Arc::new(CarelessApp(inner))),
+            (resolved, _) => resolved,
+        })
+    }
+
+    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+        self.inner.notifiers()
+    }
+
+    async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
+        self.inner.samples(group, since).await
+    }
+}
+
+#[derive(Debug)]
+struct LyingFence {
+    inner: Arc<dyn Fence>,
+    ordered: AtomicBool,
+}
+
+#[async_trait]
+impl Fence for LyingFence {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn promises(&self) -> Planes {
+        self.inner.promises()
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        self.inner.prepare().await
+    }
+
+    async fn engage(&self, request: EngageFence) -> Outcome<()> {
+        drop(self.inner.engage(request).await);
+        self.ordered.store(true, Ordering::SeqCst);
+        Outcome::Done(())
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        let mut reading = self.inner.inspect().await?;
+        if self.ordered.load(Ordering::SeqCst) {
+            reading.planes = Planes::all(Grade::Confirmed);
+        }
+        Ok(reading)
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        self.inner.release(order).await
+    }
+
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        self.inner.retire(request).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+struct CarelessSecret(Arc<dyn SecretStore>);
+
+#[async_trait]
+impl SecretStore for CarelessSecret {
+    async fn read(&self) -> Result<SecretReference, ProviderError> {
+        self.0.read().await
+    }
+
+    async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
+        let before = request.expected.clone();
+        let outcome = self.0.patch(request).await;
+        if matches!(outcome, Outcome::NotDone(_)) { Outcome::Done(before) } else { outcome }
+    }
+
+    async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
+        self.0.versions().await
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.0.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+struct CarelessApp(Arc<dyn AppTier>);
+
+#[async_trait]
+impl AppTier for CarelessApp {
+    async fn limit(&self) -> Result<Millis, ProviderError> {
+        self.0.limit().await
+    }
+
+    fn drain_expires_by_itself(&self) -> bool {
+        self.0.drain_expires_by_itself()
+    }
+
+    async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.0.read().await
+    }
+
+    async fn drain(&self, request: DrainRequest) -> Outcome<()> {
+        self.0.drain(request).await
+    }
+
+    async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
+        drop(self.0.resume(request).await);
+        Outcome::Done(())
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.0.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.0.manual(verb)
+    }
+}
+
+fn planted(bug: Bug) -> Explorer {
+    switchover(Flavour::Separate).through(move |inner| Arc::new(Broken { inner, bug }))
+}
+
+/// The bug hides without a fault; the named fault gives it away, by this law.
+fn found(bug: Bug, at: &str, law: &Law) {
+    let explorer = planted(bug);
+    let healthy = explorer.play(&FaultPlan::none());
+    assert_eq!(
+        (healthy.end.class(), healthy.violations.len()),
+        ("success", 0),
+        "{bug:?}: nobody notices without a fault"
+    );
+    let verdict = explorer.replay(&format!("{} {at}", explorer.scenario()));
+    let laws = verdict.map(|verdict| verdict.failures.into_iter().map(|failure| failure.law).collect::<Vec<_>>());
+    assert_eq!(laws.as_deref(), Ok([law.clone()].as_slice()), "{bug:?}");
+}
+
+#[test]
+fn a_fence_that_reports_what_was_ordered_is_found() {
+    found(Bug::FenceThatLies, "neu.fence.engage/1-deny#1:F1", &Law::S7);
+}
+
+#[test]
+fn a_secret_store_that_drops_an_error_is_found() {
+    found(Bug::SecretErrorIgnored, "secret.patch#1:F1", &Law::S5);
+}
+
+#[test]
+fn applications_that_are_only_said_to_write_again_are_found() {
+    found(Bug::ResumeErrorIgnored, "app.resume#1:F1", &Law::S20);
+}
+
+/// Nobody has to know where to look: a refusal at each change of the run, one after the other, finds each of them.
+#[test]
+fn the_explorer_finds_every_planted_bug_by_itself() {
+    for bug in [Bug::FenceThatLies, Bug::SecretErrorIgnored, Bug::ResumeErrorIgnored] {
+        let explorer = planted(bug);
+        let baseline = explorer.play(&FaultPlan::none());
+        let changes = baseline.calls.iter().filter(|call| call.touch.is_some());
+        let played = changes.map(|call| explorer.play(&FaultPlan::one(call.name.clone(), Fault::FailBefore)));
+        let broken = played.filter(|played| !played.violations.is_empty()).count();
+        assert!(broken > 0, "{bug:?} is not found");
+    }
+}
