@@ -144,7 +144,7 @@ const IDENTITY: &str = r"SELECT s.system_identifier::text, pg_is_in_recovery(), 
        END,
        (SELECT flushed_lsn FROM pg_stat_wal_receiver), CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END
 FROM pg_control_system() s,
-     (SELECT setting::int8 AS size, ((coalesce(pg_last_wal_replay_lsn(), '0/1') - '0/1'::pg_lsn) / setting::int8)::int8 AS segment
+     (SELECT setting::int8 AS size, div(coalesce(pg_last_wal_replay_lsn(), '0/1') - '0/1'::pg_lsn, setting::numeric)::int8 AS segment
       FROM pg_settings WHERE name = 'wal_segment_size') b";
 
 const SENDERS: &str = "\

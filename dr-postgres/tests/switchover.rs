@@ -192,6 +192,44 @@ async fn a_server_in_recovery_never_claims_the_next_timeline() {
     assert_eq!(generation, 2);
 }
 
+/// The segment of the last replayed byte was rounded: past the middle of a segment the next one was looked for, and a standby that had
+/// rejoined a moment ago and lost its primary was taken for one of the history before.
+#[tokio::test]
+async fn bug_the_timeline_is_known_past_the_middle_of_a_segment() {
+    let rig = Rig::start(ClusterOptions { segment_mb: 1, ..direct() }).await;
+    let [one, two] = &rig.sides;
+    done(two.database.settle().await);
+    let (receipt, _) = fence(one).await;
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    let op = handle(rejoin(one, two, false).await);
+    await_op(one, &op).await.unwrap();
+    let (old, new) = (
+        Session::open(&rig.cluster.pg1().admin).await.unwrap(),
+        Session::open(&rig.cluster.pg2().admin).await.unwrap(),
+    );
+    let message = "SELECT pg_logical_emit_message(true, 'filler', repeat('x', 100000))";
+    let middle = |lsn: dr_postgres::Lsn| (0x8_1000..0xB_0000).contains(&(lsn.bytes() % 0x10_0000));
+    let at = until("a position past the middle", Duration::from_secs(20), || async {
+        new.run("write a message", message).await.unwrap();
+        Some(new.identity().await.unwrap().position).filter(|lsn| middle(*lsn))
+    })
+    .await;
+    let (receipt, _) = fence(two).await;
+    until("the end of the old history", Duration::from_secs(20), || async {
+        let at = one.probe.position().await.ok()?;
+        let gone = old.text_rows("look for a receiver", "SELECT 1 FROM pg_stat_wal_receiver").await.unwrap().is_empty();
+        (gone && at.applied.reaches(receipt.end.as_ref()?)).then_some(())
+    })
+    .await;
+    // The next segment may be there already, made for later.
+    let next = format!("pg_wal/{:08X}{:08X}{:08X}", 2, 0, at.bytes() / 0x10_0000 + 1);
+    let server = &rig.cluster.pg1().server;
+    server.control().remove(&server.data(&next)).await.unwrap();
+    let seen = one.probe.position().await.unwrap();
+    assert_eq!((seen.in_recovery, seen.lineage.generation), (Tri::Yes, 2));
+}
+
 /// The standby looks for log every 5 s by default, and for a promotion no oftener when it lost its primary: settling shortens it.
 #[tokio::test]
 async fn a_promotion_does_not_go_unnoticed() {
