@@ -183,7 +183,9 @@ impl Driver {
     /// One append; one whose answer was lost counts when its lines are there.
     async fn attempt(&mut self, lines: &[Line]) -> Result<(), JournalError> {
         let Drive { journal, run, lease, .. } = &self.drive;
-        let Err(error) = journal.append(run, lease.epoch, self.durable.seq, lines.to_vec()).await else { return Ok(()) };
+        let Err(error) = journal.append(run, lease.epoch, self.durable.seq, lines.to_vec()).await else {
+            return Ok(());
+        };
         let undecided = !matches!(error, JournalError::Store { .. } | JournalError::Fenced { .. });
         if undecided && stored_already(journal.as_ref(), run, self.durable.seq, lines).await {
             return Ok(());

@@ -266,12 +266,14 @@ impl PlanBuilder {
             return Ref::new(NodeId::new(name));
         };
         hold.released_by = Some(NodeId::new(name.as_str()));
+        // Giving back is looked at as often as taking.
+        let every = self.plan.nodes.get(held.node()).map_or(DEFAULT_EVERY, |taken| taken.every);
         let node = Node {
             call: hold.undo.clone(),
             after: [held.to(), after.to()].into(),
             why: None,
             within: DEFAULT_WITHIN,
-            every: DEFAULT_EVERY,
+            every,
             visibility: DEFAULT_VISIBILITY,
             attempts: 5,
             on_failure: OnFailure::Stop,

@@ -57,9 +57,7 @@ pub(super) async fn poll(
 ) -> Result<Polled<PromotionReceipt>, StepError> {
     let member = &expected.target.member;
     let database = cx.database(member)?;
-    let progress = async {
-        if handle.is_none() { Ok(None) } else { database.poll(handle).await.map(Some) }
-    };
+    let progress = async { if handle.is_none() { Ok(None) } else { database.poll(handle).await.map(Some) } };
     let (progress, reading) = join(progress, position(cx, member)).await;
     let progress = progress?;
     let seen = match reading? {
