@@ -49,6 +49,12 @@ impl PoolerReading {
     pub const fn is_held(&self) -> bool {
         self.paused && self.active == 0
     }
+
+    /// Whether clients go on: nobody holds them back, and those that wait do not all wait for a first server.
+    #[must_use]
+    pub const fn flows(&self) -> bool {
+        !self.paused && (self.waiting == 0 || self.active > 0)
+    }
 }
 
 /// All the instances in front of one database.

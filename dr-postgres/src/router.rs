@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, ResumeRequest, RouteReading,
+    AppReading, AppTier, DrainRequest, MemberId, Millis, OpHandle, Outcome, ProviderError, ResumeRequest, RouteReading,
     RouteRequest, TrafficRouter, Tri, millis,
 };
 
@@ -94,9 +94,19 @@ impl PostgresPooler {
     async fn held(&self) -> Result<AppReading, PgError> {
         let readings = self.pooler.readings().await?;
         let held: Vec<bool> = readings.iter().map(PoolerReading::is_held).collect();
-        let (all, none) = (held.iter().all(|held| *held), readings.iter().all(|reading| !reading.paused));
-        let differ = |held: bool| if all || none { false } else { !held };
-        let stragglers = self.pooler.instances.iter().zip(&held).filter(|(_, held)| differ(**held));
+        let (all, none) = (held.iter().all(|held| *held), readings.iter().all(PoolerReading::flows));
+        // Those that let nothing through while the others do, and the other way round.
+        let differ = |(reading, held): &(&PoolerReading, &bool)| {
+            if all || none {
+                false
+            } else if readings.iter().any(|other| other.paused) {
+                !**held
+            } else {
+                !reading.flows()
+            }
+        };
+        let stragglers = readings.iter().zip(&held).zip(&self.pooler.instances).filter(|(state, _)| differ(state));
+        let stragglers = stragglers.map(|(_, instance)| instance.label()).collect();
         let waiting: u32 = readings.iter().map(|reading| reading.waiting).sum();
         Ok(AppReading {
             drained: match (all, none) {
@@ -104,13 +114,14 @@ impl PostgresPooler {
                 (false, true) => Tri::No,
                 (false, false) => Tri::Unknown,
             },
-            stragglers: stragglers.map(|(instance, _)| instance.label()).collect(),
+            stragglers,
             expires: None,
-            detail: format!(
-                "{} of {} poolers hold {waiting} clients back",
-                held.iter().filter(|h| **h).count(),
-                held.len()
-            ),
+            detail: if readings.iter().all(|reading| !reading.paused) {
+                format!("no pooler holds anybody back, {waiting} clients wait for a server")
+            } else {
+                let holding = held.iter().filter(|held| **held).count();
+                format!("{holding} of {} poolers hold {waiting} clients back", held.len())
+            },
             at: now(),
         })
     }
@@ -194,9 +205,10 @@ impl AppTier for PostgresPooler {
         }
     }
 
+    /// RESUME answers at once; the clients go on when the first of them has a server again.
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
         match self.go_on(&request.onto).await {
-            Ok(()) => Outcome::Done(()),
+            Ok(()) => Outcome::Accepted(OpHandle::none()),
             Err(e) => Outcome::unknown(e.chain()),
         }
     }

@@ -5,10 +5,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Rig, await_op, budget, done, fence, handle, key, order, promote, rejoin, run, switch, until};
-use dr_core::{
-    AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, ResumeRequest, Tri, millis, seconds,
-};
+use common::{Rig, await_op, budget, done, fence, handle, key, order, promote, rejoin, resume, run, switch, until};
+use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, Tri, millis, seconds};
 use dr_postgres::{
     Postmaster, Session,
     testing::{ClusterOptions, DirectProber, Writers},
@@ -423,9 +421,32 @@ async fn a_long_transaction_ends_the_pause_and_not_the_service() {
     done(pooler.drain(budget()).await);
     assert_eq!(AppTier::read(pooler).await.unwrap().drained, Tri::Yes);
     let onto = dr_core::MemberId::new("pg1");
-    done(pooler.resume(ResumeRequest { onto: onto.clone(), key: key("resume") }).await);
-    done(pooler.resume(ResumeRequest { onto, key: key("resume") }).await);
+    resume(pooler, &onto).await;
+    resume(pooler, &onto).await;
     app.run("write", "INSERT INTO dr_writes VALUES (700, 2)").await.unwrap();
+}
+
+/// RESUME answers at once, whether or not the server behind the pooler lets anybody in. As long as every client still waits, writes do
+/// not flow, and nobody says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_wait_for_a_server_are_not_said_to_write() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let pooler = rig.pooler.as_ref().unwrap();
+    let app = Session::open_console(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
+    app.run("write", "INSERT INTO dr_writes VALUES (701, 1)").await.unwrap();
+    done(pooler.drain(budget()).await);
+    let (_stopped, _) = fence(&rig.sides[0]).await;
+    let waiting = tokio::spawn(async move { app.run("write", "INSERT INTO dr_writes VALUES (701, 2)").await });
+    let look = || async { AppTier::read(pooler).await.unwrap() };
+    until("a client that waits", Duration::from_secs(5), || async {
+        look().await.detail.contains("hold 1 clients back").then_some(())
+    })
+    .await;
+    rig.cluster.pgbouncer().unwrap().resume().await.unwrap();
+    let seen = look().await;
+    assert_eq!(seen.drained, Tri::Unknown, "{seen:?}");
+    assert!(seen.detail.contains("1 clients wait for a server") && seen.stragglers.len() == 1, "{seen:?}");
+    waiting.abort();
 }
 
 /// Session pooling would pause for ever: it is refused with the reason before anything waits.

@@ -230,12 +230,21 @@ pub(crate) async fn switch(rig: &Rig, old: &Side, new: &Side) {
     assert_eq!(new.is_writable().await, Tri::Yes);
     if let Some(pooler) = &rig.pooler {
         done(pooler.apply(RouteRequest { writer: writer(target.clone(), new), key: key("traffic") }).await);
-        done(pooler.resume(ResumeRequest { onto: target.member.clone(), key: key("resume") }).await);
+        resume(pooler, &target.member).await;
     }
     let op = handle(rejoin(old, new, false).await);
     await_op(old, &op).await.unwrap();
     let target = old.member.bound(target.lineage);
     done(old.fence.retire(RetireFence { target, token: receipt.token, key: key("retire") }).await);
+}
+
+/// Lets the clients go on, and waits until they do.
+pub(crate) async fn resume(pooler: &PostgresPooler, onto: &MemberId) {
+    handle(pooler.resume(ResumeRequest { onto: onto.clone(), key: key("resume") }).await);
+    until("the clients", Duration::from_secs(5), || async {
+        (AppTier::read(pooler).await.unwrap().drained == Tri::No).then_some(())
+    })
+    .await;
 }
 
 pub(crate) fn order(receipt: &FenceReceipt) -> ReleaseOrder {
