@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_postgres::{
     Client, Config, NoTls, Row, SimpleQueryMessage, Statement,
     types::{ToSql, Type},
@@ -17,6 +21,7 @@ use tokio_postgres::{
 
 use crate::{
     error::PgError,
+    look::Identity,
     target::{SslMode, Target},
     tls,
 };
@@ -30,6 +35,8 @@ pub struct Session {
     /// A statement did not answer in time: whatever answers next may be its answer.
     stuck: AtomicBool,
     prepared: std::sync::Mutex<BTreeMap<&'static str, Statement>>,
+    /// The last answer of [`Session::identity`], and when it was asked for.
+    pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
     driver: JoinHandle<()>,
 }
 
@@ -87,6 +94,7 @@ impl Session {
             answer_within: target.answer_within,
             stuck: AtomicBool::new(false),
             prepared: std::sync::Mutex::default(),
+            last_identity: Mutex::default(),
             driver,
         })
     }

@@ -15,7 +15,7 @@ use crate::{
     conninfo::ConnInfo,
     control_data::ClusterState,
     error::PgError,
-    login::lift_login_fences,
+    login::{lift, marked_roles},
     look::{Identity, Receiver},
     member::{Member, now, position, undone, unread},
     server::Postmaster,
@@ -221,10 +221,13 @@ impl PostgresDatabase {
 
     async fn poll_promotion(&self) -> Result<OpProgress, PgError> {
         let session = self.member.session().await?;
-        if session.in_recovery().await? {
+        // Both in one go, and in this order: the roles are those of a server that has left recovery. Asking for them while it still
+        // replays keeps the catalogue warm for the first look after it.
+        let (replays, marked) = join(session.in_recovery(), marked_roles(&session)).await;
+        if replays? {
             return Ok(OpProgress::Running { percent: None });
         }
-        lift_login_fences(&session).await?;
+        lift(&session, &marked?).await?;
         Ok(OpProgress::Finished)
     }
 

@@ -86,11 +86,21 @@ impl LoginFence {
 /// # Errors
 /// The roles cannot be read or changed.
 pub(crate) async fn lift_login_fences(session: &Session) -> Result<(), PgError> {
+    let marked = marked_roles(session).await?;
+    lift(session, &marked).await
+}
+
+/// The roles that a fence of ours took the login from; none on a standby, which cannot give it back.
+pub(crate) async fn marked_roles(session: &Session) -> Result<Vec<String>, PgError> {
     const MARKED: &str = "\
 SELECT r.rolname::text FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
 WHERE s.setdatabase = 0 AND starts_with(c, 'dr.fenced=') AND NOT pg_is_in_recovery()";
-    for role in session.names("find the roles that were fenced", MARKED).await? {
-        let name = identifier(&role);
+    session.names("find the roles that were fenced", MARKED).await
+}
+
+pub(crate) async fn lift(session: &Session, marked: &[String]) -> Result<(), PgError> {
+    for role in marked {
+        let name = identifier(role);
         let sql = format!("ALTER ROLE {name} LOGIN; ALTER ROLE {name} RESET {MARK}");
         session.run("give a role its login back", &sql).await?;
     }

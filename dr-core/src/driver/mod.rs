@@ -12,6 +12,7 @@
 //! call is never dropped half-way, only no longer waited for; after a restart every call in flight is looked at before any deadline
 //! is judged. *Cancellation.* Dropping the future of [`drive`] at any await is the same as a crash: another engine resumes.
 
+mod ahead;
 mod append;
 mod asking;
 mod node;
@@ -272,6 +273,7 @@ struct Driver {
     jobs: FuturesUnordered<Job>,
     busy: BTreeSet<NodeId>,
     clocks: BTreeMap<NodeId, Clock>,
+    prepared_ahead: ahead::PreparedAhead,
     gap_timer: bool,
     space_checked: bool,
 }
@@ -307,6 +309,7 @@ impl Driver {
             jobs: FuturesUnordered::new(),
             busy: BTreeSet::new(),
             clocks: BTreeMap::new(),
+            prepared_ahead: BTreeMap::new(),
             gap_timer: false,
             space_checked: false,
         }
@@ -331,6 +334,7 @@ impl Driver {
                 return Ok(outcome);
             }
             self.watch_gap();
+            self.prepare_ahead().await?;
             if let Some(happened) = self.next_job().await? {
                 self.take(happened).await?;
             }

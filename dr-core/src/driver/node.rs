@@ -61,6 +61,11 @@ impl Driver {
         }
         self.say_space_is_low().await?;
         let standing = self.standing_consent(node);
+        if standing.is_none()
+            && let Some(step) = self.kept(node)
+        {
+            return self.on_prepared(step).await;
+        }
         if let Some(work) = self.work(node, Vec::new()).await? {
             let check = async move {
                 let Some(standing) = standing else { return Ok(Vec::new()) };
@@ -165,13 +170,12 @@ impl Driver {
     }
 
     pub(super) async fn on_prepared(&mut self, step: task::PreparedStep) -> Result<(), DriveError> {
-        let node = step.node;
-        self.busy.remove(&node);
-        if !is_waiting(self.state.phase_of(&node)) || !self.may_begin(&node) {
-            // When it may begin again its time begins anew.
-            self.clocks.remove(&node);
+        self.busy.remove(&step.node);
+        if !is_waiting(self.state.phase_of(&step.node)) || !self.may_begin(&step.node) {
+            self.keep(step);
             return Ok(());
         }
+        let node = step.node;
         if !step.voided.is_empty() && !self.something_stands() {
             return self.void(step.voided).await;
         }

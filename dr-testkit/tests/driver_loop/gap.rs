@@ -1,10 +1,10 @@
 //! A drain never outlives its budget unseen (DESIGN section 5).
 
 use dr_core::{
-    Millis, Request, StepExt, minutes,
+    Millis, NodeId, Request, StepExt, millis, minutes,
     run::{
-        EventKind::{GapOver, Parked},
-        NodePhase, Phase, RunOutcome,
+        EventKind::{self, GapOver, Parked},
+        NodePhase, Phase, Record, RunOutcome,
     },
     seconds,
 };
@@ -45,6 +45,26 @@ fn a_drain_over_budget_before_the_promotion_is_given_back() {
     assert_eq!(changes(&rig), ["drain on", "fence on", "fence off", "drain off"]);
     assert_eq!((rig.now(), rig.world.failed_fast()), (BUDGET, 0));
     rig.assert_sound();
+}
+
+/// What a fence looks at before it begins is looked at while the drain is being taken; what is older than a second, once more.
+#[test]
+fn a_fence_is_prepared_while_the_drain_is_taken() {
+    for (takes, again) in [(millis(500), 0), (seconds(2), 1)] {
+        let rig = rig();
+        rig.world.fates("drain", &[Fate::Slow(takes)]);
+        drop(rig.go());
+        let at = |kind: EventKind, node: &str| {
+            let of = |record: &&Record| record.event.kind() == kind && record.event.node() == Some(&NodeId::new(node));
+            rig.records().iter().find(of).map(|record| record.at).unwrap()
+        };
+        let (drained, intended) = (at(EventKind::Finished, "drain"), at(EventKind::Intended, "fence"));
+        let looks = rig.world.looks("fence");
+        let before = looks.iter().filter(|look| **look < drained).count();
+        let between = looks.iter().filter(|look| (drained..=intended).contains(*look)).count();
+        assert_eq!((before, between), (1, again), "a drain that takes {takes:?}");
+        rig.assert_sound();
+    }
 }
 
 #[test]
