@@ -14,6 +14,12 @@ use dr_core::{
 use serde_json::Value;
 use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 
+/// Figures that belong into the log of every test run. The test harness keeps what passing tests print to itself.
+fn tell(figures: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stderr().lock(), "{figures}").unwrap();
+}
+
 fn policy() -> Policy {
     Policy {
         gap_budget: seconds(60),
@@ -161,7 +167,9 @@ fn a_deleted_guard_trips_a_rule() {
             }
         }
     }
-    println!("deletions: {tried} tried, {dispensable} steps left out that only save time; first rules {by_rule:?}");
+    tell(&format!(
+        "deletions: {tried} tried, {dispensable} steps left out that only save time; first rules {by_rule:?}"
+    ));
     assert!(missed.is_empty(), "{} of {tried} mutants pass:\n{}", missed.len(), missed.join("\n"));
 }
 
@@ -187,7 +195,9 @@ fn a_dropped_edge_trips_a_rule() {
             }
         }
     }
-    println!("edges: {tried} dropped, {equivalent} more are implied by others (same order); first rules {by_rule:?}");
+    tell(&format!(
+        "edges: {tried} dropped, {equivalent} more are implied by others (same order); first rules {by_rule:?}"
+    ));
     assert!(missed.is_empty(), "{} of {tried} mutants pass:\n{}", missed.len(), missed.join("\n"));
 }
 
@@ -206,7 +216,7 @@ fn a_mutant_fails_by_a_rule_and_not_by_a_parse_error() {
             }
         }
     }
-    println!("{tried} mutants read back");
+    tell(&format!("{tried} mutants read back"));
 }
 
 /// The parameters of the promotion of a plan that was saved and edited by hand.

@@ -5,6 +5,7 @@
 
 mod acme;
 mod catch_up;
+mod faults;
 mod matrix;
 mod planted;
 mod singles;

@@ -2,16 +2,17 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName, MemberProvider,
     Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers, ReleaseOrder, Resolved,
-    ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion, Timestamp,
+    ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion, Timestamp, UnplannedFailover,
+    seconds,
 };
-use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law};
+use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law, sim};
 
 use crate::matrix::switchover;
 
@@ -21,6 +22,10 @@ enum Bug {
     FenceThatLies,
     /// The secret store drops the error of a write.
     SecretErrorIgnored,
+    /// The fence is taken down for good only in the provider's words.
+    RetireErrorIgnored,
+    /// Looking at the applications changes something.
+    ChangeWhileLooking,
     /// The applications are said to write again, whatever came of the call.
     ResumeErrorIgnored,
 }
@@ -35,12 +40,18 @@ struct Broken {
 impl Providers for Broken {
     async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         Ok(match (self.inner.resolve(wanted).await?, self.bug) {
-            (Resolved::Member(MemberProvider { fence: Some(inner), database, probe }), Bug::FenceThatLies) => {
-                let fence: Arc<dyn Fence> = Arc::new(LyingFence { inner, ordered: AtomicBool::new(false) });
+            (
+                Resolved::Member(MemberProvider { fence: Some(inner), database, probe }),
+                Bug::FenceThatLies | Bug::RetireErrorIgnored,
+            ) => {
+                let ordered = AtomicBool::new(false);
+                let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, ordered, bug: self.bug });
                 Resolved::Member(MemberProvider { fence: Some(fence), database, probe })
             }
             (Resolved::Secret(inner), Bug::SecretErrorIgnored) => Resolved::Secret(Arc::new(CarelessSecret(inner))),
-            (Resolved::App(inner), Bug::ResumeErrorIgnored) => Resolved::App(Arc::new(CarelessApp(inner))),
+            (Resolved::App(inner), bug @ (Bug::ResumeErrorIgnored | Bug::ChangeWhileLooking)) => {
+                Resolved::App(Arc::new(BrokenApp { inner, bug }))
+            }
             (resolved, _) => resolved,
         })
     }
@@ -55,13 +66,14 @@ impl Providers for Broken {
 }
 
 #[derive(Debug)]
-struct LyingFence {
+struct BrokenFence {
     inner: Arc<dyn Fence>,
+    bug: Bug,
     ordered: AtomicBool,
 }
 
 #[async_trait]
-impl Fence for LyingFence {
+impl Fence for BrokenFence {
     fn name(&self) -> String {
         self.inner.name()
     }
@@ -75,7 +87,10 @@ impl Fence for LyingFence {
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
-        drop(self.inner.engage(request).await);
+        let outcome = self.inner.engage(request).await;
+        if self.bug != Bug::FenceThatLies {
+            return outcome;
+        }
         self.ordered.store(true, Ordering::SeqCst);
         Outcome::Done(())
     }
@@ -93,6 +108,9 @@ impl Fence for LyingFence {
     }
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        if self.bug == Bug::RetireErrorIgnored {
+            return Outcome::Done(());
+        }
         self.inner.retire(request).await
     }
 
@@ -130,37 +148,43 @@ impl SecretStore for CarelessSecret {
 }
 
 #[derive(Debug)]
-struct CarelessApp(Arc<dyn AppTier>);
+struct BrokenApp {
+    inner: Arc<dyn AppTier>,
+    bug: Bug,
+}
 
 #[async_trait]
-impl AppTier for CarelessApp {
+impl AppTier for BrokenApp {
     async fn limit(&self) -> Result<Millis, ProviderError> {
-        self.0.limit().await
+        self.inner.limit().await
     }
 
     fn drain_expires_by_itself(&self) -> bool {
-        self.0.drain_expires_by_itself()
+        self.inner.drain_expires_by_itself()
     }
 
     async fn read(&self) -> Result<AppReading, ProviderError> {
-        self.0.read().await
+        if self.bug == Bug::ChangeWhileLooking {
+            drop(self.inner.fail_fast().await);
+        }
+        self.inner.read().await
     }
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {
-        self.0.drain(request).await
+        self.inner.drain(request).await
     }
 
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
-        drop(self.0.resume(request).await);
-        Outcome::Done(())
+        let outcome = self.inner.resume(request).await;
+        if self.bug == Bug::ResumeErrorIgnored { Outcome::Done(()) } else { outcome }
     }
 
     fn poll_every(&self) -> Millis {
-        self.0.poll_every()
+        self.inner.poll_every()
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
-        self.0.manual(verb)
+        self.inner.manual(verb)
     }
 }
 
@@ -208,4 +232,38 @@ fn the_explorer_finds_every_planted_bug_by_itself() {
         let broken = played.filter(|played| !played.violations.is_empty()).count();
         assert!(broken > 0, "{bug:?} is not found");
     }
+}
+
+/// S11 fires on a change that no intent announced.
+#[test]
+fn a_change_without_an_intent_is_found() {
+    let played = planted(Bug::ChangeWhileLooking).play(&FaultPlan::none());
+    let found = played.violations.iter().find(|violation| violation.law == Law::S11);
+    assert!(found.is_some_and(|found| found.text.contains("app.fail-fast")), "{:?}", played.violations);
+}
+
+/// S11 fires, too, on an outcome that speaks of a call nobody made.
+#[test]
+fn an_outcome_without_a_call_is_found() {
+    let played = planted(Bug::RetireErrorIgnored).play(&FaultPlan::none());
+    let found = played.violations.iter().find(|violation| violation.law == Law::S11);
+    assert!(found.is_some_and(|found| found.text.contains("no such call was made")), "{:?}", played.violations);
+}
+
+/// S12 fires when a run succeeds after a crash, but leaves something else behind than the run without one: here the former primary
+/// follows only where nothing crashed.
+#[test]
+fn a_resumed_run_that_leaves_something_else_behind_is_found() {
+    let plays = AtomicU32::new(0);
+    let explorer = Explorer::new(sim::pair("orders", "neu", "weu"), UnplannedFailover::to("weu"))
+        .on(Flavour::RoleSwap)
+        .given(|cloud| cloud.break_down("neu"))
+        .then(move |cloud| {
+            if plays.fetch_add(1, Ordering::SeqCst) == 0 {
+                cloud.comes_back("neu", seconds(5));
+            }
+        });
+    let verdict = explorer.replay(&format!("{} journal.append#5:F16-after", explorer.scenario()));
+    let laws = verdict.map(|verdict| verdict.failures.into_iter().map(|failure| failure.law).collect::<Vec<_>>());
+    assert_eq!(laws.as_deref(), Ok([Law::S12].as_slice()));
 }
