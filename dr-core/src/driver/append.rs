@@ -111,7 +111,7 @@ impl Driver {
                 Either::Left((stored, _)) => stored,
                 Either::Right((happened, _)) => return Ok(happened),
             };
-            if !self.saved(stored) {
+            if !self.saved(&stored) {
                 self.flush().await?;
             }
         }
@@ -126,7 +126,7 @@ impl Driver {
     }
 
     /// Takes in how the append under way ended. One that failed leaves its lines among the unsaved ones.
-    fn saved(&mut self, stored: Result<Head, JournalError>) -> bool {
+    fn saved(&mut self, stored: &Result<Head, JournalError>) -> bool {
         let Some(saving) = self.saving.take().filter(|_| stored.is_ok()) else { return false };
         self.durable = saving.upto;
         self.unsaved.retain(|line| line.seq > saving.upto.seq);
@@ -136,7 +136,7 @@ impl Driver {
     async fn end_saving(&mut self) {
         if let Some(saving) = &mut self.saving {
             let stored = (&mut saving.answer).await;
-            self.saved(stored);
+            self.saved(&stored);
         }
     }
 
