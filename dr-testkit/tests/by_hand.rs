@@ -758,8 +758,11 @@ fn s4_and_s5_fire_when_route_or_secret_name_the_wrong_member_at_the_end() {
 fn s20_fires_when_a_success_leaves_the_applications_held_back() {
     let hand = Hand::of(Flavour::Separate);
     hand.run(async {
-        hand.switchover().await;
         hand.drain().await;
+        let fence = hand.engage("neu").await;
+        let request = hand.planned_request(&fence).await;
+        hand.promote(request).await;
+        hand.repoint("weu").await;
     });
     hand.look_again("weu");
     hand.cloud.ended(&PLANNED);
