@@ -189,13 +189,18 @@ impl Show {
         }
         let debts: Vec<&str> = switched.report.follow_ups.iter().map(|left| left.text.as_str()).collect();
         let (former, writer) = (self.database(old).describe().await?, self.database(new).describe().await?);
-        let streams = self.database(old).replication().await?.streaming == Tri::Yes;
-        let follows = former.follows == Some(writer.resource) && former.lineage == writer.lineage;
+        let replication = self.database(old).replication().await?;
+        let follows = former.follows.as_ref() == Some(&writer.resource) && former.lineage == writer.lineage;
+        let rejoined = replication.streaming == Tri::Yes && follows && debts.is_empty();
+        if !rejoined {
+            let (is, lineage, writes) = (&former.status, &former.lineage, &writer.lineage);
+            eprintln!("  the former primary is {is} on {lineage:?}, the writer on {writes:?}; {replication:?}");
+        }
         for debt in &debts {
             eprintln!("  left to do: {debt}");
         }
         let fenced = switched.fence >= Some(Grade::Confirmed);
-        Ok(Facts { fenced, rejoined: streams && follows && debts.is_empty() })
+        Ok(Facts { fenced, rejoined })
     }
 
     fn database(&self, index: usize) -> PostgresDatabase {
