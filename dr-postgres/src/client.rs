@@ -22,6 +22,7 @@ use tokio_postgres::{
 use crate::{
     error::PgError,
     look::Identity,
+    lsn::{Fork, Timeline},
     target::{SslMode, Target},
     tls,
 };
@@ -37,6 +38,8 @@ pub struct Session {
     prepared: std::sync::Mutex<BTreeMap<&'static str, Statement>>,
     /// The last answer of [`Session::identity`], and when it was asked for.
     pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
+    /// The histories that were read: those of timelines never change.
+    pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
     driver: JoinHandle<()>,
 }
 
@@ -95,6 +98,7 @@ impl Session {
             stuck: AtomicBool::new(false),
             prepared: std::sync::Mutex::default(),
             last_identity: Mutex::default(),
+            histories: std::sync::Mutex::default(),
             driver,
         })
     }

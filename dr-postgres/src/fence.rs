@@ -10,6 +10,7 @@ use dr_core::{
     Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, OpHandle, Outcome, Planes,
     ProviderError, ReleaseOrder, RetireFence, millis,
 };
+use futures_util::future::join;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -155,7 +156,7 @@ impl Fence for StopFence {
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         match still_a_standby(&self.member, &request.target.lineage).await {
             Ok(None) => Outcome::Done(()),
-            Ok(Some(why)) => Outcome::Conflict(Cause::new(why)),
+            Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),
         }
     }
@@ -169,18 +170,23 @@ impl Fence for StopFence {
     }
 }
 
-/// Why the member is not a streaming standby of `lineage`, if it is not.
-pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<String>, PgError> {
+/// What speaks against the member being a streaming standby of `lineage`: a conflict, or something that may pass.
+pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<Outcome<()>>, PgError> {
     let session = member.session().await?;
-    let who = session.identity().await?;
+    let (who, receiver) = join(session.identity(), session.receiver()).await;
+    let (who, receiver) = (who?, receiver?);
+    let conflict = |why: String| Ok(Some(Outcome::Conflict(Cause::new(why))));
+    let (name, is) = (&member.name, who.lineage());
     if !who.in_recovery {
-        return Ok(Some(format!("{} runs as a primary", member.name)));
+        return conflict(format!("{name} runs as a primary"));
     }
-    if who.lineage() != *lineage {
-        return Ok(Some(format!("{} carries lineage {}, not {lineage}", member.name, who.lineage())));
+    if is.system != lineage.system || is.generation > lineage.generation {
+        return conflict(format!("{name} carries lineage {is}, not {lineage}"));
     }
-    let streaming = session.receiver().await?.streaming;
-    Ok((!streaming).then(|| format!("{} is a standby and does not stream", member.name)))
+    // A receiver that connects anew begins with the history before, and streams in a moment.
+    let streams = receiver.streaming && is == *lineage;
+    let why = format!("{name} is a standby on lineage {is} and does not stream {lineage}");
+    Ok((!streams).then(|| Outcome::not_done_yet(why, millis(20))))
 }
 
 /// Ends all client sessions and waits until none is left; poolers that reconnect are ended again.
@@ -319,7 +325,7 @@ impl Fence for ClosedHba {
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         match still_a_standby(&self.member, &request.target.lineage).await {
             Ok(None) => self.open().await.map_or_else(|e| undone(&e), Outcome::Done),
-            Ok(Some(why)) => Outcome::Conflict(Cause::new(why)),
+            Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),
         }
     }

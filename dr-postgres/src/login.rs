@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    ReleaseOrder, RetireFence, millis,
+    EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError, ReleaseOrder,
+    RetireFence, millis,
 };
 
 use crate::{
@@ -142,7 +142,7 @@ impl Fence for LoginFence {
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         match still_a_standby(&self.member, &request.target.lineage).await {
             Ok(None) => Outcome::Done(()),
-            Ok(Some(why)) => Outcome::Conflict(Cause::new(why)),
+            Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),
         }
     }

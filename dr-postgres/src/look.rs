@@ -1,6 +1,6 @@
 //! Looks at a server: identity, positions, replication, what would hurt a switchover.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use tokio::time::Instant;
 use tokio_postgres::types::{PgLsn, Type};
@@ -192,6 +192,8 @@ impl Session {
         if let Some((_, found)) = last.as_ref().filter(|(began, _)| *began >= asked) {
             return Ok(found.clone());
         }
+        // Looks that were begun together get in line first.
+        tokio::task::yield_now().await;
         let began = Instant::now();
         let found = self.ask_identity().await?;
         *last = Some((began, found.clone()));
@@ -249,11 +251,20 @@ impl Session {
     /// The file cannot be read (`pg_read_server_files` is needed).
     pub async fn history(&self, timeline: Timeline) -> Result<Vec<Fork>, PgError> {
         const WHAT: &str = "read a timeline's history";
+        // A history never changes once it is there.
+        let known = self.histories.lock().unwrap_or_else(PoisonError::into_inner).get(&timeline).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let name = format!("pg_wal/{}", timeline.history_file());
         let sql = "SELECT pg_read_file($1, 0, 1048576, true)";
         let row = self.row(WHAT, sql, &[(&name, Type::TEXT)]).await?;
         let text: Option<&str> = self.get(WHAT, &row, 0)?;
-        Ok(text.map(forks).unwrap_or_default())
+        let found = text.map(forks).unwrap_or_default();
+        if !found.is_empty() {
+            self.histories.lock().unwrap_or_else(PoisonError::into_inner).insert(timeline, found.clone());
+        }
+        Ok(found)
     }
 
     /// The standbys that the server sends to.

@@ -331,7 +331,8 @@ impl Handler for Retiring {
 
     async fn submit(&self, cx: &StepCx, step: &RetireMemberFence) -> Result<Outcome<()>, StepError> {
         if let Some(why) = Self::not_following(cx, step).await? {
-            return Ok(Outcome::refused(why));
+            // It followed a moment ago; a receiver that connects anew follows again in a moment.
+            return Ok(Outcome::not_done_yet(why, cx.every()));
         }
         let (receipt, writer) = (step.fence.get()?, step.writer.get()?);
         let target = Target { lineage: writer.target.lineage.clone(), ..receipt.target.clone() };

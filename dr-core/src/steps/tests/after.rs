@@ -5,8 +5,8 @@ use super::{
     world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
 };
 use crate::{
-    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, Planes, PromotionReceipt, SecretVersion, Shape, Target,
-    Timestamp, Tri, WriterReceipt, canonical,
+    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Outcome, Planes, PromotionReceipt, Retry,
+    SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
         CheckWriter, ConfirmWriter, Drain, PointSecret, ResumeWrites, RetireMemberFence,
         confirm::{Confirming, WriterStill},
@@ -202,4 +202,24 @@ fn a_fence_is_retired_from_a_standby_only() {
     assert_eq!(ready(&now(Retiring.prepare(&cx(), &done))), "ready");
     assert_eq!(sent(&now(Retiring.submit(&cx(), &done))), "done");
     assert_eq!(world.sent(), ["retire a (res-a, lineage sys/2)"]);
+}
+
+/// A receiver that connected anew between two looks left the fence standing for good, as a debt.
+#[test]
+fn bug_a_fence_is_retired_later_when_the_member_receives_nothing_for_a_moment() {
+    let world = pair();
+    world.set("a", |a| (a.planes, a.generation) = (Planes::all(Grade::Confirmed), 2));
+    world.set("a", |a| (a.follows, a.streaming) = (Some("res-b".into()), Tri::No));
+    let step = RetireMemberFence::of(&"a".into(), &from("fence"), &from("writer"), &from("rejoin"));
+    let outputs =
+        [("fence", value(&fence_receipt(None))), ("writer", value(&writer())), ("rejoin", value(&Attempted::Done(())))];
+    let step = resolved(&step, &outputs);
+    let cx = Call::of(&world)
+        .intended()
+        .recorded(Json(canonical::to_value(&token()).unwrap()))
+        .may("a", "retire-fence")
+        .cx();
+    let outcome = now(Retiring.submit(&cx, &step));
+    let again = matches!(&outcome, Ok(Outcome::NotDone(NotDone { retry: Retry::After(_), .. })));
+    assert!(again, "{outcome:?}");
 }
