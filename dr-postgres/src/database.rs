@@ -183,10 +183,11 @@ impl PostgresDatabase {
         }
         let receiver = session.receiver().await?;
         let mut lag = receiver.lag();
-        let mut streaming = match (receiver.streaming, lag) {
+        // A standby that has replayed no commit since its start streams, although nobody can say how far it is behind.
+        let mut streaming = match (receiver.streaming, receiver.is_fresh()) {
             (false, _) => Tri::No,
-            (true, Some(_)) => Tri::Yes,
-            (true, None) => Tri::Unknown,
+            (true, true) => Tri::Yes,
+            (true, false) => Tri::Unknown,
         };
         if streaming == Tri::Unknown && self.nothing_to_say(&who, &receiver).await {
             (streaming, lag) = (Tri::Yes, Some(Duration::ZERO));
@@ -234,6 +235,8 @@ impl PostgresDatabase {
     /// Everything that can be done before the gap, and everything that would turn the gap into an outage.
     async fn settle_now(&self) -> Result<(), PgError> {
         let session = self.member.session().await?;
+        // Its reads run beside the checks after a promotion, not before them; the login happens now, outside of the gap.
+        self.member.warm_link.session().await?;
         let who = session.identity().await?;
         refuse_version(&self.member, who.version)?;
         if who.in_recovery {
@@ -288,7 +291,7 @@ impl ManagedDatabase for PostgresDatabase {
         let mut offered = Capabilities::none();
         offered.promote = true;
         offered.rejoin = Rejoin::InPlace;
-        offered.poll_every = millis(2);
+        offered.poll_every = millis(1);
         offered.visibility = millis(5);
         Ok(offered)
     }

@@ -162,7 +162,7 @@ impl Fence for StopFence {
     }
 
     fn poll_every(&self) -> Millis {
-        millis(2)
+        millis(1)
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {

@@ -70,11 +70,17 @@ pub struct Receiver {
 pub const FRESH: Duration = Duration::from_secs(10);
 
 impl Receiver {
+    /// Whether the primary was heard a moment ago.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.heard.is_some_and(|ago| ago <= FRESH)
+    }
+
     /// The lag that the standby alone can vouch for. With the receiver down "received = replayed" also holds, so a reading without a
     /// fresh word of the primary is unknown, never zero; and the time since the last commit says nothing on an idle system.
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
-        if !self.streaming || self.heard.is_none_or(|ago| ago > FRESH) {
+        if !self.streaming || !self.is_fresh() {
             return None;
         }
         match self.received {
@@ -447,5 +453,8 @@ mod tests {
     fn a_standby_that_still_replays_tells_the_age_of_its_last_commit() {
         let behind = Receiver { replayed: Lsn::new(90), since_replay: Some(Duration::from_secs(2)), ..receiver() };
         assert_eq!(behind.lag(), Some(Duration::from_secs(2)));
+        // It has replayed no commit since its start: it streams, and its lag is unknown.
+        let started = Receiver { since_replay: None, ..behind };
+        assert_eq!((started.lag(), started.is_fresh()), (None, true));
     }
 }

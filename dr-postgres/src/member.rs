@@ -45,6 +45,8 @@ pub struct Member {
     pub(crate) name: MemberId,
     pub(crate) server: Server,
     pub(crate) link: Link,
+    /// The session of the warm-up.
+    pub(crate) warm_link: Link,
     pub(crate) peers: Vec<Peer>,
     pub(crate) peer_links: Vec<Link>,
     pub(crate) login: Option<ReplicationLogin>,
@@ -63,6 +65,7 @@ impl Member {
         Self {
             name: MemberId::new(server.site().name.clone()),
             server,
+            warm_link: Link::new(target.clone()),
             link: Link::new(target),
             peers,
             peer_links,

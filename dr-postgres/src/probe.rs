@@ -104,7 +104,7 @@ impl PostgresProbe {
 
     async fn warm(&self) -> Result<Millis, PgError> {
         const SQL: &str = "SELECT count(*) FROM pg_class; SELECT count(*) FROM pg_stat_user_tables";
-        let session = self.member.session().await?;
+        let session = self.member.warm_link.session().await?;
         let mut slowest = Millis::ZERO;
         for _ in 0..3 {
             let begun = Instant::now();

@@ -154,7 +154,7 @@ impl TrafficRouter for PostgresPooler {
     }
 
     fn poll_every(&self) -> Millis {
-        millis(2)
+        millis(1)
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
@@ -221,7 +221,7 @@ impl AppTier for PostgresPooler {
     }
 
     fn poll_every(&self) -> Millis {
-        millis(2)
+        millis(1)
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
