@@ -28,6 +28,11 @@ impl SetConsumers {
     pub fn running(group: &str) -> Self {
         Self { group: group.into(), running: true }
     }
+
+    /// What is wanted of which consumer group.
+    pub fn wanted(&self) -> (&str, bool) {
+        (&self.group, self.running)
+    }
 }
 
 impl Step for SetConsumers {
