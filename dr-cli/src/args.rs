@@ -102,7 +102,14 @@ pub(crate) enum Verb {
     /// Watches over the drain of one run; started by the engine
     #[command(name = "__guard", hide = true)]
     Guard {
+        /// The engine's journal
+        #[arg(long, value_name = "DIR")]
+        journal: PathBuf,
+        /// The engine's leases
+        #[arg(long, value_name = "DIR")]
+        leases: PathBuf,
         /// The run
+        #[arg(long)]
         run: String,
     },
 }

@@ -1,7 +1,9 @@
-//! The stock `dr`: the simulated provider, to try everything out. A platform builds its own with its backends and steps.
+//! The stock `dr`: self-managed PostgreSQL, and the simulated provider to try everything out. A platform builds its own with its
+//! backends, runbooks and steps.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dr_cli::main(dr_cli::App::new().backend(dr_cli::Simulated::from_env()))
+    let app = dr_cli::App::new().backend(dr_postgres::Postgres::new()).backend(dr_cli::Simulated::from_env());
+    dr_cli::main(app)
 }

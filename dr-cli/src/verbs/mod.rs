@@ -23,7 +23,11 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,
         Verb::Plan(what) => plan::plan(app, places, what, screen).await,
         Verb::Start { plan, because } => plan::start(app, places, (plan, because), screen).await,
-        Verb::Guard { run } => crate::link::guard(app, places, run).await.map(|()| Exit::Done),
+        Verb::Guard { journal, leases, run } => {
+            let (app, places) =
+                (app.clone().leases_in(leases), Places { dir: Some(journal.clone()), ..places.clone() });
+            crate::link::guard(&app, &places, run).await.map(|()| Exit::Done)
+        }
         Verb::Look(verb) => look(&Link::open(app, places).await?, places, verb, screen).await,
         Verb::Act(verb) => act(&Link::open(app, places).await?, verb, screen).await,
     }

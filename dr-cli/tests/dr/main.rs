@@ -3,4 +3,5 @@
 
 mod process;
 mod screens;
+mod servers;
 mod stage;

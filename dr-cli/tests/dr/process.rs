@@ -1,7 +1,7 @@
 //! The program as a process: killed, interrupted, resumed (covers G03, L01: an operator's terminal is no part of the run).
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read as _},
     process::{Child, Command, Stdio},
 };
 
@@ -9,7 +9,7 @@ use crate::stage::Stage;
 use dr_cli::Exit;
 
 /// `dr` as its own process. Whoever runs the tests starts the run; ana approves from here.
-fn spawn(stage: &Stage, words: &[&str]) -> Child {
+pub(crate) fn spawn(stage: &Stage, words: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dr"));
     command.args(words).env("DR_DIR", stage.path("journal")).env("DR_GROUPS", stage.path("groups"));
     command.env("DR_SIM", stage.path("sim")).env("DR_LEASES", stage.path("leases"));
@@ -17,12 +17,16 @@ fn spawn(stage: &Stage, words: &[&str]) -> Child {
 }
 
 /// Reads until a line contains `text`.
-fn until(child: &mut Child, text: &str) {
+pub(crate) fn until(child: &mut Child, text: &str) {
     let mut read = String::new();
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap());
     loop {
         let mut line = String::new();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "`{text}` was not printed:\n{read}");
+        if lines.read_line(&mut line).unwrap() == 0 {
+            let mut said = String::new();
+            child.stderr.as_mut().unwrap().read_to_string(&mut said).unwrap();
+            panic!("`{text}` was not printed:\n{read}\n{said}");
+        }
         if line.contains(text) {
             return;
         }
