@@ -94,12 +94,22 @@ fn times(state: &RunState, of: impl Fn(Class) -> bool) -> Vec<(Timestamp, Timest
     done.collect()
 }
 
+/// When the first step began that does more than look. Looks after that belong to what they follow, not to the checks.
+fn checked(state: &RunState) -> Option<Timestamp> {
+    let more = state.plan.nodes.iter().filter(|(_, node)| node.call.class != Class::Guard);
+    more.filter_map(|(id, _)| state.nodes.get(id)?.started).min()
+}
+
 pub(super) fn rto(state: &RunState) -> Measured {
     let mut phases: Vec<PhaseTook> = Vec::new();
+    let checked = checked(state);
     for id in &state.plan.order {
         let Some(name) = state.plan.nodes.get(id).and_then(|node| phase(node.call.class)) else { continue };
         let Some(node) = state.nodes.get(id).filter(|node| node.phase == NodePhase::Done) else { continue };
         let (Some(from), Some(until)) = (node.started, node.ended) else { continue };
+        if name == PhaseName::Check && checked.is_some_and(|checked| from >= checked) {
+            continue;
+        }
         match phases.iter_mut().find(|known| known.phase == name) {
             Some(known) => {
                 known.from = known.from.min(from);

@@ -68,6 +68,8 @@ pub struct Report {
     /// How long applications could not write, counted from the intent to hold them back until they were let through again: never
     /// less than it was. Absent when nothing was held back, or it still is.
     pub write_gap: Option<Millis>,
+    /// Since when applications' writes are held back, if they still are.
+    pub held_since: Option<Timestamp>,
     /// How long the run took, by phase.
     pub rto: Measured,
     /// Acknowledged writes that were lost.
@@ -135,6 +137,7 @@ impl Report {
             ended: state.outcome.as_ref().map(|_| state.last),
             outcome: state.outcome.clone(),
             write_gap: measure::write_gap(&state),
+            held_since: state.drained_since(),
             rto: measure::rto(&state),
             lost,
             lost_by,

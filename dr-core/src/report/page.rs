@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{FollowUp, Report};
-use crate::{Loss, run::RunOutcome, text::human};
+use crate::{Loss, Timestamp, run::RunOutcome, text::human};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,11 +55,8 @@ impl Report {
     /// The write gap in words, held against the target if there is one.
     pub(super) fn gap(&self) -> String {
         let Some(gap) = self.write_gap else {
-            return if self.follow_ups.iter().any(|left| left.text.starts_with("still held")) {
-                "still held back".into()
-            } else {
-                "not held back by this run".into()
-            };
+            let held = |since: Timestamp| format!("still held back, since {} UTC", since.clock());
+            return self.held_since.map_or_else(|| "not held back by this run".into(), held);
         };
         match self.target {
             None => format!("stopped for {}", human(gap)),

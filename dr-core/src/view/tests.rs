@@ -99,9 +99,12 @@ pub(crate) fn plan() -> Plan {
 impl Tape {
     /// A run that mira asked for at 03:18:00.
     pub(crate) fn started() -> Self {
+        Self::of(plan())
+    }
+
+    fn of(plan: Plan) -> Self {
         let at = Timestamp::from_millis(1_790_000_000_000 - 1_790_000_000_000 % 86_400_000 + 11_880_000);
         let mut tape = Self { state: None, records: vec![], head: Head::EMPTY, now: at };
-        let plan = plan();
         let hash = plan.hash().unwrap();
         let by = Actor::local("mira").with_role("dba");
         tape.push(0, Event::Started { plan: Box::new(plan), hash, by, because: "CHG-4711".into() });
@@ -358,6 +361,30 @@ fn a_swap_without_a_proof_of_catching_up_is_never_reported_as_a_loss_of_nothing(
     early.looked("look", 4, json!(null));
     let report = Report::of(&RunId::new("orders".into(), 17), &early.records).unwrap();
     assert_eq!((report.lost, report.outcome, report.write_gap), (Loss::Nothing, None, None));
+}
+
+/// A report asked for in the middle of the gap said that the run held no writes back.
+#[test]
+fn a_report_in_the_middle_of_the_gap_says_that_writes_are_held_back() {
+    let report = Report::of(&RunId::new("orders".into(), 17), &Tape::swapping().records).unwrap();
+    assert_eq!((report.write_gap, report.held_since), (None, Tape::swapping().state.unwrap().drained_since()));
+    let page = report.to_string();
+    assert!(page.contains("  writes       still held back, since 03:22:14 UTC\n"), "{page}");
+}
+
+/// A look after the promotion made the checks last as long as the whole run.
+#[test]
+fn looks_after_the_first_change_are_no_part_of_the_checks() {
+    let mut plan = plan();
+    let look = plan.nodes[&NodeId::new("look")].call.clone();
+    plan.nodes.insert("count".into(), node(look, &["consent"], None));
+    plan.order.push("count".into());
+    let mut tape = Tape::of(plan);
+    tape.looked("look", 4, json!(null)).asked().agreed(250).looked("count", 6, json!(null));
+    let report = Report::of(&RunId::new("orders".into(), 17), &tape.records).unwrap();
+    let took: Vec<(String, Millis)> =
+        report.rto.phases.iter().map(|phase| (phase.phase.to_string(), phase.took)).collect();
+    assert_eq!(took, [("check".to_owned(), seconds(4)), ("decide".to_owned(), seconds(250))]);
 }
 
 #[test]
