@@ -200,20 +200,26 @@ pub(crate) fn golden(name: &str, stage: &Stage, text: &str) {
     assert_eq!(text, wanted, "{name} differs from its golden file; DR_BLESS=1 writes it");
 }
 
-/// What a started run printed, without what depends on the clock: steps under way and what was held, and the finished steps in
-/// the order of their numbers.
+/// What a started run printed, in its order, without what depends on the clock: no steps under way, nothing held, and finished
+/// steps that stand together in the order of their numbers.
 pub(crate) fn settled(text: &str) -> String {
-    let step = |line: &&str| [" ✓ ", " ▶ ", " … ", " ↻ "].iter().any(|mark| line.starts_with(mark));
-    let mut done: Vec<&str> = text.lines().filter(|line| line.starts_with(" ✓ ")).collect();
-    done.sort_unstable();
-    let begun = text.lines().position(|line| line.starts_with(" ✓ ")).unwrap_or(0);
     // Views that follow each other fast are shown as one.
-    let passing = |line: &&str| {
-        line.starts_with("held:") || line.starts_with("TURNING BACK") || line.starts_with("   1 of ") || step(line)
+    let passing = |line: &str| {
+        [" ▶ ", " … ", " ↻ ", "held:", "TURNING BACK", "   1 of "].iter().any(|mark| line.starts_with(mark))
     };
-    let rest: Vec<&str> = text.lines().filter(|line| !passing(line)).collect();
-    let (head, tail) = rest.split_at(begun.min(rest.len()));
-    [head, &done, tail].concat().join("\n") + "\n"
+    let (mut page, mut done): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|line| !passing(line)) {
+        if line.starts_with(" ✓ ") {
+            done.push(line);
+            continue;
+        }
+        done.sort_unstable();
+        page.append(&mut done);
+        page.push(line);
+    }
+    done.sort_unstable();
+    page.append(&mut done);
+    page.join("\n") + "\n"
 }
 
 /// The text with times, durations and digests replaced, and runs of spaces after them made one.
