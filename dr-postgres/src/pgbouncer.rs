@@ -50,10 +50,10 @@ impl PoolerReading {
         self.paused && self.active == 0
     }
 
-    /// Whether clients go on: nobody holds them back, and those that wait do not all wait for a first server.
+    /// Whether clients go on: nobody holds them back or turns them away, and those that wait do not all wait for a first server.
     #[must_use]
     pub const fn flows(&self) -> bool {
-        !self.paused && (self.waiting == 0 || self.active > 0)
+        !self.paused && !self.disabled && (self.waiting == 0 || self.active > 0)
     }
 }
 
@@ -159,7 +159,11 @@ impl Instance {
 
     async fn resume(&self, database: &str) -> Result<(), PgError> {
         let console = self.console().await?;
-        if !self.reading(&console, database).await?.paused {
+        let reading = self.reading(&console, database).await?;
+        if reading.disabled {
+            console.run("let new clients in", &format!("ENABLE {}", identifier(database))).await?;
+        }
+        if !reading.paused {
             return Ok(());
         }
         console.run("let its clients go on", &format!("RESUME {}", identifier(database))).await
@@ -293,7 +297,8 @@ impl PgBouncer {
         Ok(all)
     }
 
-    /// Ends all client and server connections at once; clients get an error instead of a wait without end. Then pauses nothing.
+    /// Ends all client and server connections at once and refuses new ones: clients get an error instead of a wait without end.
+    /// [`PgBouncer::resume`] takes it back.
     ///
     /// # Errors
     /// Which instances do not.

@@ -116,7 +116,9 @@ impl PostgresPooler {
             },
             stragglers,
             expires: None,
-            detail: if readings.iter().all(|reading| !reading.paused) {
+            detail: if readings.iter().any(|reading| reading.disabled) {
+                format!("`{}` is disabled: new clients are refused", self.pooler.database)
+            } else if readings.iter().all(|reading| !reading.paused) {
                 format!("no pooler holds anybody back, {waiting} clients wait for a server")
             } else {
                 let holding = held.iter().filter(|held| **held).count();

@@ -426,6 +426,22 @@ async fn a_long_transaction_ends_the_pause_and_not_the_service() {
     app.run("write", "INSERT INTO dr_writes VALUES (700, 2)").await.unwrap();
 }
 
+/// Clients that were turned away because a drain outlived its budget stayed turned away after the run had gone on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_pooler_that_failed_fast_lets_clients_in_again() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let pooler = rig.pooler.as_ref().unwrap();
+    let target = rig.cluster.app_through_pooler().unwrap();
+    done(pooler.drain(budget()).await);
+    done(pooler.fail_fast().await);
+    let seen = AppTier::read(pooler).await.unwrap();
+    assert!(seen.drained != Tri::No && seen.detail.contains("new clients are refused"), "{seen:?}");
+    assert!(Session::open_console(&target).await.is_err(), "a client was let in");
+    resume(pooler, &dr_core::MemberId::new("pg1")).await;
+    let app = Session::open_console(&target).await.unwrap();
+    app.run("write", "INSERT INTO dr_writes VALUES (702, 1)").await.unwrap();
+}
+
 /// RESUME answers at once, whether or not the server behind the pooler lets anybody in. As long as every client still waits, writes do
 /// not flow, and nobody says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

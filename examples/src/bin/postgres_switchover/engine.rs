@@ -56,7 +56,7 @@ pub(crate) struct Switched {
 pub(crate) async fn start(engine: &Engine, plan: Verified, approver: &str) -> Result<Switched, Failure> {
     let begun = Instant::now();
     let run = engine.start(plan, Start::by(Actor::local("planner")).because("demonstration")).await?;
-    let outcome = follow(&run, approver, |_| {}).await?;
+    let outcome = follow(&run, approver, None, |_| {}).await?;
     let took = begun.elapsed();
     Ok(Switched { outcome, report: run.report().await?, fence: fence(&run).await?, took })
 }
@@ -75,10 +75,12 @@ async fn fence(run: &Run) -> Result<Option<Grade>, Failure> {
     Ok(None)
 }
 
-/// Watches a run to its end and answers its question.
+/// Watches a run to its end and answers its question. When it parks, `decider` takes the first choice that it offers; without one
+/// that is an error.
 pub(crate) async fn follow(
     run: &Run,
     approver: &str,
+    decider: Option<&str>,
     mut tell: impl FnMut(&dr_core::View),
 ) -> Result<RunOutcome, Failure> {
     let mut watch = run.watch();
@@ -88,12 +90,16 @@ pub(crate) async fn follow(
         if let (Some(ask), Some(digest)) = (&view.ask, view.ask_digest)
             && answered != Some(digest)
         {
-            if ask.kind == dr_core::AskKind::Consent {
-                run.answer(Answer::choose(dr_core::APPROVE, digest, Actor::local(approver))).await?;
-                answered = Some(digest);
-            } else {
-                return Err(format!("{} parked: {}", run.id(), ask.question).into());
-            }
+            let parked = || format!("{} parked: {}", run.id(), ask.question);
+            let (choice, who) = match (ask.kind, decider) {
+                (dr_core::AskKind::Consent, _) => (dr_core::APPROVE, approver),
+                (dr_core::AskKind::Park, Some(decider)) => {
+                    (ask.choices.first().ok_or_else(parked)?.name.as_str(), decider)
+                }
+                (dr_core::AskKind::Park, None) => return Err(parked().into()),
+            };
+            run.answer(Answer::choose(choice, digest, Actor::local(who))).await?;
+            answered = Some(digest);
         }
         if let Some(outcome) = view.outcome() {
             return Ok(outcome.clone());

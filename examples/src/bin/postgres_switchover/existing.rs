@@ -26,7 +26,7 @@ pub(crate) async fn switch(file: &Path, approver: Option<&str>) -> Result<Value,
     };
     let run = engine.start(plan, Start::by(Actor::local("planner")).because("--group")).await?;
     let mut last = String::new();
-    let outcome = engine::follow(&run, approver, |view| {
+    let outcome = engine::follow(&run, approver, None, |view| {
         let line = format!("{:?}", view.sentence);
         if line != last {
             eprintln!("{line}");

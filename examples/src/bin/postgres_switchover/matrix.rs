@@ -29,7 +29,8 @@ pub(crate) const CHILD_VERB: &str = "__orchestrate";
 /// How long a drain may last in the matrix.
 const BUDGET: Duration = Duration::from_secs(4);
 
-/// `__orchestrate JOURNAL LEASES GROUP TO POSITION`; `TO` is `-` to resume. Prints one JSON object.
+/// `__orchestrate JOURNAL LEASES GROUP TO POSITION`; `TO` is `-` to resume, `+` to resume and to decide when the run is parked.
+/// Prints one JSON object.
 pub(crate) async fn child(words: &[String]) -> Result<(), Failure> {
     let [_, _, journal, leases, group, to, position] = words else { return Err("bad words".into()) };
     let at = match position.split_once(':') {
@@ -40,7 +41,7 @@ pub(crate) async fn child(words: &[String]) -> Result<(), Failure> {
     let crash = Crash::new(at);
     let builder = engine::builder_with(Path::new(journal), Path::new(leases), Killing::new(crash.clone()));
     let engine = builder.guarded_by(std::env::current_exe()?, []).without_watcher().start().await?;
-    let run = if to == "-" {
+    let run = if to == "-" || to == "+" {
         let resumed = engine.resume().await?;
         if let Some((run, error)) = resumed.broken.first() {
             return Err(format!("{run}: {}", crate::chain(error)).into());
@@ -66,7 +67,8 @@ pub(crate) async fn child(words: &[String]) -> Result<(), Failure> {
         }
         last
     });
-    let followed = engine::follow(&run, "approver", |_| {}).await;
+    let decider = (to == "+").then_some("incident-commander");
+    let followed = engine::follow(&run, "approver", decider, |_| {}).await;
     let records = if followed.is_ok() { counter.await.unwrap_or(0) } else { 0 };
     let outcome = match followed {
         Ok(outcome) => serde_json::to_value(&outcome)?,
@@ -74,6 +76,12 @@ pub(crate) async fn child(words: &[String]) -> Result<(), Failure> {
     };
     println!("{}", json!({ "outcome": outcome, "records": records, "calls": crash.calls() }));
     Ok(())
+}
+
+/// How the orchestrator says that the run ended.
+fn outcome_of(said: &Value) -> String {
+    let outcome = said.get("outcome").cloned().unwrap_or_default();
+    outcome.get("is").and_then(Value::as_str).or(outcome.as_str()).unwrap_or("?").to_owned()
 }
 
 struct Matrix {
@@ -213,9 +221,12 @@ impl Matrix {
             }
             ended = self.orchestrate("-", "never").await?;
         }
-        let ended = ended.ok_or("killed without a position")?;
-        let outcome = ended.get("outcome").cloned().unwrap_or_default();
-        let word = outcome.get("is").and_then(Value::as_str).or(outcome.as_str()).unwrap_or("?").to_owned();
+        let mut word = outcome_of(&ended.ok_or("killed without a position")?);
+        if word == "parked" {
+            // A named decision: a person takes the first choice, and the run goes on to its end.
+            let decided = self.orchestrate("+", "never").await?.ok_or("killed without a position")?;
+            word = format!("parked, then {}", outcome_of(&decided));
+        }
         let writer = self.writer().await?;
         let after = self.look(writer).await?.lineage.ok_or("no lineage")?.generation;
         let expected = before + u32::from(writer == new);
