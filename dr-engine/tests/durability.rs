@@ -1,17 +1,24 @@
 //! What the journal keeps when a process is killed and when a real disk is full or read-only.
 //!
 //! Each test starts this very program again as a child, so that what dies is a process and not a value.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
+mod common;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::Ordering,
 };
 
+use common::{House, Moment, answer, fill};
 use dr_core::{Epoch, Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line, ResourceId, Timestamp};
-use dr_core::{RunId, canonical};
-use dr_engine::{FileLeases, SqliteJournal};
+use dr_core::{
+    RunId, canonical,
+    run::{EventKind, RunOutcome},
+};
+use dr_engine::{APPROVE, FileLeases, SqliteJournal};
 
 fn run() -> RunId {
     "orders-1".parse().unwrap()
@@ -123,8 +130,12 @@ fn on_a_disk(options: &str, name: &str) -> bool {
     }
     let exe = std::env::current_exe().unwrap();
     let trial = mount(&format!("exec {} --exact {name} --ignored --nocapture", exe.display()));
-    let output =
-        Command::new("unshare").args(["-rm", "sh", "-c", &trial]).env("DR_TEST_DIR", dir.path()).output().unwrap();
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", &trial])
+        .env("DR_TEST_DIR", dir.path())
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     true
@@ -168,11 +179,60 @@ async fn child_on_a_full_disk() {
     assert!(journal.use_reserve(&run()).await, "it is kept again when there is room");
 }
 
-fn fill(path: &Path) {
-    let mut file = std::fs::File::create(path).unwrap();
-    for size in [65_536, 4_096, 1] {
-        while file.write_all(&vec![0; size]).is_ok() {}
+/// A run whose disk is filled by another program at `moment`: how it ended, what was switched, and what its journal says.
+async fn filled_at(moment: Moment) -> (RunOutcome, u32, Vec<EventKind>) {
+    // The leases lie elsewhere, as they do on a host.
+    let leases = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let house = House::new();
+    let engine = house.builder("journal").leases(leases.path()).start().await.unwrap();
+    house.lamp.fills.set((moment, house.dir.path().join("other-program"))).unwrap();
+    let run = house.begin(&engine).await.unwrap();
+    assert!(house.dir.path().join("journal/reserve").exists(), "no run begins without a reserve");
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let outcome = run.wait().await.unwrap();
+    assert!(!house.dir.path().join("journal/reserve").exists(), "it was needed");
+    let mut events = run.events(0);
+    let mut kinds = Vec::new();
+    while let Some(record) = events.next().await.unwrap() {
+        kinds.push(record.event.kind());
     }
+    assert!(!house.lamp.on.load(Ordering::SeqCst));
+    (outcome, house.lamp.switched.load(Ordering::SeqCst), kinds)
+}
+
+/// Covers "before the intent nothing is sent": the whole engine, the real journal, a disk that is really full.
+#[test]
+fn a_disk_that_fills_before_the_intent_sends_nothing() {
+    on_a_disk("size=8m", "child_whose_disk_fills_before_the_intent");
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_whose_disk_fills_before_the_intent() {
+    let (outcome, switched, kinds) = filled_at(Moment::BeforeTheIntent).await;
+    let full = "the journal's disk is full";
+    assert!(matches!(&outcome, RunOutcome::Refused { reason } if reason.contains(full)), "{outcome:?}");
+    assert_eq!(switched, 0, "nothing is sent");
+    assert!(!kinds.contains(&EventKind::Intended) && kinds.contains(&EventKind::SpaceLow), "{kinds:?}");
+}
+
+/// Covers "after an effect the outcome is recorded through the reserve": then what was taken is given back.
+#[test]
+fn a_disk_that_fills_after_the_effect_still_takes_the_outcome_and_the_way_back() {
+    on_a_disk("size=8m", "child_whose_disk_fills_after_the_effect");
+}
+
+#[tokio::test]
+#[ignore = "started by the tests of this file"]
+async fn child_whose_disk_fills_after_the_effect() {
+    let (outcome, switched, kinds) = filled_at(Moment::AfterTheEffect).await;
+    let full = "the journal's disk is full";
+    assert!(matches!(&outcome, RunOutcome::Aborted { reason } if reason.contains(full)), "{outcome:?}");
+    assert_eq!(switched, 2, "on, and off again: nothing new");
+    let after: Vec<EventKind> = kinds.into_iter().skip_while(|kind| *kind != EventKind::Intended).collect();
+    let [intended, finished, rest @ ..] = after.as_slice() else { panic!("{after:?}") };
+    assert_eq!((*intended, *finished), (EventKind::Intended, EventKind::Finished));
+    assert!(rest.contains(&EventKind::SpaceLow) && rest.ends_with(&[EventKind::Ended]), "{rest:?}");
 }
 
 /// Root ignores permissions, so the disk itself is read-only.

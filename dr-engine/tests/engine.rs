@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use common::{House, LightUp, answer, dba};
 use dr_core::{APPROVE, Actor, Answer, AnswerRefused, REJECT, Standing, run::RunOutcome};
-use dr_engine::{Engine, Error, Run, Start};
+use dr_engine::{Engine, Error, Run, Start, runbook::PlannedSwitchover};
+use dr_testkit::{Broken, CallKind, Drift};
 
 #[tokio::test]
 async fn a_run_is_planned_asked_for_done_and_reported() {
@@ -233,6 +234,28 @@ async fn an_unknown_run_and_an_unknown_backend_are_named() {
     std::fs::write(&file, text.replacen("backend = \"sim\"", "backend = \"simm\"", 1)).unwrap();
     let error = engine.group(&file).unwrap_err().to_string();
     assert!(error.contains("typo.toml:14") && error.contains("did you mean `sim`?"), "{error}");
+}
+
+/// A target that is no replica of the writer, or no member: refused by number, nothing is touched, no run is left behind.
+#[tokio::test]
+async fn a_target_that_cannot_take_over_is_refused_and_nothing_is_touched() {
+    type Trouble = fn(&dr_testkit::SimCloud);
+    let rows: [(&str, &str, Trouble, &str); 3] = [
+        ("on another history", "weu", |cloud| cloud.break_replication("weu", Broken::Diverged), "DR213"),
+        ("a writer of its own", "weu", |cloud| cloud.drift(Drift::Role), "DR204"),
+        ("no member", "wue", |_| (), "wue"),
+    ];
+    for (name, target, trouble, words) in rows {
+        let house = House::new();
+        let engine = house.watching().await;
+        let group = house.group(&engine);
+        trouble(&house.cloud);
+        let refused = engine.plan(&group, PlannedSwitchover::to(target)).await.unwrap_err();
+        assert!(refused.is_refusal() && refused.to_string().contains(words), "{name}: {refused}");
+        let changes = house.cloud.calls().into_iter().filter(|call| call.kind != CallKind::Read);
+        assert_eq!(changes.count(), 0, "{name}");
+        assert!(engine.runs().await.unwrap().is_empty(), "{name}");
+    }
 }
 
 /// Story 1: all futures may move between threads, and a watch outlives the handler that made it.

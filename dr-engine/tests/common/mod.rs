@@ -2,9 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -86,6 +90,31 @@ pub(crate) struct Lamp {
     pub(crate) switched: Arc<AtomicU32>,
     /// The handler fails in a way that is our own fault.
     pub(crate) broken: Arc<AtomicBool>,
+    /// When another program fills the disk, with which file.
+    pub(crate) fills: Arc<OnceLock<(Moment, PathBuf)>>,
+}
+
+/// A moment of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    BeforeTheIntent,
+    AfterTheEffect,
+}
+
+impl Lamp {
+    fn at(&self, now: Moment) {
+        if let Some((_, file)) = self.fills.get().filter(|(moment, file)| *moment == now && !file.exists()) {
+            fill(file);
+        }
+    }
+}
+
+/// Writes until the disk takes no byte more.
+pub(crate) fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [65_536, 4_096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
 }
 
 #[async_trait]
@@ -94,12 +123,14 @@ impl Handler for Lamp {
 
     async fn observe(&self, _cx: &StepCx, step: &SetLamp) -> Result<Observed<()>, StepError> {
         assert!(!self.broken.load(Ordering::SeqCst), "the lamp is broken");
+        self.at(Moment::BeforeTheIntent);
         Ok(if self.on.load(Ordering::SeqCst) == step.on { Observed::Done(()) } else { Observed::NotStarted })
     }
 
     async fn submit(&self, _cx: &StepCx, step: &SetLamp) -> Result<Outcome<()>, StepError> {
         self.on.store(step.on, Ordering::SeqCst);
         self.switched.fetch_add(1, Ordering::SeqCst);
+        self.at(Moment::AfterTheEffect);
         Ok(Outcome::Done(()))
     }
 }
