@@ -1,7 +1,7 @@
 //! What the journal keeps when a process is killed and when a real disk is full or read-only.
 //!
 //! Each test starts this very program again as a child, so that what dies is a process and not a value.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod common;
 
