@@ -17,6 +17,8 @@ pub struct Screen {
     interactive: bool,
     colour: bool,
     json: bool,
+    moves: bool,
+    moving: bool,
 }
 
 impl fmt::Debug for Screen {
@@ -42,6 +44,8 @@ impl Screen {
             interactive: terminal && io::stdin().is_terminal(),
             colour: terminal && !plain && !dumb,
             json: false,
+            moves: terminal && !dumb,
+            moving: false,
         }
     }
 
@@ -52,7 +56,8 @@ impl Screen {
         input: impl BufRead + Send + 'static,
         interactive: bool,
     ) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), input: Box::new(input), interactive, colour: false, json: false }
+        let (out, err, input) = (Box::new(out), Box::new(err), Box::new(input));
+        Self { out, err, input, interactive, colour: false, json: false, moves: false, moving: false }
     }
 
     pub(crate) fn as_json(&mut self, json: bool) {
@@ -77,8 +82,30 @@ impl Screen {
         }
     }
 
+    /// Whether a line can be written over another one: on terminals, for people.
+    pub(crate) fn moves(&self) -> bool {
+        self.moves && !self.json
+    }
+
+    /// Writes a line that the next one takes the place of; nothing where lines stay.
+    pub(crate) fn moving(&mut self, line: &str) {
+        if self.moves() {
+            let line: String = line.chars().take(WIDTH).collect();
+            let _closed = write!(self.out, "\r\u{1b}[2K{line}").and_then(|()| self.out.flush());
+            self.moving = true;
+        }
+    }
+
+    /// Takes the moving line away.
+    fn still(&mut self) {
+        if std::mem::take(&mut self.moving) {
+            let _closed = write!(self.out, "\r\u{1b}[2K").and_then(|()| self.out.flush());
+        }
+    }
+
     /// Prints a page for people; nothing with `--json`.
     pub(crate) fn page(&mut self, page: &str) {
+        self.still();
         if !self.json {
             let text = if self.colour { coloured(page) } else { page.to_owned() };
             let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
@@ -95,6 +122,7 @@ impl Screen {
 
     /// Prints why a command stopped.
     pub(crate) fn stop(&mut self, stop: &Stop) -> Exit {
+        self.still();
         if self.json {
             self.line(&stop.json);
         } else {
@@ -114,6 +142,9 @@ impl Screen {
         }
     }
 }
+
+/// A moving line that wraps would not be taken away whole.
+const WIDTH: usize = 79;
 
 const RED: &str = "31";
 const GREEN: &str = "32";
@@ -162,6 +193,21 @@ fn coloured(page: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moving_line_is_taken_away_before_a_page_and_stays_off_pipes() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let text = || std::fs::read_to_string(path.path()).unwrap();
+        let mut screen = Screen::over(path.reopen().unwrap(), io::sink(), io::empty(), false);
+        screen.moving("promote 3 s");
+        assert_eq!(text(), "");
+        screen.moves = true;
+        screen.moving(&"x".repeat(100));
+        screen.page("DONE");
+        screen.page("and so on");
+        let line = "x".repeat(WIDTH);
+        assert_eq!(text(), format!("\r\u{1b}[2K{line}\r\u{1b}[2KDONE\nand so on\n"));
+    }
 
     #[test]
     fn only_words_at_the_beginning_of_a_line_get_colour() {

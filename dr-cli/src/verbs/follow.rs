@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, pin::pin};
 
-use dr_core::{Digest, NodeId, Standing, StepView, View, run::NodePhase};
+use dr_core::{Digest, NodeId, Standing, StepView, View, run::NodePhase, text::human};
 use dr_engine::Run;
 use serde_json::json;
 
@@ -110,9 +110,11 @@ async fn follow(run: &Run, printed: &mut Printed, screen: &mut Screen) -> Follow
     let mut interrupted = pin!(interrupted());
     let mut last: Option<Box<View>> = None;
     loop {
+        let mut next = pin!(watch.next());
         let next = tokio::select! {
-            next = watch.next() => next,
+            next = &mut next => next,
             () = &mut interrupted => return Followed::Interrupted(last),
+            never = tick(run, screen) => match never {},
         };
         match next {
             Ok(Some(view)) => {
@@ -126,6 +128,32 @@ async fn follow(run: &Run, printed: &mut Printed, screen: &mut Screen) -> Follow
             Err(error) => return Followed::Stopped(last, link::stop(&error)),
         }
     }
+}
+
+/// Says once a second what is under way and held, where a line can be written over another one.
+async fn tick(run: &Run, screen: &mut Screen) -> std::convert::Infallible {
+    if !screen.moves() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        if let Ok(view) = run.view().await {
+            screen.moving(&now(&view));
+        }
+    }
+}
+
+/// One line: what is under way, for how long, and what is held.
+fn now(view: &View) -> String {
+    let under_way = view.steps.iter().filter(|step| step.state.in_flight() || step.state == NodePhase::Looking);
+    let words: Vec<String> = under_way
+        .map(|step| {
+            let lasts = step.took.map(human).unwrap_or_default();
+            format!("{} {lasts}", step.id)
+        })
+        .collect();
+    let doing = if words.is_empty() { view.sentence.text.clone() } else { words.join(", ") };
+    format!(" … {}   {doing}   ({} of {})", view.holding(), view.progress.done, view.progress.total)
 }
 
 /// Drives a run and shows it, until it is over or somebody presses Ctrl-C.
