@@ -79,3 +79,21 @@ fn a_killed_engine_is_seen_and_the_run_goes_on_in_another_process() {
     assert_eq!(end["outcome"]["is"], "succeeded", "{said}");
     assert_eq!(end["lost"]["is"], "nothing", "{said}");
 }
+
+/// ana could not approve what mira had started: SQLite made the journal and the leases writable for mira alone.
+#[test]
+fn people_of_one_unix_group_share_journal_and_leases() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stage = Stage::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 002 && exec \"$0\" status", env!("CARGO_BIN_EXE_dr")]);
+    for (name, place) in [("DR_DIR", "journal"), ("DR_GROUPS", "groups"), ("DR_SIM", "sim"), ("DR_LEASES", "leases")] {
+        shell.env(name, stage.path(place));
+    }
+    let said = shell.output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    for file in ["journal/journal.db", "leases/leases.db"] {
+        let mode = std::fs::metadata(stage.path(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o664, "{file}");
+    }
+}

@@ -136,6 +136,9 @@ fn data_version(connection: &Connection) -> Option<i64> {
 fn connect(file: &Path, schema: Schema) -> Result<Connection, OpenError> {
     let failed = |source| OpenError::of(file, schema.what, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // An empty file is a new database. SQLite would make one that only its owner may write; this one has what the umask leaves, and
+    // its log gets the same, so that several people of one host can share a journal. A file that cannot be made is named below.
+    drop(std::fs::File::options().append(true).create(true).open(file));
     let mut connection = Connection::open_with_flags(file, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
