@@ -275,6 +275,8 @@ struct Driver {
     clocks: BTreeMap<NodeId, Clock>,
     prepared_ahead: ahead::PreparedAhead,
     gap_timer: bool,
+    /// The budget is over, and writes flow: the drain is about to be seen as given back.
+    gap_passed: bool,
     space_checked: bool,
 }
 
@@ -311,6 +313,7 @@ impl Driver {
             clocks: BTreeMap::new(),
             prepared_ahead: BTreeMap::new(),
             gap_timer: false,
+            gap_passed: false,
             space_checked: false,
         }
     }
@@ -381,9 +384,9 @@ impl Driver {
                 self.busy.remove(&node);
                 self.on_ask_timer(&node).await
             }
-            Happened::GapTimer => {
+            Happened::GapTimer { flow } => {
                 self.gap_timer = false;
-                self.on_gap_timer().await
+                self.on_gap_timer(flow).await
             }
             Happened::Inbox { rows } => {
                 self.read_inbox(rows).await?;
@@ -424,18 +427,25 @@ impl Driver {
         self.gap_timer = true;
         let spent = self.drive.runtime.now_wall().since(since);
         let left = self.state.plan.policy.gap_budget.saturating_sub(spent);
-        self.jobs.push(task::gap(&self.drive, left));
+        let left = if self.gap_passed { Millis::seconds(1) } else { left };
+        self.jobs.push(task::gap(&self.drive, left, self.app()));
     }
 
-    async fn on_gap_timer(&mut self) -> Result<(), DriveError> {
+    /// The budget is over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
+    /// the drain was given back a moment before the end.
+    async fn on_gap_timer(&mut self, flow: bool) -> Result<(), DriveError> {
         let Some(since) = self.state.drained_since() else { return Ok(()) };
         let spent = self.drive.runtime.now_wall().since(since);
         let settled = self.state.gap_over || self.state.gap_accepted || self.state.outcome.is_some();
         if spent < self.state.plan.policy.gap_budget || settled {
             return Ok(());
         }
+        if flow && self.state.promote_intended && self.state.letting_through() {
+            self.gap_passed = true;
+            return Ok(());
+        }
         self.append(vec![Event::GapOver]).await?;
-        if self.state.promote_intended {
+        if self.state.promote_intended && !flow {
             self.fail_fast();
             let text =
                 "the drain has outlived its budget after the promotion was asked for; clients now get errors at once";
@@ -444,10 +454,16 @@ impl Driver {
         Ok(())
     }
 
+    fn app(&self) -> Option<Arc<dyn crate::AppTier>> {
+        match self.bound.by_name.get("app") {
+            Some(crate::Resolved::App(app)) => Some(Arc::clone(app)),
+            Some(crate::Resolved::Member(_) | crate::Resolved::Secret(_) | crate::Resolved::Traffic(_)) | None => None,
+        }
+    }
+
     /// Clients that would hang get errors instead. Best effort: the run parks whatever comes of it.
     fn fail_fast(&self) {
-        if let Some(crate::Resolved::App(app)) = self.bound.by_name.get("app") {
-            let app = Arc::clone(app);
+        if let Some(app) = self.app() {
             self.drive.runtime.spawn_detached(Box::pin(async move {
                 drop(app.fail_fast().await);
             }));

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::Drive;
 use crate::{
-    Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx, StepError, Touch,
-    catalog::ErasedHandler,
+    AppTier, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx,
+    StepError, Touch, Tri, catalog::ErasedHandler,
 };
 
 /// A thing to wait for.
@@ -28,8 +28,8 @@ pub(super) enum Happened {
     Gathered { node: NodeId, result: Result<Vec<Fact>, StepError> },
     /// A question may have expired.
     AskTimer { node: NodeId },
-    /// A drain may have outlived its budget.
-    GapTimer,
+    /// A drain may have outlived its budget; or writes were seen to flow.
+    GapTimer { flow: bool },
     /// Something was posted; all rows of the inbox, as they are now.
     Inbox { rows: Vec<InboxRow> },
     /// The lease is to be renewed.
@@ -144,11 +144,20 @@ pub(super) fn ask_timer(runtime: Arc<dyn Runtime>, node: NodeId, left: Millis) -
     })
 }
 
-pub(super) fn gap(drive: &Drive, left: Millis) -> Job {
+/// How long a look at the applications may take when the budget is over.
+const GAP_LOOK: Millis = Millis::seconds(2);
+
+pub(super) fn gap(drive: &Drive, left: Millis, app: Option<Arc<dyn AppTier>>) -> Job {
     let runtime = Arc::clone(&drive.runtime);
     Box::pin(async move {
         runtime.sleep_until(runtime.now_mono() + left).await;
-        Happened::GapTimer
+        let Some(app) = app else { return Happened::GapTimer { flow: false } };
+        let late = runtime.sleep_until(runtime.now_mono() + GAP_LOOK);
+        let flow = match select(app.read(), late).await {
+            Either::Left((reading, _)) => reading.is_ok_and(|reading| reading.drained == Tri::No),
+            Either::Right(_) => false,
+        };
+        Happened::GapTimer { flow }
     })
 }
 

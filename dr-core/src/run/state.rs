@@ -269,6 +269,17 @@ impl RunState {
         self.held().into_iter().find(|thing| thing.class == Class::Drain).map(|thing| thing.since)
     }
 
+    /// Whether the call that gives the drain back has left, and its end is not known yet.
+    #[must_use]
+    pub fn letting_through(&self) -> bool {
+        let drains = |id: &NodeId| self.plan.call(id).is_some_and(|call| call.class == Class::Drain);
+        let releases =
+            self.plan.holds.iter().filter(|(id, _)| drains(id)).filter_map(|(_, hold)| hold.released_by.as_ref());
+        releases
+            .map(|by| self.phase_of(by))
+            .any(|phase| matches!(phase, NodePhase::Intended | NodePhase::Accepted | NodePhase::InDoubt))
+    }
+
     /// Whether a fence intent was ever durable and not given back: past it, nobody resumes writes on the old primary but the run itself.
     #[must_use]
     pub fn fence_intended(&self) -> bool {

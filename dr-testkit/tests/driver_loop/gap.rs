@@ -130,3 +130,22 @@ fn a_drain_over_budget_after_the_promotion_was_asked_for_parks_and_fails_fast() 
     assert_eq!(changes(&rig), ["drain on", "fence on", "weu on", "drain off"]);
     assert_eq!((rig.count(Parked), rig.count(GapOver), rig.world.failed_fast()), (1, 1, 1));
 }
+
+/// An engine died just after it had let the applications through. The clock of the drain ran on, and whoever resumed the run turned
+/// clients away that had been writing all the time.
+#[test]
+fn bug_clients_that_write_again_are_not_turned_away_by_a_clock_that_ran_on() {
+    let rig = rig();
+    rig.world.set("a", true);
+    rig.world.set("b", true);
+    rig.world.forever("drain", false, Fate::Accepted("op-2", seconds(1)));
+    let first = rig.engine();
+    let _ended = first.spawn_start();
+    rig.wait_node("release-drain", NodePhase::Accepted);
+    first.die();
+    rig.rt.pass(minutes(2)).unwrap();
+    let second = rig.engine();
+    assert_eq!(second.run(second.resume()).unwrap(), RunOutcome::Succeeded);
+    assert_eq!((rig.world.failed_fast(), rig.count(GapOver), rig.count(Parked)), (0, 0, 0));
+    rig.assert_sound();
+}
