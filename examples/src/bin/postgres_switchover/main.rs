@@ -62,7 +62,8 @@ async fn main() -> ExitCode {
         Some(_) | None => None,
     };
     if let Some(ended) = hidden {
-        return ended.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        let told = ended.inspect_err(|error| eprintln!("error: {}", chain(error.as_ref())));
+        return told.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     let args = Args::parse();
     // A demonstration that is interrupted takes its servers with it.
