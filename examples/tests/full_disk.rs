@@ -1,7 +1,7 @@
 //! The journal's disk is full in the middle of a write gap, on real servers (G01): the run turns back, and nobody loses anything.
 //!
 //! The test starts itself again with a disk of its own, mounted for that process alone; that needs root.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
     io::Write as _,
