@@ -84,7 +84,8 @@ impl Step for AwaitRejoined {
 async fn attached(cx: &StepCx, old: &Target, writer: &WriterReceipt) -> Result<Observed<()>, StepError> {
     let database = cx.database(&old.member)?;
     let (description, replication) = join(database.describe(), database.replication()).await;
-    let (description, replication) = (description?, replication?);
+    // A stopped server tells nothing of replication, and that it follows nobody is an answer.
+    let description = description?;
     let member = &old.member;
     if description.follows.as_ref() != Some(&writer.target.resource) {
         // After a crash the provider may still be at work on what we asked for: that is no "not done".
@@ -92,6 +93,7 @@ async fn attached(cx: &StepCx, old: &Target, writer: &WriterReceipt) -> Result<O
         let begun = Observed::InProgress { handle: OpHandle::none(), percent: None };
         return Ok(if working { begun } else { Observed::NotStarted });
     }
+    let replication = replication?;
     if let Some(found) = replication.lineage.filter(|found| *found != writer.target.lineage) {
         return Ok(not_yet(format_args!(
             "`{member}` receives lineage {found}, the writer's is {}",

@@ -5,13 +5,14 @@ use super::{
     world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
 };
 use crate::{
-    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Outcome, Planes, PromotionReceipt, Retry,
-    SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
+    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, Outcome, Planes, PromotionReceipt,
+    Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
-        CheckWriter, ConfirmWriter, Drain, PointSecret, ResumeWrites, RetireMemberFence,
+        AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, ResumeWrites, RetireMemberFence,
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
+        rejoin::Rejoined,
         secret::Pointing,
     },
 };
@@ -222,4 +223,20 @@ fn bug_a_fence_is_retired_later_when_the_member_receives_nothing_for_a_moment() 
     let outcome = now(Retiring.submit(&cx, &step));
     let again = matches!(&outcome, Ok(Outcome::NotDone(NotDone { retry: Retry::After(_), .. })));
     assert!(again, "{outcome:?}");
+}
+
+/// After a crash in a rejoin the server was still stopped and told nothing of replication; that was taken for "nobody knows", and the
+/// rejoin was owed instead of done again.
+#[test]
+fn bug_a_stopped_member_has_not_rejoined() {
+    let world = pair();
+    world.set("a", |a| (a.follows, a.mute) = (None, true));
+    let step = resolved(&AwaitRejoined::of(&target("a", 1), &from("writer")), &[("writer", value(&writer()))]);
+    let looked = now(Rejoined.look(&Call::of(&world).intended().cx(), &step));
+    assert!(matches!(&looked, Ok(Observed::NotStarted)), "{looked:?}");
+    world.set("a", |a| a.follows = Some("res-b".into()));
+    assert!(
+        now(Rejoined.look(&Call::of(&world).intended().cx(), &step)).is_err(),
+        "it follows, and nobody can say more"
+    );
 }

@@ -30,6 +30,8 @@ pub(super) struct Server {
     pub(super) accepts: Tri,
     pub(super) dark: bool,
     pub(super) streaming: Tri,
+    /// Stopped: nobody there tells anything of replication.
+    pub(super) mute: bool,
     pub(super) lag: Option<Millis>,
     pub(super) sessions: u32,
     pub(super) locked: bool,
@@ -83,6 +85,7 @@ pub(super) fn pair() -> Arc<World> {
         accepts: Tri::from(follows.is_none()),
         dark: false,
         streaming: Tri::from(follows.is_some()),
+        mute: false,
         lag: follows.map(|_| Millis::seconds(1)),
         sessions: 0,
         locked: false,
@@ -162,6 +165,9 @@ impl ManagedDatabase for Of {
 
     async fn replication(&self) -> Result<Replication, ProviderError> {
         let seen = self.0.read(self.1, "replication")?;
+        if seen.mute {
+            return Err(ProviderError::unreachable("replication", "nobody listens"));
+        }
         Ok(Replication {
             streaming: seen.streaming,
             lineage: Some(lineage(seen.generation)),

@@ -221,24 +221,31 @@ impl Matrix {
             }
             ended = self.orchestrate("-", "never").await?;
         }
-        let mut word = outcome_of(&ended.ok_or("killed without a position")?);
+        let ended = ended.ok_or("killed without a position")?;
+        let mut word = outcome_of(&ended);
         if word == "parked" {
             // A named decision: a person takes the first choice, and the run goes on to its end.
             let decided = self.orchestrate("+", "never").await?.ok_or("killed without a position")?;
             word = format!("parked, then {}", outcome_of(&decided));
         }
+        self.settled(&word, (old, before), load).await.map_err(|error| format!("{error}; the run said {ended}"))?;
         let writer = self.writer().await?;
-        let after = self.look(writer).await?.lineage.ok_or("no lineage")?.generation;
-        let expected = before + u32::from(writer == new);
-        if after != expected {
-            return Err(format!("timeline {before} became {after}, writer {writer}, {word}").into());
-        }
         self.promotions += u64::from(writer == new);
-        load.await_flow(Duration::from_secs(10)).await?;
-        self.healthy(writer).await?;
         let side = if writer == new { "the new primary" } else { "the old primary" };
         let how = if killed { "" } else { " (not reached)" };
         Ok(format!("{word} on {side}{how}"))
+    }
+
+    /// The servers are a pair again, clients write, and the history parted once or not at all.
+    async fn settled(&self, word: &str, (old, before): (usize, u32), load: &Writers) -> Result<(), Failure> {
+        let writer = self.writer().await?;
+        let after = self.look(writer).await?.lineage.ok_or("no lineage")?.generation;
+        let expected = before + u32::from(writer != old);
+        if after != expected {
+            return Err(format!("timeline {before} became {after}, writer {writer}, {word}").into());
+        }
+        load.await_flow(Duration::from_secs(10)).await?;
+        self.healthy(writer).await
     }
 
     /// Nobody drives the run and its budget is over: either the guard let the writes through on the old primary, or the fence stands.
@@ -272,6 +279,7 @@ impl Matrix {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        Err("the standby does not stream again".into())
+        let (seen, lag) = (standby.describe().await, standby.replication().await);
+        Err(format!("the standby does not stream again: {seen:?}, {lag:?}").into())
     }
 }
