@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::not_yet;
 use crate::{
-    Carries, Class, Effect, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, PromotionReceipt, Ready,
-    RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
+    Carries, Class, Effect, Handler, Input, Kind, Look, Observed, OpHandle, OpProgress, Outcome, Polled, Prepared,
+    PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
 };
 
 /// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
@@ -136,6 +136,24 @@ impl Handler for Rejoining {
         };
         let outcome = cx.database(&step.old.member)?.rejoin(request).await;
         Ok(super::read_back(outcome, self.observe(cx, step)).await)
+    }
+
+    /// The provider's own word says whether anybody works on it: whoever did may be gone.
+    async fn poll(&self, cx: &StepCx, step: &RejoinMember, handle: &OpHandle) -> Result<Polled<()>, StepError> {
+        match self.observe(cx, step).await? {
+            Observed::Done(()) => return Ok(Polled::Ended(Outcome::Done(()))),
+            Observed::Conflict(cause) => return Ok(Polled::Ended(Outcome::Conflict(cause))),
+            Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_) => {}
+        }
+        if handle.is_none() {
+            return Ok(Polled::Pending { again_in: cx.every(), percent: None });
+        }
+        Ok(match cx.database(&step.old.member)?.poll(handle).await? {
+            OpProgress::Running { percent } => Polled::Pending { again_in: cx.every(), percent },
+            OpProgress::Finished => Polled::Pending { again_in: cx.every(), percent: None },
+            OpProgress::Failed { why } => Polled::Ended(Outcome::unknown(why)),
+            OpProgress::Lost { saw } => Polled::Ended(Outcome::unknown(saw)),
+        })
     }
 }
 
