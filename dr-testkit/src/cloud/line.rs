@@ -28,9 +28,10 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
-    /// Whether it looks after the old side; what a success claims of the writer does not rest on it.
+    /// Whether it looks after the old side, or changes a service of the author's own; what a success claims of the writer does not
+    /// rest on it.
     pub(super) fn is_clean_up(&self) -> bool {
-        self.touch.as_ref().is_some_and(|touch| ["rejoin", "retire-fence"].contains(&touch.verb.as_str()))
+        self.touch.as_ref().is_none_or(|touch| ["rejoin", "retire-fence"].contains(&touch.verb.as_str()))
     }
 
     /// Whether it looks at a database.
