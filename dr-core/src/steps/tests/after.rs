@@ -5,14 +5,14 @@ use super::{
     world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
 };
 use crate::{
-    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, Outcome, Planes, PromotionReceipt,
-    Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
+    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Planes, Polled,
+    PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
-        AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, ResumeWrites, RetireMemberFence,
+        AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites, RetireMemberFence,
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
-        rejoin::Rejoined,
+        rejoin::{Rejoined, Rejoining},
         secret::Pointing,
     },
 };
@@ -239,4 +239,17 @@ fn bug_a_stopped_member_has_not_rejoined() {
         now(Rejoined.look(&Call::of(&world).intended().cx(), &step)).is_err(),
         "it follows, and nobody can say more"
     );
+}
+
+/// A rejoin whose orchestrator was killed in the middle was waited for until its time was over.
+#[test]
+fn bug_a_rejoin_that_nobody_works_on_is_a_doubt_and_no_wait() {
+    let world = pair();
+    world.set("a", |a| (a.follows, a.mute) = (None, true));
+    let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
+    let step = resolved(&RejoinMember::of(&target("a", 1), &from("writer"), &from("promote")), &outputs);
+    let poll = || now(Rejoining.poll(&Call::of(&world).intended().cx(), &step, &OpHandle::new("rejoin/b")));
+    assert!(matches!(poll(), Ok(Polled::Ended(Outcome::Unknown(_)))));
+    world.set("a", |a| a.mute = false);
+    assert!(matches!(poll(), Ok(Polled::Pending { .. })), "somebody works on it");
 }

@@ -179,6 +179,9 @@ impl ManagedDatabase for Of {
     }
 
     async fn poll(&self, _op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        if self.0.read(self.1, "poll")?.mute {
+            return Ok(OpProgress::Lost { saw: "it is stopped and nothing works on it".into() });
+        }
         Ok(OpProgress::Running { percent: None })
     }
 
