@@ -11,7 +11,7 @@ use std::{fmt::Debug, future::Future, pin::Pin};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Epoch, Json, Mono, ResourceId, RunId, Timestamp};
+use crate::{Digest, Epoch, Json, Millis, Mono, ResourceId, RunId, Timestamp};
 
 /// A future that owns what it needs.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -139,6 +139,12 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// [`JournalError::Fenced`] for a stale epoch, [`JournalError::Conflict`] for another end, [`JournalError::Store`]
     /// when nothing was stored.
     async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError>;
+
+    /// How long an outcome may wait to be appended together with what comes next. Nothing is sent before it is durable; after a crash
+    /// within this time the next engine finds it out by looking. Worth it where an append waits for a disk that the databases share.
+    fn linger(&self) -> Millis {
+        Millis::ZERO
+    }
 
     /// Makes everything up to `seq` survive a power loss and seals it with the evidence sink, if there is one. Awaited
     /// before any call that must happen at most once.

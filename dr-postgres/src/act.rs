@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::types::{PgLsn, Type};
 
-use crate::{client::Session, error::PgError, lsn::Lsn};
+use crate::{client::Session, error::PgError, look::STILL_REPLAYS, lsn::Lsn};
+
+const PROMOTE: &str = "SELECT pg_promote(wait => false)";
+
+const PROBE_WRITE: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END";
 
 impl Session {
     /// Writes all dirty pages now, so that a stop or a promotion has little left to write.
@@ -24,8 +28,7 @@ impl Session {
     /// The server refuses, or the commit does not come back in time.
     pub async fn probe_write(&self, tag: &str) -> Result<Option<Lsn>, PgError> {
         const WHAT: &str = "commit a probe write";
-        const SQL: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END";
-        let row = self.row(WHAT, SQL, &[(&tag, Type::TEXT)]).await?;
+        let row = self.row(WHAT, PROBE_WRITE, &[(&tag, Type::TEXT)]).await?;
         let lsn: Option<PgLsn> = self.get(WHAT, &row, 0)?;
         Ok(lsn.map(Lsn::from))
     }
@@ -36,8 +39,20 @@ impl Session {
     /// The server refuses (`55000` on a server that is no standby).
     pub async fn request_promotion(&self) -> Result<bool, PgError> {
         const WHAT: &str = "accept a promotion";
-        let row = self.row(WHAT, "SELECT pg_promote(wait => false)", &[]).await?;
+        let row = self.row(WHAT, PROMOTE, &[]).await?;
         self.get(WHAT, &row, 0)
+    }
+
+    /// Has a standby parse the statements that a promotion and the checks after it run for the first time, and runs the harmless one.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn prepare_for_promotion(&self) -> Result<(), PgError> {
+        const WHAT: &str = "prepare the statements of a promotion";
+        self.prepare(WHAT, PROMOTE, &[]).await?;
+        self.prepare(WHAT, STILL_REPLAYS, &[]).await?;
+        // On a standby it writes nothing.
+        self.probe_write("prepare").await.map(drop)
     }
 
     /// Ends every client session but control sessions of our own role, and answers how many were told to end. Log senders stay: they

@@ -167,19 +167,27 @@ impl Session {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, PgError> {
         let call = async {
-            let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
-            let statement = match known {
-                Some(statement) => statement,
-                None => {
-                    let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
-                    let statement = self.client.prepare_typed(sql, &types).await?;
-                    self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
-                    statement
-                }
-            };
+            let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
+            let statement = self.statement(sql, &types).await?;
             let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| *value).collect();
             self.client.query(&statement, &values).await
         };
+        self.bounded(what, self.answer_within, call).await
+    }
+
+    async fn statement(&self, sql: &'static str, types: &[Type]) -> Result<Statement, tokio_postgres::Error> {
+        let known = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare_typed(sql, types).await?;
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Prepares one of our fixed statements and does not run it.
+    pub(crate) async fn prepare(&self, what: &'static str, sql: &'static str, types: &[Type]) -> Result<(), PgError> {
+        let call = async { self.statement(sql, types).await.map(drop) };
         self.bounded(what, self.answer_within, call).await
     }
 

@@ -9,6 +9,7 @@ use dr_core::{
 };
 
 use futures_util::future::{join, join3};
+use tokio::time::timeout;
 
 use crate::{
     client::Session,
@@ -32,6 +33,8 @@ const TESTED: u32 = 15;
 const OLDEST: u32 = 13;
 /// A standby looks for log, and for the order to promote, at least this often during an operation.
 const RETRIEVE_RETRY: Duration = Duration::from_millis(100);
+/// How long logging in to all databases may take.
+const LOGINS_LIMIT: Duration = Duration::from_secs(5);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 
 impl PostgresDatabase {
@@ -224,7 +227,7 @@ impl PostgresDatabase {
         let session = self.member.session().await?;
         // Both in one go, and in this order: the roles are those of a server that has left recovery. Asking for them while it still
         // replays keeps the catalogue warm for the first look after it.
-        let (replays, marked) = join(session.in_recovery(), marked_roles(&session)).await;
+        let (replays, marked) = join(session.still_replays(), marked_roles(&session)).await;
         if replays? {
             return Ok(OpProgress::Running { percent: None });
         }
@@ -235,8 +238,8 @@ impl PostgresDatabase {
     /// Everything that can be done before the gap, and everything that would turn the gap into an outage.
     async fn settle_now(&self) -> Result<(), PgError> {
         let session = self.member.session().await?;
-        // Its reads run beside the checks after a promotion, not before them; the login happens now, outside of the gap.
-        self.member.warm_link.session().await?;
+        // Its reads run beside the checks after a promotion, not before them; login and first read happen now, outside of the gap.
+        self.member.warm_link.session().await?.synthetic_read().await?;
         let who = session.identity().await?;
         refuse_version(&self.member, who.version)?;
         if who.in_recovery {
@@ -245,8 +248,22 @@ impl PostgresDatabase {
             if retry.as_deref() != Some("100ms") {
                 session.shorten_retrieve_retry(RETRIEVE_RETRY).await?;
             }
+            session.prepare_for_promotion().await?;
+            // Only a matter of milliseconds: whatever keeps us from it stops nothing.
+            let _in_time = timeout(LOGINS_LIMIT, self.log_in_everywhere(&session)).await;
         }
         session.run_within("write a checkpoint", "CHECKPOINT", CHECKPOINT_LIMIT).await
+    }
+
+    /// Logs in to every database once. A restart removes their relation cache files, and the first login after it builds them anew:
+    /// better now than when the applications come back after the promotion.
+    async fn log_in_everywhere(&self, session: &Session) -> Result<(), PgError> {
+        for database in session.databases().await? {
+            let target = self.member.link.target().clone().with_database(database);
+            // A database that does not let the control role in keeps its applications waiting a little longer; that is all.
+            drop(Session::open(&target).await);
+        }
+        Ok(())
     }
 
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {

@@ -132,7 +132,7 @@ pub struct ClientSession {
 /// On a standby the receiver knows the timeline. When it has ended with the primary, the control file may be older than what was
 /// replayed, so the segment that holds the last replayed byte counts too. A promotion that is under way has made the first segment,
 /// the history and the control file of the *next* timeline before recovery ends: a timeline counts only if replay has passed the
-/// point at which it begins.
+/// point at which it begins. It is asked often inside a write gap: `pg_settings` would make it five times as slow.
 const IDENTITY: &str = r"SELECT s.system_identifier::text, pg_is_in_recovery(), current_setting('server_version_num')::int,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
        CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)
@@ -151,8 +151,13 @@ const IDENTITY: &str = r"SELECT s.system_identifier::text, pg_is_in_recovery(), 
        END,
        (SELECT flushed_lsn FROM pg_stat_wal_receiver), CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END
 FROM pg_control_system() s,
-     (SELECT setting::int8 AS size, div(coalesce(pg_last_wal_replay_lsn(), '0/1') - '0/1'::pg_lsn, setting::numeric)::int8 AS segment
-      FROM pg_settings WHERE name = 'wal_segment_size') b";
+     (SELECT size, div(coalesce(pg_last_wal_replay_lsn(), '0/1') - '0/1'::pg_lsn, size::numeric)::int8 AS segment
+      FROM (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size) setting) b";
+
+/// One row for each look that saw it replay; the last look counts. `pg_sleep` rounds up to a millisecond.
+pub(crate) const STILL_REPLAYS: &str = "\
+SELECT count(*) = 100 FROM generate_series(1, 100)
+WHERE CASE WHEN pg_is_in_recovery() THEN pg_sleep(0.0005) IS NOT NULL ELSE false END";
 
 const SENDERS: &str = "\
 SELECT r.application_name, s.slot_name::text, r.state = 'streaming', r.flush_lsn, r.replay_lsn, r.sync_state, host(r.client_addr)
@@ -240,6 +245,17 @@ impl Session {
         self.get(WHAT, &row, 0)
     }
 
+    /// Whether the server still replays after a while: it looks each millisecond by itself and answers when it has stopped replaying,
+    /// or after some 100 ms. A wait on the server's side is woken sooner than one that asks again and again.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn still_replays(&self) -> Result<bool, PgError> {
+        const WHAT: &str = "tell whether it still replays";
+        let row = self.row(WHAT, STILL_REPLAYS, &[]).await?;
+        self.get(WHAT, &row, 0)
+    }
+
     /// How far a standby has replayed; none on a server that never replayed.
     ///
     /// # Errors
@@ -271,6 +287,25 @@ impl Session {
             self.histories.lock().unwrap_or_else(PoisonError::into_inner).insert(timeline, found.clone());
         }
         Ok(found)
+    }
+
+    /// Reads through the catalogue: how quickly tells how warm the server is.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn synthetic_read(&self) -> Result<(), PgError> {
+        const SQL: &str = "SELECT (SELECT count(*) FROM pg_class) + (SELECT count(*) FROM pg_attribute)";
+        self.rows("answer a synthetic read", SQL, &[]).await.map(drop)
+    }
+
+    /// The databases that can be connected to; templates are left out.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn databases(&self) -> Result<Vec<String>, PgError> {
+        const SQL: &str =
+            "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname";
+        self.names("list its databases", SQL).await
     }
 
     /// The standbys that the server sends to.

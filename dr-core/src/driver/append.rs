@@ -28,9 +28,10 @@ fn may_wait(event: &Event) -> bool {
     matches!(event, Event::Accepted { .. } | Event::Began { .. } | Event::Finished { .. } | Event::Progressed { .. })
 }
 
-/// An append whose answer was lost may have been stored: then the journal ends in exactly these lines.
+/// An append whose answer was lost may have been stored: then the journal goes on with these lines. More lines may follow them, when
+/// it was a longer append that was lost; they are this engine's too, for another one would have fenced it off.
 async fn stored_already(journal: &dyn Journal, run: &RunId, after: u64, lines: &[Line]) -> bool {
-    journal.read(run, after).await.is_ok_and(|found| found == lines)
+    journal.read(run, after).await.is_ok_and(|found| found.starts_with(lines))
 }
 
 /// An append of outcomes that goes on while the driver waits for the next thing.
@@ -40,8 +41,8 @@ pub(super) struct Saving {
 }
 
 impl Driver {
-    /// Makes events part of the run. Outcomes are durable with the next intent, or while the driver waits; everything else is
-    /// durable when this answers. What cannot be stored did not happen: the driver goes on trying and sends nothing meanwhile.
+    /// Makes events part of the run. Outcomes are durable with the next intent, or after a short wait; everything else is durable
+    /// when this answers. What cannot be stored did not happen: the driver goes on trying and sends nothing meanwhile.
     pub(super) async fn append(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
         self.append_or(events, Full::Reserve).await.map(drop)
     }
@@ -70,6 +71,9 @@ impl Driver {
         }
         let was = self.state.phase;
         if may_wait {
+            if self.unsaved.is_empty() {
+                self.unsaved_since = self.drive.runtime.now_mono();
+            }
             self.unsaved.extend(lines);
         } else {
             let intent = records.iter().any(|record| record.event.precedes_effect());
@@ -100,10 +104,14 @@ impl Driver {
         Ok((records, lines, head))
     }
 
-    /// Waits for the next thing to happen; outcomes become durable meanwhile.
+    /// Waits for the next thing to happen; outcomes that have waited long enough become durable meanwhile.
     pub(super) async fn next_job(&mut self) -> Result<Option<Happened>, DriveError> {
         loop {
             if self.saving.is_none() && !self.unsaved.is_empty() {
+                let due = self.drive.runtime.sleep_until(self.unsaved_since + self.drive.journal.linger());
+                if let Either::Right((happened, _)) = select(due, self.jobs.next()).await {
+                    return Ok(happened);
+                }
                 self.saving = Some(self.save());
             }
             let Some(saving) = &mut self.saving else { return Ok(self.jobs.next().await) };

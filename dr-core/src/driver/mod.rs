@@ -267,6 +267,8 @@ struct Driver {
     durable: Head,
     /// Outcomes that are known and not durable yet. Nothing is sent before they are.
     unsaved: Vec<Line>,
+    /// Since when the first of them waits.
+    unsaved_since: Mono,
     saving: Option<append::Saving>,
     bound: Arc<Bound>,
     live: Arc<Liveness>,
@@ -305,6 +307,7 @@ impl Driver {
             head,
             durable: head,
             unsaved: Vec::new(),
+            unsaved_since: Mono::default(),
             saving: None,
             bound,
             live,

@@ -21,7 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, EvidenceSink, Head, InboxRow, Journal, JournalError, Json, Line, RunId, Timestamp};
+use dr_core::{Epoch, EvidenceSink, Head, InboxRow, Journal, JournalError, Json, Line, Millis, RunId, Timestamp};
 pub(crate) use groups::LastWriter;
 use rusqlite::Connection;
 pub(crate) use samples::Samples;
@@ -155,6 +155,11 @@ impl Journal for SqliteJournal {
         let of = run.clone();
         let job = move |connection: &mut Connection| sql::append(connection, &of, epoch, expected, &lines);
         self.change(format!("append to {run}"), job).await
+    }
+
+    /// A flush costs about a millisecond of a quiet disk, and of whoever else waits for it.
+    fn linger(&self) -> Millis {
+        Millis::new(100)
     }
 
     /// Every append is flushed when it answers, so what is left is to see that the line is there, and the sink.

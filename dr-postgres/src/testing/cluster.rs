@@ -300,6 +300,11 @@ impl LocalCluster {
         );
         session.run("make roles", &roles).await?;
         session.run("make the database", "CREATE DATABASE app OWNER app").await?;
+        // The servers' own secrets: with them PgBouncer logs in with what its clients proved, and stretches no password itself.
+        let secrets =
+            "SELECT format('\"%s\" \"%s\"', rolname, rolpassword) FROM pg_authid WHERE rolname IN ('dr', 'app')";
+        let secrets = session.names("tell its secrets", secrets).await?;
+        self.put("users.txt", &format!("{}\n", secrets.join("\n")))?;
         session.ensure_slot("dr_pg2").await?;
         let app = Session::open(&self.app(node)).await?;
         app.run("make the table", "CREATE TABLE dr_writes (client int, seq bigint, PRIMARY KEY (client, seq))").await
@@ -363,13 +368,12 @@ impl LocalCluster {
             Some(port) => port,
             None => free_port()?,
         };
-        self.put("users.txt", &format!("\"dr\" \"{PASSWORD}\"\n\"app\" \"{PASSWORD}\"\n"))?;
         if !self.pooler_file().exists() {
             self.put("app.ini", &format!("[databases]\napp = host=127.0.0.1 port={} dbname=app\n", self.pg1().port))?;
         }
         let folder = self.folder.path().display();
         let ini = format!(
-            "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = plain\n\
+            "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n\
              auth_file = {folder}/users.txt\nadmin_users = dr\npool_mode = {}\ndefault_pool_size = 20\n\
              max_client_conn = 200\nserver_login_retry = 1\nlogfile = {folder}/pgbouncer.log\nignore_startup_parameters = \
              extra_float_digits\nlog_connections = 0\nlog_disconnections = 0\n%include {folder}/app.ini\n",

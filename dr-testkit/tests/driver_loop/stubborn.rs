@@ -27,6 +27,7 @@ pub(crate) struct Stubborn {
     inner: MemoryJournal,
     rt: VirtualRuntime,
     takes: Mutex<Millis>,
+    lingers: Mutex<Millis>,
     next: Mutex<VecDeque<Append>>,
     /// The sealing of a journal fails this often.
     seals_fail: Mutex<u32>,
@@ -38,6 +39,7 @@ impl Stubborn {
             inner: inner.clone(),
             rt: rt.clone(),
             takes: Mutex::new(Millis::ZERO),
+            lingers: Mutex::new(Millis::ZERO),
             next: Mutex::default(),
             seals_fail: Mutex::new(0),
         })
@@ -46,6 +48,11 @@ impl Stubborn {
     /// Every append takes this long before it is stored.
     pub(crate) fn takes(&self, time: Millis) {
         *self.takes.lock().unwrap() = time;
+    }
+
+    /// Outcomes may wait this long for company.
+    pub(crate) fn lingers(&self, time: Millis) {
+        *self.lingers.lock().unwrap() = time;
     }
 
     /// The next appends end like this.
@@ -88,6 +95,10 @@ impl Journal for Stubborn {
                 Err(lost("append"))
             }
         }
+    }
+
+    fn linger(&self) -> Millis {
+        *self.lingers.lock().unwrap()
     }
 
     async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {

@@ -208,6 +208,42 @@ fn an_outcome_is_recorded_while_the_next_step_only_waits() {
     assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
 }
 
+/// A journal may keep outcomes back for a while: they go with the next intent, or alone when the while is over.
+#[test]
+fn an_outcome_lingers_no_longer_than_the_journal_says() {
+    let mut rig = Rig::new(|plan| {
+        let a = plan.add("a", Flip::on("a"));
+        let b = plan.add("b", Flip::on("b").after(&a));
+        plan.add("c", Check::on("c").after(&b));
+    });
+    let slow = Stubborn::new(&rig.journal, &rig.rt);
+    slow.lingers(millis(100));
+    rig.stubborn = Some(slow);
+    let ended = rig.engine().spawn_start();
+    rig.rt.pass(millis(99)).unwrap();
+    assert_eq!((rig.story("a"), rig.story("b")), (vec![Intended, Finished], vec![Intended]));
+    assert_eq!(rig.journal.appends(), 4, "create, lease, the intent of `a`, its outcome with the intent of `b`");
+    rig.rt.pass(millis(2)).unwrap();
+    assert_eq!(rig.story("b"), [Intended, Finished]);
+    rig.world.set("c", true);
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
+}
+
+/// The outcome of `a` and the intent of `b` were stored in one go, and the answer was lost.
+#[test]
+fn bug_a_longer_append_whose_answer_is_lost_is_recognised() {
+    for lie in [Append::StoredWithError, Append::StoredWithConflict] {
+        let mut rig = two();
+        let stubborn = Stubborn::new(&rig.journal, &rig.rt);
+        stubborn.lingers(millis(100));
+        stubborn.next(&[Append::Well, Append::Well, lie]);
+        rig.stubborn = Some(stubborn);
+        assert_eq!(rig.go(), RunOutcome::Succeeded, "{lie:?}");
+        assert_eq!((rig.story("a"), rig.story("b")), (vec![Intended, Finished], vec![Intended, Finished]), "{lie:?}");
+        rig.assert_sound();
+    }
+}
+
 #[test]
 fn a_look_goes_on_when_the_disk_is_full() {
     let rig = Rig::new(|plan| {
