@@ -18,8 +18,8 @@ const WARM: Millis = Millis::new(500);
 /// How many samples must be served by the writer.
 const SAMPLES: u8 = 10;
 
-/// Points the secret and the routes at the writer and warms it up, all at once. The answer stands for all of it, and for one more
-/// write that the writer accepted.
+/// Points the secret and the routes at the writer and warms it up, all at once. The answer stands for all of it, for one more write
+/// that the writer accepted, and for a fence that still holds.
 pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Ref<()> {
     let writer = &taken.writer;
     let mut done: Vec<Ref<()>> = Vec::new();
@@ -38,7 +38,11 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Re
     done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
     let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     let every = Pace::of(&now.primary).every.min(Millis::new(100));
-    plan.add("writer-ready", CheckWriter::of(writer).after_all(&after).within(minutes(5)).every(every))
+    let check = match &taken.fenced {
+        Some((fence, minimum)) => CheckWriter::of(writer).fenced_by(fence).at_least(*minimum),
+        None => CheckWriter::of(writer),
+    };
+    plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
 }
 
 fn node_name(route: &str) -> String {
@@ -61,7 +65,7 @@ pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened
     }
     let measure = MeasureLoss::of(&now.writer, &taken.promotion);
     let measure = match &taken.fenced {
-        Some(fence) => measure.fenced(fence),
+        Some((fence, _)) => measure.fenced(fence),
         None => measure,
     };
     let measure = match &taken.proof {
@@ -113,7 +117,7 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened:
             plan.attempt("rejoin", step, text, "dba")
         }
     };
-    let Some(fenced) = &taken.fenced else { return };
+    let Some((fenced, _)) = &taken.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
     let text = format!("the fence of {} still stands; keep it until it follows the new writer", old.member);
     let retired = plan.attempt("retire-fence", retire.visibility(pace.visibility), text, "dba");

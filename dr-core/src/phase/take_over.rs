@@ -23,7 +23,8 @@ pub struct TakenOver {
     pub fence: Option<Held<FenceReceipt>>,
     pub(super) to: MemberId,
     pub(super) promotion: Ref<PromotionReceipt>,
-    pub(super) fenced: Option<Ref<FenceReceipt>>,
+    /// The fence of the former primary, and what it must be worth.
+    pub(super) fenced: Option<(Ref<FenceReceipt>, Grade)>,
     pub(super) proof: Proof,
     pub(super) owes_fence: Option<Ref<()>>,
 }
@@ -108,7 +109,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
-    let fenced = Some(Ref::new(fence.to()));
+    let fenced = Some((Ref::new(fence.to()), minimum));
     TakenOver {
         to: ready.target.member.clone(),
         writer,
@@ -164,7 +165,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
         writer,
         fence: None,
         promotion,
-        fenced: Some(fence),
+        fenced: Some((fence, minimum)),
         proof: Proof::Bounded(bound),
         owes_fence: None,
     }

@@ -1,7 +1,7 @@
 //! Exactly one writer: edges, a real write, and the other side's grade (S1, D16).
 
 use async_trait::async_trait;
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -59,18 +59,33 @@ impl Step for ConfirmWriter {
     }
 }
 
-/// One more probe write on the confirmed writer, before the applications are let through.
+/// One more probe write on the confirmed writer and one more look at the fence, before the applications are let through: moving
+/// secrets and routes may have taken a while.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckWriter {
     writer: Input<WriterReceipt>,
+    fence: Option<Input<FenceReceipt>>,
+    minimum: Grade,
 }
 
 impl CheckWriter {
     /// The confirmed writer still writes.
     #[must_use]
     pub fn of(writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { writer: Input::of(writer) }
+        Self { writer: Input::of(writer), fence: None, minimum: Grade::Confirmed }
+    }
+
+    /// The former primary is still kept from writing by this fence.
+    #[must_use]
+    pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>) -> Self {
+        Self { fence: Some(Input::of(fence)), ..self }
+    }
+
+    /// What the former primary must still be worth.
+    #[must_use]
+    pub fn at_least(self, minimum: Grade) -> Self {
+        Self { minimum, ..self }
     }
 }
 
@@ -81,30 +96,39 @@ impl Step for CheckWriter {
     type Output = ();
 
     fn sentence(&self) -> String {
-        "see one more write accepted by the writer, before the applications are let through".into()
+        match self.fence {
+            Some(_) => "see one more write accepted by the writer, and the fence still in place, before the applications are let through",
+            None => "see one more write accepted by the writer, before the applications are let through",
+        }
+        .into()
     }
 }
 
 /// What the former primary is worth, or why the look ends here.
-enum OldSide {
+enum OldSide<T> {
     Worth(Grade, String),
-    Verdict(Observed<WriterReceipt>),
+    Verdict(Observed<T>),
+}
+
+/// What the fence of the former primary is worth now.
+async fn fenced<T>(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Result<OldSide<T>, StepError> {
+    let fence = cx.fence(&receipt.target.member)?;
+    Ok(match admit::fenced(&cx.door(), fence.as_ref(), receipt, minimum).await {
+        Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
+        Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
+        Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
+    })
 }
 
 pub(super) struct Confirming;
 
 impl Confirming {
-    async fn fenced(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Result<OldSide, StepError> {
-        let fence = cx.fence(&receipt.target.member)?;
-        Ok(match admit::fenced(&cx.door(), fence.as_ref(), receipt, minimum).await {
-            Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
-            Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
-            Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
-        })
-    }
-
     /// What the promotion itself did to the former primary: by its edge, by the provider's word, and by a write that must not pass.
-    async fn read_back(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) -> Result<OldSide, StepError> {
+    async fn read_back(
+        cx: &StepCx,
+        from: &Target,
+        promotion: &PromotionReceipt,
+    ) -> Result<OldSide<WriterReceipt>, StepError> {
         let (database, probe) = (cx.database(&from.member)?, cx.probe(&from.member)?);
         let (seen, told, write) =
             join3(see(cx, &from.member), database.swap_fence(promotion.asked_at), probe.write()).await;
@@ -166,7 +190,7 @@ impl Look for Confirming {
         let new = &promotion.target;
         let old_side = async {
             match &step.fence {
-                Some(fence) => Self::fenced(cx, fence.get()?, step.minimum).await,
+                Some(fence) => fenced(cx, fence.get()?, step.minimum).await,
                 None => Self::read_back(cx, &step.from, promotion).await,
             }
         };
@@ -245,9 +269,18 @@ impl Look for WriterStill {
         let writer = step.writer.get()?;
         let member = &writer.target.member;
         let probe = cx.probe(member)?;
-        let (gone, write) = join(no_writer_any_more(cx, writer), probe.write()).await;
+        let old_side = async {
+            match &step.fence {
+                Some(fence) => fenced(cx, fence.get()?, step.minimum).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (gone, old_side, write) = join3(no_writer_any_more(cx, writer), old_side, probe.write()).await;
         if let Some(why) = gone? {
             return Ok(conflict(why));
+        }
+        if let Some(OldSide::Verdict(verdict)) = old_side? {
+            return Ok(verdict);
         }
         let write = write?;
         Ok(match write.accepted {

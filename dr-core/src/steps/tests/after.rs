@@ -122,6 +122,26 @@ fn a_writer_is_checked_once_more_before_the_applications() {
     assert_eq!(look(), "conflict");
 }
 
+/// A fence that fell while secret and routes were moved keeps the applications held back.
+#[test]
+fn a_fence_is_looked_at_once_more_before_the_applications() {
+    type Change = fn(&World);
+    let table: [(&str, Change, &str); 3] = [
+        ("it holds", |_| (), "done"),
+        ("it was lifted", |w| w.set("a", |a| a.planes = Planes::default()), "conflict"),
+        ("it is worth less", |w| w.set("a", |a| a.planes = Planes::all(Grade::Partial)), "conflict"),
+    ];
+    for (name, change, want) in table {
+        let world = pair();
+        world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+        world.set("b", promoted);
+        change(&world);
+        let step = CheckWriter::of(&from("writer")).fenced_by(&from("fence")).at_least(Grade::Confirmed);
+        let inputs = [("writer", value(&writer())), ("fence", value(&fence_receipt(None)))];
+        assert_eq!(seen(&now(WriterStill.look(&Call::of(&world).cx(), &resolved(&step, &inputs)))), want, "{name}");
+    }
+}
+
 /// Covers D17, A06, B24: one new version, compared and set; nothing when the writer is named already.
 #[test]
 fn a_secret_is_compared_and_set() {

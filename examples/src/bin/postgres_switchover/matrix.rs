@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Actor, ManagedDatabase, NodeId, Tri, run::NodePhase};
+use dr_core::{Actor, ManagedDatabase, Millis, NodeId, Tri, run::NodePhase};
 use dr_engine::{Engine, Start};
 use dr_postgres::{
     Member, PostgresDatabase,
@@ -267,13 +267,14 @@ impl Matrix {
         Ok(())
     }
 
-    /// The pair is a pair again: one writer, the other one streams.
+    /// The pair is a pair again: one writer, and the other one streams and has caught up, so that the next switchover may begin.
     async fn healthy(&self, writer: usize) -> Result<(), Failure> {
         let standby = PostgresDatabase::new(Arc::clone(&self.members[1 - writer]));
         for _ in 0..2000 {
             if let (Ok(told), Ok(lag)) = (standby.describe().await, standby.replication().await)
                 && told.writable == Tri::No
                 && lag.streaming == Tri::Yes
+                && lag.lag.is_some_and(|lag| lag <= Millis::new(500))
             {
                 return Ok(());
             }

@@ -19,6 +19,7 @@ struct Round {
     orchestrated: Duration,
     bare: Duration,
     floor: Option<Duration>,
+    bare_floor: Option<Duration>,
     command: Duration,
 }
 
@@ -88,6 +89,8 @@ impl Seen {
         let commands = || all.iter().map(|round| round.command.as_secs_f64());
         let to_floor =
             all.iter().filter_map(|round| Some(round.orchestrated.as_secs_f64() / round.floor?.as_secs_f64()));
+        let bare_to_floor =
+            all.iter().filter_map(|round| Some(round.bare.as_secs_f64() / round.bare_floor?.as_secs_f64()));
         eprintln!(
             "{outcome}: {} acknowledged writes, {} lost, {} client errors; write gap {} ms, gap ratio {ratio:.2}",
             check.acknowledged,
@@ -114,6 +117,7 @@ impl Seen {
             "bare_gap_ms_median": ms(median(bare())),
             "gap_ratio_median": round3(ratio),
             "gap_to_postgres_own_log_median": round3(median(to_floor)),
+            "bare_gap_to_postgres_own_log_median": round3(median(bare_to_floor)),
             "command_ms_median": ms(median(commands())),
             "command_ms_max": ms(commands().fold(0.0, f64::max)),
         })
@@ -159,7 +163,7 @@ impl Show {
             if turn == orchestrated_first {
                 facts = Some(self.orchestrated(&mut round).await?);
             } else {
-                round.bare = self.bare(direct).await?;
+                (round.bare, round.bare_floor) = self.bare(direct).await?;
             }
         }
         Ok((round, facts.ok_or("no orchestrated switchover in this round")?))
@@ -182,8 +186,7 @@ impl Show {
         self.writers.await_flow(Duration::from_secs(10)).await?;
         round.orchestrated = self.writers.gap();
         round.command = switched.took;
-        let log = |index: usize| self.cluster.nodes[index].server.site().log.clone();
-        round.floor = logs::floor(&log(old), &log(new));
+        round.floor = self.floor(old, new);
         if !switched.outcome.success() {
             return Err(format!("the run ended with {:?}", switched.outcome).into());
         }
@@ -203,19 +206,25 @@ impl Show {
         Ok(Facts { fenced, rejoined })
     }
 
+    /// What the servers' own logs say of the switchover that just ended.
+    fn floor(&self, old: usize, new: usize) -> Option<Duration> {
+        let log = |index: usize| self.cluster.nodes[index].server.site().log.as_path();
+        logs::floor(log(old), log(new))
+    }
+
     fn database(&self, index: usize) -> PostgresDatabase {
         PostgresDatabase::new(Arc::clone(&self.members[index]))
     }
 
     /// The bare sequence, and the rejoin of its old primary outside of the measurement.
-    async fn bare(&self, direct: bool) -> Result<Duration, Failure> {
+    async fn bare(&self, direct: bool) -> Result<(Duration, Option<Duration>), Failure> {
         let old = self.writer().await?;
         let new = 1 - old;
         let pooler = if direct { None } else { Some(self.cluster.pgbouncer()?) };
         self.writers.mark();
         bare_switchover(&self.cluster.nodes[old], &self.cluster.nodes[new], pooler.as_ref()).await?;
         self.writers.await_flow(Duration::from_secs(10)).await?;
-        let gap = self.writers.gap();
+        let gap = (self.writers.gap(), self.floor(old, new));
         let (former, writer) = (self.database(old).describe().await?, self.database(new).describe().await?);
         let target = self.members[old].bound(former.lineage.ok_or("no lineage")?);
         let primary = self.members[new].bound(writer.lineage.ok_or("no lineage")?);
