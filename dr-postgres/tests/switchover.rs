@@ -112,6 +112,25 @@ async fn the_proof_is_strict() {
     assert_eq!(applied.lineage, control.lineage(), "the receiver is gone, the timeline is known nevertheless");
 }
 
+/// A restart removes the relation cache files. The first login builds them: before the gap, not when the applications come back.
+#[tokio::test]
+async fn settling_a_candidate_builds_the_caches_of_every_database() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let port = rig.cluster.pg1().port.to_string();
+    let sql = "SELECT oid FROM pg_database WHERE datname = 'app'";
+    let oid = rig.cluster.run("psql", &["-h", "127.0.0.1", "-p", &port, "-U", "dr", "-d", "postgres", "-Atc", sql]);
+    let cache = format!("base/{}/pg_internal.init", oid.unwrap().trim());
+    let server = &rig.cluster.nodes[1].server;
+    server.stop_fast(Duration::from_secs(20)).await.unwrap();
+    server.start().await.unwrap();
+    server.await_ready(Duration::from_secs(20)).await.unwrap();
+    assert!(!server.data(&cache).exists(), "a restarted standby has none");
+    done(two.database.settle().await);
+    assert!(server.data(&cache).exists(), "{cache}");
+    done(one.database.settle().await);
+}
+
 /// A fenced server that somebody starts again comes up as a standby; the fence says what it sees.
 #[tokio::test]
 async fn a_stopped_primary_cannot_come_back_as_one() {
