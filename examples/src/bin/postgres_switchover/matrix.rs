@@ -267,18 +267,23 @@ impl Matrix {
         Ok(())
     }
 
-    /// The pair is a pair again: one writer, and the other one streams and has caught up, so that the next switchover may begin.
+    /// The pair is a pair again: one writer, and the other one streams and keeps up, so that the next switchover may begin. A standby
+    /// that was just started tells its lag only once it has replayed a commit, so one good look is not enough.
     async fn healthy(&self, writer: usize) -> Result<(), Failure> {
         let standby = PostgresDatabase::new(Arc::clone(&self.members[1 - writer]));
-        for _ in 0..2000 {
-            if let (Ok(told), Ok(lag)) = (standby.describe().await, standby.replication().await)
-                && told.writable == Tri::No
-                && lag.streaming == Tri::Yes
-                && lag.lag.is_some_and(|lag| lag <= Millis::new(500))
-            {
+        let mut good = 0;
+        for _ in 0..1000 {
+            let keeps_up = matches!(
+                (standby.describe().await, standby.replication().await),
+                (Ok(told), Ok(lag)) if told.writable == Tri::No
+                    && lag.streaming == Tri::Yes
+                    && lag.lag.is_some_and(|lag| lag <= Millis::new(500))
+            );
+            good = if keeps_up { good + 1 } else { 0 };
+            if good == 10 {
                 return Ok(());
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         let (seen, lag) = (standby.describe().await, standby.replication().await);
         Err(format!("the standby does not stream again: {seen:?}, {lag:?}").into())
