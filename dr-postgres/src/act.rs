@@ -4,11 +4,30 @@ use std::time::Duration;
 
 use tokio_postgres::types::{PgLsn, Type};
 
-use crate::{client::Session, error::PgError, look::STILL_REPLAYS, lsn::Lsn};
+use crate::{
+    client::Session,
+    error::PgError,
+    look::STILL_REPLAYS,
+    lsn::{Lsn, Timeline},
+};
 
 const PROMOTE: &str = "SELECT pg_promote(wait => false)";
 
-const PROBE_WRITE: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END";
+const PROBE_WRITE: &str = "\
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END,
+       CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+       (SELECT system_identifier FROM pg_control_system())::text";
+
+/// A write that was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Where.
+    pub at: Lsn,
+    /// On which copy of which database.
+    pub system_identifier: u64,
+    /// On which history.
+    pub timeline: Timeline,
+}
 
 impl Session {
     /// Writes all dirty pages now, so that a stop or a promotion has little left to write.
@@ -26,11 +45,22 @@ impl Session {
     ///
     /// # Errors
     /// The server refuses, or the commit does not come back in time.
-    pub async fn probe_write(&self, tag: &str) -> Result<Option<Lsn>, PgError> {
+    pub async fn probe_write(&self, tag: &str) -> Result<Option<Written>, PgError> {
         const WHAT: &str = "commit a probe write";
         let row = self.row(WHAT, PROBE_WRITE, &[(&tag, Type::TEXT)]).await?;
-        let lsn: Option<PgLsn> = self.get(WHAT, &row, 0)?;
-        Ok(lsn.map(Lsn::from))
+        let (at, timeline): (Option<PgLsn>, Option<i32>) = (self.get(WHAT, &row, 0)?, self.get(WHAT, &row, 1)?);
+        let (Some(at), Some(timeline)) = (at, timeline) else { return Ok(None) };
+        let system: &str = self.get(WHAT, &row, 2)?;
+        let unreadable = || PgError::Unreadable {
+            server: self.label().into(),
+            what: WHAT,
+            saw: format!("{system}, timeline {timeline}"),
+        };
+        Ok(Some(Written {
+            at: Lsn::from(at),
+            system_identifier: system.parse().map_err(|_| unreadable())?,
+            timeline: Timeline::new(u32::try_from(timeline).map_err(|_| unreadable())?),
+        }))
     }
 
     /// Asks a standby to become a primary and returns at once; [`Session::in_recovery`] tells when it is one.

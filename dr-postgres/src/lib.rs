@@ -25,6 +25,7 @@ mod target;
 pub mod testing;
 mod tls;
 
+pub use act::Written;
 pub use backend::Postgres;
 pub use client::{Link, Session, TextRow};
 pub use conninfo::{BadConnInfo, ConnInfo};

@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use crate::{
     client::Session,
     error::PgError,
-    member::{Member, now, position, unread},
+    member::{Member, lineage, now, position, unread},
 };
 
 /// The data plane of one member.
@@ -33,9 +33,9 @@ impl PostgresProbe {
     async fn try_write(&self) -> Result<WriteProbe, PgError> {
         let session = self.member.session().await?;
         let (accepted, lineage, detail) = match session.probe_write("probe").await {
-            Ok(Some(lsn)) => {
-                let who = session.identity().await?;
-                (Tri::Yes, Some(who.lineage()), format!("a write was committed at {lsn}"))
+            Ok(Some(write)) => {
+                let lineage = lineage(write.system_identifier, write.timeline);
+                (Tri::Yes, Some(lineage), format!("a write was committed at {}", write.at))
             }
             Ok(None) => (Tri::No, None, "the server replays and takes no writes".to_owned()),
             Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => (Tri::No, None, e.chain()),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use common::{Rig, await_op, budget, done, fence, handle, key, order, promote, rejoin, resume, run, switch, until};
 use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, Tri, millis, seconds};
 use dr_postgres::{
-    Postmaster, Session,
+    PostgresProbe, Postmaster, Session,
     testing::{ClusterOptions, DirectProber, Writers},
 };
 
@@ -190,7 +190,9 @@ async fn a_server_in_recovery_never_claims_the_next_timeline() {
     let [one, two] = &rig.sides;
     done(two.database.settle().await);
     let (receipt, _) = fence(one).await;
-    let probe = two.probe.clone();
+    // Through a session of its own: the other one waits for the promotion.
+    let probe = PostgresProbe::new(Arc::clone(&rig.cluster.members()[1]));
+    probe.position().await.unwrap();
     let watcher = tokio::spawn(async move {
         let mut looks = 0_u32;
         loop {
@@ -297,7 +299,7 @@ async fn a_write_that_waits_for_a_missing_standby_is_unknown() {
     let admin = Session::open(&cluster.pg1().admin).await.unwrap();
     admin.set_and_load("synchronous_standby_names", "gone").await.unwrap();
     let members = cluster.members();
-    let probe = dr_postgres::PostgresProbe::new(Arc::clone(&members[0]));
+    let probe = PostgresProbe::new(Arc::clone(&members[0]));
     until("the wait", Duration::from_secs(10), || async {
         (probe.write().await.unwrap().accepted == Tri::Unknown).then_some(())
     })
@@ -403,7 +405,7 @@ async fn the_group_lock_survives_a_promotion() {
     assert!(two.probe.group_lock("app-1").await.unwrap());
     assert!(two.probe.group_lock("app-1").await.unwrap(), "saying it twice is no change");
     let others = rig.cluster.members();
-    let other = dr_postgres::PostgresProbe::new(Arc::clone(&others[1]));
+    let other = PostgresProbe::new(Arc::clone(&others[1]));
     assert!(!other.group_lock("app-2").await.unwrap());
     let (receipt, _) = fence(one).await;
     let op = promote(one, two, &receipt).await;
