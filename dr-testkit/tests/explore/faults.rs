@@ -1,7 +1,7 @@
 //! Faults that the matrices do not name one by one: a second engine, a dead primary that returns, a standby on another history.
 
 use dr_core::{MemberId, millis};
-use dr_testkit::{Broken, Explorer, Fault, FaultPlan, Flavour};
+use dr_testkit::{Broken, Drift, Explorer, Fault, FaultPlan, Flavour};
 
 use crate::{
     matrix::{failover, switchover},
@@ -66,4 +66,16 @@ fn a_standby_that_parts_from_its_history_after_the_fence_parks_the_run_with_no_w
     assert!(played.end.words().contains("fence"), "{}", played.end.words());
     let released = played.calls.iter().any(|call| call.name.contains("fence.release"));
     assert!(!released, "{}", played.end.words());
+}
+
+/// F22: somebody lifts the fence while secret and routes are moved. The applications are not let through beside a second writer.
+#[test]
+fn a_fence_that_is_lifted_while_traffic_moves_keeps_the_applications_held_back() {
+    for call in ["secret.patch", "traffic:0.apply"] {
+        let played = switchover(Flavour::Separate).play(&FaultPlan::one(call, Fault::Drift(Drift::Fence)));
+        let words = played.end.words();
+        assert_eq!(played.end.class(), "parked", "{call}: {words}");
+        assert!(words.contains("fence"), "{call}: {words}");
+        assert!(!played.calls.iter().any(|call| call.name.starts_with("app.resume")), "{call}: {words}");
+    }
 }
