@@ -38,8 +38,6 @@ pub struct Session {
     prepared: std::sync::Mutex<BTreeMap<&'static str, Statement>>,
     /// The last answer of [`Session::identity`], and when it was asked for.
     pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
-    /// Whether the server wrote when its identity was asked last.
-    pub(crate) wrote: AtomicBool,
     /// The histories that were read: those of timelines never change.
     pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
     driver: JoinHandle<()>,
@@ -100,7 +98,6 @@ impl Session {
             stuck: AtomicBool::new(false),
             prepared: std::sync::Mutex::default(),
             last_identity: Mutex::default(),
-            wrote: AtomicBool::new(false),
             histories: std::sync::Mutex::default(),
             driver,
         })

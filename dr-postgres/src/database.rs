@@ -1,9 +1,6 @@
 //! The management plane of one server: describe, replication, promote, rejoin.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
@@ -36,8 +33,6 @@ const TESTED: u32 = 15;
 const OLDEST: u32 = 13;
 /// A standby looks for log, and for the order to promote, at least this often during an operation.
 const RETRIEVE_RETRY: Duration = Duration::from_millis(100);
-/// How old the answer may be on which a promotion is asked for.
-const JUST_NOW: Duration = Duration::from_millis(20);
 /// How long logging in to all databases may take.
 const LOGINS_LIMIT: Duration = Duration::from_secs(5);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
@@ -50,17 +45,11 @@ impl PostgresDatabase {
     }
 
     async fn describe_running(&self, session: &Session) -> Result<Description, PgError> {
-        // In one go. A server that wrote when it was asked last follows nobody, most likely.
-        let wrote = session.wrote.load(Ordering::Relaxed);
-        let upstream = async { if wrote { Ok(None) } else { self.upstream(session).await.map(Some) } };
-        let (who, upstream, followers) = join3(session.identity(), upstream, self.followers(session)).await;
+        let (who, upstream, followers) =
+            join3(session.identity(), self.upstream(session), self.followers(session)).await;
         let (who, upstream, followers) = (who?, upstream?, followers?);
         refuse_version(&self.member, who.version)?;
-        let follows = match (who.in_recovery, upstream) {
-            (true, None) => Some(self.upstream(session).await?),
-            (true, known) => known,
-            (false, _) => None,
-        };
+        let follows = who.in_recovery.then_some(upstream);
         let status = match (who.in_recovery, &follows) {
             (false, _) => "primary".to_owned(),
             (true, Some(primary)) => format!("standby of {primary}"),
@@ -218,8 +207,7 @@ impl PostgresDatabase {
 
     async fn request_promotion(&self, request: &PromoteRequest) -> Result<Outcome<()>, PgError> {
         let session = self.member.session().await?;
-        // The proofs in the request were admitted on what the server said a moment ago; what it says after that, `pg_promote` checks.
-        let who = session.identity_within(JUST_NOW).await?;
+        let who = session.identity().await?;
         if !who.in_recovery {
             let why = format!("{} is no standby: it writes on timeline {}", self.member.name, who.timeline);
             return Ok(Outcome::Conflict(dr_core::Cause::new(why)));

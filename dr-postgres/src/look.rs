@@ -1,10 +1,6 @@
 //! Looks at a server: identity, positions, replication, what would hurt a switchover.
 
-use std::{
-    collections::BTreeMap,
-    sync::{PoisonError, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use tokio::time::Instant;
 use tokio_postgres::types::{PgLsn, Type};
@@ -211,18 +207,8 @@ impl Session {
         tokio::task::yield_now().await;
         let began = Instant::now();
         let found = self.ask_identity().await?;
-        self.wrote.store(!found.in_recovery, Ordering::Relaxed);
         *last = Some((began, found.clone()));
         Ok(found)
-    }
-
-    /// The same, or what it said no longer ago than `within`.
-    pub(crate) async fn identity_within(&self, within: Duration) -> Result<Identity, PgError> {
-        let last = self.last_identity.lock().await.clone();
-        match last {
-            Some((began, found)) if began.elapsed() <= within => Ok(found),
-            Some(_) | None => self.identity().await,
-        }
     }
 
     async fn ask_identity(&self) -> Result<Identity, PgError> {

@@ -15,6 +15,7 @@
 mod ahead;
 mod append;
 mod asking;
+mod gap;
 mod node;
 mod outcome;
 mod task;
@@ -417,59 +418,6 @@ impl Driver {
                 self.jobs.push(task::renew(&self.drive, Millis::seconds(1)));
                 Ok(())
             }
-        }
-    }
-
-    /// While a drain is held, somebody looks at the clock.
-    fn watch_gap(&mut self) {
-        let Some(since) = self.state.drained_since() else { return };
-        let settled = self.state.gap_over || self.state.gap_accepted || self.state.phase == Phase::Ended;
-        if self.gap_timer || settled {
-            return;
-        }
-        self.gap_timer = true;
-        let spent = self.drive.runtime.now_wall().since(since);
-        let left = self.state.plan.policy.gap_budget.saturating_sub(spent);
-        let left = if self.gap_passed { Millis::seconds(1) } else { left };
-        self.jobs.push(task::gap(&self.drive, left, self.app()));
-    }
-
-    /// The budget is over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
-    /// the drain was given back a moment before the end.
-    async fn on_gap_timer(&mut self, flow: bool) -> Result<(), DriveError> {
-        let Some(since) = self.state.drained_since() else { return Ok(()) };
-        let spent = self.drive.runtime.now_wall().since(since);
-        let settled = self.state.gap_over || self.state.gap_accepted || self.state.outcome.is_some();
-        if spent < self.state.plan.policy.gap_budget || settled {
-            return Ok(());
-        }
-        if flow && self.state.promote_intended && self.state.letting_through() {
-            self.gap_passed = true;
-            return Ok(());
-        }
-        self.append(vec![Event::GapOver]).await?;
-        if self.state.promote_intended && !flow {
-            self.fail_fast();
-            let text =
-                "the drain has outlived its budget after the promotion was asked for; clients now get errors at once";
-            self.notify("gap-over", text);
-        }
-        Ok(())
-    }
-
-    fn app(&self) -> Option<Arc<dyn crate::AppTier>> {
-        match self.bound.by_name.get("app") {
-            Some(crate::Resolved::App(app)) => Some(Arc::clone(app)),
-            Some(crate::Resolved::Member(_) | crate::Resolved::Secret(_) | crate::Resolved::Traffic(_)) | None => None,
-        }
-    }
-
-    /// Clients that would hang get errors instead. Best effort: the run parks whatever comes of it.
-    fn fail_fast(&self) {
-        if let Some(app) = self.app() {
-            self.drive.runtime.spawn_detached(Box::pin(async move {
-                drop(app.fail_fast().await);
-            }));
         }
     }
 

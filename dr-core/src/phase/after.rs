@@ -39,7 +39,7 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Re
     let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     let every = Pace::of(&now.primary).every.min(Millis::new(100));
     let check = match &taken.fenced {
-        Some((fence, minimum)) => CheckWriter::of(writer).fenced_by(fence).at_least(*minimum),
+        Some((fence, minimum)) => CheckWriter::of(writer).fenced_by(fence, *minimum),
         None => CheckWriter::of(writer),
     };
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))

@@ -76,16 +76,10 @@ impl CheckWriter {
         Self { writer: Input::of(writer), fence: None, minimum: Grade::Confirmed }
     }
 
-    /// The former primary is still kept from writing by this fence.
+    /// The former primary is still kept from writing by this fence, which is worth `minimum` or more.
     #[must_use]
-    pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>) -> Self {
-        Self { fence: Some(Input::of(fence)), ..self }
-    }
-
-    /// What the former primary must still be worth.
-    #[must_use]
-    pub fn at_least(self, minimum: Grade) -> Self {
-        Self { minimum, ..self }
+    pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>, minimum: Grade) -> Self {
+        Self { fence: Some(Input::of(fence)), minimum, ..self }
     }
 }
 

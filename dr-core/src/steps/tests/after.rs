@@ -136,7 +136,7 @@ fn a_fence_is_looked_at_once_more_before_the_applications() {
         world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
         world.set("b", promoted);
         change(&world);
-        let step = CheckWriter::of(&from("writer")).fenced_by(&from("fence")).at_least(Grade::Confirmed);
+        let step = CheckWriter::of(&from("writer")).fenced_by(&from("fence"), Grade::Confirmed);
         let inputs = [("writer", value(&writer())), ("fence", value(&fence_receipt(None)))];
         assert_eq!(seen(&now(WriterStill.look(&Call::of(&world).cx(), &resolved(&step, &inputs)))), want, "{name}");
     }

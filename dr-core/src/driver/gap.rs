@@ -1,0 +1,64 @@
+//! The clock of a drain: when its budget is over the run says so, and clients that would hang are turned away.
+
+use std::sync::Arc;
+
+use super::{DriveError, Driver, task};
+use crate::{
+    AppTier, Millis, Resolved,
+    run::{Event, Phase},
+};
+
+impl Driver {
+    /// While a drain is held, somebody looks at the clock.
+    pub(super) fn watch_gap(&mut self) {
+        let Some(since) = self.state.drained_since() else { return };
+        let settled = self.state.gap_over || self.state.gap_accepted || self.state.phase == Phase::Ended;
+        if self.gap_timer || settled {
+            return;
+        }
+        self.gap_timer = true;
+        let spent = self.drive.runtime.now_wall().since(since);
+        let left = self.state.plan.policy.gap_budget.saturating_sub(spent);
+        let left = if self.gap_passed { Millis::seconds(1) } else { left };
+        self.jobs.push(task::gap(&self.drive, left, self.app()));
+    }
+
+    /// The budget is over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
+    /// the drain was given back a moment before the end.
+    pub(super) async fn on_gap_timer(&mut self, flow: bool) -> Result<(), DriveError> {
+        let Some(since) = self.state.drained_since() else { return Ok(()) };
+        let spent = self.drive.runtime.now_wall().since(since);
+        let settled = self.state.gap_over || self.state.gap_accepted || self.state.outcome.is_some();
+        if spent < self.state.plan.policy.gap_budget || settled {
+            return Ok(());
+        }
+        if flow && self.state.promote_intended && self.state.letting_through() {
+            self.gap_passed = true;
+            return Ok(());
+        }
+        self.append(vec![Event::GapOver]).await?;
+        if self.state.promote_intended && !flow {
+            self.fail_fast();
+            let text =
+                "the drain has outlived its budget after the promotion was asked for; clients now get errors at once";
+            self.notify("gap-over", text);
+        }
+        Ok(())
+    }
+
+    fn app(&self) -> Option<Arc<dyn AppTier>> {
+        match self.bound.by_name.get("app") {
+            Some(Resolved::App(app)) => Some(Arc::clone(app)),
+            Some(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | None => None,
+        }
+    }
+
+    /// Clients that would hang get errors instead. Best effort: the run parks whatever comes of it.
+    fn fail_fast(&self) {
+        if let Some(app) = self.app() {
+            self.drive.runtime.spawn_detached(Box::pin(async move {
+                drop(app.fail_fast().await);
+            }));
+        }
+    }
+}
