@@ -43,9 +43,9 @@ pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
 pub use finding::{Finding, Refusal};
 pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
-    AllowSpec, AppSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError, ConfigFault,
-    DrainSpec, FenceSpec, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec, NotifySpec, ObjectivesSpec,
-    ProbeSpec, SecretRef, SecretSpec, TrafficSpec,
+    AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
+    ConfigFault, DrainSpec, FenceSpec, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec, NotifySpec,
+    ObjectivesSpec, ProbeSpec, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given, LossBound,
@@ -73,11 +73,12 @@ pub use plan::{
     literals, references, resolve,
 };
 pub use provider::{
-    AppReading, AppTier, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, EngageFence, EvidenceSink,
-    Fence, FenceReading, FenceSet, FenceToken, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier,
-    OpProgress, PatchSecret, PositionReading, PositionSample, Providers, Query, Rejoin, RejoinRequest, Replication,
-    Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
-    SnapshotRequest, TrafficRouter, WriteProbe,
+    AppReading, AppTier, Becomes, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped, Effort,
+    EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, LongTransaction, ManagedDatabase,
+    MemberProvider, Notice, Notifier, Obstacle, OpProgress, PatchSecret, PositionReading, PositionSample, Providers,
+    Query, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved,
+    ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SnapshotRequest,
+    TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{Roles, roles};

@@ -57,6 +57,7 @@ impl StopFence {
             resource: Some(self.member.resource()),
             lineage: None,
             planes: Planes::default(),
+            silent: false,
             end: None,
             lapses_at: None,
             detail: String::new(),
@@ -283,7 +284,7 @@ SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client bac
             }
         }
         let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
-        Ok(FenceReading { resource, lineage, planes, end: None, lapses_at: None, detail, at: now() })
+        Ok(FenceReading { resource, lineage, planes, silent: false, end: None, lapses_at: None, detail, at: now() })
     }
 
     async fn open(&self) -> Result<(), PgError> {

@@ -70,6 +70,7 @@ impl LoginFence {
             detail = format!("roles that can log in: {}", open.into_iter().collect::<Vec<_>>().join(", "));
         }
         Ok(FenceReading {
+            silent: false,
             resource: Some(self.member.resource()),
             lineage: Some(who.lineage()),
             planes,

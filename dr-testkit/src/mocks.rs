@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, DatabaseProbe, Description, Digest, DrainRequest, EngageFence, EvidenceSink,
-    Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId, Millis, Notice, Notifier,
-    OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample, PromoteRequest, ProviderError,
-    Providers, Query, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence,
-    RouteReading, RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
-    Timestamp, TrafficRouter, Tri, WriteProbe,
+    AppReading, AppTier, Capabilities, DatabaseProbe, Description, Digest, DrainRequest, Effort, EngageFence,
+    EvidenceSink, Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId, Millis,
+    Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
+    PromoteRequest, ProviderError, Providers, Query, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
+    RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteReading,
+    RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, Timestamp,
+    TrafficRouter, Tri, WriteProbe,
 };
 use mockall::mock;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ mock! {
         async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()>;
         async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError>;
         async fn settle(&self) -> Outcome<()>;
+        async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError>;
         fn manual(&self, verb: &str) -> Vec<String>;
     }
 }
@@ -46,6 +48,7 @@ mock! {
         fn name(&self) -> String;
         fn promises(&self) -> Planes;
         async fn prepare(&self) -> Result<FenceToken, ProviderError>;
+        async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError>;
         async fn engage(&self, request: EngageFence) -> Outcome<()>;
         async fn inspect(&self) -> Result<FenceReading, ProviderError>;
         async fn release(&self, order: ReleaseOrder) -> Outcome<()>;
@@ -83,6 +86,7 @@ mock! {
     impl SecretStore for SecretStore {
         async fn read(&self) -> Result<SecretReference, ProviderError>;
         async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion>;
+        async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError>;
         async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError>;
         fn manual(&self, verb: &str) -> Vec<String>;
     }
@@ -97,6 +101,8 @@ mock! {
     impl TrafficRouter for TrafficRouter {
         async fn read(&self) -> Result<RouteReading, ProviderError>;
         async fn apply(&self, request: RouteRequest) -> Outcome<()>;
+        async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError>;
+        async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError>;
         async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError>;
         fn poll_every(&self) -> Millis;
         fn manual(&self, verb: &str) -> Vec<String>;

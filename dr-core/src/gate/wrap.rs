@@ -8,10 +8,11 @@ use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Capabilities, Description, DrainRequest, EngageFence, Fence, FenceReading, FenceToken,
+    AppReading, AppTier, Capabilities, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken,
     ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError,
-    RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest, SecretReference,
-    SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri,
+    Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
+    RetireFence, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
+    TrafficRouter, Tri, WriteProbe,
 };
 
 macro_rules! pass {
@@ -80,6 +81,10 @@ impl ManagedDatabase for Database {
         self.inner.settle().await
     }
 
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        self.inner.rehearse(request).await
+    }
+
     fn manual(&self, verb: &str) -> Vec<String> {
         self.inner.manual(verb)
     }
@@ -104,6 +109,10 @@ impl Fence for Fenced {
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
         self.inner.prepare().await
+    }
+
+    async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {
+        self.inner.rehearse(effort).await
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
@@ -151,6 +160,10 @@ impl SecretStore for Secret {
         self.inner.patch(request).await
     }
 
+    async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
+        self.inner.rehearse(request).await
+    }
+
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
         self.inner.versions().await
     }
@@ -176,6 +189,14 @@ impl TrafficRouter for Traffic {
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
         pass!(self, &self.name, "apply", None);
         self.inner.apply(request).await
+    }
+
+    async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
+        self.inner.rehearse(request).await
+    }
+
+    async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {
+        self.inner.write().await
     }
 
     async fn sample(&self, samples: u8) -> Result<Vec<Option<crate::MemberId>>, ProviderError> {

@@ -22,6 +22,6 @@ pub use config::{ConfigError, ConfigFault, Key, KeyPath};
 pub use reader::read;
 pub use secret::{BadSecretRef, SecretRef, written_secret};
 pub use spec::{
-    AllowSpec, AppSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec, LimitsSpec,
-    MemberSpec, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
+    AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec,
+    LimitsSpec, MemberSpec, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
 };

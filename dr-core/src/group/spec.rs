@@ -44,6 +44,9 @@ pub struct GroupSpec {
     /// `[probe]`: the library's own look into the databases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeSpec>,
+    /// How a write is made as applications make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationSpec>,
     /// `[secret]`: the connection secret that applications read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
@@ -232,6 +235,23 @@ pub struct ProbeSpec {
     /// Where its password is; absent if it needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<SecretRef>,
+}
+
+/// `[application]`: one login of an application. With it a change ends in success only after a write through every route that was
+/// made as that application makes it: its role, its database, its default settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplicationSpec {
+    /// The role.
+    pub user: String,
+    /// Where its password is; absent if it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretRef>,
+    /// The database.
+    pub database: String,
+    /// A table that the role may insert into. An insert of no row into it is tried and rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
 }
 
 /// `[secret]`: the connection secret that applications read, and what is written into it.

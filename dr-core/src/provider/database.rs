@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Endpoint, IdempotencyKey, Lineage, Millis, OpHandle, Outcome, Planes, Position, PromoteRequest, ProviderError,
-    ResourceId, SwapRequest, Target, Timestamp, Tri,
+    Rehearsal, RehearseMember, ResourceId, SwapRequest, Target, Timestamp, Tri,
 };
 
 /// What a backend offers for one member. Plain data; a trial proves that it agrees with the verbs.
@@ -261,6 +261,19 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// (a checkpoint, retry intervals). Harmless to repeat.
     async fn settle(&self) -> Outcome<()> {
         Outcome::Done(())
+    }
+
+    /// Tries and compares what this member's part of a change will need: as the coming writer (settings, logins of applications,
+    /// what the promotion drops), or as the coming standby (login for replication, sizes, its own files). Changes nothing that an
+    /// application could notice.
+    ///
+    /// - what would make applications unable to write, or a rejoin impossible, is an [`Obstacle`](crate::Obstacle)
+    /// - what could not be tried is named, never taken for granted
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]: nothing is known then, and the run looks again.
+    async fn rehearse(&self, _request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        Ok(Rehearsal::untried("this backend rehearses nothing of a member"))
     }
 
     /// What a person would type to do `verb` on this member without us, one command a line.

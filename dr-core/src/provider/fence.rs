@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Grade, IdempotencyKey, Json, Millis, Outcome, Planes, Position, ProviderError, ReleaseOrder, Target, Timestamp, Tri,
+    Effort, Grade, IdempotencyKey, Json, Millis, Outcome, Planes, Position, ProviderError, Rehearsal, ReleaseOrder,
+    Target, Timestamp, Tri,
 };
 
 /// Asks that a member be fenced.
@@ -39,6 +40,9 @@ pub struct FenceReading {
     pub lineage: Option<crate::Lineage>,
     /// The grade on each plane.
     pub planes: Planes,
+    /// Whether, as it stands, nobody gets an answer from the member, this toolkit included (a stopped server). A write that passes on
+    /// the member all the same then proves a second writer.
+    pub silent: bool,
     /// The last position of the fenced history, where the fence can tell (a shutdown checkpoint).
     pub end: Option<Position>,
     /// When the fence falls off by itself, if it does (a stopped instance that the provider starts again).
@@ -75,6 +79,7 @@ impl FenceReading {
             resource: self.resource.clone().or_else(|| other.resource.clone()),
             lineage: self.lineage.clone().or_else(|| other.lineage.clone()),
             planes: if contradict { Planes::default() } else { self.planes.combined(other.planes) },
+            silent: !contradict && (self.silent || other.silent),
             end: self.end.clone().or_else(|| other.end.clone()),
             lapses_at: match (self.lapses_at, other.lapses_at) {
                 (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
@@ -112,6 +117,15 @@ pub trait Fence: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`]; a fence whose state before it cannot be read is still engaged when the primary is silent, so a
     /// backend answers an empty token there instead.
     async fn prepare(&self) -> Result<FenceToken, ProviderError>;
+
+    /// Tries the way to the member that engaging will take: it is the server that answers, its files can be written, its supervisor
+    /// can be asked. Changes nothing that lasts.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
+        Ok(Rehearsal::untried("this fence rehearses nothing"))
+    }
 
     /// Keeps the member from writing.
     ///
@@ -188,6 +202,14 @@ impl Fence for FenceSet {
         let state = crate::canonical::to_value(&tokens)
             .map_err(|error| ProviderError::Strange { verb: "prepare", saw: error.to_string() })?;
         Ok(FenceToken { fence: self.name(), state: Json(state) })
+    }
+
+    async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {
+        let mut found = Rehearsal::default();
+        for fence in &self.fences {
+            found.extend(fence.rehearse(effort).await?);
+        }
+        Ok(found)
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {

@@ -5,6 +5,7 @@
 mod database;
 mod fence;
 mod plane;
+mod rehearsal;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
@@ -18,6 +19,10 @@ pub use plane::{
     AppReading, AppTier, DatabaseProbe, DrainRequest, EvidenceSink, LongTransaction, Notice, Notifier, PatchSecret,
     PositionReading, PositionSample, Query, ResumeRequest, RouteReading, RouteRequest, Rows, SecretReference,
     SecretStore, TrafficRouter, WriteProbe,
+};
+
+pub use rehearsal::{
+    Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
 
 use crate::{GroupName, ProviderError, ResourceRef, Timestamp};

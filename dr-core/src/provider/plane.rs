@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Endpoint, IdempotencyKey, Lineage, MemberId, Millis, Outcome, Position, ProviderError, RunId,
-    SecretVersion, Timestamp, Tri, WriterReceipt,
+    Digest, Endpoint, IdempotencyKey, Lineage, MemberId, Millis, Outcome, Position, ProviderError, Rehearsal,
+    RehearseRoute, RehearseSecret, RunId, SecretVersion, Timestamp, Tri, WriterReceipt,
 };
 
 /// What a probe write showed.
@@ -188,6 +188,15 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
     /// - another current version than expected: `Conflict`, nothing changed
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion>;
 
+    /// Tries and compares what pointing the secret at another writer will need: its present value is the present writer's in the form
+    /// that will be written, and a new version could be put.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn rehearse(&self, _request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
+        Ok(Rehearsal::untried("this store rehearses nothing"))
+    }
+
     /// The versions that the store keeps, newest first.
     ///
     /// # Errors
@@ -236,6 +245,25 @@ pub trait TrafficRouter: Debug + Send + Sync + 'static {
     /// - saying it twice is no change
     /// - several records or poolers change together or not at all
     async fn apply(&self, request: RouteRequest) -> Outcome<()>;
+
+    /// Tries and compares what sending to another writer will need: what is written is what counts, every part can be asked.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn rehearse(&self, _request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
+        Ok(Rehearsal::untried("this route rehearses nothing"))
+    }
+
+    /// Makes one write through every part of the route (every pooler process), as an application makes it.
+    ///
+    /// - a refused write is `accepted: No` with the server's words
+    /// - without a login of an application ([`ApplicationSpec`](crate::ApplicationSpec)): `Unsupported`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "write" })
+    }
 
     /// Which member answers through the route, one value per sample (D25).
     ///

@@ -188,6 +188,7 @@ impl ManagedDatabase for SimDatabase {
                     None => (Grade::Unconfirmable, "no event says that writes are fenced".to_owned()),
                 };
                 Ok(FenceReading {
+                    silent: false,
                     resource: Some(found.resource.clone()),
                     lineage: None,
                     planes: Planes::all(grade),

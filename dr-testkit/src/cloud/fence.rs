@@ -74,6 +74,7 @@ impl SimFence {
             if found.storage_fenced { "refuses writes" } else { "takes writes" },
         );
         Ok(FenceReading {
+            silent: false,
             resource: Some(found.resource.clone()),
             lineage: Some(found.lineage.clone()),
             planes,

@@ -220,6 +220,7 @@ pub(super) fn promoted(server: &mut Server) {
 fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
     let server = of.0.servers.lock().unwrap()[of.1].clone();
     FenceReading {
+        silent: false,
         resource: Some(ResourceId::new(server.resource)),
         lineage: Some(lineage(server.generation)),
         planes,
