@@ -298,6 +298,11 @@ impl StepCx {
         self.runtime.now_wall()
     }
 
+    /// The clocks, for a part of a look that has a limit of its own.
+    pub(crate) fn runtime(&self) -> &dyn crate::Runtime {
+        self.runtime.as_ref()
+    }
+
     /// Waits. Only for the space between two looks of one call; waiting for an end belongs to the driver.
     pub async fn pause(&self, pause: Millis) {
         self.runtime.sleep_until(self.runtime.now_mono() + pause).await;

@@ -12,7 +12,7 @@ pub use switchover::PlannedSwitchover;
 
 use crate::{
     CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, PlanBuilder,
-    PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Replication, ResourceRef, RunbookId,
+    PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef, RunbookId,
     SecretReference, Target, Timestamp,
 };
 
@@ -118,6 +118,8 @@ pub struct Situation {
     pub secret_reference: Option<SecretReference>,
     /// Whether a drain ends by itself when its budget is over; where it does not, a guard process is needed.
     pub drain_expires: bool,
+    /// What a rehearsal that changes nothing found, for a change to each standby.
+    pub rehearsals: BTreeMap<MemberId, Rehearsal>,
     /// When the look began.
     pub at: Timestamp,
 }

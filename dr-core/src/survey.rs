@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{Either, join, join_all, join3, select};
 
 use crate::{
-    Cause, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Refusal,
-    Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, roles,
+    Cause, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Refusal,
+    Rehearsal, Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, roles, steps::Cast,
 };
 
 /// What to look at.
@@ -60,6 +60,9 @@ impl Survey {
         }
         let ((drain_limit, app_poll, drain_expires), (route_ttl, secret_reference)) =
             join(self.app(), join(self.route_ttl(), self.secret())).await;
+        let rehearsals = join_all(standbys.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers)));
+        let rehearsals: Vec<Rehearsal> = rehearsals.await;
+        let rehearsals = standbys.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
         let by_name = |name: &str| self.bindings.get(name).map(|(binding, _)| binding.clone());
         let routes = self.bindings.iter().filter(|(name, _)| name.starts_with("traffic:"));
         Ok(Situation {
@@ -76,6 +79,7 @@ impl Survey {
             route_ttl,
             secret_reference,
             drain_expires,
+            rehearsals,
             at,
             group: self.group,
         })
@@ -115,6 +119,48 @@ impl Survey {
             available_extensions: available.ok(),
             silence,
         }
+    }
+
+    /// What a change from `primary` to `standby` would meet, as far as reading tells. A part that does not answer is untried.
+    async fn rehearsal(&self, primary: &MemberFacts, standby: &MemberFacts, answers: bool) -> Rehearsal {
+        let Some(Resolved::Member(candidate)) = self.resolved(standby.name.as_str()) else {
+            return Rehearsal::default();
+        };
+        let old = match self.resolved(primary.name.as_str()) {
+            Some(Resolved::Member(old)) if answers => Some(old),
+            Some(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
+        };
+        let endpoint = |member: &MemberFacts| member.description.as_ref().map(|seen| seen.endpoint.clone());
+        let routes = self.bindings.iter().filter_map(|(name, (_, resolved))| match resolved {
+            Resolved::Traffic(route) => Some((name.clone(), Arc::clone(route))),
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
+        });
+        let secret = match self.resolved("secret") {
+            Some(Resolved::Secret(secret)) => Some(Arc::clone(secret)),
+            Some(Resolved::Member(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
+        };
+        let cast = Cast {
+            from: primary.name.clone(),
+            to: standby.name.clone(),
+            endpoints: endpoint(primary).zip(endpoint(standby)),
+            candidate: Arc::clone(&candidate.database),
+            primary: old.map(|old| Arc::clone(&old.database)),
+            fence: old.and_then(|old| old.fence.clone()),
+            secret,
+            routes: routes.collect(),
+        };
+        let mut found = Rehearsal::default();
+        for part in cast.rehearse(self.runtime.as_ref(), Effort::Look).await {
+            match part.found {
+                Ok(part) => found.extend(part),
+                Err(why) => found.untried.push(format!("{}: {why}", part.name)),
+            }
+        }
+        found
+    }
+
+    fn resolved(&self, name: &str) -> Option<&Resolved> {
+        self.bindings.get(name).map(|(_, resolved)| resolved)
     }
 
     /// Members whose answer is too old to plan from.

@@ -1,7 +1,7 @@
 //! What speaks against a plan before it is written: each reason with a number, the operands, why it matters and what helps.
 
 use crate::{
-    Finding, Grade, MemberFacts, MemberId, Millis, Policy, Shape, Situation, Tri,
+    Finding, Grade, MemberFacts, MemberId, Millis, Obstacle, Policy, Shape, Situation, Tri, Weight,
     steps::{major, missing_extensions, transactions_in_words},
     text,
 };
@@ -56,7 +56,7 @@ pub(super) fn shape(target: &MemberFacts, forced: bool) -> Result<Shape, Finding
 
 /// What speaks against a planned switchover to `target`.
 pub(super) fn planned(now: &Situation, target: &MemberFacts, policy: &Policy, shape: Shape) -> Vec<Finding> {
-    let checks: [Check; 7] = [answers, fit, lag, transactions, parity, gap, same_history];
+    let checks: [Check; 9] = [answers, fit, lag, transactions, parity, gap, same_history, obstacles, unseen_drops];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(now, target, policy)).collect();
     if shape == Shape::SeparateFence {
         findings.extend(fence(&now.primary, policy.fence.max(Grade::Confirmed)));
@@ -74,6 +74,7 @@ pub(super) fn forced(
 ) -> Vec<Finding> {
     let mut findings = same_history(now, target, policy);
     findings.extend(unhealthy(target));
+    findings.extend(fatal_obstacles(now, target));
     if now.primary_answers && alive(&now.primary) {
         findings.push(Finding::new(
             229,
@@ -86,6 +87,37 @@ pub(super) fn forced(
         findings.extend(fence(&now.primary, policy.fence.max(Grade::Enforced)));
     }
     findings
+}
+
+/// What the rehearsal found against the change.
+fn obstacles(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
+    let found = now.rehearsals.get(&target.name).into_iter().flat_map(|found| &found.obstacles);
+    found.map(obstacle).collect()
+}
+
+/// The obstacles that stop a forced change too.
+fn fatal_obstacles(now: &Situation, target: &MemberFacts) -> Vec<Finding> {
+    let found = now.rehearsals.get(&target.name).into_iter().flat_map(|found| &found.obstacles);
+    found.filter(|one| one.weight == Weight::Always).map(obstacle).collect()
+}
+
+fn obstacle(found: &Obstacle) -> Finding {
+    Finding::new(240, found.what.as_str(), found.why.as_str(), found.helps.as_str())
+}
+
+/// Where nobody is asked, nobody agrees to what the change drops.
+fn unseen_drops(now: &Situation, target: &MemberFacts, policy: &Policy) -> Vec<Finding> {
+    let drops = now.rehearsals.get(&target.name).map(|found| found.drops.as_slice()).unwrap_or_default();
+    if drops.is_empty() || policy.automatic.is_none() {
+        return Vec::new();
+    }
+    let all: Vec<String> = drops.iter().map(|one| format!("{} ({})", one.what, one.detail)).collect();
+    vec![Finding::new(
+        241,
+        format!("the change to `{}` drops, beyond the log: {}", target.name, all.join("; ")),
+        "nobody is asked in automatic mode, so nobody would agree to that by name",
+        "take `switchover` out of `[automatic]` for this change, or remove what would be dropped",
+    )]
 }
 
 /// Whether the server itself answers: a provider that goes on calling a dead server healthy is not enough.

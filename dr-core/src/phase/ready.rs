@@ -6,7 +6,8 @@ use crate::{
     Ref, Refusal, Shape, Situation, Spec, StepExt, Target, seconds,
     steps::{
         AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
-        CheckTransactions, FactSpec, FinalSnapshot, Notify, SettleMember, TakeGroupLock,
+        CheckTransactions, FactSpec, FinalSnapshot, Notify, Rehearse, RehearseAgain, Rehearsed, SettleMember,
+        TakeGroupLock,
     },
 };
 
@@ -14,6 +15,8 @@ use crate::{
 const CHECK: Millis = seconds(30);
 /// How far apart two looks at a silent primary lie.
 const SPACED: Millis = Millis::new(250);
+/// How long a rehearsal may go on trying: every part has its own limit within it.
+const REHEARSAL: Millis = seconds(60);
 
 /// On which terms the writer is to change.
 #[derive(Clone, Debug)]
@@ -94,7 +97,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     };
     plan.goes_to(to);
     plan.may_lose(Loss::Nothing);
-    let before = planned_checks(plan, now, &target);
+    let (before, rehearsed) = planned_checks(plan, now, &target);
     let edges: Vec<&dyn Edge> = before.iter().map(|edge| edge as &dyn Edge).collect();
     let question = format!(
         "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost",
@@ -113,9 +116,11 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
         FactSpec::Positions { primary: primary.clone(), candidate: to.clone() },
         FactSpec::Backup { member: primary.clone() },
     ];
-    let ask = ask(plan, now, "switchover", question, watch);
+    let ask = ask(plan, now, "switchover", (question, watch), &rehearsed);
     let consent = plan.add("consent", askable(ask).after_all(&edges));
-    let last = shorten(plan, now, member, &consent);
+    let mut last = shorten(plan, now, member, &consent);
+    let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
+    last.push(plan.add("rehearse-again", again.after(&consent).within(REHEARSAL)));
     Ok(Ready { target, consent, shape, terms: Terms::Planned, last })
 }
 
@@ -126,13 +131,27 @@ fn askable(ask: AskConsent) -> Spec<AskConsent> {
     ask.within(within).every(seconds(1))
 }
 
-fn ask(plan: &PlanBuilder, now: &Situation, operation: &str, question: String, watch: Vec<FactSpec>) -> AskConsent {
+fn ask(
+    plan: &PlanBuilder,
+    now: &Situation,
+    operation: &str,
+    (question, watch): (String, Vec<FactSpec>),
+    rehearsed: &Ref<Rehearsed>,
+) -> AskConsent {
     let ApprovalSpec { people, roles, expires } = now.group.approval(operation);
     let people = if plan.policy().automatic.is_some() { 0 } else { people };
-    AskConsent { question, watch, loss: None, people, roles, expires_in: expires }
+    AskConsent {
+        question,
+        watch,
+        rehearsed: Some(crate::Input::of(rehearsed)),
+        loss: None,
+        people,
+        roles,
+        expires_in: expires,
+    }
 }
 
-fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> Vec<Ref<()>> {
+fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (Vec<Ref<()>>, Ref<Rehearsed>) {
     let primary = &now.writer;
     let limits = &now.group.limits;
     let lock = plan.add("group-lock", TakeGroupLock { at: target.member.clone() }.within(CHECK));
@@ -146,7 +165,9 @@ fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> V
     let transactions = plan.add("check-transactions", transactions.after(&look).within(CHECK));
     let parity = CheckParity { primary: primary.clone(), candidate: target.clone() };
     let parity = plan.add("check-parity", parity.after(&look).within(CHECK));
-    vec![replication, lag, transactions, parity]
+    let rehearsed = Rehearse::planned(primary, target);
+    let rehearsed = plan.add("rehearse", rehearsed.after(&look).within(REHEARSAL));
+    (vec![replication, lag, transactions, parity], rehearsed)
 }
 
 /// A notice, a last snapshot, checkpoints: after the yes, before the gap.
@@ -200,17 +221,21 @@ pub fn ready_to_fail_over(
     let down = plan.add("primary-down", down.after(&lock).within(CHECK).every(SPACED));
     let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
     let candidate = plan.add("check-candidate", candidate.after(&lock).within(CHECK));
+    let change = Rehearse::forced(primary, &target);
+    let rehearsed = plan.add("rehearse", change.clone().after(&candidate).within(REHEARSAL));
     let reserve = reserve(now, member);
     let bound = BoundLoss::before_fence(primary, &target, reserve);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
-    let consent = ask_to_lose(plan, now, member, (&target, shape), (&bound, without_fence));
+    let consent = ask_to_lose(plan, now, member, (&target, shape), (&bound, without_fence), &rehearsed);
+    let again = RehearseAgain::of(change, &rehearsed);
+    let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
     let still = plan.add("still-down", still.after(&consent).within(CHECK).every(SPACED));
     let text = format!("{}: failover from {} to {to} begins", now.group.name, primary.member);
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
     let without_fence = without_fence.map(str::to_owned);
     let terms = Terms::Forced { bound, without_fence };
-    Ok(Ready { target, consent, shape, terms, last: vec![still, told] })
+    Ok(Ready { target, consent, shape, terms, last: vec![still, told, again] })
 }
 
 /// For how long the primary may write on after people were shown the bound: their time to answer twice (the question, and the first
@@ -227,6 +252,7 @@ fn ask_to_lose(
     member: &MemberFacts,
     (target, shape): (&Target, Shape),
     (bound, without_fence): (&Ref<LossBound>, Option<&str>),
+    rehearsed: &Ref<Rehearsed>,
 ) -> Ref<Consent> {
     let primary = &now.writer.member;
     let mut watch = vec![
@@ -248,7 +274,7 @@ fn ask_to_lose(
     };
     let question =
         format!("fail {} over from {primary} to {}, and lose at most what is shown{risk}", now.group.name, member.name);
-    let mut ask = ask(plan, now, "failover", question, watch);
+    let mut ask = ask(plan, now, "failover", (question, watch), rehearsed);
     ask.loss = Some(crate::Input::of(bound));
     if without_fence.is_some() {
         ask.people = ask.people.max(2);

@@ -259,6 +259,8 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
 
     /// Called before the write gap opens: whatever makes the coming stop and promotion short and changes no data
     /// (a checkpoint, retry intervals). Harmless to repeat.
+    ///
+    /// - a refusal that asking again does not change stops the run while nothing is held back
     async fn settle(&self) -> Outcome<()> {
         Outcome::Done(())
     }

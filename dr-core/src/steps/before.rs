@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Class, Effect, Handler, Kind, MemberId, Observed, Outcome, Prepared, Ready, Retry, SnapshotRequest, Step, StepCx,
+    Class, Effect, Handler, Kind, MemberId, Observed, Outcome, Prepared, Ready, SnapshotRequest, Step, StepCx,
     StepError, Target, Touch, Tri,
 };
 
@@ -70,10 +70,8 @@ impl Handler for Settle {
     }
 
     async fn submit(&self, cx: &StepCx, step: &SettleMember) -> Result<Outcome<()>, StepError> {
-        let outcome = cx.database(&step.member)?.settle().await;
-        // Not offered, or refused: the gap may be longer, nothing else.
-        let refused = matches!(&outcome, Outcome::NotDone(reason) if reason.retry == Retry::Never);
-        Ok(if refused { Outcome::Done(()) } else { outcome })
+        // A refusal stops the run while nothing is held back: a candidate that would hang is found here at the latest.
+        Ok(cx.database(&step.member)?.settle().await)
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     facts::{self, FactSpec},
     read::not_yet,
+    rehearse::Rehearsed,
 };
 use crate::{
     Class, Consent, Effect, Fact, Handler, Input, Kind, LossBound, Millis, Observed, Outcome, Prepared, Ready, Role,
@@ -21,6 +22,8 @@ pub struct AskConsent {
     pub question: String,
     /// The facts to show, read when people are asked and again before the first change.
     pub watch: Vec<FactSpec>,
+    /// What the rehearsal showed, which people see too.
+    pub rehearsed: Option<Input<Rehearsed>>,
     /// What may be lost; nothing if absent.
     pub loss: Option<Input<LossBound>>,
     /// How many different people.
@@ -37,7 +40,11 @@ impl AskConsent {
     /// # Errors
     /// A material fact could not be read.
     pub async fn gather(&self, cx: &StepCx) -> Result<Vec<Fact>, StepError> {
-        facts::read(cx, &self.watch).await
+        let mut all = facts::read(cx, &self.watch).await?;
+        if let Some(rehearsed) = &self.rehearsed {
+            all.extend(rehearsed.get()?.facts());
+        }
+        Ok(all)
     }
 }
 

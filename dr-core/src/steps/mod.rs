@@ -24,6 +24,7 @@ mod parity;
 mod pivot;
 mod promote;
 mod read;
+mod rehearse;
 mod rejoin;
 mod secret;
 mod swap;
@@ -47,6 +48,8 @@ pub use notify::Notify;
 pub use parity::{CheckParity, CheckTransactions};
 pub(crate) use parity::{major, missing_extensions, transactions_in_words};
 pub use promote::Promote;
+pub(crate) use rehearse::Cast;
+pub use rehearse::{Rehearse, RehearseAgain, Rehearsed, Terms as RehearsalTerms};
 pub use rejoin::{AwaitRejoined, RejoinMember};
 pub use secret::{PointSecret, SecretReceipt};
 pub use swap::SwapRoles;
@@ -67,6 +70,8 @@ impl Catalog {
             .looking(checks::Lag)
             .looking(parity::Transactions)
             .looking(parity::Parity)
+            .looking(rehearse::Rehearsing)
+            .looking(rehearse::RehearsingAgain)
             .looking(down::PrimaryDown)
             .looking(loss::Bounding)
             .with(consent::Asking)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Carries, Class, Effect, Fact, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, Ready,
-    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriterReceipt, text,
+    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text,
 };
 
 /// Sends one route to the writer, all of it at once, and reads it back.
@@ -44,7 +44,8 @@ impl Step for ShiftTraffic {
     }
 }
 
-/// Samples a route until every sample is served by the writer. Older answers may live for the route's time to live.
+/// Sees a route serve the writer: a write passes through every part of it, as an application makes it, where the group file has an
+/// application's login; else every sample is answered by the writer. Older answers may live for the route's time to live.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyServing {
@@ -115,6 +116,23 @@ impl Handler for Shifting {
 
 pub(super) struct Serving;
 
+/// Whether a write of an application passed through every part of the route.
+fn written(route: &str, writes: &[WriteProbe]) -> Observed<()> {
+    let refused: Vec<&str> =
+        writes.iter().filter(|write| write.accepted != Tri::Yes).map(|write| write.detail.as_str()).collect();
+    if writes.is_empty() {
+        return not_yet(format_args!("`{route}` has no part through which an application could write"));
+    }
+    if refused.is_empty() {
+        return Observed::Done(());
+    }
+    let (failed, all) = (refused.len(), writes.len());
+    not_yet(format_args!(
+        "an application's write fails through {failed} of {all} parts of `{route}`: {}",
+        refused.join("; ")
+    ))
+}
+
 #[async_trait]
 impl Look for Serving {
     type Step = VerifyServing;
@@ -127,6 +145,10 @@ impl Look for Serving {
         let (route, member) = (&step.route, &writer.target.member);
         if !sends_to(&reading, writer) {
             return Ok(not_yet(format_args!("`{route}` does not send to `{member}`: {}", reading.detail)));
+        }
+        // A write that an application makes itself is worth more than any sample of who answers.
+        if let Some(writes) = offered(router.write().await)? {
+            return Ok(written(route, &writes));
         }
         let Some(samples) = offered(samples)? else {
             return Ok(Observed::Done(()));

@@ -73,6 +73,7 @@ const CHECKS: &[Check] = &[
     Check { kind: "dr.check-lag", purposes: PLANNED },
     Check { kind: "dr.check-transactions", purposes: PLANNED },
     Check { kind: "dr.check-parity", purposes: PLANNED },
+    Check { kind: "dr.rehearse", purposes: BOTH },
     Check { kind: SILENCE, purposes: FORCED },
     Check { kind: "dr.check-candidate", purposes: FORCED },
     Check { kind: "dr.bound-loss", purposes: FORCED },
@@ -80,6 +81,9 @@ const CHECKS: &[Check] = &[
 
 /// The check that a failover repeats after the answer.
 const SILENCE: &str = "dr.check-primary-down";
+
+/// The rehearsal that every change repeats after the answer.
+const REHEARSAL: &str = "dr.rehearse-again";
 
 fn needed(look: &Look<'_>) -> impl Iterator<Item = &'static str> {
     let purpose = look.pivot().map(|_| look.plan.purpose);
@@ -91,6 +95,9 @@ fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
     let missing = needed(look).filter(|kind| look.of_kind(kind).next().is_none());
     let mut found: Vec<Fault> =
         missing.map(|kind| Fault::plan(format!("the plan changes the writer and has no `{kind}`"))).collect();
+    if needed(look).next().is_some() && look.of_kind(REHEARSAL).next().is_none() {
+        found.push(Fault::plan(format!("the plan changes the writer and has no `{REHEARSAL}`")));
+    }
     let app = look.plan.bindings.values().any(|bound| bound.kind == ResourceKind::App);
     let planned = look.pivot().is_some() && PLANNED.contains(&look.plan.purpose);
     if app && planned && !look.has(Class::Drain) {
@@ -206,6 +213,12 @@ const ORDER: &[(Those, Those, &str)] = {
         (Kind("dr.check-lag"), Kind("dr.check-sides"), "it may look at the wrong member"),
         (Kind("dr.check-transactions"), Kind("dr.check-sides"), "it may look at the wrong member"),
         (Kind("dr.check-parity"), Kind("dr.check-sides"), "it may look at the wrong member"),
+        (Kind("dr.rehearse"), Kind("dr.check-sides"), "it may rehearse with the wrong member"),
+        (Kind("dr.rehearse"), Kind("dr.check-candidate"), "it may rehearse with the wrong member"),
+        (Kind(REHEARSAL), Of(Class::Consent), "what changes while people think would not be found"),
+        (Of(Class::Drain), Kind(REHEARSAL), "an obstacle would be found while writes are held back"),
+        (Before(Class::Fence), Kind(REHEARSAL), "an obstacle would be found while writes are held back"),
+        (Of(Class::Pivot), Kind(REHEARSAL), "an obstacle would be found when there is no way back"),
         (Kind(SILENCE), Kind("dr.group-lock"), "another orchestrator may change what it sees"),
         (Kind("dr.check-candidate"), Kind("dr.group-lock"), "another orchestrator may change what it sees"),
         (Kind("dr.bound-loss"), Kind("dr.check-candidate"), "it may bound the loss of the wrong member"),

@@ -151,6 +151,7 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         secret_reference: None,
         drain_limit: app.as_ref().map(|_| seconds(120)),
         drain_expires: app.is_none(),
+        rehearsals: BTreeMap::new(),
         app,
         app_poll: service.offers.poll_every.min(millis(500)),
         routes: routes.collect(),

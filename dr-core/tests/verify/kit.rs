@@ -72,6 +72,8 @@ kinds! {
     Lag = "dr.check-lag", Guard, ReadOnly, ();
     Transactions = "dr.check-transactions", Guard, ReadOnly, ();
     Parity = "dr.check-parity", Guard, ReadOnly, ();
+    Rehearse = "dr.rehearse", Guard, ReadOnly, ();
+    RehearseAgain = "dr.rehearse-again", Guard, ReadOnly, ();
     Down = "dr.check-primary-down", Guard, ReadOnly, ();
     Lock = "dr.group-lock", Guard, ReadOnly, ();
     Bound = "dr.bound-loss", Guard, ReadOnly, LossBound;

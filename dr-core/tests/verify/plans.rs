@@ -67,7 +67,7 @@ fn of_writer(touches: &[(&str, &str)]) -> Says {
 }
 
 /// Checks, the ask, a notice, checkpoints: as both shapes of a switchover begin. The answer is what a drain comes after.
-fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 3] {
+fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 4] {
     plan.goes_to(&MemberId::new("weu"));
     let lock = plan.add("group-lock", Lock::default());
     let sides = plan.add("sides", Sides::default().after(&lock));
@@ -75,14 +75,16 @@ fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 3] {
     let lag = plan.add("lag", Lag::default().after(&sides));
     let transactions = plan.add("transactions", Transactions::default().after(&sides));
     let parity = plan.add("parity", Parity::default().after(&sides));
+    let rehearsed = plan.add("rehearse", Rehearse::default().after(&sides));
     let ask = Ask(says().with("people", json!(2)));
-    let consent = plan.add("consent", ask.after_all(&[&replication, &lag, &transactions, &parity]));
+    let consent = plan.add("consent", ask.after_all(&[&replication, &lag, &transactions, &parity, &rehearsed]));
     let told = plan.add("notify-start", Notify::default().after(&consent));
     let [old, new] = ["neu", "weu"].map(|member| {
         let settle = Settle(touching(&[(member, "settle")]));
         plan.add(&format!("settle-{member}"), settle.after(&consent))
     });
-    [told, old, new]
+    let again = plan.add("rehearse-again", RehearseAgain::default().after(&consent));
+    [told, old, new, again]
 }
 
 pub(crate) fn drain() -> Drain {
@@ -133,8 +135,8 @@ fn retire() -> Retire {
 /// A switchover with a separate fence.
 pub(crate) fn promotion() -> Plan {
     let mut plan = builder(Purpose::Switchover);
-    let [told, old, new] = ready(&mut plan);
-    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new]).within(seconds(30)), resume());
+    let [told, old, new, again] = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
     let fenced = plan.hold("fence", fence().after(&drained), unfence());
     plan.add("catch-up", CatchUp(says().taking::<FenceReceipt>("fence", "fence")));
     let promote = touching(&[("weu", "promote")])
@@ -153,8 +155,8 @@ pub(crate) fn promotion() -> Plan {
 /// A switchover by a role swap.
 pub(crate) fn swap() -> Plan {
     let mut plan = builder(Purpose::Switchover);
-    let [told, old, new] = ready(&mut plan);
-    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new]).within(seconds(30)), resume());
+    let [told, old, new, again] = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
     plan.add("quiesced", Quiet(says().taking::<DrainReceipt>("drained", "drain")));
     let swap = touching(&[("weu", "swap-roles")])
         .taking::<QuiesceReceipt>("quiesced", "quiesced")
@@ -167,24 +169,27 @@ pub(crate) fn swap() -> Plan {
 }
 
 /// Checks, the bound and the ask of a failover. The answer is what the fence comes after.
-fn ready_to_fail_over(plan: &mut PlanBuilder, ask: Says) -> [Ref<()>; 2] {
+fn ready_to_fail_over(plan: &mut PlanBuilder, ask: Says) -> [Ref<()>; 3] {
     plan.goes_to(&MemberId::new("weu"));
     plan.may_lose(Loss::Unknown { because: "it is bounded when people are asked".into() });
     let lock = plan.add("group-lock", Lock::default());
     let down = plan.add("primary-down", Down::default().after(&lock));
     let candidate = plan.add("candidate", Candidate::default().after(&lock));
     plan.add("bound-loss", Bound::default().after_all(&[&down, &candidate]));
-    let consent = plan.add("consent", Ask(ask.taking::<LossBound>("loss", "bound-loss")));
+    let rehearsed = plan.add("rehearse", Rehearse::default().after(&candidate));
+    let ask = Ask(ask.taking::<LossBound>("loss", "bound-loss"));
+    let consent = plan.add("consent", ask.after(&rehearsed));
+    let again = plan.add("rehearse-again", RehearseAgain::default().after(&consent));
     let still = plan.add("still-down", Down::default().after(&consent));
     let told = plan.add("notify-start", Notify::default().after(&consent));
-    [still, told]
+    [still, told, again]
 }
 
 /// A failover with a separate fence.
 pub(crate) fn forced() -> Plan {
     let mut plan = builder(Purpose::Failover);
-    let [still, told] = ready_to_fail_over(&mut plan, says().with("people", json!(2)));
-    plan.add("fence", fence().after_all(&[&still, &told]));
+    let [still, told, again] = ready_to_fail_over(&mut plan, says().with("people", json!(2)));
+    plan.add("fence", fence().after_all(&[&still, &told, &again]));
     plan.add("bound-loss-fenced", Bound(says().taking::<FenceReceipt>("fence", "fence")));
     let promote = touching(&[("weu", "promote")])
         .taking::<FenceReceipt>("fence", "fence")
@@ -201,12 +206,12 @@ pub(crate) fn forced() -> Plan {
 pub(crate) fn dangerous() -> Plan {
     let mut plan = builder(Purpose::Failover);
     let watch = json!([{ "fact": "no-fence", "reason": "the data centre burns", "accepts": "unconfirmable" }]);
-    let [still, told] = ready_to_fail_over(&mut plan, says().with("people", json!(2)).with("watch", watch));
+    let [still, told, again] = ready_to_fail_over(&mut plan, says().with("people", json!(2)).with("watch", watch));
     let promote = touching(&[("weu", "promote")])
         .taking::<LossBound>("bound", "bound-loss")
         .taking::<Consent>("consent", "consent")
         .with("terms", json!({ "dangerous": { "reason": "the data centre burns" } }));
-    plan.add("promote", Promote(promote).after_all(&[&still, &told]));
+    plan.add("promote", Promote(promote).after_all(&[&still, &told, &again]));
     let ready = repointed(&mut plan, "promote", false);
     let owed = fence().after(&ready);
     let owed = plan.attempt("fence-later", owed, "fence neu when it answers", "dba");

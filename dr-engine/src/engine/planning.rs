@@ -1,8 +1,8 @@
 //! From a group and a runbook to a plan that every rule let pass.
 
 use dr_core::{
-    Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, Policy, PositionSample, Purpose, Refusal,
-    Resolved, Runbook, Situation, Survey, Timestamp, Verified,
+    Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample,
+    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified,
 };
 
 use super::{Engine, Group};
@@ -38,6 +38,23 @@ impl Engine {
         let (mut plan, faults) = builder.finish();
         by_hand(&mut plan, &group.bindings);
         Ok(plan.verify(faults, &self.inner.catalog)?)
+    }
+
+    /// What speaks against a planned switchover to any standby, as its plan would be refused now.
+    pub(super) fn against_a_switchover(&self, situation: &Situation) -> Vec<Finding> {
+        let policy = self.policy(&situation.group, Purpose::Switchover);
+        let mut all: Vec<Finding> = Vec::new();
+        for standby in &situation.standbys {
+            let runbook = PlannedSwitchover::to(standby.name.clone());
+            let Ok(header) = situation.header(runbook.id(), runbook.purpose(), policy.clone()) else { continue };
+            let Err(refused) = runbook.plan(situation, &mut PlanBuilder::new(header)) else { continue };
+            for finding in refused.findings {
+                if all.iter().all(|known| known.what != finding.what) {
+                    all.push(finding);
+                }
+            }
+        }
+        all
     }
 
     /// Verifies a plan that was saved and read again.
@@ -127,6 +144,14 @@ fn look_facts(now: &Situation) -> Vec<Fact> {
         let Some(seen) = &standby.replication else { continue };
         let lag = seen.lag.map_or_else(|| "unknown".to_owned(), dr_core::text::human);
         facts.push(Fact::any(&format!("lag of {}", standby.name), lag, "management API", seen.at));
+    }
+    for (to, found) in &now.rehearsals {
+        let drops: Vec<String> = found.drops.iter().map(|one| format!("{} ({})", one.what, one.detail)).collect();
+        for (what, found) in [("dropped beyond the log", drops), ("not rehearsed", found.untried.clone())] {
+            if !found.is_empty() {
+                facts.push(Fact::any(&format!("{what}, to {to}"), found.join("; "), "rehearsal", now.at));
+            }
+        }
     }
     facts
 }

@@ -97,6 +97,12 @@ impl Engine {
             findings.extend(fenceless(member));
         }
         findings.extend(self.drain(group).await);
+        if findings.is_empty() {
+            findings = match self.survey(group, last).situation().await {
+                Ok(situation) => self.against_a_switchover(&situation),
+                Err(refused) => refused.findings,
+            };
+        }
         Ok(findings)
     }
 

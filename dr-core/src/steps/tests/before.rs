@@ -87,6 +87,7 @@ fn the_lock_is_held_by_one_orchestrator() {
 fn facts_are_compared_as_they_are_declared() {
     let member = |name: &str| crate::MemberId::new(name);
     let step = AskConsent {
+        rehearsed: None,
         question: "switch over?".into(),
         watch: vec![
             FactSpec::Writer { member: member("a") },
