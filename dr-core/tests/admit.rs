@@ -160,6 +160,7 @@ fn fence_receipt() -> FenceReceipt {
         fence: "test.stop".into(),
         token: token(),
         planes: Planes::all(Grade::Confirmed),
+        silent: false,
         end: Some(position(1000)),
         effective_at: at(),
         lapses_at: None,

@@ -32,6 +32,7 @@ async fn engage(side: &Side, fence: &dyn Fence) -> (Outcome<()>, FenceReceipt) {
         fence: fence.name(),
         token,
         planes: dr_core::Planes::default(),
+        silent: false,
         end: None,
         effective_at: dr_core::Timestamp::from_millis(0),
         lapses_at: None,

@@ -100,9 +100,14 @@ fn target_pace(now: &Situation, ready: &Ready) -> Pace {
 fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
-    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), Pace::of_fence(&now.primary));
-    let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
     let budget = plan.policy().gap_budget;
+    let mut closing = Pace::of_fence(&now.primary);
+    if now.app.is_some() {
+        // Applications wait meanwhile: a fence that takes longer than they may is given up, and they go on.
+        closing.within = closing.within.min(budget);
+    }
+    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), closing);
+    let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
     let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
     let caught = plan.add("catch-up", catch_up);
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);

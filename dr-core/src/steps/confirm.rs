@@ -1,7 +1,7 @@
 //! Exactly one writer: edges, a real write, and the other side's grade (S1, D16).
 
 use async_trait::async_trait;
-use futures_util::future::join3;
+use futures_util::future::{Either, join, join3, select};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,8 +9,8 @@ use super::{
     read::{conflict, not_yet, see},
 };
 use crate::{
-    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Observed, PromotionReceipt, ProviderError, Retry,
-    Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
+    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Millis, Observed, PromotionReceipt, ProviderError,
+    Retry, Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -104,13 +104,40 @@ enum OldSide<T> {
     Verdict(Observed<T>),
 }
 
-/// What the fence of the former primary is worth now.
+/// How long a fenced server may take to answer a write: one that is down answers at once, one that is dark never.
+const ANSWER: Millis = Millis::new(250);
+
+/// What the fence of the former primary is worth now. No reading of a fence outweighs a write that passes on a server that should
+/// answer nobody: then the fence is engaged again at once, and the look ends in a conflict.
 async fn fenced<T>(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Result<OldSide<T>, StepError> {
     let fence = cx.fence(&receipt.target.member)?;
-    Ok(match admit::fenced(&cx.door(), fence.as_ref(), receipt, minimum).await {
+    let door = cx.door();
+    let admitted = admit::fenced(&door, fence.as_ref(), receipt, minimum);
+    let (admitted, written) = join(admitted, still_writes(cx, receipt)).await;
+    if let Some(detail) = written? {
+        let member = &receipt.target.member;
+        let again = cx.fence_again(receipt).await;
+        return Ok(OldSide::Verdict(conflict(format_args!(
+            "two writers: `{member}` still accepts writes ({detail}) although its fence was confirmed; {again}; \
+             stop `{member}` by hand if it still answers, and keep its data"
+        ))));
+    }
+    Ok(match admitted {
         Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
         Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
         Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
+    })
+}
+
+/// The words of a write that passed on a member whose fence lets nobody in.
+async fn still_writes(cx: &StepCx, receipt: &FenceReceipt) -> Result<Option<String>, StepError> {
+    if !receipt.silent {
+        return Ok(None);
+    }
+    let probe = cx.probe(&receipt.target.member)?;
+    Ok(match select(probe.write(), Box::pin(cx.pause(ANSWER))).await {
+        Either::Left((Ok(write), _)) if write.accepted == Tri::Yes => Some(write.detail),
+        Either::Left((Ok(_) | Err(_), _)) | Either::Right(((), _)) => None,
     })
 }
 

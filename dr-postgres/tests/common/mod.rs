@@ -150,6 +150,7 @@ pub(crate) async fn fence(old: &Side) -> (FenceReceipt, FenceReading) {
         fence: old.fence.name(),
         token,
         planes: reading.planes,
+        silent: false,
         end: reading.end.clone(),
         effective_at: reading.at,
         lapses_at: None,

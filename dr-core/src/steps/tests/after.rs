@@ -66,6 +66,31 @@ fn one_writer_beside_a_fence() {
     }
 }
 
+/// A fence that lets nobody in was confirmed, and the server writes all the same: the reading was about something else. It is fenced
+/// again at once, and the run stops with both names.
+#[test]
+fn bug_a_write_that_passes_behind_a_silent_fence_is_a_second_writer() {
+    let world = pair();
+    world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+    world.set("b", promoted);
+    let fence = crate::FenceReceipt { silent: true, ..fence_receipt(None) };
+    let outputs = [
+        ("promote", value(&promotion(Shape::SeparateFence))),
+        ("fence", value(&fence)),
+        ("confirm-writer", value(&writer())),
+    ];
+    let confirm = ConfirmWriter::of(&from("promote"), &target("a", 1)).fenced_by(&from("fence"));
+    let looked = now(Confirming.look(&Call::of(&world).cx(), &resolved(&confirm, &outputs)));
+    let Ok(Observed::Conflict(cause)) = &looked else { panic!("{looked:?}") };
+    let words = cause.to_string();
+    assert!(words.contains("two writers: `a`") && words.contains("it was fenced again at once"), "{words}");
+    let check = CheckWriter::of(&from("confirm-writer")).fenced_by(&from("fence"), Grade::Confirmed);
+    assert_eq!(seen(&now(WriterStill.look(&Call::of(&world).cx(), &resolved(&check, &outputs)))), "conflict");
+    assert_eq!(world.sent().len(), 2, "each look fenced it again: {:?}", world.sent());
+    world.set("a", |a| a.accepts = Tri::No);
+    assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &resolved(&confirm, &outputs)))), "done");
+}
+
 /// Covers S1: after a swap the other side is read back; a second writer is never waited out.
 #[test]
 fn one_writer_after_a_swap() {
