@@ -82,7 +82,7 @@ pub use provider::{
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{Roles, roles};
-pub use runbook::{MemberFacts, PlannedSwitchover, Runbook, Situation, UnplannedFailover};
+pub use runbook::{MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, Situation, UnplannedFailover};
 pub use step::{Attempted, Class, Effect, Output, Step};
 pub use survey::Survey;
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::not_yet;
 use crate::{
-    Carries, Class, Effect, Handler, Input, Kind, Look, Observed, OpHandle, OpProgress, Outcome, Polled, Prepared,
-    PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
+    Carries, Class, Effect, Handler, Input, Kind, Look, MemberId, Observed, OpHandle, OpProgress, Outcome, Polled,
+    Prepared, PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
 };
 
 /// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
@@ -145,16 +145,21 @@ impl Handler for Rejoining {
             Observed::Conflict(cause) => return Ok(Polled::Ended(Outcome::Conflict(cause))),
             Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_) => {}
         }
-        if handle.is_none() {
-            return Ok(Polled::Pending { again_in: cx.every(), percent: None });
-        }
-        Ok(match cx.database(&step.old.member)?.poll(handle).await? {
-            OpProgress::Running { percent } => Polled::Pending { again_in: cx.every(), percent },
-            OpProgress::Finished => Polled::Pending { again_in: cx.every(), percent: None },
-            OpProgress::Failed { why } => Polled::Ended(Outcome::unknown(why)),
-            OpProgress::Lost { saw } => Polled::Ended(Outcome::unknown(saw)),
-        })
+        follow_up(cx, &step.old.member, handle).await
     }
+}
+
+/// How the provider's own operation stands. Its end is never the postcondition: that is looked at.
+pub(super) async fn follow_up(cx: &StepCx, member: &MemberId, handle: &OpHandle) -> Result<Polled<()>, StepError> {
+    if handle.is_none() {
+        return Ok(Polled::Pending { again_in: cx.every(), percent: None });
+    }
+    Ok(match cx.database(member)?.poll(handle).await? {
+        OpProgress::Running { percent } => Polled::Pending { again_in: cx.every(), percent },
+        OpProgress::Finished => Polled::Pending { again_in: cx.every(), percent: None },
+        OpProgress::Failed { why } => Polled::Ended(Outcome::unknown(why)),
+        OpProgress::Lost { saw } => Polled::Ended(Outcome::unknown(saw)),
+    })
 }
 
 pub(super) struct Rejoined;

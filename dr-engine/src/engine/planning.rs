@@ -128,7 +128,7 @@ fn operation(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Switchover => "switchover",
         Purpose::Failover => "failover",
-        Purpose::Standby => "restore",
+        Purpose::Standby => "failback",
         Purpose::Drill => "drill",
         Purpose::Destroy => "destroy",
     }

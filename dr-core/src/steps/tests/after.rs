@@ -2,13 +2,18 @@
 
 use super::{
     ready, seen, sent,
-    world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
+    world::{
+        Call, World, at, consent, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token,
+        value,
+    },
 };
 use crate::{
     Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Planes, Polled,
     PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
-        AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites, RetireMemberFence,
+        AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites,
+        RetireMemberFence,
+        attach::Attaching,
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
@@ -297,4 +302,39 @@ fn bug_a_rejoin_that_nobody_works_on_is_a_doubt_and_no_wait() {
     assert!(matches!(poll(), Ok(Polled::Ended(Outcome::Unknown(_)))));
     world.set("a", |a| a.mute = false);
     assert!(matches!(poll(), Ok(Polled::Pending { .. })), "somebody works on it");
+}
+
+/// A debt that is paid later: the writer is looked at again before anything is sent, and what is there decides the rest.
+#[test]
+fn a_member_is_attached_to_the_writer_of_the_plan_only() {
+    type Change = fn(&World);
+    let step = AttachStandby::of(&"a".into(), &target("b", 2), &from("consent")).discarding();
+    let table: [(&str, Change, &str, &str); 5] = [
+        ("stopped, it follows nobody", |w| w.set("a", |a| a.mute = true), "ready", "accepted"),
+        ("dark", |w| w.set("a", |a| a.dark = true), "ready", "accepted"),
+        (
+            "it streams already",
+            |w| w.set("a", |a| (a.follows, a.streaming, a.generation) = (Some("res-b".into()), Tri::Yes, 2)),
+            "already done",
+            "accepted",
+        ),
+        ("the writer is on another history", |w| w.set("b", |b| b.generation = 3), "conflict", "not done"),
+        (
+            "the writer is a standby now",
+            |w| w.set("b", |b| (b.in_recovery, b.follows) = (Tri::Yes, Some("res-x".into()))),
+            "conflict",
+            "not done",
+        ),
+    ];
+    for (name, change, prepared, submitted) in table {
+        let world = pair();
+        world.set("b", promoted);
+        change(&world);
+        let step = resolved(&step, &[("consent", value(&consent(&world, &["ana"])))]);
+        let cx = || Call::of(&world).intended().may("a", "rejoin").cx();
+        assert_eq!(ready(&now(Attaching.prepare(&cx(), &step))), prepared, "{name}");
+        assert_eq!(sent(&now(Attaching.submit(&cx(), &step))), submitted, "{name}");
+        let told = world.sent().into_iter().all(|call| call.contains("to b discarding true"));
+        assert!(told && world.sent().len() == usize::from(submitted == "accepted"), "{name}: {:?}", world.sent());
+    }
 }

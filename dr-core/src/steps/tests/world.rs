@@ -189,6 +189,12 @@ impl ManagedDatabase for Of {
         })
     }
 
+    async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
+        let (target, primary) = (&request.target, &request.primary);
+        self.0.call(format!("rejoin {target} to {} discarding {}", primary.member, request.may_discard));
+        Outcome::accepted()
+    }
+
     async fn settle(&self) -> Outcome<()> {
         match self.0.rehearsed("settle").unwrap().obstacles.first() {
             Some(obstacle) => Outcome::refused(&obstacle.what),
