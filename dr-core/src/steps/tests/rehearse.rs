@@ -117,5 +117,5 @@ fn nothing_dropped_is_a_fact_too() {
         panic!("not done")
     };
     assert_eq!(shown.facts().len(), 1);
-    assert_eq!(shown.facts()[0].value, "nothing known");
+    assert_eq!(shown.facts()[0].value, "nothing known, beyond the log");
 }
