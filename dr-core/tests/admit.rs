@@ -171,6 +171,7 @@ fn fence_receipt() -> FenceReceipt {
 fn fence_reading() -> FenceReading {
     FenceReading {
         silent: false,
+        unread: Vec::new(),
         resource: Some(ResourceId::new("id-neu")),
         lineage: Some(lineage(4)),
         planes: Planes::all(Grade::Confirmed),

@@ -58,6 +58,7 @@ impl StopFence {
             lineage: None,
             planes: Planes::default(),
             silent: false,
+            unread: Vec::new(),
             end: None,
             lapses_at: None,
             detail: String::new(),
@@ -284,7 +285,17 @@ SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client bac
             }
         }
         let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
-        Ok(FenceReading { resource, lineage, planes, silent: false, end: None, lapses_at: None, detail, at: now() })
+        Ok(FenceReading {
+            resource,
+            lineage,
+            planes,
+            silent: false,
+            unread: Vec::new(),
+            end: None,
+            lapses_at: None,
+            detail,
+            at: now(),
+        })
     }
 
     async fn open(&self) -> Result<(), PgError> {

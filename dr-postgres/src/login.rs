@@ -71,6 +71,7 @@ impl LoginFence {
         }
         Ok(FenceReading {
             silent: false,
+            unread: Vec::new(),
             resource: Some(self.member.resource()),
             lineage: Some(who.lineage()),
             planes,

@@ -189,6 +189,7 @@ impl ManagedDatabase for SimDatabase {
                 };
                 Ok(FenceReading {
                     silent: false,
+                    unread: Vec::new(),
                     resource: Some(found.resource.clone()),
                     lineage: None,
                     planes: Planes::all(grade),

@@ -252,6 +252,7 @@ fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
     let server = of.0.servers.lock().unwrap()[of.1].clone();
     FenceReading {
         silent: false,
+        unread: Vec::new(),
         resource: Some(ResourceId::new(server.resource)),
         lineage: Some(lineage(server.generation)),
         planes,
