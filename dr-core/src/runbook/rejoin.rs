@@ -59,7 +59,9 @@ impl Runbook for RejoinStandby {
             watch: vec![FactSpec::Writer { member: writer.member.clone() }],
             rehearsed: None,
             loss: None,
+            loss_limit: None,
             people: approval.people,
+            people_beyond: approval.people,
             roles: approval.roles,
             expires_in: approval.expires,
         };
