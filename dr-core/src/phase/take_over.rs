@@ -25,6 +25,8 @@ pub struct TakenOver {
     pub(super) promotion: Ref<PromotionReceipt>,
     /// The fence of the former primary, and what it must be worth.
     pub(super) fenced: Option<(Ref<FenceReceipt>, Grade)>,
+    /// What the former primary must be worth where the promotion brought no fence of ours.
+    pub(super) read_back: Option<Grade>,
     pub(super) proof: Proof,
     pub(super) owes_fence: Option<Ref<()>>,
 }
@@ -121,6 +123,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
         fence: Some(fence),
         promotion,
         fenced,
+        read_back: None,
         proof: Proof::CaughtUp(caught),
         owes_fence: None,
     }
@@ -148,6 +151,7 @@ fn swap(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(minimum),
         proof: Proof::Quiesced(quiesced),
         owes_fence: None,
     }
@@ -171,6 +175,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
         fence: None,
         promotion,
         fenced: Some((fence, minimum)),
+        read_back: None,
         proof: Proof::Bounded(bound),
         owes_fence: None,
     }
@@ -197,6 +202,7 @@ fn force_swap(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(minimum),
         proof: Proof::Bounded(bound.clone()),
         owes_fence,
     }
@@ -221,6 +227,7 @@ fn promote_unfenced(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(Grade::Unconfirmable),
         proof: Proof::Bounded(bound.clone()),
         owes_fence,
     }

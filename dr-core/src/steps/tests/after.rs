@@ -338,3 +338,22 @@ fn a_member_is_attached_to_the_writer_of_the_plan_only() {
         assert!(told && world.sent().len() == usize::from(submitted == "accepted"), "{name}: {:?}", world.sent());
     }
 }
+
+/// After a swap nobody looked at the former primary again before the applications were let through.
+#[test]
+fn bug_a_swapped_primary_is_read_back_once_more_before_the_applications() {
+    let check = CheckWriter::of(&from("confirm-writer")).swapped(&from("promote"), &target("a", 1), Grade::Confirmed);
+    let outputs = [("promote", value(&promotion(Shape::BuiltInFence))), ("confirm-writer", value(&writer()))];
+    let step = resolved(&check, &outputs);
+    let world = pair();
+    world.set("b", promoted);
+    world.set("a", |a| {
+        (a.follows, a.in_recovery, a.accepts) = (Some("res-b".into()), Tri::Yes, Tri::No);
+    });
+    let look = || seen(&now(WriterStill.look(&Call::of(&world).cx(), &step)));
+    assert_eq!(look(), "done");
+    world.set("a", |a| a.dark = true);
+    assert_eq!(look(), "not yet", "nobody can say what it is worth");
+    world.set("a", |a| (a.dark, a.accepts) = (false, Tri::Yes));
+    assert_eq!(look(), "conflict", "two writers");
+}
