@@ -273,7 +273,6 @@ pub(crate) fn pooler(
     }
     let id = format!("pgbouncer:{}/{}", at.admin.join(","), at.database);
     let login = group.application.as_ref().map(ApplicationLogin::of).transpose()?;
-    let login = login.map(|login| login.through(&at.database));
     let pooler = PgBouncer { database: at.database, instances };
     let pooler = PostgresPooler::new(pooler, places, at.pause_within).with_servers(servers).with_application(login);
     Ok((id, pooler))

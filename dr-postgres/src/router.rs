@@ -217,6 +217,22 @@ impl PostgresPooler {
         }
     }
 
+    /// Writes through one process. Where that fails, the server behind it is asked too: PgBouncer keeps the server's words to itself.
+    async fn write_through(&self, instance: &Instance, login: &ApplicationLogin) -> WriteProbe {
+        let mut probe = login.clone().through(&self.pooler.database).write_at(instance.console.target()).await;
+        if probe.accepted != Tri::Yes
+            && let Ok(reading) = instance.read(&self.pooler.database).await
+        {
+            let member = self.member_at(&reading).await.and_then(|member| self.servers.get(member));
+            let mut server =
+                member.map_or_else(|| instance.console.target().clone(), |member| member.link.target().clone());
+            (server.host, server.port) = (reading.host, reading.port);
+            let direct = login.write_at(&server).await;
+            probe.detail = format!("{}; without the pooler: {}", probe.detail, direct.detail);
+        }
+        probe
+    }
+
     fn stop_at(&self, member: &MemberId) -> Option<Stop> {
         let (host, port) = self.members.get(member)?.clone();
         Some(Stop { member: member.clone(), host, port })
@@ -287,8 +303,7 @@ impl TrafficRouter for PostgresPooler {
 
     async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {
         let login = self.application.as_ref().ok_or(ProviderError::Unsupported { verb: "write" })?;
-        let each = self.pooler.instances.iter().map(|instance| login.write_at(instance.console.target()));
-        Ok(join_all(each).await)
+        Ok(join_all(self.pooler.instances.iter().map(|instance| self.write_through(instance, login))).await)
     }
 
     /// The server connections that the poolers hold, in turn; while they hold none, where the next one would go.

@@ -149,6 +149,10 @@ impl Instance {
             }
         };
         self.look_at_process(&seen.snapshot, database, &mut found);
+        if self.is_any_process(&seen.snapshot) {
+            // Whatever else it says is said of a process that the next session may not reach.
+            return (found, Some(seen));
+        }
         if let Some(reading) = reading {
             if reading.paused || reading.disabled {
                 let verb = if reading.disabled { "ENABLE" } else { "RESUME" };
@@ -180,9 +184,14 @@ impl Instance {
         (found, Some(seen))
     }
 
+    /// Whether the console is reached through a port that several processes share.
+    fn is_any_process(&self, snapshot: &Snapshot) -> bool {
+        snapshot.shares_its_port() && !self.console.target().host.starts_with('/')
+    }
+
     fn look_at_process(&self, snapshot: &Snapshot, database: &str, found: &mut Rehearsal) {
         let label = self.label();
-        if snapshot.shares_its_port() && !self.console.target().host.starts_with('/') {
+        if self.is_any_process(snapshot) {
             found.planned(
                 format!("{label} shares its port with other processes (so_reuseport = 1), and its console is reached through that port"),
                 "every session may reach another process: one would be paused, another one moved, the rest would go on to the old primary",
