@@ -113,8 +113,8 @@ impl ApplicationLogin {
     }
 
     async fn write(&self, target: &Target) -> Result<(String, Option<Lineage>), Failed> {
-        let session = Session::open_plain(target).await.map_err(before_commit)?;
-        let state = session.text_rows("tell whether it may write", STATE).await.map_err(before_commit)?;
+        let session = Session::open_plain(target).await.map_err(|e| before_commit(&e))?;
+        let state = session.text_rows("tell whether it may write", STATE).await.map_err(|e| before_commit(&e))?;
         let told = |column: &str| state.first().and_then(|row| row.get(column)).unwrap_or_default().to_owned();
         if told("replays") != "false" {
             return Err(Failed::Refused("the server replays and takes no writes".into()));
@@ -126,7 +126,7 @@ impl ApplicationLogin {
         }
         if let Some(TableName(table)) = &self.table {
             let sql = format!("BEGIN; INSERT INTO {table} SELECT WHERE false; ROLLBACK");
-            session.run("insert into its table", &sql).await.map_err(before_commit)?;
+            session.run("insert into its table", &sql).await.map_err(|e| before_commit(&e))?;
         }
         // Not every role may ask for it.
         let system = session.text_rows("tell which cluster it is", SYSTEM).await.ok();
@@ -147,7 +147,7 @@ fn value(rows: &[TextRow], column: &str) -> Option<String> {
 }
 
 /// Whoever answered an error before the commit was sent has refused the write, whatever the error is.
-fn before_commit(error: PgError) -> Failed {
+fn before_commit(error: &PgError) -> Failed {
     if error.sql_state().is_some() { Failed::Refused(error.chain()) } else { Failed::Unknown(error.chain()) }
 }
 

@@ -172,7 +172,7 @@ pub fn statements(text: &[u8]) -> Result<Vec<Statement>, BadIni> {
                 continue;
             }
             Some(b'[') => cursor.section()?,
-            Some(b'%') if cursor.takes_include() => Said::Include(lossy(text, &cursor.to_line_end())),
+            Some(b'%') if cursor.takes_include() => Said::Include(lossy(text, &cursor.rest_of_line())),
             Some(_) => cursor.pair()?,
         };
         all.push(Statement { line, said });
@@ -342,7 +342,7 @@ impl Cursor<'_> {
     }
 
     /// The rest of the line without the blanks at its end.
-    fn to_line_end(&mut self) -> Range<usize> {
+    fn rest_of_line(&mut self) -> Range<usize> {
         let mut range = self.skip(|byte| byte != b'\n');
         while range.end > range.start && self.text.get(range.end - 1).is_some_and(|byte| is_space(*byte)) {
             range.end -= 1;
@@ -390,7 +390,7 @@ impl Cursor<'_> {
         }
         self.at += 1;
         self.skip(is_blank);
-        let value = self.to_line_end();
+        let value = self.rest_of_line();
         Ok(Said::Pair { key: lossy(self.text, &key), quoted, value })
     }
 

@@ -82,7 +82,7 @@ impl PgBouncer {
         let peers: BTreeSet<&str> = snapshots().flat_map(|one| one.peers.iter().map(String::as_str)).collect();
         let missing: Vec<&str> = peers.difference(&ids).copied().collect();
         if !missing.is_empty() {
-            unnamed(found, format!("the section [peers] names processes with peer_id {}", missing.join(", ")));
+            unnamed(found, &format!("the section [peers] names processes with peer_id {}", missing.join(", ")));
         }
         let sockets: BTreeSet<&str> = snapshots().filter_map(|one| one.setting("unix_socket_dir")).collect();
         for (instance, seen) in self.instances.iter().zip(seen) {
@@ -96,7 +96,7 @@ impl PgBouncer {
     }
 }
 
-fn unnamed(found: &mut Rehearsal, what: String) {
+fn unnamed(found: &mut Rehearsal, what: &str) {
     found.planned(
         format!("{what}, which `admin` of the route does not name"),
         "that process would neither be paused nor moved: its clients would go on to the old primary",
@@ -371,7 +371,7 @@ impl Instance {
             }
         }
         for socket in others {
-            unnamed(found, format!("port {port} is shared by a process whose unix_socket_dir is `{socket}`"));
+            unnamed(found, &format!("port {port} is shared by a process whose unix_socket_dir is `{socket}`"));
         }
     }
 
