@@ -216,11 +216,6 @@ fn each_rule_of_the_check_has_its_own_culprit() {
             "a placeholder that is unknown",
         ),
         (
-            add("[secret]\nstore = 'x.kv'\nset = { sslmode = 'require' }"),
-            "secret.set",
-            "no field of it names the writer",
-        ),
-        (
             add("[[traffic]]\nrouter = 'x'\nmember = { a = '1', b = '2', bb = '3' }"),
             "traffic[0].member.bb",
             "no member `bb`",
@@ -260,6 +255,15 @@ fn two_members_of_one_name_are_found() {
     let found = findings(&SMALL.replacen("name = \"b\"", "name = \"a\"", 1));
     let said: Vec<_> = found.iter().map(|(path, said, _)| (path.as_str(), said.as_str())).collect();
     assert_eq!(said, [("member[1].name", "two members are called `a`")]);
+}
+
+#[test]
+fn a_secret_has_to_name_the_writer_somewhere() {
+    let set = |fields: &str| findings(&format!("{SMALL}\n[secret]\nstore = 'x.kv'\nset = {{ {fields} }}"));
+    let found = set("sslmode = 'require'");
+    let said: Vec<_> = found.iter().map(|(path, said, _)| (path.as_str(), said.as_str())).collect();
+    assert_eq!(said, [("secret.set", "no field of it names the writer")]);
+    assert_eq!(set("sslmode = 'require', port = '{writer.port}'"), []);
 }
 
 #[test]
