@@ -18,8 +18,10 @@ use crate::{
     act::identifier,
     client::{Session, TextRow},
     config,
+    conninfo::ConnInfo,
     error::PgError,
     member::now,
+    server::HostCommand,
     target::{Password, Target},
 };
 
@@ -90,6 +92,14 @@ impl ApplicationLogin {
             Some(table) => login.with_table(table).map_err(|e| ConfigError::value(place("table"), e.to_string())),
             None => Ok(login),
         }
+    }
+
+    /// The same login from another host, as a command there that asks nothing and ends within `seconds` if nobody answers.
+    pub(crate) fn command(&self, host: &str, port: u16, seconds: &str) -> HostCommand {
+        let place = ConnInfo::default().with("host", host).with("port", port.to_string());
+        let place = place.with("user", &self.user).with("dbname", &self.database).with("connect_timeout", seconds);
+        let argv = ["psql", "-X", "-w", "-q", "-At", "-c", "SELECT 1", "-d"].map(String::from);
+        HostCommand::new(argv.into_iter().chain([place.text()])).with_password(self.password.clone())
     }
 
     /// Writes once at `server`, of which host, port and TLS are used; the login is this one.

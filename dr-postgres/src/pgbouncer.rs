@@ -5,13 +5,14 @@
 //! ```text
 //!   Instance ── console   what the process says and does          console.rs
 //!            └─ control   the files that it reads                 files.rs, by the grammar of ini.rs
-//!   rehearse.rs           compares both before anything is held back
+//!   rehearse.rs           compares both before anything is held back; reach.rs looks at what lies around
 //! ```
 
 mod console;
 mod files;
 pub mod ini;
 mod place;
+mod reach;
 mod rehearse;
 
 use std::{
@@ -24,7 +25,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 pub use console::PoolerReading;
 pub(crate) use place::{addresses, is_same};
@@ -49,6 +53,8 @@ pub struct Instance {
     pub control: Arc<dyn ServerControl>,
     /// Whether this program paused it, and has not resumed it since.
     paused_by_us: Arc<AtomicBool>,
+    /// Held while the process is told to let clients go on, or to turn them away: one is over before the other looks.
+    turn: Arc<Mutex<()>>,
 }
 
 /// All the instances in front of one database.
@@ -70,7 +76,7 @@ impl Instance {
     #[must_use]
     pub fn new(console: Target, file: PathBuf, control: Arc<dyn ServerControl>) -> Self {
         let console = Arc::new(Link::to_console(console.with_database("pgbouncer")));
-        Self { console, file, control, paused_by_us: Arc::default() }
+        Self { console, file, control, paused_by_us: Arc::default(), turn: Arc::default() }
     }
 
     /// Host and port of the console, for messages.
@@ -132,6 +138,7 @@ impl Instance {
     /// # Errors
     /// It cannot be asked, or refuses.
     pub async fn resume(&self, database: &str) -> Result<(), PgError> {
+        let _turn = self.turn.lock().await;
         let console = self.console().await?;
         let reading = self.reading(&console, database).await?;
         if reading.disabled {
@@ -153,6 +160,7 @@ impl Instance {
     /// Ends the waiting clients of a process that holds them back, and refuses new ones. One that lets clients go on already is left
     /// alone: PgBouncer itself tells them when their server does not take them.
     async fn kill(&self, database: &str) -> Result<(), PgError> {
+        let _turn = self.turn.lock().await;
         let console = self.console().await?;
         if !self.reading(&console, database).await?.paused {
             return Ok(());

@@ -297,7 +297,7 @@ impl TrafficRouter for PostgresPooler {
             return Ok(found);
         }
         self.room_at(&request.to, &mut found).await;
-        found.extend(self.pooler.rehearse(&Course { from, to }, request.effort).await);
+        found.extend(self.pooler.rehearse(&Course { from, to, login: self.application.clone() }, request.effort).await);
         Ok(found)
     }
 

@@ -135,7 +135,8 @@ fn route(cluster: &LocalCluster, instances: Vec<Instance>) -> PostgresPooler {
     let members = cluster.members();
     let servers = [MemberId::new("pg1"), MemberId::new("pg2")].into_iter().zip(members).collect();
     let pooler = PgBouncer { database: "app".into(), instances };
-    PostgresPooler::new(pooler, BTreeMap::from(places), seconds(5)).with_servers(servers)
+    let route = PostgresPooler::new(pooler, BTreeMap::from(places), seconds(5)).with_servers(servers);
+    route.with_application(Some(login()))
 }
 
 async fn rehearse(route: &PostgresPooler, effort: Effort) -> Rehearsal {
@@ -503,8 +504,7 @@ async fn bug_processes_that_share_a_port_are_named_by_their_sockets() {
     assert_eq!(rehearse(&route, Effort::Try).await.obstacles, []);
     done(route.drain(budget()).await);
     resume(&route, &MemberId::new("pg1")).await;
-    let login = ApplicationLogin::new("app", Some(Password::new(PASSWORD)), "app");
-    let written = route.with_application(Some(login)).write().await.unwrap();
+    let written = route.write().await.unwrap();
     assert!(written.len() == 2 && written.iter().all(|one| one.accepted == Tri::Yes), "{written:?}");
 }
 
@@ -522,6 +522,28 @@ async fn bug_a_candidate_without_room_is_refused() {
     }
     drop(admin);
     only(&rehearse(pooler, Effort::Look).await, "`pg2` has room for 0 more sessions");
+}
+
+/// The candidate does not take what PgBouncer would send: found from PgBouncer's own host, in the server's words.
+#[tokio::test]
+async fn bug_a_candidate_that_rejects_the_application_is_refused() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let bare = rig.pooler.clone().unwrap();
+    let found = rehearse(&bare, Effort::Look).await;
+    assert!(found.obstacles.is_empty() && found.untried[0].contains("names no [application]"), "{found:?}");
+    let pooler = bare.with_application(Some(login()));
+    assert_eq!(rehearse(&pooler, Effort::Try).await, Rehearsal::default());
+    let hba = rig.cluster.pg2().server.data("pg_hba.conf");
+    let before = fs::read_to_string(&hba).unwrap();
+    fs::write(&hba, format!("host all app 127.0.0.1/32 reject\n{before}")).unwrap();
+    let admin = Session::open(&rig.cluster.pg2().admin).await.unwrap();
+    admin.load_configuration().await.unwrap();
+    until("the rejection", Duration::from_secs(5), || async {
+        let found = rehearse(&pooler, Effort::Look).await;
+        let what = found.obstacles.first()?.what.clone();
+        (what.contains("pg_hba.conf rejects connection") && !what.contains(PASSWORD)).then_some(())
+    })
+    .await;
 }
 
 fn login() -> ApplicationLogin {

@@ -80,7 +80,7 @@ pub(crate) struct Snapshot {
     /// What was configured for each database.
     pub(crate) databases: BTreeMap<String, Facts>,
     /// The user whose own pool mode is `session`.
-    session_user: Option<String>,
+    pub(super) session_user: Option<String>,
     /// Whether the whole process is paused or suspended.
     pub(crate) stands_still: bool,
     /// The ids of `[peers]`.

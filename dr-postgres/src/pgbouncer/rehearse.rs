@@ -12,7 +12,7 @@ use super::{
     files::{self, Configuration, Pair},
     ini, is_same,
 };
-use crate::{client::Session, error::PgError, server::HostCommand};
+use crate::{application::ApplicationLogin, client::Session, error::PgError};
 
 /// One end of a move: a member, and where the poolers reach it.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Stop {
 pub(crate) struct Course {
     pub(crate) from: Stop,
     pub(crate) to: Stop,
+    /// How an application logs in, if the group says so.
+    pub(crate) login: Option<ApplicationLogin>,
 }
 
 /// What a look found that a trial goes on from.
@@ -39,12 +41,8 @@ struct Seen {
 
 /// One process may take this long to tell everything.
 const LOOK_WITHIN: Duration = Duration::from_secs(30);
-const REACH_WITHIN: &str = "3";
 /// Quoted names, and a RELOAD that says that it failed.
 const READS_QUOTED_NAMES: (u32, u32) = (1, 25);
-/// So many new connections find every one of two processes that share a port, but for one time in 32,000.
-const KNOCKS: u32 = 16;
-
 impl PgBouncer {
     /// Compares every process and its files with the move; with [`Effort::Try`] each also writes its file back as it is and reloads.
     pub(crate) async fn rehearse(&self, course: &Course, effort: Effort) -> Rehearsal {
@@ -62,7 +60,9 @@ impl PgBouncer {
             found.extend(said);
             seen.push(one);
         }
-        self.find_unnamed(&seen, &mut found).await;
+        let snapshots: Vec<Option<&Snapshot>> =
+            seen.iter().map(|one| one.as_ref().map(|seen| &seen.snapshot)).collect();
+        self.find_unnamed(&snapshots, &mut found).await;
         if effort == Effort::Look || !found.obstacles.is_empty() {
             return found;
         }
@@ -74,34 +74,6 @@ impl PgBouncer {
         }
         found
     }
-
-    /// Processes of the same service that the group file does not name.
-    async fn find_unnamed(&self, seen: &[Option<Seen>], found: &mut Rehearsal) {
-        let snapshots = || seen.iter().flatten().map(|seen| &seen.snapshot);
-        let ids: BTreeSet<&str> = snapshots().filter_map(|one| one.setting("peer_id")).collect();
-        let peers: BTreeSet<&str> = snapshots().flat_map(|one| one.peers.iter().map(String::as_str)).collect();
-        let missing: Vec<&str> = peers.difference(&ids).copied().collect();
-        if !missing.is_empty() {
-            unnamed(found, &format!("the section [peers] names processes with peer_id {}", missing.join(", ")));
-        }
-        let sockets: BTreeSet<&str> = snapshots().filter_map(|one| one.setting("unix_socket_dir")).collect();
-        for (instance, seen) in self.instances.iter().zip(seen) {
-            if let Some(seen) = seen
-                && seen.snapshot.shares_its_port()
-                && instance.console.target().host.starts_with('/')
-            {
-                instance.knock(&seen.snapshot, &sockets, found).await;
-            }
-        }
-    }
-}
-
-fn unnamed(found: &mut Rehearsal, what: &str) {
-    found.planned(
-        format!("{what}, which `admin` of the route does not name"),
-        "that process would neither be paused nor moved: its clients would go on to the old primary",
-        "name every process by the directory of its own unix socket: admin = [\"/run/pgbouncer-1:6432\", \"/run/pgbouncer-2:6432\"]",
-    );
 }
 
 impl Seen {
@@ -111,12 +83,6 @@ impl Seen {
             snapshot.databases.retain(|name, _| self.named.contains(name));
         }
         snapshot
-    }
-}
-
-impl Snapshot {
-    fn shares_its_port(&self) -> bool {
-        self.setting("so_reuseport").is_some_and(|value| value != "0")
     }
 }
 
@@ -180,23 +146,14 @@ impl Instance {
             }
         }
         seen.named = self.look_at_files(&seen.snapshot, (database, course), &mut found).await;
-        self.reach(&course.to, &mut found).await;
+        self.reach(database, course, &seen.snapshot, &mut found).await;
         (found, Some(seen))
-    }
-
-    /// Whether the console is reached through a port that several processes share.
-    fn is_any_process(&self, snapshot: &Snapshot) -> bool {
-        snapshot.shares_its_port() && !self.console.target().host.starts_with('/')
     }
 
     fn look_at_process(&self, snapshot: &Snapshot, database: &str, found: &mut Rehearsal) {
         let label = self.label();
         if self.is_any_process(snapshot) {
-            found.planned(
-                format!("{label} shares its port with other processes (so_reuseport = 1), and its console is reached through that port"),
-                "every session may reach another process: one would be paused, another one moved, the rest would go on to the old primary",
-                "name every process by the directory of its own unix socket: admin = [\"/run/pgbouncer-1:6432\", \"/run/pgbouncer-2:6432\"]",
-            );
+            self.refuse_any_process(found);
         }
         if snapshot.stands_still {
             found.planned(
@@ -325,53 +282,6 @@ impl Instance {
             )),
             Ok(None) => Err(format!("{file}: it has no entry `{database}` in a section [databases]")),
             Err(e) => Err(format!("{file}: {e}")),
-        }
-    }
-
-    /// Whether the coming writer's port answers from the pooler's host.
-    async fn reach(&self, to: &Stop, found: &mut Rehearsal) {
-        let argv = ["timeout", REACH_WITHIN, "bash", "-c", "exec 3<>\"/dev/tcp/$0/$1\""].map(String::from);
-        let argv = argv.into_iter().chain([to.host.clone(), to.port.to_string()]);
-        let place = format!("`{}` at {}:{} from the host of {}", to.member, to.host, to.port, self.label());
-        match self.control.run(&HostCommand::new(argv)).await {
-            Ok(_) => {}
-            Err(PgError::Program { status, stderr, .. }) if status.ends_with(": 1") || status.ends_with(": 124") => {
-                let why = "PgBouncer could not connect to the coming writer either";
-                let words = if stderr.is_empty() { format!("no answer within {REACH_WITHIN} s") } else { stderr };
-                found.planned(
-                    format!("{place} cannot be reached: {words}"),
-                    why,
-                    "open the way, or correct `member` of the route",
-                );
-            }
-            Err(e) => found.untried.push(format!("whether {place} can be reached: {}", e.chain())),
-        }
-    }
-
-    /// Looks for processes behind the shared port whose sockets are not among those named.
-    async fn knock(&self, snapshot: &Snapshot, named: &BTreeSet<&str>, found: &mut Rehearsal) {
-        let listen = snapshot.setting("listen_addr").and_then(|all| all.split(',').next()).map(str::trim);
-        let port = snapshot.setting("listen_port").and_then(|port| port.parse().ok());
-        let (Some(listen), Some(port)) = (listen, port) else { return };
-        let mut target = self.console.target().clone();
-        target.host = if matches!(listen, "*" | "0.0.0.0" | "::") { "127.0.0.1".into() } else { listen.to_owned() };
-        target.port = port;
-        let mut others = BTreeSet::new();
-        for _ in 0..KNOCKS {
-            let asked = async { super::console::settings(&Session::open_console(&target).await?).await };
-            match asked.await {
-                Ok(settings) => {
-                    let socket = settings.get("unix_socket_dir").cloned().unwrap_or_default();
-                    others.extend(Some(socket).filter(|socket| !named.contains(socket.as_str())));
-                }
-                Err(e) => {
-                    let why = format!("whether more processes share port {port}: {}", e.chain());
-                    return found.untried.push(why);
-                }
-            }
-        }
-        for socket in others {
-            unnamed(found, &format!("port {port} is shared by a process whose unix_socket_dir is `{socket}`"));
         }
     }
 
