@@ -293,6 +293,16 @@ fn instances(
     if at.admin.is_empty() {
         return Err(table.fault("admin", "is empty: name every console, or some clients are not held back"));
     }
+    if let Files::Each(files) = &at.file
+        && files.len() != 1
+        && files.len() != at.admin.len()
+    {
+        let (consoles, files) = (at.admin.len(), files.len());
+        let why = format!(
+            "names {files} files, and `admin` names {consoles} consoles: name one file, or one for each console"
+        );
+        return Err(table.fault("file", why));
+    }
     let mut instances = Vec::new();
     for (index, place) in at.admin.iter().enumerate() {
         let (host, port) =
@@ -300,10 +310,7 @@ fn instances(
         let mut console = Target::new("pgbouncer", host, port, user.clone());
         console.password.clone_from(&password);
         console.application = format!("dr/{}", group.name);
-        let few = || {
-            format!("names {} consoles, and `file` fewer files; name one file, or one for each console", at.admin.len())
-        };
-        let file = at.file.at(index, &at.database).ok_or_else(|| table.fault("admin", few()))?;
+        let file = at.file.at(index, &at.database).unwrap_or_default();
         let run = at.run.get(index).or_else(|| at.run.first()).cloned().unwrap_or_default();
         let control: Arc<dyn ServerControl> = match run {
             Run::Local => Arc::new(LocalControl::for_files("pgbouncer")),

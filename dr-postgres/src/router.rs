@@ -194,11 +194,15 @@ impl PostgresPooler {
         format!("{together} ({})", each.collect::<Vec<_>>().join("; "))
     }
 
+    /// Gives roles their login back, then lets clients go on. A member that cannot be asked for the first does not keep them waiting:
+    /// what is said is both.
     async fn go_on(&self, onto: &MemberId) -> Result<(), PgError> {
-        if let Some(member) = self.servers.get(onto) {
-            lift_login_fences(member.session().await?.as_ref()).await?;
-        }
-        self.pooler.each(|instance| self.let_through(instance, onto)).await
+        let lifted = match self.servers.get(onto) {
+            Some(member) => async { lift_login_fences(member.session().await?.as_ref()).await }.await,
+            None => Ok(()),
+        };
+        self.pooler.each(|instance| self.let_through(instance, onto)).await?;
+        lifted
     }
 
     /// Resumes one process, unless it would send its clients to another member: RELOAD has not come into effect there.

@@ -24,7 +24,8 @@ use dr_core::{
     TrafficRouter, Tri, seconds,
 };
 use dr_postgres::{
-    ApplicationLogin, LocalControl, Password, PostgresPooler, Session, SslMode, Target,
+    ApplicationLogin, HostCommand, LocalControl, Password, PgError, PostgresPooler, Postmaster, ServerControl, Session,
+    SslMode, Target,
     pgbouncer::{Instance, PgBouncer},
     testing::{ClusterOptions, LocalCluster},
 };
@@ -317,6 +318,66 @@ impl Manual for PostgresPooler {
     fn manual_of_the_drain(&self) -> String {
         AppTier::manual(self, "resume").join("\n")
     }
+}
+
+/// A disk that is full, as the way to the pooler's host shows it.
+#[derive(Debug)]
+struct Full(LocalControl);
+
+#[async_trait::async_trait]
+impl ServerControl for Full {
+    async fn run(&self, command: &HostCommand) -> Result<String, PgError> {
+        self.0.run(command).await
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, PgError> {
+        self.0.read(path).await
+    }
+
+    async fn write(&self, path: &Path, _contents: &[u8]) -> Result<(), PgError> {
+        let what = format!("write {}", path.display());
+        Err(PgError::Host { server: "pgbouncer".into(), what, source: std::io::ErrorKind::StorageFull.into() })
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Result<(), PgError> {
+        self.0.rename(from, to).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), PgError> {
+        self.0.remove(path).await
+    }
+
+    async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
+        self.0.postmaster(data).await
+    }
+
+    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
+        self.0.signal_fast_stop(data).await
+    }
+}
+
+/// What can only be tried is tried before the gap; a console that accepts and says nothing does not hold anybody up.
+#[tokio::test]
+async fn a_trial_finds_a_full_disk_and_a_console_that_hangs() {
+    let cluster = direct().await;
+    let mut bouncer = Bouncer::new(&cluster, "full");
+    bouncer.put("app.ini", &format!("[databases]\napp = host=127.0.0.1 port={}\n", cluster.pg1().port));
+    bouncer.put("pgbouncer.ini", &format!("{}%include {}/app.ini\n", bouncer.main(), bouncer.folder.display()));
+    bouncer.start().await;
+    let full = Arc::new(Full(LocalControl::for_files("pgbouncer")));
+    let full = Instance::new(bouncer.console(), bouncer.path("app.ini"), full);
+    let full = route(&cluster, vec![full]);
+    assert_eq!(rehearse(&full, Effort::Look).await, Rehearsal::default());
+    only(&rehearse(&full, Effort::Try).await, "no storage space");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut console = target("127.0.0.1", silent.local_addr().unwrap().port(), "dr");
+    console.connect_within = Duration::from_millis(300);
+    let control = Arc::new(LocalControl::for_files("pgbouncer"));
+    let silent =
+        route(&cluster, vec![bouncer.instance("app.ini"), Instance::new(console, bouncer.path("app.ini"), control)]);
+    only(&rehearse(&silent, Effort::Try).await, "a console cannot be asked");
+    let written: Vec<Tri> = silent.write().await.unwrap().into_iter().map(|one| one.accepted).collect();
+    assert_eq!(written, [Tri::Yes, Tri::Unknown]);
 }
 
 /// Somebody edited a setting and did not reload: the trial tells what came into effect by it.
