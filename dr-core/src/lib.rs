@@ -44,8 +44,8 @@ pub use finding::{Finding, Refusal};
 pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
-    ConfigFault, DrainSpec, FenceSpec, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec, NotifySpec,
-    ObjectivesSpec, ProbeSpec, SecretRef, SecretSpec, TrafficSpec,
+    ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec,
+    NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given, LossBound,

@@ -68,6 +68,14 @@ impl Session {
         Ok(session)
     }
 
+    /// Opens a session and sets nothing on it: it has what the server gives its role and database.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn open_plain(target: &Target) -> Result<Self, PgError> {
+        Self::connect(target).await
+    }
+
     /// Opens a session to a PgBouncer admin console, which knows no settings of PostgreSQL.
     ///
     /// # Errors

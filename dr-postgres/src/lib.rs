@@ -1,6 +1,7 @@
 //! Switchover of self-managed PostgreSQL.
 
 mod act;
+mod application;
 mod backend;
 mod client;
 mod config;
@@ -26,6 +27,7 @@ pub mod testing;
 mod tls;
 
 pub use act::Written;
+pub use application::ApplicationLogin;
 pub use backend::Postgres;
 pub use client::{Link, Session, TextRow};
 pub use conninfo::{BadConnInfo, ConnInfo};

@@ -94,7 +94,8 @@ pub trait ServerControl: std::fmt::Debug + Send + Sync + 'static {
     /// The contents of a file; none if it does not exist.
     async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, PgError>;
 
-    /// Puts a whole file in place: written beside it, made durable, renamed. Nobody ever sees half of it.
+    /// Puts a whole file in place: written beside it, made durable, renamed. Nobody ever sees half of it. Mode, owner and group of an
+    /// existing file stay, and a link is followed; where that cannot be kept, nothing is changed.
     async fn write(&self, path: &Path, contents: &[u8]) -> Result<(), PgError>;
 
     /// Renames a file or directory.

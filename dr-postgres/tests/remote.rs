@@ -90,6 +90,12 @@ async fn files_and_programs_work_over_ssh() {
     control.write(&file, &big).await.unwrap();
     assert_eq!(control.read(&file).await.unwrap().unwrap(), big);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    let link = sshd.folder.path().join("link");
+    std::os::unix::fs::symlink("it's a file", &link).unwrap();
+    control.write(&link, b"through the link").await.unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read(&file).unwrap(), b"through the link");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     let other = sshd.folder.path().join("other");
     control.rename(&file, &other).await.unwrap();
     control.remove(&other).await.unwrap();

@@ -50,6 +50,12 @@ impl LocalControl {
         Ok(Self { name, account: Some(Account { uid: meta.uid(), gid: meta.gid() }) })
     }
 
+    /// Files of this machine, read and written as the account that we are: for programs that are not started by us.
+    #[must_use]
+    pub fn for_files(name: impl Into<String>) -> Self {
+        Self { name: name.into(), account: None }
+    }
+
     fn failed(&self, what: impl Into<String>) -> impl FnOnce(io::Error) -> PgError {
         let (server, what) = (self.name.clone(), what.into());
         move |source| PgError::Host { server, what, source }
@@ -57,14 +63,19 @@ impl LocalControl {
 
     fn put(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
         use io::Write as _;
+        let target = target_of(path)?;
+        let path = target.as_path();
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".dr-").tempfile_in(folder)?;
         file.write_all(contents)?;
-        let mode = fs::metadata(path).map_or(0o600, |meta| meta.permissions().mode() & 0o777);
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        if let Some(Account { uid, gid }) = self.account {
+        let before = fs::metadata(path).ok();
+        let owner = before.as_ref().map(|meta| Account { uid: meta.uid(), gid: meta.gid() }).or(self.account);
+        let made = file.as_file().metadata()?;
+        if let Some(Account { uid, gid }) = owner.filter(|owner| (owner.uid, owner.gid) != (made.uid(), made.gid())) {
             chown(file.path(), Some(uid), Some(gid))?;
         }
+        let mode = before.map_or(0o600, |meta| meta.permissions().mode() & 0o777);
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         fs::File::open(folder)?.sync_all()
@@ -83,6 +94,14 @@ impl LocalControl {
             Postmaster::Changing(number) | Postmaster::Ready(number) => number,
         };
         Ok(Pid::from_raw(number).filter(|_| works_on(number, data)).map(|pid| (pid, state)))
+    }
+}
+
+/// The file that a path means: a link is followed, and one that leads nowhere is an error.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(path.to_path_buf()),
+        target => target,
     }
 }
 

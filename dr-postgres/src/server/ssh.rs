@@ -122,8 +122,10 @@ const SHORT: Duration = Duration::from_secs(30);
 /// A missing file ends with this status, so that it is told from an unreadable one.
 const READ: &str = r#"test -e "$1" || exit 44; exec cat -- "$1""#;
 /// The length is checked before the rename: a connection that breaks looks like the end of the input.
-const WRITE: &str = r#"set -e; umask 077; t=$(mktemp -- "$(dirname -- "$1")/.dr-XXXXXX"); trap 'rm -f -- "$t"' EXIT
-cat > "$t"; test "$(wc -c < "$t")" -eq "$2"; if test -e "$1"; then chmod --reference="$1" -- "$t"; fi; sync -- "$t"; mv -fT -- "$t" "$1"; sync -- "$(dirname -- "$1")""#;
+const WRITE: &str = r#"set -e; umask 077; f=$(readlink -f -- "$1"); t=$(mktemp -- "$(dirname -- "$f")/.dr-XXXXXX"); trap 'rm -f -- "$t"' EXIT
+cat > "$t"; test "$(wc -c < "$t")" -eq "$2"
+if test -e "$f"; then test "$(stat -c %u:%g -- "$f")" = "$(stat -c %u:%g -- "$t")" || chown --reference="$f" -- "$t"; chmod --reference="$f" -- "$t"; fi
+sync -- "$t"; mv -fT -- "$t" "$f"; sync -- "$(dirname -- "$f")""#;
 /// Prints `postmaster.pid` if its process lives and works on this directory.
 const POSTMASTER: &str = r#"f="$1/postmaster.pid"; p=$(head -n 1 -- "$f" 2>/dev/null) || exit 0; test -n "$p" || exit 0
 test -d "/proc/$p" || exit 0; case $(sed 's/.*) //' "/proc/$p/stat" 2>/dev/null) in Z*) exit 0;; esac
