@@ -265,22 +265,19 @@ impl Member {
                 format!("take it out of the unit: systemctl edit {}", self.unit_name()),
             );
         }
-        if self.server.site().unit.is_some() {
-            return Ok(());
-        }
         let config = self.server.site().config_file.as_ref().map(|path| path.display().to_string());
         let here = self.server.data("postgresql.conf").display().to_string();
         let read = own.setting("config_file").await?.unwrap_or_default();
         let expected = config.unwrap_or(here);
         if !self.same_file(&read, &expected).await? {
             found.planned(
-                format!("{name} reads {read}, and a start of ours would read {expected}"),
-                format!("{name} would come back with other settings"),
+                format!("{name} reads {read}, and its table says {expected}"),
+                format!("what its start would do is looked for in the wrong file"),
                 format!("set `config = \"{read}\"` in the table of {name}"),
             );
         }
         let given = own.names("tell its command line", GIVEN).await?;
-        if !given.is_empty() {
+        if !given.is_empty() && self.server.site().unit.is_none() {
             let given = given.join(", ");
             found.untried.push(format!(
                 "{name} was started with {given} on its command line, and a start of ours does not give that again"

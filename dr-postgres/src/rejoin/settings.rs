@@ -244,9 +244,8 @@ impl Member {
         let names: Vec<&str> = names.into_iter().chain(["primary_conninfo", "primary_slot_name"]).collect();
         let seen = asked(&self.server, data, &names).await?;
         if let Some((name, _)) = following.overrides(&seen).first() {
-            let value = seen.get(name).map(String::as_str).unwrap_or_default();
             return Err(self.refused(format!(
-                "`{name}` would be `{value}` at its start, whatever {} says: it would not follow",
+                "`{name}` does not read back from {} as it was written: it would not follow",
                 path.display()
             )));
         }

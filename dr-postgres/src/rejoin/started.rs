@@ -1,6 +1,9 @@
 //! From the start of a rejoined server to the only thing that counts: it has replayed what the primary wrote after that start.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use dr_core::MemberId;
 use tokio::time::{Instant, sleep};
@@ -17,7 +20,7 @@ use crate::{
 
 /// How long nothing may move before it counts as stuck: no process, no session, no progress of replay.
 const STALL: Duration = Duration::from_secs(20);
-/// How long a process may take to show after `pg_ctl` or the unit was told to start it.
+/// How long a process may take to show after `pg_ctl` has begun it.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -79,12 +82,14 @@ impl Member {
         let log = self.log_file().await;
         let end = self.log_size(&log).await;
         self.server.start().await?;
+        // A unit is started without waiting for it.
+        let shows = if self.server.site().unit.is_some() { STALL } else { SHOWS_WITHIN };
         let mut stuck = Stuck::new();
         loop {
             match self.server.postmaster().await? {
                 Postmaster::Ready(_) => break,
                 Postmaster::Changing(_) => stuck.moved(1),
-                Postmaster::Stopped if stuck.since.elapsed() > SHOWS_WITHIN => {
+                Postmaster::Stopped if stuck.since.elapsed() > shows => {
                     return Err(self.failed("ended at its start", &log, end).await);
                 }
                 Postmaster::Stopped => {}
@@ -141,19 +146,29 @@ impl Member {
     }
 
     async fn failed(&self, what: &str, log: &str, from: u64) -> PgError {
-        let said = self.log_end(log, from).await;
+        // A collector begins a new file at a start.
+        let now = self.log_file().await;
+        let said = self.log_end(&now, if now == log { from } else { 0 }).await;
         let helps = said.as_deref().and_then(what_helps).map(|helps| format!("; {helps}")).unwrap_or_default();
         let said = said.unwrap_or_else(|| "no log of it was found; `log` in the member's table names it".into());
         self.refused(format!("{what}; its log: {said}{helps}"))
     }
 
-    /// Where the server logs: the file that its own collector names, else the one of a start of ours.
+    /// Where the server logs: the file that its own collector names, Debian's for its cluster, or the one of a start of ours.
     async fn log_file(&self) -> String {
+        const FIRST: &str = r#"for f; do test -f "$f" && { printf '%s' "$f"; exit 0; }; done; exit 0"#;
+        let site = self.server.site();
         let read = self.server.control().read(&self.server.data("current_logfiles")).await;
         let named = read.ok().flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let named = named.lines().find_map(|line| line.strip_prefix("stderr "));
-        let path = named.map_or_else(|| self.server.site().log.clone(), |file| self.server.data(file));
-        path.to_string_lossy().into_owned()
+        let collected = named.lines().find_map(|line| line.strip_prefix("stderr ")).map(|file| self.server.data(file));
+        let started = Some(site.log.clone());
+        let (first, second) =
+            if site.unit.is_some() { (debian_log(site.config_file.as_deref()), started) } else { (started, None) };
+        let candidates =
+            [collected, first, second].into_iter().flatten().map(|path| path.to_string_lossy().into_owned());
+        let argv = ["sh", "-c", FIRST, "sh"].map(String::from).into_iter().chain(candidates);
+        let found = self.server.control().run(&HostCommand::new::<String>(argv)).await.unwrap_or_default();
+        if found.is_empty() { site.log.to_string_lossy().into_owned() } else { found }
     }
 
     async fn log_size(&self, log: &str) -> u64 {
@@ -168,6 +183,14 @@ impl Member {
         let text = self.server.control().run(&HostCommand::new(["sh", "-c", END, "sh", log, &from])).await.ok()?;
         last_complaint(&without_tokens(&text))
     }
+}
+
+/// `/var/log/postgresql/postgresql-15-main.log` for `/etc/postgresql/15/main/postgresql.conf`.
+fn debian_log(config: Option<&Path>) -> Option<PathBuf> {
+    let mut parts =
+        config?.strip_prefix("/etc/postgresql").ok()?.iter().map(|part| part.to_string_lossy().into_owned());
+    let (version, cluster) = (parts.next()?, parts.next()?);
+    Some(PathBuf::from(format!("/var/log/postgresql/postgresql-{version}-{cluster}.log")))
 }
 
 /// Since when nothing has moved.
@@ -259,6 +282,13 @@ mod tests {
         assert!(what_helps(&said).unwrap().contains("host replication"));
         assert_eq!(last_complaint("1\n2\n3\n4\n").unwrap(), "2 | 3 | 4");
         assert_eq!(last_complaint(" \n"), None);
+    }
+
+    #[test]
+    fn a_log_of_debian_is_found_by_its_cluster() {
+        let log = debian_log(Some(Path::new("/etc/postgresql/15/main/postgresql.conf"))).unwrap();
+        assert_eq!(log, Path::new("/var/log/postgresql/postgresql-15-main.log"));
+        assert_eq!(debian_log(Some(Path::new("/data/postgresql.conf"))), None);
     }
 
     #[test]
