@@ -322,6 +322,31 @@ async fn bug_what_a_rejoin_needs_is_found_while_everything_still_runs() {
     assert!(found.iter().any(|line| line.contains("would not start")), "{found:#?}");
 }
 
+/// What the control role may not look at is named, and hides nothing else.
+#[tokio::test]
+async fn a_rehearsal_names_what_the_control_role_may_not_look_at() {
+    let rig = Rig::start(direct()).await;
+    let (one, two) = (rig.cluster.pg1(), rig.cluster.pg2());
+    let admin = Session::open(&one.admin).await.unwrap();
+    let role = "CREATE ROLE least LOGIN PASSWORD 'local-cluster' IN ROLE pg_monitor, pg_read_server_files";
+    admin.run("make a role", role).await.unwrap();
+    until("the role", PATIENCE, || async { replays(&rig, 1, 0).await.then_some(()) }).await;
+    let least = |node: &Node| Target { user: "least".into(), ..node.admin.clone() };
+    let peer = Peer { name: MemberId::new("pg2"), target: least(two), resource: resource_id(&two.admin, &two.server) };
+    let member = Member::new("app", one.server.clone(), least(one), vec![peer]);
+    append(two, "postgresql.auto.conf", &["max_worker_processes = 16"]);
+    restart(two).await;
+    let becomes = Becomes::Standby { of: MemberId::new("pg2") };
+    let database = PostgresDatabase::new(Arc::new(member));
+    let found = database.rehearse(&RehearseMember { becomes, effort: Effort::Look }).await.unwrap();
+    assert!(
+        found.untried.iter().any(|line| line.contains("pg_hba.conf") && line.contains("permission denied")),
+        "{found:?}"
+    );
+    let told = obstacles(&found);
+    assert!(told.len() == 1 && told.iter().all(|line| line.contains("max_worker_processes")), "{told:#?}");
+}
+
 /// Every sender of the candidate is taken: the rejoined server could not stream.
 #[tokio::test]
 async fn bug_a_candidate_without_a_free_sender_is_found_before() {

@@ -8,6 +8,7 @@
 //! ```
 
 use dr_core::{Effort, MemberId, Rehearsal};
+use tokio_postgres::error::SqlState;
 
 use super::{
     Following,
@@ -244,12 +245,17 @@ impl Member {
         }
         const BROKEN: &str =
             "SELECT 'line ' || line_number || ': ' || error FROM pg_hba_file_rules WHERE error IS NOT NULL";
-        if let Some(first) = own.names("read its hba file", BROKEN).await?.first() {
-            found.planned(
-                format!("pg_hba.conf of {name} is broken ({first})"),
-                format!("{name} runs on the rules that it read before, and would not start"),
-                "mend the line; SELECT * FROM pg_hba_file_rules WHERE error IS NOT NULL names it",
-            );
+        match own.names("read its hba file", BROKEN).await {
+            Ok(broken) => {
+                if let Some(first) = broken.first() {
+                    found.planned(
+                        format!("pg_hba.conf of {name} is broken ({first})"),
+                        format!("{name} runs on the rules that it read before, and would not start"),
+                        "mend the line; SELECT * FROM pg_hba_file_rules WHERE error IS NOT NULL names it",
+                    );
+                }
+            }
+            Err(e) => untried(found, &format!("whether {name} could start with its pg_hba.conf"), e)?,
         }
         Ok(())
     }
@@ -272,7 +278,7 @@ impl Member {
         if !self.same_file(&read, &expected).await? {
             found.planned(
                 format!("{name} reads {read}, and its table says {expected}"),
-                format!("what its start would do is looked for in the wrong file"),
+                "what its start would do is looked for in the wrong file",
                 format!("set `config = \"{read}\"` in the table of {name}"),
             );
         }
@@ -381,7 +387,10 @@ impl Member {
     /// Whether a copy of the candidate could replace what is here. Nothing of a planned change needs it; people should know.
     async fn rehearse_rebuild(&self, found: &mut Rehearsal, candidate: &Session) -> Result<(), PgError> {
         let places = self.places().await?;
-        let theirs = candidate.tablespaces().await?;
+        let theirs = match candidate.tablespaces().await {
+            Ok(theirs) => theirs,
+            Err(e) => return untried(found, &format!("whether {} could be rebuilt by a base backup", self.name), e),
+        };
         for why in places.against_a_rebuild(&theirs) {
             found
                 .untried
@@ -389,6 +398,15 @@ impl Member {
         }
         Ok(())
     }
+}
+
+/// Names what the control role may not look at; any other failure means that nothing is known.
+fn untried(found: &mut Rehearsal, what: &str, error: PgError) -> Result<(), PgError> {
+    if error.sql_state() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Err(error);
+    }
+    found.untried.push(format!("{what}: {}", error.chain()));
+    Ok(())
 }
 
 /// What a server has left for one more standby.

@@ -79,26 +79,10 @@ impl Member {
     /// # Errors
     /// It ended, is stuck (the message carries the end of its log and what helps), or left recovery; then it was stopped.
     pub(super) async fn start_and_follow(&self, primary: &MemberId, upstream: &Session) -> Result<(), PgError> {
-        let log = self.log_file().await;
-        let end = self.log_size(&log).await;
+        let path = self.log_file().await;
+        let log = LogMark { from: self.log_size(&path).await, path };
         self.server.start().await?;
-        // A unit is started without waiting for it.
-        let shows = if self.server.site().unit.is_some() { STALL } else { SHOWS_WITHIN };
-        let mut stuck = Stuck::new();
-        loop {
-            match self.server.postmaster().await? {
-                Postmaster::Ready(_) => break,
-                Postmaster::Changing(_) => stuck.moved(1),
-                Postmaster::Stopped if stuck.since.elapsed() > shows => {
-                    return Err(self.failed("ended at its start", &log, end).await);
-                }
-                Postmaster::Stopped => {}
-            }
-            if stuck.is_over(STALL * 30) {
-                return Err(self.failed("lets nobody in", &log, end).await);
-            }
-            sleep(LOOK).await;
-        }
+        self.lets_in(&log).await?;
         let marker = upstream.write_marker().await?;
         let mut stuck = Stuck::new();
         loop {
@@ -110,12 +94,33 @@ impl Member {
                     what
                 }
                 Err(e) if self.server.postmaster().await? == Postmaster::Stopped => {
-                    return Err(self.failed(&format!("ended soon after its start ({})", e.chain()), &log, end).await);
+                    return Err(self.failed(&format!("ended soon after its start ({})", e.chain()), &log).await);
                 }
                 Err(e) => e.chain(),
             };
             if stuck.is_over(STALL) {
-                return Err(self.failed(&what, &log, end).await);
+                return Err(self.failed(&what, &log).await);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the server that was started accepts sessions.
+    async fn lets_in(&self, log: &LogMark) -> Result<(), PgError> {
+        // A unit is started without waiting for it.
+        let shows = if self.server.site().unit.is_some() { STALL } else { SHOWS_WITHIN };
+        let mut stuck = Stuck::new();
+        loop {
+            match self.server.postmaster().await? {
+                Postmaster::Ready(_) => return Ok(()),
+                Postmaster::Changing(_) => stuck.moved(1),
+                Postmaster::Stopped if stuck.is_over(shows) => {
+                    return Err(self.failed("ended at its start", log).await);
+                }
+                Postmaster::Stopped => {}
+            }
+            if stuck.is_over(STALL * 30) {
+                return Err(self.failed("lets nobody in", log).await);
             }
             sleep(LOOK).await;
         }
@@ -145,10 +150,10 @@ impl Member {
         self.server.stop_fast(super::STOP_LIMIT).await
     }
 
-    async fn failed(&self, what: &str, log: &str, from: u64) -> PgError {
+    async fn failed(&self, what: &str, log: &LogMark) -> PgError {
         // A collector begins a new file at a start.
         let now = self.log_file().await;
-        let said = self.log_end(&now, if now == log { from } else { 0 }).await;
+        let said = self.log_end(&now, if now == log.path { log.from } else { 0 }).await;
         let helps = said.as_deref().and_then(what_helps).map(|helps| format!("; {helps}")).unwrap_or_default();
         let said = said.unwrap_or_else(|| "no log of it was found; `log` in the member's table names it".into());
         self.refused(format!("{what}; its log: {said}{helps}"))
@@ -191,6 +196,12 @@ fn debian_log(config: Option<&Path>) -> Option<PathBuf> {
         config?.strip_prefix("/etc/postgresql").ok()?.iter().map(|part| part.to_string_lossy().into_owned());
     let (version, cluster) = (parts.next()?, parts.next()?);
     Some(PathBuf::from(format!("/var/log/postgresql/postgresql-{version}-{cluster}.log")))
+}
+
+/// Where a log ended before a start.
+struct LogMark {
+    path: String,
+    from: u64,
 }
 
 /// Since when nothing has moved.
