@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
-    Rejoin, RejoinRequest, Replication, ResourceId, Tri, millis,
+    Becomes, Capabilities, Description, Effort, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ResourceId, Tri,
+    millis,
 };
 
 use futures_util::future::{join, join3};
@@ -268,6 +269,11 @@ impl PostgresDatabase {
         Ok(())
     }
 
+    #[expect(clippy::unused_async, reason = "what a coming writer tries asks its server")]
+    async fn rehearse_writer(&self, _instead_of: &MemberId, _effort: Effort) -> Result<Rehearsal, PgError> {
+        Ok(Rehearsal::untried(format!("what {} needs as the writer is not rehearsed", self.member.name)))
+    }
+
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
         let refuse = |why: String| Err(PgError::Refused { server: self.member.name.to_string(), why });
         let waits = session.setting("synchronous_standby_names").await?.unwrap_or_default();
@@ -354,6 +360,14 @@ impl ManagedDatabase for PostgresDatabase {
             Ok(()) => Outcome::Done(()),
             Err(e) => undone(&e),
         }
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        match &request.becomes {
+            Becomes::Writer { instead_of } => self.rehearse_writer(instead_of, request.effort).await,
+            Becomes::Standby { of } => self.member.rehearse_rejoin(of, request.effort).await,
+        }
+        .map_err(unread("rehearse"))
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
