@@ -206,6 +206,9 @@ const PREFIX: &str = "pgsql_tmp.dr-";
 /// The directory whose names a role may list that may not read files; a start of the server empties it.
 const LISTED: &str = "base/pgsql_tmp";
 
+/// Makes that directory as the server would, whoever we are on its host: it has to be the server's own.
+const MAKE: &str = r#"test -d "$1" || { mkdir -m 700 -- "$1" && { chown --reference="${1%/*}" -- "$1" || { rmdir -- "$1"; false; }; }; }"#;
+
 /// Writes a file through the host and reads it through SQL.
 async fn exchange_file(server: &Server, session: &Session, said: &Said) -> Result<Evidence, PgError> {
     const WHAT: &str = "read a file of its data directory";
@@ -236,7 +239,7 @@ async fn list_file(server: &Server, session: &Session, said: &Said) -> Result<Ev
     const LIST: &str = "SELECT EXISTS (SELECT FROM pg_ls_tmpdir() WHERE name = $1)";
     let (name, folder) = (format!("{PREFIX}{}", random()?), server.data(LISTED));
     let path = folder.join(&name);
-    let made = HostCommand::new(["mkdir", "-p", "-m", "700", &folder.to_string_lossy()]);
+    let made = HostCommand::new(["sh", "-c", MAKE, "sh", &folder.to_string_lossy()]);
     let written = match server.control().run(&made).await {
         Ok(_) => server.control().write(&path, name.as_bytes()).await,
         Err(e) => Err(e),

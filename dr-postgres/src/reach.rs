@@ -88,6 +88,7 @@ impl Member {
 
     /// Listens at every address by which this member is reached.
     pub(crate) async fn heard(&self, system: u64) -> Heard {
+        self.learn_addresses().await;
         let target = self.link.target();
         let mut places: BTreeSet<Address> = self.learned.lock().await.addresses.clone();
         places.extend(self.also_at.iter().cloned());

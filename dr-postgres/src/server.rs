@@ -413,6 +413,23 @@ impl Server {
         Ok(())
     }
 
+    /// Ends a server that was told to stop and does not: the hard way after `patience`, or at once if its last checkpoint is written and
+    /// it waits for an archive or a standby only. The next start recovers what the log has. Any other server is left alone.
+    ///
+    /// # Errors
+    /// The process is still there afterwards, or the host cannot be asked.
+    pub async fn end_stopping(&self, patience: Duration) -> Result<(), PgError> {
+        let census = self.census(None, None).await?;
+        let Some(process) = census.server().filter(|_| census.phase == Phase::Stopping) else { return Ok(()) };
+        let patience = if self.control_data().await?.is_clean_primary_stop() { POLL } else { patience };
+        match self.await_stopped(patience).await {
+            Err(PgError::Late { .. }) => {}
+            ended => return ended,
+        }
+        self.signal(process, Stop::Immediate).await?;
+        self.await_stopped(STOPPING).await
+    }
+
     async fn log_tail(&self) -> String {
         let bytes = self.control.read(&self.site.log).await.ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);

@@ -248,7 +248,7 @@ fn is_changing(state: &tokio_postgres::error::SqlState) -> bool {
 impl StopFence {
     async fn start_again(&self, order: &ReleaseOrder) -> Result<Outcome<()>, PgError> {
         let server = &self.member.server;
-        self.end_stopping().await?;
+        server.end_stopping(RELEASE_PATIENCE).await?;
         if server.postmaster().await? != Postmaster::Stopped
             && let Some(outcome) = self.already_runs().await?
         {
@@ -294,21 +294,6 @@ impl StopFence {
             Some(mark) if mark == MARK => MarkOf::ThisFence,
             Some(_) => MarkOf::Another,
         })
-    }
-
-    /// A server that was told to stop is stopped, the hard way if need be: the next start recovers what the log has.
-    async fn end_stopping(&self) -> Result<(), PgError> {
-        let server = &self.member.server;
-        let census = server.census(None, None).await?;
-        let Some(process) = census.server().filter(|_| census.phase == Phase::Stopping) else { return Ok(()) };
-        // With its last checkpoint written it waits for an archive or a standby only.
-        let patience = if server.control_data().await?.is_clean_primary_stop() { POLL } else { RELEASE_PATIENCE };
-        match server.await_stopped(patience).await {
-            Err(PgError::Late { .. }) => {}
-            ended => return ended,
-        }
-        server.signal(process, Stop::Immediate).await?;
-        server.await_stopped(LIMIT).await
     }
 
     /// The mark and the mask are gone, and a write is committed: only then is the fence given back.

@@ -59,10 +59,12 @@ impl Watch {
 impl Member {
     /// The first look at the addresses, while the server stops: it answers with its own refusal, or not at all.
     pub(crate) async fn first_look(&self, watch: &mut Watch) {
-        self.learn_addresses().await;
-        // Which system it is, is only asked for what takes sessions.
-        let Ok(data) = self.server.control_data().await else { return };
-        watch.first = match self.heard(data.system_identifier).await {
+        let system = match self.link.last_seen().await {
+            Some(who) => Ok(who.system_identifier),
+            None => self.server.control_data().await.map(|data| data.system_identifier),
+        };
+        let Ok(system) = system else { return };
+        watch.first = match self.heard(system).await {
             Heard::Nothing | Heard::Changing(_) => Some(First::WhileItStopped),
             Heard::Something(_) | Heard::Writer(_) => None,
         };

@@ -82,21 +82,31 @@ impl LocalControl {
             Postmaster::Stopped => return Ok(None),
             Postmaster::Changing(number) | Postmaster::Ready(number) => number,
         };
-        Ok(Pid::from_raw(number).filter(|_| works_on(number, data)).map(|pid| (pid, state)))
+        // A living process that may not be looked at is never read as a stopped server.
+        let counts = works_on(number, data) != Works::Elsewhere;
+        Ok(Pid::from_raw(number).filter(|_| counts).map(|pid| (pid, state)))
     }
 }
 
-/// Whether the process is alive and works in the data directory, as every server process does; by whatever name it got there.
-fn works_on(pid: i32, data: &Path) -> bool {
+/// Whether a process works in the data directory, as every server process does; by whatever name it got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Works {
+    Here,
+    Elsewhere,
+    /// It lives, and is not ours to look at.
+    Hidden,
+}
+
+fn works_on(pid: i32, data: &Path) -> Works {
     if started(pid).is_none() {
-        return false;
+        return Works::Elsewhere;
     }
     let number = |meta: fs::Metadata| (meta.dev(), meta.ino());
     match (fs::metadata(format!("/proc/{pid}/cwd")).map(number), fs::metadata(data).map(number)) {
-        (Ok(cwd), Ok(data)) => cwd == data,
-        // Not ours to look at: the process lives, so it counts as the server.
-        (Err(e), _) => e.kind() != io::ErrorKind::NotFound,
-        (Ok(_), Err(_)) => true,
+        (Ok(cwd), Ok(data)) if cwd == data => Works::Here,
+        (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Works::Elsewhere,
+        (Ok(_), Ok(_)) => Works::Elsewhere,
+        (Err(_), _) | (_, Err(_)) => Works::Hidden,
     }
 }
 
@@ -172,7 +182,7 @@ impl ServerControl for LocalControl {
         if started(pid) != Some(process.started) {
             return Ok(Signalled::Gone);
         }
-        if !works_on(pid, data) {
+        if works_on(pid, data) != Works::Here {
             return refuse(elsewhere(pid, data));
         }
         let signal = match stop {

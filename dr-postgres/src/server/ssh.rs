@@ -130,11 +130,11 @@ if test ! -e "$f"; then test ! -d "$1" || ls -- "$1" > /dev/null || exit 1; exit
 p=$(head -n 1 -- "$f") || { test -e "$f" && exit 1; exit 0; }; case $p in ''|*[!0-9]*) exit 0;; esac
 test -d "/proc/$p" || exit 0; case $(sed 's/.*) //' "/proc/$p/stat" 2>/dev/null) in Z*) exit 0;; esac
 c=$(stat -Lc %d:%i "/proc/$p/cwd/" 2>/dev/null) && test "$c" != "$(stat -Lc %d:%i -- "$1")" && exit 0; cat -- "$f" 2>/dev/null; exit 0"#;
-/// Prints what became of it. Nothing is sent to a process that was started later, or that works elsewhere.
+/// Prints what became of it. Nothing is sent to a process that was started later, or that is not seen to work on the directory.
 const SIGNAL: &str = r#"p=$2; s=$(cat "/proc/$p/stat" 2>/dev/null) || { echo gone; exit 0; }
 set -- "$1" "$2" "$3" "$4" ${s##*) }; test "$5" != Z || { echo gone; exit 0; }
 d=$1; t=$3; k=$4; shift 23; test "$1" = "$t" || { echo gone; exit 0; }
-c=$(stat -Lc %d:%i "/proc/$p/cwd/" 2>/dev/null); test -z "$c" || test "$c" = "$(stat -Lc %d:%i -- "$d" 2>/dev/null)" || { echo elsewhere; exit 0; }
+c=$(stat -Lc %d:%i "/proc/$p/cwd/" 2>/dev/null) && test "$c" = "$(stat -Lc %d:%i -- "$d" 2>/dev/null)" || { echo elsewhere; exit 0; }
 if kill "-$k" "$p"; then echo sent; elif test -d "/proc/$p"; then echo refused; else echo gone; fi"#;
 const WITH_PASSWORD: &str = r#"IFS= read -r PGPASSWORD; export PGPASSWORD; exec "$@" < /dev/null"#;
 /// `pg_ctl` leaves a server behind that inherits the output: a file keeps it from holding the channel open.
@@ -183,7 +183,7 @@ pub(super) fn signal(ran: Result<String, PgError>, data: &Path, process: Process
 
 /// Why a process is left alone.
 pub(super) fn elsewhere(pid: i32, data: &Path) -> String {
-    format!("process {pid} does not work on {} any more; nothing was sent to it", data.display())
+    format!("process {pid} is not seen to work on {}; nothing was sent to it", data.display())
 }
 
 #[async_trait]
