@@ -14,13 +14,14 @@ use dr_core::{
 use crate::{
     config::{self, FileAt, HbaAt, LoginFenceAt},
     database::PostgresDatabase,
-    fence::{ClosedHba, StopFence},
+    fence::ClosedHba,
     login::LoginFence,
     member::Member,
     probe::PostgresProbe,
     router::PostgresPooler,
     secret::FileSecret,
     server::ServerControl,
+    stop::StopFence,
 };
 
 /// The backend for self-managed PostgreSQL: members `postgres`, fences `postgres.stop`, `postgres.hba` and `postgres.login`, the route

@@ -9,7 +9,7 @@ use crate::{
     application::ApplicationLogin,
     backend::WrapControl,
     error::PgError,
-    member::{Member, Peer, ReplicationLogin, resource_id},
+    member::{Member, Peer, ReplicationLogin, STOP_WITHIN, resource_id},
     pgbouncer::{Instance, PgBouncer},
     router::PostgresPooler,
     server::{LocalControl, Server, ServerControl, Site, SshControl, SshOptions, Unit},
@@ -186,7 +186,13 @@ pub(crate) fn member(group: &GroupSpec, spec: &MemberSpec, wrap: &WrapControl) -
         Ok::<_, ConfigError>(ReplicationLogin { user: login.user.clone(), password })
     });
     let target = control_target(group, spec, &at)?;
+    let endpoint = Endpoint::new(format!("{}:{}", at.host, at.port));
+    let named = group.traffic.iter().filter_map(|route| route.origin(&spec.name, &endpoint));
+    let routes = named.filter_map(|name| address(&name, at.port)).collect();
+    // Past the promotion there is no way back: a stop that hangs leaves time for it to be tried the hard way and to catch up.
+    let stop_within = STOP_WITHIN.min(group.limits.gap_budget.duration() / 3);
     let member = Member::new(group.name.as_str(), server(spec, &at, wrap)?, target, peers);
+    let member = member.with_addresses(routes).with_stop_within(stop_within);
     Ok(member.with_replication_login(login.transpose()?))
 }
 

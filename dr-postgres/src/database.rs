@@ -20,6 +20,7 @@ use crate::{
     login::{lift, marked_roles},
     look::{Identity, Receiver},
     member::{Member, now, position, undone, unread},
+    reach::Heard,
     server::Postmaster,
 };
 
@@ -49,6 +50,11 @@ impl PostgresDatabase {
         let (who, upstream, followers) =
             join3(session.identity(), self.upstream(session), self.followers(session)).await;
         let (who, upstream, followers) = (who?, upstream?, followers?);
+        if !who.in_recovery {
+            // By which addresses it is reached is known before anybody has to wait for it.
+            let member = Arc::clone(&self.member);
+            tokio::spawn(async move { member.learn_addresses().await });
+        }
         refuse_version(&self.member, who.version)?;
         let follows = who.in_recovery.then_some(upstream);
         let status = match (who.in_recovery, &follows) {
@@ -124,12 +130,22 @@ impl PostgresDatabase {
         Ok(found)
     }
 
-    /// A server that does not answer SQL is described from its process table and control file, or not at all.
+    /// A server that does not answer SQL is described from its process table and control file, or not at all. What answers with an
+    /// error of its own is not stopped, whatever the directory says.
     async fn describe_stopped(&self, silent: PgError) -> Result<Description, PgError> {
         let server = &self.member.server;
         let Ok(process) = server.postmaster().await else { return Err(silent) };
         if process != Postmaster::Stopped {
             return Err(silent);
+        }
+        let system = server.control_data().await?.system_identifier;
+        match self.member.heard(system).await {
+            Heard::Nothing => {}
+            Heard::Changing(what) | Heard::Something(what) | Heard::Writer(what) => {
+                let place = server.site().data.display();
+                let why = format!("no server process works on {place}, and {what}: `data` is not its directory");
+                return Err(PgError::Refused { server: self.member.name.to_string(), why });
+            }
         }
         let data = server.control_data().await?;
         let standby = server.control().read(&server.data("standby.signal")).await?.is_some();
@@ -207,7 +223,7 @@ impl PostgresDatabase {
     }
 
     async fn request_promotion(&self, request: &PromoteRequest) -> Result<Outcome<()>, PgError> {
-        let session = self.member.session().await?;
+        let session = self.member.own_session().await?;
         let who = session.identity().await?;
         if !who.in_recovery {
             let why = format!("{} is no standby: it writes on timeline {}", self.member.name, who.timeline);
@@ -322,7 +338,7 @@ impl ManagedDatabase for PostgresDatabase {
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {
-        let running = match self.member.session().await {
+        let running = match self.member.own_session().await {
             Ok(session) => self.describe_running(&session).await,
             Err(e) => Err(e),
         };

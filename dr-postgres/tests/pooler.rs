@@ -24,8 +24,8 @@ use dr_core::{
     TrafficRouter, Tri, seconds,
 };
 use dr_postgres::{
-    ApplicationLogin, HostCommand, LocalControl, Password, PgError, PostgresPooler, Postmaster, ServerControl, Session,
-    SslMode, Target,
+    ApplicationLogin, HostCommand, LocalControl, Password, PgError, PostgresPooler, Postmaster, Process, ServerControl,
+    Session, Signalled, SslMode, Stop, Target,
     pgbouncer::{Instance, PgBouncer},
     testing::{ClusterOptions, LocalCluster},
 };
@@ -351,8 +351,8 @@ impl ServerControl for Full {
         self.0.postmaster(data).await
     }
 
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
-        self.0.signal_fast_stop(data).await
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        self.0.signal(data, process, stop).await
     }
 }
 

@@ -22,8 +22,8 @@ use dr_core::{
     RejoinRequest, RetireFence, Tri,
 };
 use dr_postgres::{
-    ClosedHba, HostCommand, LocalControl, Member, Peer, PgError, PostgresDatabase, Postmaster, Server, ServerControl,
-    Session, Site, Target, Unit, resource_id,
+    ClosedHba, HostCommand, LocalControl, Member, Peer, PgError, PostgresDatabase, Postmaster, Process, Server,
+    ServerControl, Session, Signalled, Site, Stop, Target, Unit, resource_id,
     testing::{ClusterOptions, Node},
 };
 
@@ -832,8 +832,8 @@ impl ServerControl for Breaks {
     async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
         self.inner.postmaster(data).await
     }
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
-        self.act(self.inner.signal_fast_stop(data)).await
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        self.act(self.inner.signal(data, process, stop)).await
     }
 }
 

@@ -153,7 +153,7 @@ async fn a_stopped_primary_cannot_come_back_as_one() {
     assert_eq!(receipt.target.lineage.generation, 1);
 }
 
-/// A killed server is stopped, but its control file proves no end of its history.
+/// A killed server is stopped, and its control file proves no end of its history; its log does.
 #[tokio::test]
 async fn a_crash_is_no_clean_stop() {
     let rig = Rig::start(direct()).await;
@@ -162,7 +162,11 @@ async fn a_crash_is_no_clean_stop() {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::QUIT).unwrap();
     node.server.await_stopped(Duration::from_secs(10)).await.unwrap();
     let reading = rig.sides[0].fence.inspect().await.unwrap();
-    assert_eq!(reading.end, None);
+    let data = node.server.control_data().await.unwrap();
+    assert_eq!(data.end_of_history(), None);
+    let received = rig.sides[1].probe.position().await.unwrap().durable;
+    let end = reading.end.unwrap();
+    assert!(received.reaches(&end) && end.value > data.checkpoint.bytes(), "{end}, received {received}");
     assert!(reading.planes.restart < Grade::Confirmed, "{}", reading.detail);
 }
 

@@ -47,7 +47,7 @@ impl Member {
         let mine = own.identity().await?;
         match self.following(peer, &candidate).await {
             Ok(following) => {
-                self.rehearse_login(&mut found, peer, &following, &mine).await?;
+                self.rehearse_following(&mut found, peer, &following, &mine).await?;
                 self.rehearse_candidate(&mut found, peer, &candidate, &following).await?;
                 self.rehearse_files(&mut found, (&own, &candidate), (peer, &following)).await?;
             }
@@ -64,7 +64,7 @@ impl Member {
     }
 
     /// Logs in from this server's own host, as the account that owns it, the way its log receiver will.
-    async fn rehearse_login(
+    async fn rehearse_following(
         &self,
         found: &mut Rehearsal,
         peer: &Peer,
