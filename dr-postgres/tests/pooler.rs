@@ -218,6 +218,39 @@ async fn what_counts_and_can_be_changed_is_ready() {
     }
 }
 
+/// What we read in the oddest file that PgBouncer loads is what it has made of it: otherwise the files would be said to differ.
+#[tokio::test]
+async fn the_grammar_is_that_of_the_process() {
+    let cluster = direct().await;
+    let port = cluster.pg1().port;
+    let mut bouncer = Bouncer::new(&cluster, "odd");
+    bouncer.put("nested.ini", "n1 = host=in.side\n[databases]n2=host=same.line\n; n3 = host=no");
+    bouncer.put(
+        "app.ini",
+        &format!(
+            "  ; first\r\n\t# second\n[databases] a1=host=a\r\na2 = port = 7  host = 'b'   \t\na3 = host='c'xport=1\n\
+             a4 = host=e\tdbname=f\na5 =\na6 = host=g host=h port=1 port=2\na-7._ =host=i dbname='it''s one' pool_size=3\n\
+             a8 = host=j port=99abc pool_mode=statement\na9 = host=k#l;m\n\n\x0b a10 = host=:: user=app password=' x '\n\
+             [users]\napp = pool_mode=transaction\n[databases]\n%include \t nested.ini \t\nn4 = host=after\n\
+             app = host=wrong\n* = host=any\na1 = host=again\napp=host = '127.0.0.1' port={port}"
+        ),
+    );
+    bouncer.put("pgbouncer.ini", &format!("{}%include app.ini", bouncer.main()));
+    bouncer.start().await;
+    let route = route(&cluster, vec![bouncer.instance("app.ini")]);
+    assert_eq!(rehearse(&route, Effort::Try).await, Rehearsal::default());
+    let console = Session::open_console(&bouncer.console().with_database("pgbouncer")).await.unwrap();
+    let told = console.text_rows("tell", "SHOW DATABASES").await.unwrap();
+    assert_eq!(told.len(), 15, "every name and the console: {told:?}");
+    bouncer.put(
+        "pgbouncer.ini",
+        &bouncer.text("pgbouncer.ini").replace("admin_users = dr", "admin_users = somebody\nstats_users = dr"),
+    );
+    bouncer.kill();
+    bouncer.start().await;
+    only(&rehearse(&route, Effort::Look).await, "`dr` is none of its admin_users");
+}
+
 /// Each was found out after the promotion, with nobody writing.
 #[tokio::test]
 async fn bug_a_file_that_does_not_count_is_found_before_the_gap() {

@@ -328,7 +328,8 @@ async fn a_rehearsal_names_what_the_control_role_may_not_look_at() {
     let rig = Rig::start(direct()).await;
     let (one, two) = (rig.cluster.pg1(), rig.cluster.pg2());
     let admin = Session::open(&one.admin).await.unwrap();
-    let role = "CREATE ROLE least LOGIN PASSWORD 'local-cluster' IN ROLE pg_monitor, pg_read_server_files";
+    let role = "CREATE ROLE least LOGIN PASSWORD 'local-cluster' IN ROLE pg_monitor; \
+                GRANT EXECUTE ON FUNCTION pg_read_file(text, bigint, bigint, boolean) TO least";
     admin.run("make a role", role).await.unwrap();
     until("the role", PATIENCE, || async { replays(&rig, 1, 0).await.then_some(()) }).await;
     let least = |node: &Node| Target { user: "least".into(), ..node.admin.clone() };

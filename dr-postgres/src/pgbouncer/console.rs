@@ -126,6 +126,12 @@ impl Snapshot {
         self.settings.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether commands are taken from `user`: the account that PgBouncer runs under may give them through its socket as `pgbouncer`.
+    pub(crate) fn is_admin(&self, user: &str) -> bool {
+        let listed = || self.setting("admin_users").is_some_and(|all| all.split(',').any(|one| one.trim() == user));
+        user == "pgbouncer" || self.setting("auth_type") == Some("any") || listed()
+    }
+
     /// What pools `database` by session, if anything does.
     pub(crate) fn pooled_by_session(&self, database: &str) -> Option<String> {
         let own = self.databases.get(database).and_then(|facts| facts.get("pool_mode")).map(String::as_str);

@@ -162,6 +162,14 @@ impl Instance {
                 format!("{} -c RESUME", self.console_command()),
             );
         }
+        let user = &self.console.target().user;
+        if !snapshot.is_admin(user) {
+            found.planned(
+                format!("{label}: `{user}` is none of its admin_users"),
+                "PAUSE, RELOAD and RESUME are refused to everybody else",
+                format!("add `{user}` to admin_users, then RELOAD"),
+            );
+        }
         if let Some(what) = snapshot.pooled_by_session(database) {
             found.planned(
                 format!("{label}: {what} is pooled by session"),
