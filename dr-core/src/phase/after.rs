@@ -121,7 +121,10 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened:
     };
     let Some((fenced, _)) = &taken.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
-    let text = format!("the fence of {} still stands; keep it until it follows the new writer", old.member);
+    let text = format!(
+        "look whether the fence of {} still stands, keep it until {0} follows the new writer, and take it away then",
+        old.member
+    );
     let retired = plan.attempt("retire-fence", retire.visibility(pace.visibility), text, "dba");
     if let Some(held) = taken.fence {
         plan.retired(held, &retired);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     read::{not_yet, refuse, see},
-    rejoin::follow_up,
+    rejoin::{come_back, progress},
 };
 use crate::{
     Carries, Class, Consent, Effect, Handler, Input, Kind, MemberId, Observed, OpHandle, Outcome, Polled, Prepared,
@@ -136,12 +136,7 @@ impl Handler for Attaching {
     }
 
     async fn poll(&self, cx: &StepCx, step: &AttachStandby, handle: &OpHandle) -> Result<Polled<()>, StepError> {
-        match self.observe(cx, step).await? {
-            Observed::Done(()) => Ok(Polled::Ended(Outcome::Done(()))),
-            Observed::Conflict(cause) => Ok(Polled::Ended(Outcome::Conflict(cause))),
-            Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_) => {
-                follow_up(cx, &step.member, handle).await
-            }
-        }
+        let (progress, seen) = join(progress(cx, &step.member, handle), self.observe(cx, step)).await;
+        Ok(come_back(cx, progress?, seen?))
     }
 }
