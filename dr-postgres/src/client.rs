@@ -40,6 +40,8 @@ pub struct Session {
     pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
     /// The histories that were read: those of timelines never change.
     pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
+    /// The role may not execute `pg_read_file`, so nothing is asked that needs it.
+    pub(crate) no_files: AtomicBool,
     driver: JoinHandle<()>,
 }
 
@@ -99,6 +101,7 @@ impl Session {
             prepared: std::sync::Mutex::default(),
             last_identity: Mutex::default(),
             histories: std::sync::Mutex::default(),
+            no_files: AtomicBool::new(false),
             driver,
         })
     }

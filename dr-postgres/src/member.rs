@@ -14,6 +14,7 @@ use crate::{
     error::{Effect, PgError},
     look::Identity,
     lsn::{Lsn, Timeline},
+    names::Resolver,
     rejoin::RejoinTask,
     server::Server,
     target::{Password, Target},
@@ -53,6 +54,8 @@ pub struct Member {
     /// The group's name: the key of the lock that an operation holds on a member.
     pub(crate) group: String,
     pub(crate) rejoin: Mutex<RejoinTask>,
+    /// The addresses behind the names of places.
+    pub(crate) resolver: Resolver,
     /// The session that holds the group lock, if this process does.
     pub(crate) lock: Mutex<Option<Session>>,
 }
@@ -72,6 +75,7 @@ impl Member {
             login: None,
             group: group.into(),
             rejoin: Mutex::new(RejoinTask::default()),
+            resolver: Resolver::default(),
             lock: Mutex::new(None),
         }
     }
@@ -104,11 +108,6 @@ impl Member {
     #[must_use]
     pub fn bound(&self, lineage: Lineage) -> Bound {
         Bound { member: self.name.clone(), resource: self.resource(), lineage }
-    }
-
-    /// The peer that is reached at this address.
-    pub(crate) fn peer_at(&self, host: &str, port: u16) -> Option<&Peer> {
-        self.peers.iter().find(|peer| peer.target.host == host && peer.target.port == port)
     }
 
     /// The peer of this name and a session to it.

@@ -209,7 +209,7 @@ impl Member {
         if self.server.postmaster().await? != Postmaster::Stopped {
             self.server.stop_fast(START_LIMIT).await?;
         }
-        upstream.ensure_slot(&self.slot()).await?;
+        self.ensure_slot_at(peer, &upstream, &conninfo).await?;
         self.make_room(way, peer, &upstream, &conninfo).await?;
         self.configure(&conninfo).await?;
         self.server.control().remove(&self.beside("dr-rejoin")).await?;
@@ -234,7 +234,7 @@ impl Member {
         let theirs = upstream.setting("primary_slot_name").await?.unwrap_or_default();
         for slot in own.slots().await? {
             if !slot.active && (slot.name == theirs || slot.name == slot_name(peer.name.as_str())) {
-                own.drop_slot(&slot.name).await?;
+                self.drop_own_slot(&own, &slot.name).await?;
             }
         }
         if upstream.setting("wal_retrieve_retry_interval").await?.as_deref() == Some("100ms") {

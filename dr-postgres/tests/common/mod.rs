@@ -48,7 +48,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    fn of(member: &Arc<Member>) -> Self {
+    pub(crate) fn of(member: &Arc<Member>) -> Self {
         Self {
             member: Arc::clone(member),
             database: PostgresDatabase::new(Arc::clone(member)),
