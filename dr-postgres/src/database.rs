@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, ManagedDatabase, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError, Rejoin,
-    RejoinRequest, Replication, Tri, millis,
+    Becomes, Capabilities, Description, ManagedDatabase, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
+    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
 };
 
 use futures_util::future::{join, join3};
 use tokio::time::timeout;
 
 use crate::{
+    candidate,
     client::Session,
     control_data::ClusterState,
     error::PgError,
@@ -175,28 +176,24 @@ impl PostgresDatabase {
         Ok(())
     }
 
+    /// What changed for the worse since the rehearsal. Nothing of the candidate has been touched when this refuses it.
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
-        let refuse = |why: String| Err(PgError::Refused { server: self.member.name.to_string(), why });
-        let waits = session.setting("synchronous_standby_names").await?.unwrap_or_default();
-        if !waits.trim().is_empty() {
-            return refuse(format!(
-                "synchronous_standby_names is `{waits}`: once promoted, every commit would wait for a standby that is not there; \
-                 empty it on this server (ALTER SYSTEM RESET synchronous_standby_names) and set it again afterwards"
-            ));
+        let psql = crate::manual::psql(&self.member);
+        let primary = match self.primary_of(session).await {
+            Some(primary) => candidate::standing::read_only_default(&primary).await.ok(),
+            None => None,
+        };
+        let found = candidate::standing::look(session, &psql, primary.as_ref()).await?;
+        let why: Vec<String> = found.obstacles.iter().map(|o| format!("{}: {}; {}", o.what, o.why, o.helps)).collect();
+        if why.is_empty() {
+            return Ok(());
         }
-        if session.receiver().await?.paused {
-            return refuse("replay is paused; pg_wal_replay_resume() helps".into());
-        }
-        let delay = session.setting("recovery_min_apply_delay").await?.unwrap_or_default();
-        if delay != "0" && !delay.is_empty() {
-            return refuse(format!("recovery_min_apply_delay is {delay}: it would delay the promotion by as much"));
-        }
-        Ok(())
+        Err(PgError::Refused { server: self.member.name.to_string(), why: why.join("; ") })
     }
 }
 
 /// Below 13 the promotion and its proofs work differently; nothing is tried there.
-fn refuse_version(member: &Member, version: u32) -> Result<(), PgError> {
+pub(crate) fn refuse_version(member: &Member, version: u32) -> Result<(), PgError> {
     let major = version / 10_000;
     if major >= OLDEST {
         return Ok(());
@@ -254,6 +251,15 @@ impl ManagedDatabase for PostgresDatabase {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         Member::begin_rejoin(&self.member, request).await
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        match &request.becomes {
+            Becomes::Writer { instead_of } => {
+                self.rehearse_writer(instead_of, request.effort).await.map_err(unread("rehearse"))
+            }
+            Becomes::Standby { of } => Ok(Rehearsal::untried(format!("whether {} can follow {of}", self.member.name))),
+        }
     }
 
     async fn settle(&self) -> Outcome<()> {

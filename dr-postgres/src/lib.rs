@@ -2,15 +2,19 @@
 
 mod act;
 mod backend;
+mod candidate;
 mod client;
 mod config;
 mod conninfo;
 mod control_data;
 mod database;
+mod drops;
 mod error;
 mod fence;
 mod follows;
+mod grants;
 pub mod hba;
+mod hba_rules;
 mod lag;
 mod login;
 mod look;

@@ -12,3 +12,4 @@ pub use identity::Identity;
 pub(crate) use identity::STILL_REPLAYS;
 pub use replication::{FRESH, Reader, Receiver, Sender, Slot};
 pub use sessions::{ClientSession, LongTransaction};
+pub(crate) use settings::{Custom, Setting};

@@ -1,0 +1,256 @@
+//! The applications' sessions on the primary, tried against the rules of the candidate's own `pg_hba.conf`.
+//!
+//! No credentials are needed for this: who would be turned away by a rule is found without logging in. Whether a password is right is
+//! not; roles and their secrets are part of the log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use dr_core::Rehearsal;
+use futures_util::future::join_all;
+use tokio_postgres::types::Type;
+
+use crate::{
+    candidate::Pair,
+    client::Session,
+    error::PgError,
+    hba_rules::{Admission, Encryption, Login, Origin, Rules, World, admission},
+    names::Place,
+};
+
+const SESSIONS: &str = "\
+SELECT DISTINCT a.usename::text, a.datname::text, host(a.client_addr), coalesce(s.ssl, false), coalesce(g.encrypted, false)
+FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s ON s.pid = a.pid LEFT JOIN pg_stat_gssapi g ON g.pid = a.pid
+WHERE a.backend_type = 'client backend' AND a.usename IS NOT NULL AND a.datname IS NOT NULL
+  AND NOT (a.usename = current_user AND starts_with(a.application_name, 'dr/'))";
+
+const MEMBERSHIPS: &str = "\
+WITH RECURSIVE up AS (SELECT member, roleid FROM pg_auth_members
+                      UNION SELECT up.member, m.roleid FROM up JOIN pg_auth_members m ON m.member = up.roleid)
+SELECT u.rolname::text, r.rolname::text FROM up JOIN pg_roles u ON u.oid = up.member JOIN pg_roles r ON r.oid = up.roleid
+WHERE u.rolname = ANY ($1)";
+
+/// Compares every kind of session that the primary has now with the rules on both sides.
+pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
+    let rules = match pair.own.hba_rules().await {
+        // What is missing for it is told with the other rights.
+        Err(error) if error.is_denied() => return Ok(Rehearsal::default()),
+        other => other?,
+    };
+    let mut found = Rehearsal::default();
+    let name = pair.member.name.as_str();
+    if !rules.errors.is_empty() {
+        let errors = rules.errors.join("; ");
+        let what = format!("pg_hba.conf of {name} is not understood: {errors}");
+        let why = "the server keeps older rules that nobody can read, and would not start again";
+        found.planned(what, why, format!("correct it, then: {} -c 'SELECT pg_reload_conf()'", pair.psql()));
+        return Ok(found);
+    }
+    let Some(primary) = &pair.primary else { return Ok(found) };
+    let sessions = primary.application_logins().await?;
+    let world = world(pair, &rules, &sessions).await?;
+    let theirs = primary.hba_rules().await.ok();
+    let together = share_a_machine(pair).await;
+    for login in &sessions {
+        if !together && login.address.is_none_or(|address| address.is_loopback()) {
+            found
+                .untried
+                .push(format!("the login of {} on {name}: it comes from the primary's own machine", shown(login)));
+            continue;
+        }
+        let before = theirs.as_ref().map(|theirs| admission(&theirs.rules, login, &world));
+        judge(&mut found, (login, admission(&rules.rules, login, &world), before), (name, &pair.psql()));
+    }
+    Ok(found)
+}
+
+/// What one session's login would come to; `before` is what it came to on the primary.
+fn judge(
+    found: &mut Rehearsal,
+    (login, after, before): (&Login, Admission, Option<Admission>),
+    (name, psql): (&str, &str),
+) {
+    let session = shown(login);
+    match (after, before) {
+        (Admission::TurnedAway { by }, _) => {
+            let rule = match &by {
+                Some(place) => format!("{place} rejects it"),
+                None => "no rule matches it".into(),
+            };
+            let line = missing_line(login);
+            let helps = match by {
+                Some(place) => format!("put `{line}` before {place}, then: {psql} -c 'SELECT pg_reload_conf()'"),
+                None => format!("add `{line}` to its pg_hba.conf, then: {psql} -c 'SELECT pg_reload_conf()'"),
+            };
+            let what = format!("pg_hba.conf of {name} turns away {session}: {rule}");
+            found.always(what, "such sessions work on the primary now and could not log in after the promotion", helps);
+        }
+        (Admission::Open { place }, _) => {
+            found.untried.push(format!("the login of {session} on {name}: {place} cannot be judged from here"));
+        }
+        (Admission::Asked { method }, Some(Admission::Asked { method: other })) if method != other => {
+            found.untried.push(format!(
+                "the login of {session} on {name}: it is asked by `{method}` there, by `{other}` on the primary"
+            ));
+        }
+        (Admission::Asked { .. }, _) => {}
+    }
+}
+
+fn shown(login: &Login) -> String {
+    let database = login.database.as_deref().unwrap_or("replication");
+    let how = match (login.address, login.encryption) {
+        (None, _) => "over a socket".to_owned(),
+        (Some(address), Encryption::Plain) => format!("from {address} without TLS"),
+        (Some(address), Encryption::Tls) => format!("from {address} with TLS"),
+        (Some(address), Encryption::Gss) => format!("from {address} with GSSAPI encryption"),
+    };
+    format!("`{}` in the database `{database}` {how}", login.user)
+}
+
+fn missing_line(login: &Login) -> String {
+    let word = |text: &str| {
+        let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let keyword = matches!(text, "all" | "sameuser" | "samerole" | "samegroup" | "replication");
+        if plain && !keyword { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+    };
+    let (database, user) = (login.database.as_deref().map_or_else(|| "replication".into(), word), word(&login.user));
+    match login.address {
+        None => format!("local {database} {user} scram-sha-256"),
+        Some(address @ IpAddr::V4(_)) => format!("host {database} {user} {address}/32 scram-sha-256"),
+        Some(address @ IpAddr::V6(_)) => format!("host {database} {user} {address}/128 scram-sha-256"),
+    }
+}
+
+async fn share_a_machine(pair: &Pair<'_>) -> bool {
+    let resolver = &pair.member.resolver;
+    let target = pair.member.link.target();
+    let own = resolver.addresses(&Place::new(target.host.clone(), target.port)).await;
+    match pair.member.peers.iter().find(|peer| peer.name == pair.from) {
+        Some(peer) => resolver.addresses(&Place::new(peer.target.host.clone(), peer.target.port)).await.meet(&own),
+        None => false,
+    }
+}
+
+/// Everything that the rules refer to.
+async fn world(pair: &Pair<'_>, rules: &Rules, sessions: &BTreeSet<Login>) -> Result<World, PgError> {
+    let resolver = &pair.member.resolver;
+    let target = pair.member.link.target();
+    let hosts: BTreeSet<&String> = rules
+        .rules
+        .iter()
+        .filter_map(|rule| if let Origin::Name(name) = &rule.origin { Some(name) } else { None })
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    let resolved = join_all(
+        hosts
+            .iter()
+            .map(|host| async move { ((*host).clone(), resolver.addresses(&Place::new((*host).clone(), 0)).await) }),
+    );
+    let expressions = pair.own.identity().await?.version >= 160_000;
+    Ok(World {
+        memberships: pair.own.memberships(sessions).await?,
+        hosts: resolved.await.into_iter().collect(),
+        own: resolver.addresses(&Place::new(target.host.clone(), target.port)).await,
+        expressions,
+        matches: if expressions { pair.own.matches(rules, sessions).await? } else { BTreeMap::new() },
+    })
+}
+
+impl Session {
+    /// Every kind of login that the server's present client sessions have made, ours left out.
+    async fn application_logins(&self) -> Result<BTreeSet<Login>, PgError> {
+        const WHAT: &str = "tell its sessions";
+        let rows = self.rows(WHAT, SESSIONS, &[]).await?;
+        let read = |row| {
+            let address: Option<String> = self.get(WHAT, row, 2)?;
+            let (tls, gss): (bool, bool) = (self.get(WHAT, row, 3)?, self.get(WHAT, row, 4)?);
+            Ok(Login {
+                user: self.get(WHAT, row, 0)?,
+                database: self.get(WHAT, row, 1)?,
+                address: address.and_then(|address| address.parse().ok()),
+                encryption: match (tls, gss) {
+                    (true, _) => Encryption::Tls,
+                    (false, true) => Encryption::Gss,
+                    (false, false) => Encryption::Plain,
+                },
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn memberships(&self, sessions: &BTreeSet<Login>) -> Result<BTreeSet<(String, String)>, PgError> {
+        const WHAT: &str = "tell the members of its roles";
+        let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
+        let rows = self.rows(WHAT, MEMBERSHIPS, &[(&users, Type::NAME_ARRAY)]).await?;
+        rows.iter().map(|row| Ok((self.get(WHAT, row, 0)?, self.get(WHAT, row, 1)?))).collect()
+    }
+
+    /// The server's own word on the regular expressions in its rules: no other program reads them in quite the same way.
+    async fn matches(
+        &self,
+        rules: &Rules,
+        sessions: &BTreeSet<Login>,
+    ) -> Result<BTreeMap<(String, String), bool>, PgError> {
+        const WHAT: &str = "compare names with its rules";
+        let names = rules.rules.iter().flat_map(|rule| rule.databases.iter().chain(&rule.users));
+        let expressions: BTreeSet<&str> = names.filter_map(|name| name.strip_prefix('/')).collect();
+        let texts = sessions.iter().flat_map(|login| login.database.iter().chain([&login.user]));
+        let texts: BTreeSet<&String> = texts.collect();
+        let mut found = BTreeMap::new();
+        for expression in expressions {
+            for text in &texts {
+                // An expression that the server does not understand matches nothing, and its rule was told as an error.
+                let asked = self.row(WHAT, "SELECT $1 ~ $2", &[(text, Type::TEXT), (&expression, Type::TEXT)]).await?;
+                found.insert((expression.to_owned(), (*text).clone()), self.get(WHAT, &asked, 0)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dr_core::Weight;
+
+    use super::*;
+
+    fn login(address: Option<&str>) -> Login {
+        let address = address.map(|text| text.parse().unwrap());
+        Login { user: "app".into(), database: Some("shop".into()), address, encryption: Encryption::Plain }
+    }
+
+    fn judged(after: Admission, before: Option<Admission>) -> Rehearsal {
+        let mut found = Rehearsal::default();
+        judge(&mut found, (&login(Some("10.0.0.7")), after, before), ("pg2", "psql"));
+        found
+    }
+
+    #[test]
+    fn whoever_would_be_turned_away_is_named_with_the_missing_line() {
+        let found = judged(Admission::TurnedAway { by: None }, None);
+        let [obstacle] = found.obstacles.as_slice() else { panic!("{found:?}") };
+        assert_eq!(obstacle.weight, Weight::Always);
+        assert!(obstacle.what.contains("`app` in the database `shop` from 10.0.0.7"), "{}", obstacle.what);
+        assert!(obstacle.helps.contains("host shop app 10.0.0.7/32 scram-sha-256"), "{}", obstacle.helps);
+        let found = judged(Admission::TurnedAway { by: Some("line 3 of pg_hba.conf".into()) }, None);
+        assert!(found.obstacles[0].helps.contains("before line 3 of pg_hba.conf"));
+    }
+
+    #[test]
+    fn another_method_is_told_and_stops_nothing() {
+        let asked = |method: &str| Admission::Asked { method: method.into() };
+        assert_eq!(judged(asked("md5"), Some(asked("md5"))), Rehearsal::default());
+        let found = judged(asked("cert"), Some(asked("scram-sha-256")));
+        assert_eq!((found.obstacles.len(), found.untried.len()), (0, 1));
+    }
+
+    #[test]
+    fn names_that_are_keywords_are_quoted_in_the_missing_line() {
+        let odd = Login { user: "all".into(), database: Some("my shop".into()), ..login(None) };
+        assert_eq!(missing_line(&odd), r#"local "my shop" "all" scram-sha-256"#);
+        assert_eq!(missing_line(&login(Some("::1"))), "host shop app ::1/128 scram-sha-256");
+    }
+}
