@@ -28,7 +28,7 @@ use crate::{
     look::Identity,
     lsn::Lsn,
     manual,
-    member::Member,
+    member::{Member, Peer},
     slots::as_replication_role,
 };
 
@@ -40,7 +40,7 @@ pub(crate) mod standing;
 /// How long one part may take.
 const PART_LIMIT: Duration = Duration::from_secs(30);
 /// How long the primary may take to answer at all. A silent one is no reason to wait: the rest is rehearsed without it.
-const PRIMARY_LIMIT: Duration = Duration::from_secs(6);
+const PRIMARY_LIMIT: Duration = Duration::from_secs(3);
 /// How long a candidate may take to replay a position of the primary.
 const REPLAY_LIMIT: Duration = Duration::from_secs(5);
 
@@ -65,8 +65,20 @@ impl Pair<'_> {
 
     /// How a person opens a session to the present writer.
     pub(crate) fn psql_primary(&self) -> String {
-        let peer = self.member.peers.iter().find(|peer| peer.name == self.from);
-        peer.map_or_else(|| format!("psql   # on {}", self.from), |peer| manual::psql_to(&peer.target))
+        self.peer().map_or_else(|| format!("psql   # on {}", self.from), |peer| manual::psql_to(&peer.target))
+    }
+
+    /// How a superuser gives rights to the control role: on the primary, and in the database of the control sessions, for rights to
+    /// functions are given in one database.
+    fn psql_superuser(&self) -> String {
+        let control = self.member.link.target();
+        let target = self.peer().map_or(control, |peer| &peer.target);
+        format!("psql -h {} -p {} -d {} -U SUPERUSER", target.host, target.port, target.database)
+    }
+
+    /// The present writer's member, as the candidate knows it.
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.member.peers.iter().find(|peer| peer.name == self.from)
     }
 }
 
@@ -138,7 +150,7 @@ async fn part(name: &str, work: impl Future<Output = Result<Rehearsal, PgError>>
 }
 
 async fn rights(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
-    let mut found = grants::missing(&pair.own, &pair.psql_primary()).await?;
+    let mut found = grants::missing(&pair.own, &pair.psql_superuser()).await?;
     let target = pair.member.link.target();
     if !pair.own.may_make_slots().await? {
         let text = pair.own.setting("primary_conninfo").await?.unwrap_or_default();
@@ -153,7 +165,7 @@ async fn rights(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
             found.planned(
                 format!("neither `{role}` nor the replication role may make a slot on {}: {why}", pair.member.name),
                 "the former primary could not follow",
-                format!("{} -c {}   # as a superuser, on the primary", pair.psql_primary(), grants::shell(&sql)),
+                format!("{} -c {}", pair.psql_superuser(), grants::shell(&sql)),
             );
         }
     }

@@ -70,8 +70,8 @@ const RIGHTS: &[Right] = &[
         need: Need::Change,
         since: 0,
         has: "has_function_privilege('pg_read_file(text, bigint, bigint, boolean)', 'execute') \
-              OR pg_has_role('pg_read_server_files', 'usage')",
-        grant: "GRANT pg_read_server_files TO ROLE",
+              OR (pg_has_role('pg_read_server_files', 'usage') AND has_database_privilege(current_database(), 'temp'))",
+        grant: "GRANT EXECUTE ON FUNCTION pg_read_file(text, bigint, bigint, boolean) TO ROLE",
         purpose: "read where a history left its parent",
     },
     Right {
@@ -83,7 +83,7 @@ const RIGHTS: &[Right] = &[
     },
 ];
 
-/// What the control role of `session` lacks. `psql` is how a superuser gives it, on the primary.
+/// What the control role of `session` lacks. `psql` is how a superuser gives it.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -128,7 +128,7 @@ fn told(lacking: &[&Right], (role, psql): (&str, &str), major: i32) -> Rehearsal
             weight: if promotion { Weight::Always } else { Weight::Planned },
             what: format!("the role `{role}` lacks rights, to: {}", purposes(&change)),
             why: "the change would stop with `permission denied` half-way".into(),
-            helps: format!("{}   # as a superuser, on the primary", command(&change)),
+            helps: command(&change),
         });
     }
     if !rehearsal.is_empty() {
@@ -180,10 +180,7 @@ mod tests {
     fn older_servers_ask_for_a_superuser_once() {
         let all: Vec<&Right> = RIGHTS.iter().filter(|right| right.since == 15).collect();
         let found = told(&all, ("probe", "psql"), 14);
-        assert_eq!(
-            found.obstacles[0].helps,
-            r#"psql -c 'ALTER ROLE "probe" SUPERUSER'   # as a superuser, on the primary"#
-        );
+        assert_eq!(found.obstacles[0].helps, r#"psql -c 'ALTER ROLE "probe" SUPERUSER'"#);
         assert_eq!(found.obstacles[0].weight, Weight::Planned);
     }
 }

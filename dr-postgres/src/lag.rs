@@ -70,10 +70,12 @@ impl PostgresDatabase {
             return Ok(None);
         }
         let measured = if replayed > first.replayed { self.measured(session, second.replayed).await } else { None };
-        Ok(match (second.since_replay, measured) {
-            (Some(age), Some(measured)) => Some(age.min(measured.max(begun.elapsed()))),
+        // It has been behind for as long as it was looked at, whatever clocks say.
+        let known = match (second.since_replay, measured) {
+            (Some(age), Some(measured)) => Some(age.min(measured)),
             (age, measured) => age.or(measured),
-        })
+        };
+        Ok(known.map(|lag| lag.max(begun.elapsed())))
     }
 
     /// What the primary measures of this standby, if it tells of the position that was just seen here.

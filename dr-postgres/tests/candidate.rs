@@ -239,8 +239,7 @@ async fn a_paused_standby_is_behind() {
     assert_eq!(seen.streaming, Tri::Yes);
 }
 
-async fn conninfo(cluster: &LocalCluster, place: &str) {
-    let text = format!("{place} user=replicator password=local-cluster");
+async fn conninfo(cluster: &LocalCluster, text: &str) {
     on(cluster.pg2(), &format!("ALTER SYSTEM SET primary_conninfo = '{text}'")).await;
     on(cluster.pg2(), "SELECT pg_reload_conf()").await;
     let primary = Session::open(&cluster.pg1().admin).await.unwrap();
@@ -248,7 +247,7 @@ async fn conninfo(cluster: &LocalCluster, place: &str) {
     until("the standby's new connection", Duration::from_secs(15), || async {
         let receiver = Session::open(&cluster.pg2().admin).await.unwrap().setting("primary_conninfo").await.unwrap();
         let there = primary.senders().await.unwrap().iter().any(|row| row.streaming);
-        (receiver.as_deref() == Some(&text) && there).then_some(())
+        (receiver.as_deref() == Some(text) && there).then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -275,13 +274,13 @@ async fn bug_localhost_was_another_server_than_its_address() {
         format!("host={folder} port={port}"),
     ];
     for place in places {
-        conninfo(&rig.cluster, &place).await;
+        conninfo(&rig.cluster, &format!("{place} user=replicator password=local-cluster")).await;
         let [one, two] = &rig.sides;
         assert_eq!(follows(two).await, Some(one.member.resource()), "{place}");
         assert_eq!(one.database.describe().await.unwrap().followers, [two.member.resource()], "{place}");
     }
     // The name still means the primary when that is down.
-    conninfo(&rig.cluster, &format!("host=localhost port={port}")).await;
+    conninfo(&rig.cluster, &format!("postgresql://replicator:local-cluster@localhost:{port}")).await;
     rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
     let [one, two] = &rig.sides;
     assert_eq!(follows(two).await, Some(one.member.resource()));
@@ -301,7 +300,7 @@ async fn a_standby_behind_a_relay_is_known_by_the_primarys_row() {
             });
         }
     });
-    conninfo(&rig.cluster, &format!("host=127.0.0.1 port={relay}")).await;
+    conninfo(&rig.cluster, &format!("host=127.0.0.1 port={relay} user=replicator password=local-cluster")).await;
     let [one, two] = &rig.sides;
     assert_eq!(follows(two).await, Some(one.member.resource()));
     rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();

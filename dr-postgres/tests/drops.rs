@@ -125,3 +125,19 @@ async fn a_database_that_cannot_be_entered_is_untried() {
     assert!(found.untried.iter().any(|text| text.contains("`closed`")), "{found:#?}");
     told(&found, "public.sessions");
 }
+
+/// Extensions of every database are looked for on the candidate, in the version that the data is of.
+#[tokio::test]
+async fn bug_extensions_of_other_databases_were_not_looked_for() {
+    let rig = start(&[]).await;
+    let node = rig.cluster.pg1();
+    on(node, "app", "CREATE EXTENSION pg_trgm; CREATE EXTENSION btree_gin").await;
+    assert_eq!(rehearse(&rig).await.obstacles, Vec::new());
+    // The same as on a host without the package, or with an older one.
+    on(node, "app", "UPDATE pg_extension SET extname = 'elsewhere' WHERE extname = 'pg_trgm'").await;
+    on(node, "app", "UPDATE pg_extension SET extversion = '99.1' WHERE extname = 'btree_gin'").await;
+    let found = rehearse(&rig).await;
+    let what = |word: &str| found.obstacles.iter().any(|obstacle| obstacle.what.contains(word));
+    assert!(what("`elsewhere`") && what("is not installed on pg2"), "{found:#?}");
+    assert!(what("`btree_gin` 99.1 of the database `app` is there as"), "{found:#?}");
+}

@@ -89,7 +89,7 @@ async fn missing_rights_are_told_at_once_and_the_command_gives_them() {
     let found = rehearse(&rig.sides[1], "pg1").await;
     let [obstacle] = found.obstacles.as_slice() else { panic!("{found:#?}") };
     assert_eq!(obstacle.weight, Weight::Always);
-    for part in ["pg_promote", "pg_checkpoint", "pg_reload_conf", "ALTER SYSTEM ON PARAMETER", "pg_read_server_files"] {
+    for part in ["pg_promote", "pg_checkpoint", "pg_reload_conf", "ALTER SYSTEM ON PARAMETER", "pg_read_file"] {
         assert!(obstacle.helps.contains(part), "{part}: {}", obstacle.helps);
     }
     let statements = obstacle.helps.split('\'').nth(1).unwrap();

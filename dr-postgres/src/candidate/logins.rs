@@ -52,6 +52,7 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     let sessions = primary.application_logins().await?;
     let world = world(pair, &rules, &sessions).await?;
     let theirs = primary.hba_rules().await.ok();
+    let secrets = pair.own.secrets(&sessions).await?;
     let together = share_a_machine(pair).await;
     for login in &sessions {
         if !together && login.address.is_none_or(|address| address.is_loopback()) {
@@ -61,42 +62,72 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
             continue;
         }
         let before = theirs.as_ref().map(|theirs| admission(&theirs.rules, login, &world));
-        judge(&mut found, (login, admission(&rules.rules, login, &world), before), (name, &pair.psql()));
+        let after = admission(&rules.rules, login, &world);
+        let secret = secrets.get(&login.user).copied();
+        judge(&mut found, (login, after, before, secret), (name, &pair.psql()));
     }
     Ok(found)
 }
 
-/// What one session's login would come to; `before` is what it came to on the primary.
-fn judge(
-    found: &mut Rehearsal,
-    (login, after, before): (&Login, Admission, Option<Admission>),
-    (name, psql): (&str, &str),
-) {
+/// In which form a role's password is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secret {
+    /// There is none.
+    None,
+    /// As an MD5 hash, which `scram-sha-256` cannot use.
+    Md5,
+    /// As a SCRAM secret, which every way by password can use.
+    Scram,
+}
+
+/// The ways in which clients prove themselves by a password.
+const PASSWORDS: [&str; 3] = ["md5", "password", "scram-sha-256"];
+
+/// What one session's login would come to after the promotion, and came to on the primary.
+type Comparison<'l> = (&'l Login, Admission, Option<Admission>, Option<Secret>);
+
+fn judge(found: &mut Rehearsal, (login, after, before, secret): Comparison<'_>, (name, psql): (&str, &str)) {
     let session = shown(login);
-    match (after, before) {
-        (Admission::TurnedAway { by }, _) => {
-            let rule = match &by {
-                Some(place) => format!("{place} rejects it"),
-                None => "no rule matches it".into(),
-            };
-            let line = missing_line(login);
-            let helps = match by {
-                Some(place) => format!("put `{line}` before {place}, then: {psql} -c 'SELECT pg_reload_conf()'"),
-                None => format!("add `{line}` to its pg_hba.conf, then: {psql} -c 'SELECT pg_reload_conf()'"),
-            };
-            let what = format!("pg_hba.conf of {name} turns away {session}: {rule}");
-            found.always(what, "such sessions work on the primary now and could not log in after the promotion", helps);
+    let method = match after {
+        Admission::TurnedAway { by } => {
+            turned_away(found, login, by, (name, psql));
+            return;
         }
-        (Admission::Open { place }, _) => {
+        Admission::Open { place } => {
             found.untried.push(format!("the login of {session} on {name}: {place} cannot be judged from here"));
+            return;
         }
-        (Admission::Asked { method }, Some(Admission::Asked { method: other })) if method != other => {
-            found.untried.push(format!(
-                "the login of {session} on {name}: it is asked by `{method}` there, by `{other}` on the primary"
-            ));
-        }
-        (Admission::Asked { .. }, _) => {}
+        Admission::Asked { method } => method,
+    };
+    let by_password = PASSWORDS.contains(&method.as_str());
+    let unusable = match secret {
+        Some(Secret::None) if by_password => Some("has no password"),
+        Some(Secret::Md5) if method == "scram-sha-256" => Some("has its password as an MD5 hash"),
+        Some(Secret::None | Secret::Md5 | Secret::Scram) | None => None,
+    };
+    let helps = format!("correct its pg_hba.conf as on the primary, then: {psql} -c 'SELECT pg_reload_conf()'");
+    if let Some(why) = unusable {
+        let what = format!("{name} asks {session} by `{method}`, and the role {why}");
+        found.always(what, "such sessions could not log in after the promotion", helps);
+    } else if let Some(Admission::Asked { method: other }) = before.filter(|_| !by_password && method != "trust")
+        && other != method
+    {
+        let what = format!("{name} asks {session} by `{method}`, the primary by `{other}`");
+        found.planned(what, "clients that prove themselves in one way may not be able to in another", helps);
     }
+}
+
+fn turned_away(found: &mut Rehearsal, login: &Login, by: Option<String>, (name, psql): (&str, &str)) {
+    let line = missing_line(login);
+    let (rule, place) = match by {
+        Some(place) => (format!("{place} rejects it"), format!("put `{line}` before {place}")),
+        None => ("no rule matches it".into(), format!("add `{line}` to its pg_hba.conf")),
+    };
+    found.always(
+        format!("pg_hba.conf of {name} turns away {}: {rule}", shown(login)),
+        "such sessions work on the primary now and could not log in after the promotion",
+        format!("{place}, then: {psql} -c 'SELECT pg_reload_conf()'"),
+    );
 }
 
 fn shown(login: &Login) -> String {
@@ -181,6 +212,28 @@ impl Session {
         rows.iter().map(read).collect()
     }
 
+    /// The form of each role's password, where the control role may see it.
+    async fn secrets(&self, sessions: &BTreeSet<Login>) -> Result<BTreeMap<String, Secret>, PgError> {
+        const WHAT: &str = "tell the form of passwords";
+        const SQL: &str = "\
+SELECT rolname::text, CASE WHEN rolpassword IS NULL THEN 'none' WHEN rolpassword LIKE 'md5%' THEN 'md5' ELSE 'scram' END
+FROM pg_authid WHERE rolname = ANY ($1)";
+        let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
+        let rows = match self.rows(WHAT, SQL, &[(&users, Type::NAME_ARRAY)]).await {
+            Err(error) if error.is_denied() => return Ok(BTreeMap::new()),
+            other => other?,
+        };
+        let read = |row| {
+            let form = match self.get(WHAT, row, 1)? {
+                "none" => Secret::None,
+                "md5" => Secret::Md5,
+                _ => Secret::Scram,
+            };
+            Ok((self.get(WHAT, row, 0)?, form))
+        };
+        rows.iter().map(read).collect()
+    }
+
     async fn memberships(&self, sessions: &BTreeSet<Login>) -> Result<BTreeSet<(String, String)>, PgError> {
         const WHAT: &str = "tell the members of its roles";
         let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
@@ -222,29 +275,44 @@ mod tests {
         Login { user: "app".into(), database: Some("shop".into()), address, encryption: Encryption::Plain }
     }
 
-    fn judged(after: Admission, before: Option<Admission>) -> Rehearsal {
+    fn judged(after: Admission, before: Option<Admission>, secret: Option<Secret>) -> Rehearsal {
         let mut found = Rehearsal::default();
-        judge(&mut found, (&login(Some("10.0.0.7")), after, before), ("pg2", "psql"));
+        judge(&mut found, (&login(Some("10.0.0.7")), after, before, secret), ("pg2", "psql"));
         found
+    }
+
+    fn asked(method: &str) -> Admission {
+        Admission::Asked { method: method.into() }
     }
 
     #[test]
     fn whoever_would_be_turned_away_is_named_with_the_missing_line() {
-        let found = judged(Admission::TurnedAway { by: None }, None);
+        let found = judged(Admission::TurnedAway { by: None }, None, None);
         let [obstacle] = found.obstacles.as_slice() else { panic!("{found:?}") };
         assert_eq!(obstacle.weight, Weight::Always);
         assert!(obstacle.what.contains("`app` in the database `shop` from 10.0.0.7"), "{}", obstacle.what);
         assert!(obstacle.helps.contains("host shop app 10.0.0.7/32 scram-sha-256"), "{}", obstacle.helps);
-        let found = judged(Admission::TurnedAway { by: Some("line 3 of pg_hba.conf".into()) }, None);
+        let found = judged(Admission::TurnedAway { by: Some("line 3 of pg_hba.conf".into()) }, None, None);
         assert!(found.obstacles[0].helps.contains("before line 3 of pg_hba.conf"));
     }
 
     #[test]
-    fn another_method_is_told_and_stops_nothing() {
-        let asked = |method: &str| Admission::Asked { method: method.into() };
-        assert_eq!(judged(asked("md5"), Some(asked("md5"))), Rehearsal::default());
-        let found = judged(asked("cert"), Some(asked("scram-sha-256")));
-        assert_eq!((found.obstacles.len(), found.untried.len()), (0, 1));
+    fn a_method_that_the_clients_cannot_meet_is_an_obstacle() {
+        let table = [
+            ("md5", "md5", None, None),
+            ("scram-sha-256", "md5", Some(Secret::Scram), None),
+            ("scram-sha-256", "md5", Some(Secret::Md5), Some(Weight::Always)),
+            ("md5", "md5", Some(Secret::Md5), None),
+            ("scram-sha-256", "trust", Some(Secret::None), Some(Weight::Always)),
+            ("trust", "md5", Some(Secret::None), None),
+            ("cert", "scram-sha-256", Some(Secret::Scram), Some(Weight::Planned)),
+            ("cert", "cert", Some(Secret::None), None),
+        ];
+        for (after, before, secret, expected) in table {
+            let found = judged(asked(after), Some(asked(before)), secret);
+            let weight = found.obstacles.first().map(|obstacle| obstacle.weight);
+            assert_eq!(weight, expected, "{before} -> {after}, {secret:?}");
+        }
     }
 
     #[test]

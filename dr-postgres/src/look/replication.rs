@@ -196,7 +196,7 @@ impl Session {
             received: received.map(Lsn::from),
             announced: self.get::<Option<PgLsn>>(WHAT, &row, 7)?.map(Lsn::from),
             replayed: replayed.map(Lsn::from).unwrap_or_default(),
-            since_replay: age(5)?,
+            since_replay: since(self.get(WHAT, &row, 5)?),
             paused: self.get(WHAT, &row, 6)?,
         })
     }
@@ -218,6 +218,12 @@ impl Session {
         };
         rows.iter().map(read).collect()
     }
+}
+
+/// The age of a commit counts from the primary's clock to the standby's. One that lies in the future tells of clocks, not of a lag.
+fn since(age: Option<f64>) -> Option<Duration> {
+    const SKEW: f64 = -1.0;
+    age.filter(|age| *age > SKEW).map(seconds)
 }
 
 /// Seconds as the server counts them.
@@ -259,6 +265,15 @@ mod tests {
         let behind = Receiver { announced: Some(Lsn::new(200)), ..receiver() };
         assert_eq!(behind.lag(), Some(Duration::from_secs(14)));
         assert_eq!(behind.known_end(), Some(Lsn::new(200)));
+    }
+
+    /// A standby whose clock is late would else be behind by nothing, however long it is stalled.
+    #[test]
+    fn a_commit_from_the_future_tells_no_lag() {
+        assert_eq!(since(Some(-90.0)), None);
+        assert_eq!(since(Some(-0.01)), Some(Duration::ZERO));
+        assert_eq!(since(Some(2.0)), Some(Duration::from_secs(2)));
+        assert_eq!(since(None), None);
     }
 
     #[test]
