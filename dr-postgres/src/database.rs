@@ -179,11 +179,14 @@ impl PostgresDatabase {
     /// What changed for the worse since the rehearsal. Nothing of the candidate has been touched when this refuses it.
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
         let psql = crate::manual::psql(&self.member);
-        let primary = match self.primary_of(session).await {
-            Some(primary) => candidate::standing::read_only_default(&primary).await.ok(),
-            None => None,
-        };
-        let found = candidate::standing::look(session, &psql, primary.as_ref()).await?;
+        let mut found = candidate::standing::look(session, &psql, None).await?;
+        // Only a finding is worth a question to the primary, which may be silent: what is the same there is no finding.
+        if !found.obstacles.is_empty()
+            && let Some(primary) = self.primary_of(session).await
+        {
+            let default = candidate::standing::read_only_default(&primary).await?;
+            found = candidate::standing::look(session, &psql, Some(&default)).await?;
+        }
         let why: Vec<String> = found.obstacles.iter().map(|o| format!("{}: {}; {}", o.what, o.why, o.helps)).collect();
         if why.is_empty() {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::{candidate::Pair, client::Session, error::PgError};
 mod inside;
 mod server;
 
-use inside::{Collations, Inside};
+use inside::{Collations, Counted, Inside};
 
 /// How many databases are read at a time.
 const AT_ONCE: usize = 4;
@@ -106,9 +106,10 @@ fn extensions_of(inside: &BTreeMap<String, Looked>) -> BTreeMap<String, Vec<&str
 async fn tell(pair: &Pair<'_>, inside: &BTreeMap<String, Looked>, found: &mut Rehearsal) -> Result<(), PgError> {
     let available = pair.own.available_extensions().await?;
     let (name, from) = (pair.member.name.as_str(), pair.from.as_str());
+    let counted = if pair.primary.is_some() { Counted::Primary } else { Counted::Candidate };
     let mut sequences = Vec::new();
     for (database, looked) in inside {
-        if let Some((what, detail)) = looked.inside.unlogged_in_words(database, pair.primary.is_some()) {
+        if let Some((what, detail)) = looked.inside.unlogged_in_words(database, counted) {
             found.drops(what, detail);
         }
         if looked.inside.sequences > 0 {

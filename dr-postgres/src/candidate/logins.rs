@@ -20,6 +20,9 @@ use crate::{
     names::Place,
 };
 
+/// How many kinds of sessions are told one by one.
+const SHOWN: usize = 20;
+
 const SESSIONS: &str = "\
 SELECT DISTINCT a.usename::text, a.datname::text, host(a.client_addr), coalesce(s.ssl, false), coalesce(g.encrypted, false)
 FROM pg_stat_activity a LEFT JOIN pg_stat_ssl s ON s.pid = a.pid LEFT JOIN pg_stat_gssapi g ON g.pid = a.pid
@@ -53,7 +56,9 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     let world = world(pair, &rules, &sessions).await?;
     let theirs = primary.hba_rules().await.ok();
     let secrets = pair.own.secrets(&sessions).await?;
+    let tls = if pair.own.setting("ssl").await?.as_deref() == Some("on") { Tls::On } else { Tls::Off };
     let together = share_a_machine(pair).await;
+    let mut each = Rehearsal::default();
     for login in &sessions {
         if !together && login.address.is_none_or(|address| address.is_loopback()) {
             found
@@ -62,11 +67,43 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
             continue;
         }
         let before = theirs.as_ref().map(|theirs| admission(&theirs.rules, login, &world));
-        let after = admission(&rules.rules, login, &world);
+        let after = admission(&rules.rules, &offered(login, tls), &world);
         let secret = secrets.get(&login.user).copied();
-        judge(&mut found, (login, after, before, secret), (name, &pair.psql()));
+        judge(&mut each, (login, after, before, secret), (name, &pair.psql()));
     }
+    found.extend(short(each, name));
     Ok(found)
+}
+
+/// Whether a server offers TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tls {
+    On,
+    Off,
+}
+
+/// The login as the candidate can take it: a client that may do without TLS does so where there is none.
+fn offered(login: &Login, tls: Tls) -> Login {
+    let plain = login.encryption == Encryption::Tls && tls == Tls::Off;
+    Login { encryption: if plain { Encryption::Plain } else { login.encryption }, ..login.clone() }
+}
+
+/// A fleet of clients has a thousand addresses: the first ones tell enough.
+fn short(mut each: Rehearsal, name: &str) -> Rehearsal {
+    let more = each.obstacles.len().saturating_sub(SHOWN);
+    if more > 0 {
+        // The graver ones stay.
+        each.obstacles.sort_by_key(|obstacle| std::cmp::Reverse(obstacle.weight));
+        each.obstacles.truncate(SHOWN);
+        each.untried
+            .insert(0, format!("{more} more kinds of sessions that {name} would turn away: correct the first ones"));
+    }
+    let unsaid = each.untried.len().saturating_sub(SHOWN);
+    each.untried.truncate(SHOWN);
+    if unsaid > 0 {
+        each.untried.push(format!("the logins of {unsaid} more kinds of sessions on {name}"));
+    }
+    each
 }
 
 /// In which form a role's password is kept.
@@ -313,6 +350,23 @@ mod tests {
             let weight = found.obstacles.first().map(|obstacle| obstacle.weight);
             assert_eq!(weight, expected, "{before} -> {after}, {secret:?}");
         }
+    }
+
+    #[test]
+    fn a_thousand_addresses_are_told_by_the_first_ones() {
+        let mut each = Rehearsal::default();
+        (0..30).for_each(|n| each.planned(format!("{n}"), "", ""));
+        each.always("grave", "", "");
+        let told = short(each, "pg2");
+        assert_eq!((told.obstacles.len(), told.obstacles[0].what.as_str()), (SHOWN, "grave"));
+        assert!(told.untried[0].starts_with("11 more"), "{:?}", told.untried);
+    }
+
+    #[test]
+    fn without_tls_clients_come_in_the_clear() {
+        let tls = Login { encryption: Encryption::Tls, ..login(Some("10.0.0.7")) };
+        assert_eq!(offered(&tls, Tls::Off).encryption, Encryption::Plain);
+        assert_eq!(offered(&tls, Tls::On), tls);
     }
 
     #[test]

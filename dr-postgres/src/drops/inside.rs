@@ -12,6 +12,15 @@ use crate::{
 /// Collations that order something, with the version of the library that orders.
 pub(super) type Collations = BTreeMap<String, String>;
 
+/// Which side the figures come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// The primary, which has the rows.
+    Primary,
+    /// The candidate's catalogue, which knows only the names.
+    Candidate,
+}
+
 /// One unlogged table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unlogged {
@@ -55,13 +64,13 @@ const DEFAULT_COLLATION: &str =
 
 impl Inside {
     /// The unlogged tables as something dropped: names in the first text, figures in the second.
-    pub(super) fn unlogged_in_words(&self, database: &str, counted: bool) -> Option<(String, String)> {
+    pub(super) fn unlogged_in_words(&self, database: &str, counted: Counted) -> Option<(String, String)> {
         if self.unlogged.is_empty() {
             return None;
         }
         let names: Vec<&str> = self.unlogged.iter().map(|table| table.name.as_str()).collect();
         let what = format!("the rows of unlogged tables in the database `{database}`: {}", list(&names));
-        if !counted {
+        if counted == Counted::Candidate {
             return Some((what, "the primary does not answer, so nobody can say how many".into()));
         }
         let figures: Vec<String> = self

@@ -9,7 +9,7 @@ use crate::{
     client::Session,
     drops::list,
     error::PgError,
-    look::{Custom, Reader},
+    look::{Custom, Reader, Sender},
     member::slot_name,
 };
 
@@ -53,8 +53,10 @@ pub(super) async fn compare(pair: &Pair<'_>, extensions: &BTreeMap<String, Vec<&
         return Ok(found);
     };
     let (theirs, own) = (primary.depended().await?, pair.own.depended().await?);
-    slots(pair, &theirs, &own, &mut found);
-    for row in primary.readers().await? {
+    let readers = primary.readers().await?;
+    let standbys = members_slots(pair, &readers).await?;
+    slots(pair, (&theirs, &own, &standbys), &mut found);
+    for row in readers {
         if row.reader == Reader::Changes && row.slot.is_none() {
             let address = row.address.as_deref().unwrap_or("a local socket");
             found.drops(format!("the logical connection of `{}`", row.name), format!("from {address}, without a slot"));
@@ -70,12 +72,23 @@ pub(super) async fn compare(pair: &Pair<'_>, extensions: &BTreeMap<String, Vec<&
     subscriptions(pair, primary, &mut found).await
 }
 
-/// Slots are no part of the log. The one of the candidate itself, and those of members, are made anew by a rejoin.
-fn slots(pair: &Pair<'_>, theirs: &[Depended], own: &[Depended], found: &mut Rehearsal) {
+/// The slots of the candidate and of the other members, which a rejoin makes anew: by our name for them, or by who reads them.
+async fn members_slots(pair: &Pair<'_>, readers: &[Sender]) -> Result<BTreeSet<String>, PgError> {
+    let names: Vec<&str> =
+        pair.member.peers.iter().map(|peer| peer.name.as_str()).chain([pair.member.name.as_str()]).collect();
+    let read = readers.iter().filter(|row| names.contains(&row.name.as_str())).filter_map(|row| row.slot.clone());
+    let own = pair.own.follows().await?.slot;
+    Ok(names.iter().map(|name| slot_name(name)).chain(read).chain(own).collect())
+}
+
+/// Slots are no part of the log.
+fn slots(
+    pair: &Pair<'_>,
+    (theirs, own, members): (&[Depended], &[Depended], &BTreeSet<String>),
+    found: &mut Rehearsal,
+) {
     let (name, from) = (&pair.member.name, &pair.from);
     let kept: BTreeSet<(&str, bool)> = own.iter().map(|slot| (slot.name.as_str(), slot.logical)).collect();
-    let members: BTreeSet<String> =
-        pair.member.peers.iter().map(|peer| slot_name(peer.name.as_str())).chain([pair.member.slot()]).collect();
     for slot in theirs.iter().filter(|slot| !slot.temporary || slot.active) {
         let used = if slot.active { "in use" } else { "not in use" };
         let detail = format!("{used}, {} MB of log are kept for it", slot.retained >> 20);
