@@ -209,8 +209,9 @@ async fn bug_the_first_write_after_an_idle_time_was_taken_for_a_lag() {
     let rig = Rig::start(direct()).await;
     let app = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
     app.run("write", "INSERT INTO dr_writes VALUES (1, 0)").await.unwrap();
-    // Each commit is replayed 60 ms late.
-    set(rig.cluster.pg2(), "recovery_min_apply_delay", "60ms").await;
+    // Each commit is replayed late enough to be seen on its way.
+    set(rig.cluster.pg2(), "recovery_min_apply_delay", "180ms").await;
+    rig.sides[1].database.replication().await.unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
     app.run("write", "INSERT INTO dr_writes VALUES (1, 1)").await.unwrap();
     let seen = until("something to replay", Duration::from_secs(5), || async {
