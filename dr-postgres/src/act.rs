@@ -13,10 +13,22 @@ use crate::{
 
 const PROMOTE: &str = "SELECT pg_promote(wait => false)";
 
+/// A logical message passes in a read-only transaction, so the transaction is asked in the same statement whether it is one.
 const PROBE_WRITE: &str = "\
-SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_logical_emit_message(true, 'dr', $1) END,
+SELECT CASE WHEN current_setting('transaction_read_only') = 'off' THEN pg_logical_emit_message(true, 'dr', $1) END,
        CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-       (SELECT system_identifier FROM pg_control_system())::text";
+       (SELECT system_identifier FROM pg_control_system())::text, pg_is_in_recovery()";
+
+/// What a probe write came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// It was committed.
+    Written(Written),
+    /// The server replays and takes no writes.
+    Replays,
+    /// The server is a primary, and a transaction with the defaults of this role and database is read-only.
+    ReadOnly,
+}
 
 /// A write that was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,25 +50,33 @@ impl Session {
         self.run("write a checkpoint", "CHECKPOINT").await
     }
 
-    /// Commits a write that needs no table and leaves no row: a transactional logical message. It waits for synchronous standbys like
-    /// every commit, so its answer proves that the application could write.
-    ///
-    /// None: the server replays and takes no writes.
+    /// Commits a write that needs no table and leaves no row: a transactional logical message in a transaction with the defaults that
+    /// the server gives to this role and database. It waits for synchronous standbys like every commit.
     ///
     /// # Errors
     /// The server refuses, or the commit does not come back in time.
-    pub async fn probe_write(&self, tag: &str) -> Result<Option<Written>, PgError> {
+    pub async fn probe_write(&self, tag: &str) -> Result<Probed, PgError> {
+        match self.probe_once(tag).await? {
+            // A transaction that began just before a promotion ended is read-only too: the next one tells.
+            Probed::ReadOnly => self.probe_once(tag).await,
+            told @ (Probed::Written(_) | Probed::Replays) => Ok(told),
+        }
+    }
+
+    async fn probe_once(&self, tag: &str) -> Result<Probed, PgError> {
         const WHAT: &str = "commit a probe write";
         let row = self.row(WHAT, PROBE_WRITE, &[(&tag, Type::TEXT)]).await?;
         let (at, timeline): (Option<PgLsn>, Option<i32>) = (self.get(WHAT, &row, 0)?, self.get(WHAT, &row, 1)?);
-        let (Some(at), Some(timeline)) = (at, timeline) else { return Ok(None) };
+        let (Some(at), Some(timeline)) = (at, timeline) else {
+            return Ok(if self.get(WHAT, &row, 3)? { Probed::Replays } else { Probed::ReadOnly });
+        };
         let system: &str = self.get(WHAT, &row, 2)?;
         let unreadable = || PgError::Unreadable {
             server: self.label().into(),
             what: WHAT,
             saw: format!("{system}, timeline {timeline}"),
         };
-        Ok(Some(Written {
+        Ok(Probed::Written(Written {
             at: Lsn::from(at),
             system_identifier: system.parse().map_err(|_| unreadable())?,
             timeline: Timeline::new(u32::try_from(timeline).map_err(|_| unreadable())?),

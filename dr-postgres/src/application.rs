@@ -38,6 +38,8 @@ pub struct ApplicationLogin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TableName(String);
 
+/// What a standby says to a login that it lets in.
+pub(crate) const REPLAYS: &str = "the server replays and takes no writes";
 /// The whole write may take this long.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -127,7 +129,7 @@ impl ApplicationLogin {
         let state = session.text_rows("tell whether it may write", STATE).await.map_err(|e| before_commit(&e))?;
         let told = |column: &str| state.first().and_then(|row| row.get(column)).unwrap_or_default().to_owned();
         if told("replays") != "false" {
-            return Err(Failed::Refused("the server replays and takes no writes".into()));
+            return Err(Failed::Refused(REPLAYS.into()));
         }
         if told("read_only") != "off" {
             let why = "its transactions are read-only (transaction_read_only = on; look at default_transaction_read_only of the server, \

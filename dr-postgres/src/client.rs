@@ -45,6 +45,8 @@ pub struct Session {
     pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
     /// The proof that its server is the configured one, once there is one.
     pub(crate) place: Mutex<Option<Place>>,
+    /// The role may not execute `pg_read_file`, so nothing is asked that needs it.
+    pub(crate) no_files: AtomicBool,
     driver: JoinHandle<()>,
 }
 
@@ -130,6 +132,7 @@ impl Session {
             last_identity: Mutex::default(),
             histories: std::sync::Mutex::default(),
             place: Mutex::default(),
+            no_files: AtomicBool::new(false),
             driver,
         }
     }

@@ -193,7 +193,8 @@ pub(crate) fn member(group: &GroupSpec, spec: &MemberSpec, wrap: &WrapControl) -
     let stop_within = STOP_WITHIN.min(group.limits.gap_budget.duration() / 3);
     let member = Member::new(group.name.as_str(), server(spec, &at, wrap)?, target, peers);
     let member = member.with_addresses(routes).with_stop_within(stop_within);
-    Ok(member.with_replication_login(login.transpose()?))
+    let application = group.application.as_ref().map(ApplicationLogin::of).transpose()?;
+    Ok(member.with_replication_login(login.transpose()?).with_application(application))
 }
 
 fn control_target(group: &GroupSpec, spec: &MemberSpec, at: &MemberAt) -> Result<Target, ConfigError> {

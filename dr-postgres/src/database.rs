@@ -4,22 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, Effort, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
-    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ResourceId, Tri,
-    millis,
+    Becomes, Capabilities, Description, ManagedDatabase, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
+    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
 };
 
 use futures_util::future::{join, join3};
 use tokio::time::timeout;
 
 use crate::{
+    candidate,
     client::Session,
-    conninfo::ConnInfo,
     control_data::ClusterState,
     error::PgError,
     login::{lift, marked_roles},
-    look::{Identity, Receiver},
-    member::{Member, now, position, undone, unread},
+    lsn::Timeline,
+    member::{Member, now, undone, unread},
     reach::Heard,
     server::Postmaster,
 };
@@ -27,7 +26,7 @@ use crate::{
 /// The management plane of one member.
 #[derive(Clone, Debug)]
 pub struct PostgresDatabase {
-    member: Arc<Member>,
+    pub(crate) member: Arc<Member>,
 }
 
 /// The tested version; from [`OLDEST`] on others are described as untested.
@@ -78,58 +77,6 @@ impl PostgresDatabase {
         })
     }
 
-    /// Whom a standby follows: as its receiver says, else as its configuration says, which outlives the primary.
-    async fn upstream(&self, session: &Session) -> Result<ResourceId, PgError> {
-        const WHAT: &str = "tell whom it follows";
-        let sql = "SELECT coalesce(sender_host, ''), coalesce(sender_port, 0) FROM pg_stat_wal_receiver";
-        let (rows, text) = join(session.rows(WHAT, sql, &[]), session.setting("primary_conninfo")).await;
-        let mut from = None;
-        for row in rows? {
-            from = Some((session.get::<String>(WHAT, &row, 0)?, session.get::<i32>(WHAT, &row, 1)?));
-        }
-        let text = text?.unwrap_or_default();
-        let known = ConnInfo::parse(&text).ok().map(|info| info.address());
-        let (host, port) = match (known, from) {
-            (Some(known), _) if self.member.peer_at(&known.0, known.1).is_some() => known,
-            (_, Some((host, port))) => (host, u16::try_from(port).unwrap_or(0)),
-            (Some(known), None) => known,
-            (None, None) => return Ok(ResourceId::new("nobody")),
-        };
-        let listed = self.member.peer_at(&host, port).map(|peer| peer.resource.clone());
-        Ok(listed.unwrap_or_else(|| ResourceId::new(format!("{host}:{port}"))))
-    }
-
-    /// The standbys that follow. A row is a member by its application name or slot; else, when just one peer that is not named yet
-    /// has its address, that one; else it is told as it is, so that nobody overlooks it.
-    async fn followers(&self, session: &Session) -> Result<Vec<ResourceId>, PgError> {
-        let mut rest: Vec<_> = self.member.peers.iter().collect();
-        let mut found = Vec::new();
-        let mut strangers = Vec::new();
-        for row in session.senders().await? {
-            let named = rest.iter().position(|peer| {
-                row.name == peer.name.as_str()
-                    || row.slot.as_deref() == Some(&crate::member::slot_name(peer.name.as_str()))
-            });
-            match named {
-                Some(index) => found.push(rest.swap_remove(index).resource.clone()),
-                None => strangers.push(row),
-            }
-        }
-        for row in strangers {
-            let here: Vec<usize> = rest
-                .iter()
-                .enumerate()
-                .filter(|(_, peer)| row.address.as_deref() == Some(peer.target.host.as_str()))
-                .map(|(index, _)| index)
-                .collect();
-            match here.as_slice() {
-                [index] => found.push(rest.swap_remove(*index).resource.clone()),
-                _ => found.push(ResourceId::new(format!("{}@{}", row.name, row.address.unwrap_or_default()))),
-            }
-        }
-        Ok(found)
-    }
-
     /// A server that does not answer SQL is described from its process table and control file, or not at all. What answers with an
     /// error of its own is not stopped, whatever the directory says.
     async fn describe_stopped(&self, silent: PgError) -> Result<Description, PgError> {
@@ -174,54 +121,6 @@ impl PostgresDatabase {
         })
     }
 
-    /// The lag of a standby that hears little because its primary has nothing to say: the primary itself is asked.
-    async fn nothing_to_say(&self, who: &Identity, receiver: &Receiver) -> bool {
-        for link in &self.member.peer_links {
-            let Ok(session) = link.session().await else { continue };
-            let Ok(peer) = session.identity().await else { continue };
-            let same = peer.system_identifier == who.system_identifier && peer.timeline == who.timeline;
-            if !peer.in_recovery && same && receiver.replayed >= peer.position {
-                return session.senders().await.is_ok_and(|rows| rows.iter().any(|row| row.streaming));
-            }
-        }
-        false
-    }
-
-    async fn replication_now(&self) -> Result<Replication, PgError> {
-        let session = self.member.session().await?;
-        let who = session.identity().await?;
-        if !who.in_recovery {
-            let lineage = Some(who.lineage());
-            return Ok(Replication {
-                streaming: Tri::No,
-                lineage,
-                received: None,
-                applied: None,
-                lag: None,
-                at: now(),
-            });
-        }
-        let receiver = session.receiver().await?;
-        let mut lag = receiver.lag();
-        // A standby that has replayed no commit since its start streams, although nobody can say how far it is behind.
-        let mut streaming = match (receiver.streaming, receiver.is_fresh()) {
-            (false, _) => Tri::No,
-            (true, true) => Tri::Yes,
-            (true, false) => Tri::Unknown,
-        };
-        if streaming == Tri::Unknown && self.nothing_to_say(&who, &receiver).await {
-            (streaming, lag) = (Tri::Yes, Some(Duration::ZERO));
-        }
-        Ok(Replication {
-            streaming,
-            lineage: Some(who.lineage()),
-            received: receiver.received.map(|lsn| position(who.system_identifier, lsn)),
-            applied: Some(position(who.system_identifier, receiver.replayed)),
-            lag: lag.map(Millis::of),
-            at: now(),
-        })
-    }
-
     async fn request_promotion(&self, request: &PromoteRequest) -> Result<Outcome<()>, PgError> {
         let session = self.member.own_session().await?;
         let who = session.identity().await?;
@@ -254,24 +153,32 @@ impl PostgresDatabase {
     /// Everything that can be done before the gap, and everything that would turn the gap into an outage.
     async fn settle_now(&self) -> Result<(), PgError> {
         let session = self.member.session().await?;
-        // Its reads run beside the checks after a promotion, not before them; login and first read happen now, outside of the gap.
-        self.member.warm_link.session().await?.synthetic_read().await?;
         let who = session.identity().await?;
         refuse_version(&self.member, who.version)?;
         if who.in_recovery {
             self.refuse_bad_candidate(&session).await?;
-            let retry = session.setting("wal_retrieve_retry_interval").await?;
-            if retry.as_deref() != Some("100ms") {
-                session.shorten_retrieve_retry(RETRIEVE_RETRY).await?;
-            }
-            session.prepare_for_promotion().await?;
-            // What is asked right after the promotion is asked once before it: the first time costs milliseconds.
-            marked_roles(&session).await?;
-            session.history(who.timeline).await?;
-            // Only a matter of milliseconds: whatever keeps us from it stops nothing.
-            let _in_time = timeout(LOGINS_LIMIT, self.log_in_everywhere(&session)).await;
+        }
+        // Its reads run beside the checks after a promotion, not before them; login and first read happen now, outside of the gap.
+        self.member.warm_link.session().await?.synthetic_read().await?;
+        if who.in_recovery {
+            self.prepare_candidate(&session, who.timeline).await?;
         }
         session.run_within("write a checkpoint", "CHECKPOINT", CHECKPOINT_LIMIT).await
+    }
+
+    async fn prepare_candidate(&self, session: &Session, timeline: Timeline) -> Result<(), PgError> {
+        let retry = session.setting("wal_retrieve_retry_interval").await?;
+        if retry.as_deref() != Some("100ms") {
+            session.shorten_retrieve_retry(RETRIEVE_RETRY).await?;
+        }
+        session.prepare_for_promotion().await?;
+        // What is asked right after the promotion is asked once before it: the first time costs milliseconds.
+        marked_roles(session).await?;
+        // A role that may not read files on a standby reads the history after the promotion, where it may.
+        let _warm = session.history(timeline).await;
+        // Only a matter of milliseconds: whatever keeps us from it stops nothing.
+        let _in_time = timeout(LOGINS_LIMIT, self.log_in_everywhere(session)).await;
+        Ok(())
     }
 
     /// Logs in to every database once. A restart removes their relation cache files, and the first login after it builds them anew:
@@ -285,33 +192,27 @@ impl PostgresDatabase {
         Ok(())
     }
 
-    #[expect(clippy::unused_async, reason = "what a coming writer tries asks its server")]
-    async fn rehearse_writer(&self, _instead_of: &MemberId, _effort: Effort) -> Result<Rehearsal, PgError> {
-        Ok(Rehearsal::untried(format!("what {} needs as the writer is not rehearsed", self.member.name)))
-    }
-
+    /// What changed for the worse since the rehearsal. Nothing of the candidate has been touched when this refuses it.
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
-        let refuse = |why: String| Err(PgError::Refused { server: self.member.name.to_string(), why });
-        let waits = session.setting("synchronous_standby_names").await?.unwrap_or_default();
-        if !waits.trim().is_empty() {
-            return refuse(format!(
-                "synchronous_standby_names is `{waits}`: once promoted, every commit would wait for a standby that is not there; \
-                 empty it on this server (ALTER SYSTEM RESET synchronous_standby_names) and set it again afterwards"
-            ));
+        let psql = crate::manual::psql(&self.member);
+        let mut found = candidate::standing::look(session, &psql, None).await?;
+        // Only a finding is worth a question to the primary, which may be silent: what is the same there is no finding.
+        if !found.obstacles.is_empty()
+            && let Some(primary) = self.primary_of(session).await
+        {
+            let default = candidate::standing::read_only_default(&primary).await?;
+            found = candidate::standing::look(session, &psql, Some(&default)).await?;
         }
-        if session.receiver().await?.paused {
-            return refuse("replay is paused; pg_wal_replay_resume() helps".into());
+        let why: Vec<String> = found.obstacles.iter().map(|o| format!("{}: {}; {}", o.what, o.why, o.helps)).collect();
+        if why.is_empty() {
+            return Ok(());
         }
-        let delay = session.setting("recovery_min_apply_delay").await?.unwrap_or_default();
-        if delay != "0" && !delay.is_empty() {
-            return refuse(format!("recovery_min_apply_delay is {delay}: it would delay the promotion by as much"));
-        }
-        Ok(())
+        Err(PgError::Refused { server: self.member.name.to_string(), why: why.join("; ") })
     }
 }
 
 /// Below 13 the promotion and its proofs work differently; nothing is tried there.
-fn refuse_version(member: &Member, version: u32) -> Result<(), PgError> {
+pub(crate) fn refuse_version(member: &Member, version: u32) -> Result<(), PgError> {
     let major = version / 10_000;
     if major >= OLDEST {
         return Ok(());

@@ -164,6 +164,12 @@ impl PgError {
         })
     }
 
+    /// Whether the role lacks a right for what was asked.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.sql_state() == Some(&SqlState::INSUFFICIENT_PRIVILEGE)
+    }
+
     /// Whether the server asked for a password that we did not have.
     #[must_use]
     pub(crate) fn is_missing_password(&self) -> bool {

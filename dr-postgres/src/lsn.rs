@@ -61,6 +61,9 @@ impl FromStr for Lsn {
 pub struct Timeline(u32);
 
 impl Timeline {
+    /// The timeline that every cluster begins with; it has no history.
+    pub const FIRST: Self = Self(1);
+
     /// Timeline `number`.
     #[must_use]
     pub const fn new(number: u32) -> Self {

@@ -46,7 +46,11 @@ pub(crate) fn stop(member: &Member, verb: &str) -> Vec<String> {
 }
 
 pub(crate) fn psql(member: &Member) -> String {
-    let target = member.link.target();
+    psql_to(member.link.target())
+}
+
+/// How a person opens a session at `target`.
+pub(crate) fn psql_to(target: &crate::Target) -> String {
     format!("psql -h {} -p {} -U {}", target.host, target.port, target.user)
 }
 

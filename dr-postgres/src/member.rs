@@ -12,11 +12,13 @@ use dr_core::{
 use tokio::sync::Mutex;
 
 use crate::{
+    application::ApplicationLogin,
     client::{Link, Session},
     control_data::ControlData,
     error::{Effect, PgError},
     look::Identity,
     lsn::{Lsn, Timeline},
+    names::Resolver,
     reach::{Address, Learned},
     rejoin::RejoinTask,
     server::Server,
@@ -57,9 +59,13 @@ pub struct Member {
     pub(crate) peers: Vec<Peer>,
     pub(crate) peer_links: Vec<Link>,
     pub(crate) login: Option<ReplicationLogin>,
+    /// How an application logs in, where the group file says so.
+    pub(crate) application: Option<ApplicationLogin>,
     /// The group's name: the key of the lock that an operation holds on a member.
     pub(crate) group: String,
     pub(crate) rejoin: Mutex<RejoinTask>,
+    /// The addresses behind the names of places.
+    pub(crate) resolver: Resolver,
     /// The session that holds the group lock, if this process does.
     pub(crate) lock: Mutex<Option<Session>>,
     /// Further addresses by which applications reach it.
@@ -85,8 +91,10 @@ impl Member {
             peers,
             peer_links,
             login: None,
+            application: None,
             group: group.into(),
             rejoin: Mutex::new(RejoinTask::default()),
+            resolver: Resolver::default(),
             lock: Mutex::new(None),
             also_at: Vec::new(),
             learned: Mutex::default(),
@@ -116,6 +124,13 @@ impl Member {
         self
     }
 
+    /// Proves the writer by a write of this application, too.
+    #[must_use]
+    pub fn with_application(mut self, application: Option<ApplicationLogin>) -> Self {
+        self.application = application;
+        self
+    }
+
     /// The immutable id: where it listens and its data directory.
     #[must_use]
     pub fn resource(&self) -> ResourceId {
@@ -137,11 +152,6 @@ impl Member {
     #[must_use]
     pub fn bound(&self, lineage: Lineage) -> Bound {
         Bound { member: self.name.clone(), resource: self.resource(), lineage }
-    }
-
-    /// The peer that is reached at this address.
-    pub(crate) fn peer_at(&self, host: &str, port: u16) -> Option<&Peer> {
-        self.peers.iter().find(|peer| peer.target.host == host && peer.target.port == port)
     }
 
     /// The peer of this name and a session to it.

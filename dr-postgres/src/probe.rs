@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::{
+    act::Probed,
     client::Session,
     error::PgError,
     member::{Member, lineage, now, position, unread},
@@ -32,12 +33,19 @@ impl PostgresProbe {
 
     async fn try_write(&self) -> Result<WriteProbe, PgError> {
         let session = self.member.session().await?;
+        let target = self.member.link.target();
+        let place = format!("as `{}` in the database `{}`", target.user, target.database);
         let (accepted, lineage, detail) = match session.probe_write("probe").await {
-            Ok(Some(write)) => {
+            Ok(Probed::Written(write)) => {
                 let lineage = lineage(write.system_identifier, write.timeline);
-                (Tri::Yes, Some(lineage), format!("a write was committed at {}", write.at))
+                let detail = format!("a transaction that may write was committed {place} at {}", write.at);
+                (Tri::Yes, Some(lineage), detail)
             }
-            Ok(None) => (Tri::No, None, "the server replays and takes no writes".to_owned()),
+            Ok(Probed::Replays) => (Tri::No, None, "the server replays and takes no writes".to_owned()),
+            Ok(Probed::ReadOnly) => {
+                let detail = format!("transactions {place} are read-only (default_transaction_read_only is on)");
+                (Tri::No, None, detail)
+            }
             Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => (Tri::No, None, e.chain()),
             Err(e) => (Tri::Unknown, None, e.chain()),
         };
@@ -131,6 +139,12 @@ impl DatabaseProbe for PostgresProbe {
             Err(e) if e.is_login_refused() => Err(unread("write")(e)),
             Err(e) => Ok(WriteProbe { accepted: Tri::Unknown, lineage: None, detail: e.chain(), at: now() }),
         }
+    }
+
+    async fn write_as_application(&self) -> Result<WriteProbe, ProviderError> {
+        let login = self.member.application.as_ref();
+        let login = login.ok_or(ProviderError::Unsupported { verb: "write-as-application" })?;
+        Ok(login.write_at(self.member.link.target()).await)
     }
 
     async fn position(&self) -> Result<PositionReading, ProviderError> {

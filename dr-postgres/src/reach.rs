@@ -73,7 +73,10 @@ impl Member {
         let told = told.await;
         let mut learned = self.learned.lock().await;
         learned.at = Some(Instant::now());
-        let new = told.into_iter().flatten().filter(|(host, port)| self.peer_at(host, *port).is_none());
+        let is_peer = |(host, port): &Address| {
+            self.peers.iter().any(|peer| (&peer.target.host, peer.target.port) == (host, *port))
+        };
+        let new = told.into_iter().flatten().filter(|place| !is_peer(place));
         learned.addresses.extend(new);
     }
 

@@ -176,7 +176,7 @@ impl Member {
             Start::Known(way) => way,
             Start::StopFirst => self.way_after_stop(request, &upstream, &places).await?,
         };
-        upstream.ensure_slot(&following.slot).await?;
+        self.ensure_slot_at(peer, &upstream, &following.conninfo).await?;
         let (slot, name) = (&following.slot, &peer.name);
         self.follow(way, (&places, &following), (peer, &upstream)).await.map_err(|e| {
             let keeps = format!("the slot `{slot}` on {name} keeps log for it until it follows or the slot is dropped");
@@ -251,7 +251,7 @@ impl Member {
         let theirs = upstream.setting("primary_slot_name").await?.unwrap_or_default();
         for slot in own.slots().await? {
             if !slot.active && (slot.name == theirs || slot.name == slot_name(peer.name.as_str())) {
-                own.drop_slot(&slot.name).await?;
+                self.drop_own_slot(&own, &slot.name).await?;
             }
         }
         if upstream.setting("wal_retrieve_retry_interval").await?.as_deref() == Some("100ms") {

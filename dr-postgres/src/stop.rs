@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    act::Probed,
     error::{Effect, PgError},
     fence::still_a_standby,
     manual,
@@ -307,8 +308,9 @@ impl StopFence {
         *self.watch.lock().await = Watch::default();
         let (session, _) = self.member.place().await?;
         Ok(match session.probe_write("release").await? {
-            Some(_) => Outcome::Done(()),
-            None => {
+            // One that is read-only by default is a primary as it was before the fence.
+            Probed::Written(_) | Probed::ReadOnly => Outcome::Done(()),
+            Probed::Replays => {
                 Outcome::not_done_yet(format_args!("{} runs and takes no writes yet", self.member.name), millis(100))
             }
         })

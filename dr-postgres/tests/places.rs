@@ -314,7 +314,7 @@ async fn a_server_in_a_container_is_not_a_stopped_one() {
     let reading = not_confirmed(&side, "a container").await;
     assert!(reading.is_none_or(|reading| reading.detail.contains("NOT FENCED") && reading.engaged() == Tri::No));
     let admin = Session::open(&cluster.pg1().admin).await.unwrap();
-    assert!(admin.probe_write("alive").await.unwrap().is_some());
+    assert!(matches!(admin.probe_write("alive").await.unwrap(), dr_postgres::Probed::Written(_)));
 }
 
 /// The directory is exchanged while the session lives that proved it; `postmaster.pid` is edited.

@@ -66,6 +66,7 @@ mock! {
     #[async_trait]
     impl DatabaseProbe for DatabaseProbe {
         async fn write(&self) -> Result<WriteProbe, ProviderError>;
+        async fn write_as_application(&self) -> Result<WriteProbe, ProviderError>;
         async fn position(&self) -> Result<PositionReading, ProviderError>;
         async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError>;
         async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError>;

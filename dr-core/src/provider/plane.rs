@@ -97,6 +97,17 @@ pub trait DatabaseProbe: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`] that says nothing about the server.
     async fn write(&self) -> Result<WriteProbe, ProviderError>;
 
+    /// Tries one write as an application makes it: its role, its database, its default settings.
+    ///
+    /// - a refused login or write is `accepted: No` with the server's words
+    /// - without a login of an application ([`ApplicationSpec`](crate::ApplicationSpec)): `Unsupported`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn write_as_application(&self) -> Result<WriteProbe, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "write-as-application" })
+    }
+
     /// Where the server is.
     ///
     /// # Errors

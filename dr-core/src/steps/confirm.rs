@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     pivot::{Descent, descends},
-    read::{conflict, not_yet, see},
+    read::{conflict, not_yet, offered, see},
 };
 use crate::{
     Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Millis, Observed, PromotionReceipt, ProviderError,
@@ -227,12 +227,13 @@ impl Look for Confirming {
             }
         };
         let (database, probe) = (cx.database(&new.member)?, cx.probe(&new.member)?);
-        let (old_side, description, write) = join3(old_side, database.describe(), probe.write()).await;
+        let ours = join(probe.write(), probe.write_as_application());
+        let (old_side, description, (write, application)) = join3(old_side, database.describe(), ours).await;
         let (grade, words) = match old_side? {
             OldSide::Worth(grade, words) => (grade, words),
             OldSide::Verdict(verdict) => return Ok(verdict),
         };
-        let (description, write) = (description?, write?);
+        let (description, write, application) = (description?, write?, offered(application)?);
         let member = &new.member;
         if description.resource != new.resource {
             return Ok(conflict(format_args!(
@@ -249,6 +250,9 @@ impl Look for Confirming {
             Tri::Unknown => {
                 return Ok(not_yet(format_args!("a probe write on `{member}` has no answer: {}", write.detail)));
             }
+        }
+        if let Some(application) = application.filter(|write| write.accepted != Tri::Yes) {
+            return Ok(not_yet(format_args!("an application cannot write on `{member}`: {}", application.detail)));
         }
         let lineage = write.lineage.unwrap_or_else(|| new.lineage.clone());
         let known = new.lineage != promotion.was;

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{client::Session, target::Target};
+use crate::{act::Probed, client::Session, target::Target};
 
 /// Probes each target at 200 Hz or more with sessions of its own.
 #[derive(Debug)]
@@ -92,11 +92,11 @@ async fn probe(mut target: Target, stop: Arc<AtomicBool>) -> Probes {
         };
         if let Some(open) = open {
             match open.probe_write("direct").await {
-                Ok(Some(_)) => {
+                Ok(Probed::Written(_)) => {
                     probes.accepted.push((begun, Instant::now()));
                     session = Some(open);
                 }
-                Ok(None) => session = Some(open),
+                Ok(Probed::Replays | Probed::ReadOnly) => session = Some(open),
                 Err(_) => {}
             }
         }

@@ -1,0 +1,91 @@
+//! The sessions of a server and their transactions.
+
+use std::time::Duration;
+
+use tokio_postgres::types::Type;
+
+use crate::{client::Session, error::PgError};
+
+/// A session that holds a transaction open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongTransaction {
+    /// Process id.
+    pub pid: i32,
+    /// Role.
+    pub user: String,
+    /// Application name.
+    pub application: String,
+    /// Age of the transaction.
+    pub age: Duration,
+    /// What the session does: `active`, `idle in transaction`.
+    pub state: String,
+}
+
+/// A client session that a fence would end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSession {
+    /// Process id.
+    pub pid: i32,
+    /// Role.
+    pub user: String,
+    /// Application name.
+    pub application: String,
+}
+
+const LONG: &str = "\
+SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), extract(epoch FROM clock_timestamp() - xact_start)::float8,
+       coalesce(state, '')
+FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < clock_timestamp() - make_interval(secs => $1)
+ORDER BY xact_start";
+
+const SESSIONS: &str = "\
+SELECT pid, coalesce(usename::text, ''), coalesce(application_name, '') FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND NOT (usename = current_user AND starts_with(application_name, 'dr/')) ORDER BY pid";
+
+impl Session {
+    /// The transactions older than `age`, oldest first, without our own.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn long_transactions(&self, age: Duration) -> Result<Vec<LongTransaction>, PgError> {
+        const WHAT: &str = "tell its long transactions";
+        let rows = self.rows(WHAT, LONG, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?;
+        let read = |row| {
+            Ok(LongTransaction {
+                pid: self.get(WHAT, row, 0)?,
+                user: self.get(WHAT, row, 1)?,
+                application: self.get(WHAT, row, 2)?,
+                age: Duration::try_from_secs_f64(self.get::<f64>(WHAT, row, 3)?.max(0.0)).unwrap_or(Duration::MAX),
+                state: self.get(WHAT, row, 4)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// The prepared transactions. They survive restart and promotion, hold their locks and block vacuum.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn prepared_transactions(&self) -> Result<Vec<String>, PgError> {
+        self.names("tell its prepared transactions", "SELECT gid FROM pg_prepared_xacts ORDER BY gid").await
+    }
+
+    /// The client sessions that are not control sessions of our own role. Log senders are not clients.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn client_sessions(&self) -> Result<Vec<ClientSession>, PgError> {
+        const WHAT: &str = "tell its client sessions";
+        let rows = self.rows(WHAT, SESSIONS, &[]).await?;
+        let read = |row| {
+            Ok(ClientSession {
+                pid: self.get(WHAT, row, 0)?,
+                user: self.get(WHAT, row, 1)?,
+                application: self.get(WHAT, row, 2)?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}
