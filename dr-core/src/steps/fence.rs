@@ -160,8 +160,10 @@ impl Handler for Fencing {
                 step.target.lineage
             )));
         }
-        if reading.engaged() != Tri::Yes {
-            return Ok(Observed::NotStarted);
+        match reading.engaged() {
+            Tri::Yes => {}
+            Tri::No => return Ok(Observed::NotStarted),
+            Tri::Unknown => return Ok(not_yet(format_args!("not read: {}", reading.unread.join("; ")))),
         }
         if reading.grade() < step.minimum {
             return Ok(Observed::Partial {
@@ -255,7 +257,7 @@ impl Handler for Releasing {
         Ok(match reading.engaged() {
             Tri::No => Observed::Done(()),
             Tri::Yes => Observed::NotStarted,
-            Tri::Unknown => not_yet(reading.detail),
+            Tri::Unknown => not_yet(format_args!("not read: {}", reading.unread.join("; "))),
         })
     }
 
@@ -313,7 +315,7 @@ impl Handler for Retiring {
         Ok(match reading.engaged() {
             Tri::No => Observed::Done(()),
             Tri::Yes => Observed::NotStarted,
-            Tri::Unknown => not_yet(reading.detail),
+            Tri::Unknown => not_yet(format_args!("not read: {}", reading.unread.join("; "))),
         })
     }
 
