@@ -209,7 +209,9 @@ impl Stage {
             Either::Left((ended, _)) => end_of(ended),
             Either::Right((Either::Left((ask, _)), _)) => RunEnd::Parked(ask),
             Either::Right((Either::Right(((), _)), first)) => {
-                // The first engine stands still; a second one takes over, and then the first one wakes up.
+                // The first engine stands still, with every call it has under way; a second one takes over, and then the first one
+                // wakes up.
+                process.freeze();
                 let (second, its_leases) = (self.runtime.process(), self.leases.process());
                 let rival = format!("{name}-rival");
                 self.cloud.lease_lost(&name);
@@ -222,6 +224,8 @@ impl Stage {
                 };
                 let wake = self.runtime.sleep_until(self.runtime.now_mono() + minutes(40));
                 drop(select(first, wake).await);
+                // S15 speaks of what leaves after an engine could know: its calls go on when it has read that its lease is gone.
+                process.thaw();
                 end
             }
         }
