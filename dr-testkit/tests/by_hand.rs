@@ -255,7 +255,7 @@ impl Hand {
     }
 }
 
-const PLANNED: Ended = Ended::Succeeded { planned: true, loss: Loss::Nothing };
+const PLANNED: Ended = Ended::Succeeded { planned: true, loss: Loss::Nothing, debts: false };
 
 #[test]
 fn writers_write_at_their_pace_and_a_standby_follows() {
@@ -443,8 +443,11 @@ fn a_dead_region_is_failed_over_and_what_was_not_replicated_is_counted() {
     assert!(time <= millis(6), "{time:?}");
     let because = "a sample".to_owned();
     hand.look_again("weu");
-    hand.cloud
-        .ended(&Ended::Succeeded { planned: false, loss: Loss::AtMost { time: seconds(1), amount: None, because } });
+    hand.cloud.ended(&Ended::Succeeded {
+        planned: false,
+        debts: true,
+        loss: Loss::AtMost { time: seconds(1), amount: None, because },
+    });
     hand.cloud.heal(&Condition::ControlOutage("region-neu".into()));
     hand.cloud.comes_back("neu", millis(1));
     hand.rt.pass(seconds(1)).unwrap();
@@ -735,7 +738,7 @@ fn s2_and_s3_fire_when_more_is_lost_than_was_said() {
     hand.cloud.ended(&PLANNED);
     assert_eq!(hand.broken(), [Law::S2]);
     let loss = Loss::AtMost { time: millis(1), amount: None, because: "a guess".into() };
-    hand.cloud.ended(&Ended::Succeeded { planned: false, loss });
+    hand.cloud.ended(&Ended::Succeeded { planned: false, loss, debts: true });
     assert_eq!(hand.broken(), [Law::S2, Law::S3]);
 }
 

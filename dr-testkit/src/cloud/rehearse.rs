@@ -1,0 +1,94 @@
+//! What the parts of the simulated cloud find when they rehearse a change: the truth, as an honest backend reads it.
+
+use dr_core::{Becomes, Endpoint, MemberId, Rehearsal};
+
+use super::line::Glass;
+use crate::world::{Keeps, World, not_the_server};
+
+/// A rehearsal whose sources say different things rehearsed nothing.
+fn disagree(part: &str, glass: Glass) -> Option<Rehearsal> {
+    let mut found = Rehearsal::default();
+    found.planned(format!("the sources disagree on {part}"), "what the change will meet is not known", "look again");
+    glass.contradicts.then_some(found)
+}
+
+/// A member's part.
+pub(super) fn member(world: &World, member: &MemberId, becomes: &Becomes, glass: Glass) -> Rehearsal {
+    disagree(member.as_str(), glass).unwrap_or_else(|| match becomes {
+        Becomes::Writer { instead_of } => writer(world, member, instead_of),
+        Becomes::Standby { .. } => standby(world, member),
+    })
+}
+
+fn writer(world: &World, member: &MemberId, instead_of: &MemberId) -> Rehearsal {
+    let mut found = Rehearsal::default();
+    if let Some(refusal) = world.instances.get(member).and_then(|instance| instance.access.refusal()) {
+        found.always(
+            format!("`{member}` refuses the role of the applications: {refusal}"),
+            "no application could write after the change",
+            format!("sim open {member}"),
+        );
+    }
+    match world.instances.get(instead_of).filter(|_| world.we_reach(instead_of)) {
+        Some(old) => old.keeps.iter().for_each(|kept| found.drops(kept.what(), kept.detail())),
+        None => found.untried.push(Keeps::uncounted(instead_of)),
+    }
+    found
+}
+
+fn standby(world: &World, member: &MemberId) -> Rehearsal {
+    let mut found = Rehearsal::default();
+    if let Some(trouble) = world.instances.get(member).and_then(|instance| instance.former_life.trouble()) {
+        found.planned(
+            format!("`{member}`: {trouble}"),
+            "the writer would be left without a standby",
+            format!("sim reset-settings {member}"),
+        );
+    }
+    found
+}
+
+/// A fence's part: what it acts on is the server that answers at the member's address.
+pub(super) fn fence(world: &World, member: &MemberId, glass: Glass) -> Rehearsal {
+    disagree(&format!("the fence of `{member}`"), glass).unwrap_or_else(|| {
+        let mut found = Rehearsal::default();
+        if world.instances.get(member).is_some_and(|instance| instance.elsewhere.is_some()) {
+            found.always(
+                not_the_server(member),
+                "it would stop something else, and the server would go on writing",
+                format!("sim place {member}"),
+            );
+        }
+        found
+    })
+}
+
+/// The secret's part.
+pub(super) fn secret(world: &World, from: &Endpoint, glass: Glass) -> Rehearsal {
+    disagree("the secret", glass).unwrap_or_else(|| {
+        let mut found = Rehearsal::default();
+        if let Some(newest) = world.secret.versions.last().filter(|newest| newest.endpoint != *from) {
+            found.planned(
+                format!("the secret names {}, the present writer is {from}", newest.endpoint),
+                "who reads the secret does not use the present writer",
+                "sim secret read",
+            );
+        }
+        found
+    })
+}
+
+/// A route's part.
+pub(super) fn route(world: &World, number: usize, from: &MemberId, glass: Glass) -> Rehearsal {
+    disagree(&format!("traffic:{number}"), glass).unwrap_or_else(|| {
+        let mut found = Rehearsal::default();
+        if let Some(route) = world.routes.get(number).filter(|route| route.member != *from) {
+            found.planned(
+                format!("traffic:{number} sends to `{}`, the present writer is `{from}`", route.member),
+                "its clients do not use the present writer",
+                format!("sim route {number} read"),
+            );
+        }
+        found
+    })
+}
