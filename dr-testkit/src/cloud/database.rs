@@ -214,9 +214,7 @@ impl ManagedDatabase for SimDatabase {
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
         let point = Point::read(format!("{}.rehearse", self.member), Plane::Data(self.member.clone()));
         let becomes = &request.becomes;
-        self.line
-            .read(point, "rehearse", |world, glass| Ok(rehearse::member(world, &self.member, becomes, glass)))
-            .await
+        self.line.read(point, "rehearse", |world, glass| rehearse::member(world, &self.member, becomes, glass)).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {

@@ -161,7 +161,7 @@ impl Fence for SimFence {
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
         let point = Point::read(format!("{}.fence.rehearse", self.member), Plane::Management(self.member.clone()));
-        self.line.read(point, "rehearse", |world, glass| Ok(rehearse::fence(world, &self.member, glass))).await
+        self.line.read(point, "rehearse", |world, glass| rehearse::fence(world, &self.member, glass)).await
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {

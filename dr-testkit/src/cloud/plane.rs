@@ -52,7 +52,7 @@ impl SecretStore for SimSecret {
 
     async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
         let point = Point::read("secret.rehearse".to_owned(), Plane::Other);
-        self.line.read(point, "rehearse", |world, glass| Ok(rehearse::secret(world, &request.from, glass))).await
+        self.line.read(point, "rehearse", |world, glass| rehearse::secret(world, &request.from, glass)).await
     }
 
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
@@ -132,7 +132,7 @@ impl TrafficRouter for SimRoute {
     async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
         let point = Point::read(format!("{}.rehearse", self.name()), Plane::Other);
         let (number, from) = (self.number, &request.from);
-        self.line.read(point, "rehearse", |world, glass| Ok(rehearse::route(world, number, from, glass))).await
+        self.line.read(point, "rehearse", |world, glass| rehearse::route(world, number, from, glass)).await
     }
 
     async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {

@@ -67,6 +67,15 @@ impl World {
         drift.is_none_or(|line| looked > line.at)
     }
 
+    /// Whether a success that owes nothing leaves a fence up (S20).
+    pub(super) fn check_fences(&mut self, debts: bool) {
+        let fenced = self.instances.values().find(|found| found.denied || found.stopped || found.storage_fenced);
+        let left = fenced.filter(|_| !debts && !self.duties.stranger).map(|found| found.name.clone());
+        if let Some(name) = left {
+            self.violate(Law::S20, format!("a success without debts, and {name} is still fenced"));
+        }
+    }
+
     /// Whether every part of the applications was let through again (S20).
     pub(super) fn check_parts(&mut self, end: &str) {
         if let Some(part) = self.app.held.first() {

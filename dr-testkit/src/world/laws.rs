@@ -247,6 +247,7 @@ impl World {
                 self.check_pointers();
                 self.check_served();
                 self.check_others(*debts);
+                self.check_fences(*debts);
                 let count = self.promotions_in_run();
                 if count != 1 {
                     self.violate(Law::S6, format!("a success with {count} promotions"));
