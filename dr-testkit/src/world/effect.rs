@@ -355,7 +355,9 @@ impl World {
         if instance.follows.is_none() || instance.lineage != *lineage {
             return Reply::Conflict(format!("{member} is no standby of {lineage}"));
         }
-        if instance.denied || instance.storage_fenced || instance.stopped {
+        let up = instance.denied || instance.storage_fenced || instance.stopped;
+        self.duties.retired.insert(member.clone());
+        if up {
             self.line(call, ChangeKind::Retired, member, "its fence is not needed any more");
         }
         self.with(member, |instance| {

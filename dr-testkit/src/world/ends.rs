@@ -67,10 +67,12 @@ impl World {
         drift.is_none_or(|line| looked > line.at)
     }
 
-    /// Whether a success that owes nothing leaves a fence up (S20).
+    /// Whether a success that owes nothing leaves a fence up (S20). A part that is delivered late, after the fence was retired, is not
+    /// held against the run.
     pub(super) fn check_fences(&mut self, debts: bool) {
         let fenced = self.instances.values().find(|found| found.denied || found.stopped || found.storage_fenced);
-        let left = fenced.filter(|_| !debts && !self.duties.stranger).map(|found| found.name.clone());
+        let left = fenced.filter(|found| !debts && !self.duties.stranger && !self.duties.retired.contains(&found.name));
+        let left = left.map(|found| found.name.clone());
         if let Some(name) = left {
             self.violate(Law::S20, format!("a success without debts, and {name} is still fenced"));
         }

@@ -132,6 +132,8 @@ pub(crate) struct Duties {
     pub(crate) stale: BTreeSet<String>,
     /// When the fence of a member was looked at last (S23).
     pub(crate) inspected: BTreeMap<MemberId, i64>,
+    /// Members whose fence this run retired (S20).
+    pub(crate) retired: BTreeSet<MemberId>,
     /// When the run last looked through a route (S22).
     pub(crate) looked_through: BTreeMap<usize, i64>,
 }
