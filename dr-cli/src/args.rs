@@ -95,6 +95,22 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TEXT")]
         because: String,
     },
+    /// Makes a member that follows nobody a standby of the writer, and follows the run to its end
+    ///
+    /// What a switchover or failover left as a debt. It asks like every run; no application notices it. The same as
+    /// `dr plan rejoin … --save` and `dr start`.
+    Rejoin {
+        /// A group's name or file
+        group: String,
+        /// The member that shall follow
+        member: String,
+        /// Destroy what only this member has: a rewind, or a new copy of the writer
+        #[arg(long)]
+        discard: bool,
+        /// Why: a change or incident number; it stands in the journal and the report
+        #[arg(long, value_name = "TEXT")]
+        because: String,
+    },
     #[command(flatten)]
     Look(LookVerb),
     #[command(flatten)]
@@ -231,6 +247,19 @@ pub(crate) enum PlanVerb {
         /// The member that shall write
         #[arg(long, value_name = "MEMBER")]
         to: String,
+        #[command(flatten)]
+        how: PlanOptions,
+    },
+    /// A member that follows nobody becomes a standby of the writer; no application notices
+    Rejoin {
+        /// A group's name or file
+        group: String,
+        /// The member that shall follow
+        #[arg(long, value_name = "MEMBER")]
+        member: String,
+        /// Destroy what only this member has: a rewind, or a new copy of the writer
+        #[arg(long)]
+        discard: bool,
         #[command(flatten)]
         how: PlanOptions,
     },

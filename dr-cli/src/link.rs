@@ -3,7 +3,7 @@
 use std::{ffi::OsString, sync::Arc};
 
 use dr_core::{Actor, Ask, Catalog, Digest, MemberId, Report, Role, RunId, Runbook, Timestamp, Verified, View, judge};
-use dr_core::{PlannedSwitchover, UnplannedFailover};
+use dr_core::{PlannedSwitchover, RejoinStandby, UnplannedFailover};
 use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, Run, RunSummary, Start};
 
 use crate::{
@@ -33,6 +33,12 @@ pub(crate) fn switchover(to: &MemberId) -> Arc<dyn Runbook> {
 /// The built-in runbook for a writer that is silent.
 pub(crate) fn failover(to: &MemberId) -> Arc<dyn Runbook> {
     Arc::new(UnplannedFailover::to(to.clone()))
+}
+
+/// The built-in runbook for a member that follows nobody.
+pub(crate) fn rejoin(member: &MemberId, discard: bool) -> Arc<dyn Runbook> {
+    let rejoin = RejoinStandby::of(member.clone());
+    Arc::new(if discard { rejoin.discarding() } else { rejoin })
 }
 
 /// An engine in the making, with everything that is compiled in.

@@ -196,6 +196,20 @@ impl MutationGate {
         Ok(Arc::new(wrap::Fenced { inner, gate: self.clone(), name: member.to_string() }))
     }
 
+    /// Engages a fence that this run has engaged before: no allow-list and no intent of its own, and never under a lost lease.
+    pub(crate) async fn engage_again(
+        &self,
+        member: &MemberId,
+        request: crate::EngageFence,
+    ) -> Result<Outcome<()>, StepError> {
+        let fence = self.member(member)?.fence.clone();
+        let fence = fence.ok_or_else(|| stop(format_args!("`{member}` has no fence")))?;
+        if self.inner.live.left(self.inner.runtime.now_mono()) == Millis::ZERO {
+            return Ok(Outcome::refused("the lease of this engine is lost"));
+        }
+        Ok(fence.engage(request).await)
+    }
+
     pub(crate) fn secret(&self) -> Result<Arc<dyn SecretStore>, StepError> {
         match self.resolved("secret")? {
             Resolved::Secret(inner) => Ok(Arc::new(wrap::Secret { inner: Arc::clone(inner), gate: self.clone() })),

@@ -344,6 +344,38 @@ impl StepCx {
         self.gate.fence(member)
     }
 
+    /// Engages the fence of a member again that was seen to write although this run had fenced it; answers what became of that, in
+    /// words. It is the one mutation without an intent of its own: the intent of the fence is durable, engaging it again changes
+    /// nothing else, and no moment is to be lost.
+    pub(crate) async fn fence_again(&self, receipt: &crate::FenceReceipt) -> String {
+        /// A fence that takes longer is no longer waited for; it goes on by itself.
+        const PATIENCE: Millis = Millis::seconds(5);
+        let node = self.plan.nodes.iter().find(|(_, node)| node.call.class == crate::Class::Fence);
+        let Some((node, _)) = node.filter(|_| receipt.run == self.run) else {
+            return "no fence of this run can be engaged again".into();
+        };
+        let request = crate::EngageFence {
+            target: receipt.target.clone(),
+            token: receipt.token.clone(),
+            key: self.run.key(node),
+        };
+        let engaged = self.gate.engage_again(&receipt.target.member, request);
+        let late = self.runtime.sleep_until(self.runtime.now_mono() + PATIENCE);
+        match futures_util::future::select(Box::pin(engaged), late).await {
+            futures_util::future::Either::Left((Ok(outcome), _)) => match outcome {
+                Outcome::Done(()) | Outcome::Accepted(_) => "it was fenced again at once".into(),
+                Outcome::NotDone(reason) => format!("fencing it again was refused ({})", reason.cause),
+                Outcome::Unknown(cause) | Outcome::Conflict(cause) => {
+                    format!("fencing it again has no known end ({cause})")
+                }
+            },
+            futures_util::future::Either::Left((Err(error), _)) => {
+                format!("it could not be fenced again ({})", error.cause)
+            }
+            futures_util::future::Either::Right(((), _)) => "fencing it again has no answer yet".into(),
+        }
+    }
+
     /// The connection secret.
     ///
     /// # Errors

@@ -44,8 +44,8 @@ pub use finding::{Finding, Refusal};
 pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
-    ConfigFault, DrainSpec, FenceSpec, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec, NotifySpec,
-    ObjectivesSpec, ProbeSpec, SecretRef, SecretSpec, TrafficSpec,
+    ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec,
+    NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given, LossBound,
@@ -82,7 +82,7 @@ pub use provider::{
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{Roles, roles};
-pub use runbook::{MemberFacts, PlannedSwitchover, Runbook, Situation, UnplannedFailover};
+pub use runbook::{MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, Situation, UnplannedFailover};
 pub use step::{Attempted, Class, Effect, Output, Step};
 pub use survey::Survey;
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};

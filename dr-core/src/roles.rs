@@ -159,14 +159,24 @@ fn several(writers: &[&MemberFacts]) -> Finding {
     )
 }
 
-/// Nobody calls itself writer: the silent member that the others follow, or that wrote last.
+/// Whether a member takes no writes because it does not run: its management plane describes what is left of it, and the server
+/// itself does not answer. A standby says whom it follows, and a fenced primary is healthy.
+fn stopped(member: &MemberFacts) -> bool {
+    let down = |seen: &Description| seen.follows.is_none() && seen.writable == Tri::No && seen.healthy == Tri::No;
+    member.position.is_none() && member.description.as_ref().is_some_and(down)
+}
+
+/// Nobody calls itself writer: the silent or stopped member that the others follow, or that wrote last.
 fn silent(
     members: &[MemberFacts],
     names: &BTreeMap<&ResourceId, &MemberId>,
     last: Option<&Target>,
 ) -> Result<Roles, Finding> {
-    let quiet: Vec<&MemberId> =
-        members.iter().filter(|member| member.description.is_none()).map(|member| &member.name).collect();
+    let quiet: Vec<&MemberId> = members
+        .iter()
+        .filter(|member| member.description.is_none() || stopped(member))
+        .map(|member| &member.name)
+        .collect();
     let followed =
         members.iter().filter_map(|member| names.get(member.description.as_ref()?.follows.as_ref()?).copied());
     let mut upstream: Vec<&MemberId> = followed.filter(|name| quiet.contains(name)).collect();
@@ -301,6 +311,31 @@ mod tests {
             let got = got.as_ref().map(|roles| (roles.writer.as_str(), roles.answers)).map_err(|found| found[0].rule);
             assert_eq!(got, want, "{name}");
         }
+    }
+
+    /// A server whose process is dead is described from what it left, and is not answering for all that.
+    #[test]
+    fn bug_a_stopped_primary_was_taken_for_one_that_answers() {
+        let stopped = |name: &str| {
+            let mut member = member(name, Some((None, Tri::No)));
+            if let Some(seen) = &mut member.description {
+                seen.healthy = Tri::No;
+            }
+            member
+        };
+        let standby = || member("b", Some((Some("a"), Tri::No)));
+        let judge = |members: &[MemberFacts], last: Option<&str>| {
+            let roles = roles(members, last.map(wrote).as_ref());
+            roles.map(|roles| (roles.writer.to_string(), roles.answers)).map_err(|found| found[0].rule)
+        };
+        assert_eq!(judge(&[stopped("a"), standby()], None), Ok(("a".into(), false)));
+        assert_eq!(judge(&[stopped("a"), standby()], Some("a")), Ok(("a".into(), false)));
+        assert_eq!(judge(&[stopped("a"), stopped("b")], None), Err(205), "two stopped ones: nobody knows which wrote");
+        assert_eq!(judge(&[stopped("a"), stopped("b")], Some("b")), Ok(("b".into(), false)));
+        let primary = member("b", Some((None, Tri::Yes)));
+        assert_eq!(judge(&[stopped("a"), primary], None), Ok(("b".into(), true)), "the other one writes");
+        // It answers from inside and refuses writes: nobody knows why.
+        assert_eq!(judge(&[inside(stopped("a"), Tri::No), standby()], None), Err(205));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A runbook turns a situation into a plan. The built-in ones are written with public phases and nothing else.
 
 mod failover;
+mod rejoin;
 mod switchover;
 
 use std::{collections::BTreeMap, fmt::Debug};
@@ -8,6 +9,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use serde::{Deserialize, Serialize};
 
 pub use failover::UnplannedFailover;
+pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{

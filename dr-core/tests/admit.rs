@@ -160,6 +160,7 @@ fn fence_receipt() -> FenceReceipt {
         fence: "test.stop".into(),
         token: token(),
         planes: Planes::all(Grade::Confirmed),
+        silent: false,
         end: Some(position(1000)),
         effective_at: at(),
         lapses_at: None,
@@ -170,6 +171,7 @@ fn fence_receipt() -> FenceReceipt {
 fn fence_reading() -> FenceReading {
     FenceReading {
         silent: false,
+        unread: Vec::new(),
         resource: Some(ResourceId::new("id-neu")),
         lineage: Some(lineage(4)),
         planes: Planes::all(Grade::Confirmed),

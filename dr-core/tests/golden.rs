@@ -15,8 +15,8 @@ mod situations;
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
 use dr_core::{
-    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Policy, Refusal, Runbook, Situation, UnplannedFailover,
-    seconds,
+    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Policy, Refusal, RejoinStandby, Runbook, Situation,
+    UnplannedFailover, seconds,
 };
 use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 
@@ -122,6 +122,20 @@ fn c12_rds_switchover() {
 #[test]
 fn postgres_failover() {
     verified("postgres-failover", planned(&postgres().silent_primary(), &UnplannedFailover::to("pg2")).unwrap());
+}
+
+/// The way back of a member alone: one mutating step, and nothing that moves an application.
+#[test]
+fn postgres_rejoin() {
+    let plan = planned(&postgres(), &RejoinStandby::of("pg2").discarding()).unwrap();
+    let mutating: Vec<&str> =
+        plan.nodes.values().flat_map(|node| &node.call.touches).map(|touch| touch.verb.as_str()).collect();
+    assert_eq!(mutating, ["rejoin"]);
+    verified("postgres-rejoin", plan);
+    let refusal = planned(&postgres(), &RejoinStandby::of("pg1")).unwrap_err();
+    assert_eq!(refusal.findings[0].rule, 221, "the writer is no standby to be made: {refusal}");
+    let silent = planned(&postgres().silent_primary(), &RejoinStandby::of("pg2")).unwrap_err();
+    assert_eq!(silent.findings[0].rule, 242, "{silent}");
 }
 
 /// Storage fence: a forced swap whose own fence is graded afterwards.

@@ -74,7 +74,8 @@ fn every_key_of_the_first_file_lands_where_it_belongs() {
     assert_eq!(group.probe.as_ref().unwrap().password, Some(SecretRef::Stored("orders-dr-probe".into())));
     let writer = Endpoint::new("orders-weu.postgres.example");
     let secret = group.secret.as_ref().unwrap();
-    assert_eq!(secret.fields(&writer).into_iter().collect::<Vec<_>>(), [("host".into(), writer.to_string())]);
+    let filled = secret.patterns().into_iter().map(|(field, form)| (field, form.fill(&writer)));
+    assert_eq!(filled.collect::<Vec<_>>(), [("host".into(), Some(writer.to_string()))]);
     let drain = &group.app.as_ref().unwrap().drain;
     assert_eq!((drain.within, &drain.flag), (seconds(30), &Some(SecretRef::Stored("orders-read-only".into()))));
     let origin = group.traffic.first().unwrap().origin(&MemberId::new("weu"), &writer);
@@ -202,7 +203,7 @@ fn each_rule_of_the_check_has_its_own_culprit() {
         (add("[objectives]\nrto = '0 s'"), "objectives.rto", "nobody can promise 0 s"),
         (add("[objectives]\nrpo = '5 s'"), "objectives.rpo", "`5 s` cannot be asked for"),
         (
-            add("[secret]\nstore = 'x.kv'\nset = { password = 'hunter2' }"),
+            add("[secret]\nstore = 'x.kv'\nset = { host = '{writer.host}', password = 'hunter2' }"),
             "secret.set.password",
             "a secret is written here",
         ),
@@ -210,7 +211,7 @@ fn each_rule_of_the_check_has_its_own_culprit() {
         (add("[secret]\nstore = 'x.kv'"), "secret", "nothing would be written into x.kv"),
         (add("[secret]\nstore = 'none'\nbecause = 'y'\nset = { h = 'v' }"), "secret.set", "no store to write it into"),
         (
-            add("[secret]\nstore = 'x.kv'\nset = { h = '{writer.host}' }"),
+            add("[secret]\nstore = 'x.kv'\nset = { h = '{writer.name}', p = '{writer.port}' }"),
             "secret.set.h",
             "a placeholder that is unknown",
         ),
@@ -257,10 +258,19 @@ fn two_members_of_one_name_are_found() {
 }
 
 #[test]
+fn a_secret_has_to_name_the_writer_somewhere() {
+    let set = |fields: &str| findings(&format!("{SMALL}\n[secret]\nstore = 'x.kv'\nset = {{ {fields} }}"));
+    let found = set("sslmode = 'require'");
+    let said: Vec<_> = found.iter().map(|(path, said, _)| (path.as_str(), said.as_str())).collect();
+    assert_eq!(said, [("secret.set", "no field of it names the writer")]);
+    assert_eq!(set("sslmode = 'require', port = '{writer.port}'"), []);
+}
+
+#[test]
 fn custom_operations_and_placeholders_that_are_known_pass() {
     let text = format!(
         "{SMALL}\n[approval.\"acme.settled-switchover\"]\npeople = 2\n[automatic]\noperations = ['switchover']\n\
-         risk = 'a wrong reading moves the writer'\n[secret]\nstore = 'x.kv'\nset = {{ url = 'pg://{{writer.endpoint}}/db' }}"
+         risk = 'a wrong reading moves the writer'\n[secret]\nstore = 'x.kv'\nset = {{ url = 'pg://{{writer.endpoint}}/db', host = '{{writer.host}}', port = '{{writer.port}}' }}"
     );
     assert_eq!(findings(&text), []);
     assert!(group(&text).automatic("switchover").is_some());

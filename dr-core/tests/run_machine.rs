@@ -329,6 +329,8 @@ fn what_was_in_doubt_once_is_given_back() {
     run.finish("look").done("drain").intend("fence").apply(of_kind(EventKind::InDoubt, "fence"));
     run.apply(of_kind(EventKind::Absent, "fence")).apply(of_kind(EventKind::Refused, "fence"));
     run.apply(of_kind(EventKind::CancelAsked, "fence")).settle();
+    assert_eq!(run.only(), begin("drain.undo"), "the applications do not wait for a fence that nobody has seen");
+    run.done("drain.undo").settle();
     assert_eq!(run.only(), begin("fence.undo"));
 }
 
@@ -353,7 +355,7 @@ fn a_parked_run_looks_again_when_a_person_says_so() {
 }
 
 #[test]
-fn a_drain_over_budget_turns_back_before_and_parks_after_the_promote_intent() {
+fn a_drain_over_budget_turns_back_before_and_goes_on_after_the_promote_intent() {
     let mut before = Run::started();
     before.finish("look").done("drain").apply(Event::GapOver).settle();
     assert_eq!(before.state.phase, Phase::Aborting);
@@ -364,7 +366,39 @@ fn a_drain_over_budget_turns_back_before_and_parks_after_the_promote_intent() {
         "the promotion is in flight"
     );
     after.finish("promote").settle();
-    assert_eq!(after.state.phase, Phase::Parked);
+    assert_eq!(after.state.phase, Phase::Running, "clients were turned away; going on lets them in soonest");
+}
+
+/// Nobody knows whether the fence ever came to be, and its way back fails: the applications are let go all the same, and before.
+#[test]
+fn bug_a_fence_in_doubt_does_not_keep_the_drain() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").intend("fence").fail("fence", true).settle();
+    assert_eq!(run.state.phase, Phase::Aborting);
+    assert_eq!(run.only(), Command::Begin("drain.undo".into()), "the drain before a fence that nobody has seen");
+    run.done("drain.undo").settle();
+    assert_eq!(run.only(), Command::Begin("fence.undo".into()));
+    run.intend("fence.undo").fail("fence.undo", true).settle();
+    assert_eq!(run.state.phase, Phase::Parked);
+    let ask = run.state.ask.clone().unwrap();
+    assert!(ask.question.contains("`fence` could not be given back"), "{}", ask.question);
+    assert_eq!(run.state.held().len(), 1, "only the fence is held");
+}
+
+/// The fence stands for certain: it is given back first, so that clients that are let go find a writer.
+#[test]
+fn a_fence_that_stands_is_given_back_before_the_drain() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").apply(Event::GapOver).settle();
+    assert_eq!(run.only(), Command::Begin("fence.undo".into()));
+    run.intend("fence.undo").fail("fence.undo", true).settle();
+    assert_eq!(
+        run.only(),
+        Command::Begin("drain.undo".into()),
+        "one that cannot be given back does not keep the other"
+    );
+    run.done("drain.undo").settle();
+    assert_eq!(run.state.phase, Phase::Parked);
 }
 
 #[test]

@@ -12,16 +12,19 @@ use dr_core::{
 };
 use situations::{Scene, mi, postgres};
 
-fn refused(now: &Situation, runbook: &dyn Runbook) -> Refusal {
-    let policy = Policy {
+fn policy(automatic: Option<&str>) -> Policy {
+    Policy {
         gap_budget: seconds(60),
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,
         unguarded: false,
-        automatic: None,
-    };
-    let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy).unwrap());
+        automatic: automatic.map(str::to_owned),
+    }
+}
+
+fn refused(now: &Situation, runbook: &dyn Runbook) -> Refusal {
+    let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
     match runbook.plan(now, &mut plan) {
         Err(refusal) => refusal,
         Ok(()) => panic!("the plan was written"),
@@ -44,6 +47,12 @@ fn rows() -> Vec<Row> {
         helps: "select pg_terminate_backend(48121)".into(),
     };
     vec![
+        (
+            "an obstacle",
+            postgres().rehearsed(|found| found.planned("no free slot on pg2", "pg1 could not come back", "raise it")),
+            240,
+            "no free slot on pg2",
+        ),
         ("a silent primary", postgres().silent_primary(), 223, "pg1"),
         (
             "too far behind",
@@ -147,6 +156,28 @@ fn the_target_is_a_standby_of_the_group() {
     let [finding] = unknown.findings.as_slice() else { panic!("one finding") };
     assert!(finding.helps.contains("did you mean `pg2`?"), "{}", finding.helps);
     assert_eq!(rules(&refused(&postgres(), &PlannedSwitchover::to("pg1"))), [221]);
+}
+
+/// A forced change is stopped only by what would leave nobody able to write; automatic mode agrees to no drop.
+#[test]
+fn obstacles_and_drops_stop_what_they_must() {
+    let planned_only = postgres().rehearsed(|found| found.planned("no archive", "no restore", "turn it on"));
+    let always = postgres().rehearsed(|found| found.always("commits would wait", "for nobody", "empty it"));
+    assert_eq!(rules(&refused(&planned_only, &PlannedSwitchover::to("pg2"))), [240]);
+    assert_eq!(rules(&refused(&always.clone().silent_primary(), &UnplannedFailover::to("pg2"))), [240]);
+    let silent = planned_only.silent_primary();
+    let header = silent.header(UnplannedFailover::to("pg2").id(), dr_core::Purpose::Failover, policy(None)).unwrap();
+    UnplannedFailover::to("pg2").plan(&silent, &mut PlanBuilder::new(header)).unwrap();
+    let drops = postgres().rehearsed(|found| found.drops("unlogged tables of app", "1 table"));
+    let runbook = PlannedSwitchover::to("pg2");
+    let plan = |automatic: Option<&str>| {
+        let header = drops.header(runbook.id(), runbook.purpose(), policy(automatic)).unwrap();
+        runbook.plan(&drops, &mut PlanBuilder::new(header))
+    };
+    plan(None).unwrap();
+    let refusal = plan(Some("nobody is awake")).unwrap_err();
+    assert_eq!(rules(&refusal), [241]);
+    assert!(refusal.findings[0].what.contains("unlogged tables of app"), "{refusal}");
 }
 
 /// Covers E08: a failover is for a silent primary.

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Cause, GroupName, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved, ResourceKind, ResourceRef,
-    RunId, Timestamp,
+    Timestamp,
 };
 
 use crate::{
@@ -27,8 +27,8 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(samples: Samples, journal: &SqliteJournal, notifiers: Vec<Arc<dyn Notifier>>) -> Self {
-        let once = |inner| Arc::new(Once { inner, journal: journal.clone() }) as Arc<dyn Notifier>;
-        Self { open: Mutex::default(), notifiers: notifiers.into_iter().map(once).collect(), samples }
+        let once = |(place, inner)| Arc::new(Once { inner, place, journal: journal.clone() }) as Arc<dyn Notifier>;
+        Self { open: Mutex::default(), notifiers: notifiers.into_iter().enumerate().map(once).collect(), samples }
     }
 
     /// Takes in what a group names. What is there already stays: a run may be using it.
@@ -68,31 +68,75 @@ impl Providers for Desk {
     }
 }
 
-/// A notifier that says each thing once, also across restarts (D32). If that cannot be looked up, it says it again.
+/// A notifier that says each thing at least once, and not again once it was heard, also across restarts (D32). What failed is said again
+/// by whoever has it to say next; if the record cannot be looked up, too.
 #[derive(Debug)]
 struct Once {
     inner: Arc<dyn Notifier>,
+    /// Several notifiers get the same notice: each is known by its place in the list.
+    place: usize,
     journal: SqliteJournal,
 }
 
 #[async_trait]
 impl Notifier for Once {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
-        let key = self.key(&notice.key);
-        if !self.first(&key, &notice.run).await {
+        let key = format!("{} {}", self.place, notice.key);
+        if self.journal.was_told(&key).await.unwrap_or(false) {
             return Ok(());
         }
-        self.inner.notify(notice).await
+        let run = notice.run.clone();
+        self.inner.notify(notice).await?;
+        // A record that cannot be kept means one notice too many, never one too few.
+        let _kept = self.journal.told(&key, &run, wall()).await.is_ok();
+        Ok(())
     }
 }
 
-impl Once {
-    async fn first(&self, key: &str, run: &RunId) -> bool {
-        self.journal.first_notice(key, run, wall()).await.unwrap_or(true)
+#[cfg(test)]
+mod tests {
+    use dr_core::RunId;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Bell {
+        fails: Mutex<u32>,
+        rings: Mutex<Vec<String>>,
     }
 
-    /// Several notifiers get the same notice: each remembers for itself.
-    fn key(&self, notice: &str) -> String {
-        format!("{:?} {notice}", self.inner)
+    #[async_trait]
+    impl Notifier for Bell {
+        async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+            let mut fails = self.fails.lock().unwrap();
+            if *fails > 0 {
+                *fails -= 1;
+                return Err(ProviderError::unreachable("notify", "the wire is cut"));
+            }
+            self.rings.lock().unwrap().push(notice.text);
+            Ok(())
+        }
+    }
+
+    /// A notice was marked as given before it was: one that failed was never given again. And a notifier was known by what `Debug`
+    /// printed of it, which stood in the journal and changed with its state.
+    #[tokio::test]
+    async fn bug_a_notice_that_failed_is_given_again_and_then_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+        *bells[0].fails.lock().unwrap() = 1;
+        let samples = journal.samples().unwrap();
+        let all = bells.iter().map(|bell| Arc::clone(bell) as Arc<dyn Notifier>).collect();
+        let desk = Desk::new(samples, &journal, all);
+        let run = RunId::new(GroupName::new("orders"), 1);
+        for _ in 0..3 {
+            for notifier in desk.notifiers() {
+                let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, text: "parked".into() };
+                let _may_fail = notifier.notify(notice).await;
+            }
+        }
+        let rings: Vec<usize> = bells.iter().map(|bell| bell.rings.lock().unwrap().len()).collect();
+        assert_eq!(rings, [1, 1]);
     }
 }

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri};
+use dr_core::{Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri};
+
+use tokio::task::AbortHandle;
 
 use crate::{
     backends::Bindings,
@@ -18,16 +20,33 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A read that takes longer is no sample of this second.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// Samples a group until the engine is gone, unless that is going on already.
+/// A group that is sampled, as its file was when that began.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    of: Option<Digest>,
+    task: AbortHandle,
+}
+
+impl Watcher {
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+/// Samples a group until the engine is gone, unless that is going on already. A group file that changed begins a new watcher: members
+/// that the old one does not know would have no samples, and a failover to them no bound.
 pub(crate) fn start(engine: &Arc<Inner>, spec: &GroupSpec) {
     let mut watchers = lock(&engine.watchers);
-    if watchers.get(&spec.name).is_some_and(|watcher| !watcher.is_finished()) {
+    let of = spec.digest().ok();
+    if watchers.get(&spec.name).is_some_and(|watcher| watcher.of == of && !watcher.task.is_finished()) {
         return;
     }
     // A group that was planned could be opened; if it cannot be now, a plan will say so.
     let Ok(bindings) = engine.backends.open(spec) else { return };
-    let watcher = tokio::spawn(watch(Arc::downgrade(engine), spec.clone(), bindings));
-    watchers.insert(spec.name.clone(), watcher.abort_handle());
+    let task = tokio::spawn(watch(Arc::downgrade(engine), spec.clone(), bindings)).abort_handle();
+    if let Some(older) = watchers.insert(spec.name.clone(), Watcher { of, task }) {
+        older.stop();
+    }
 }
 
 async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {

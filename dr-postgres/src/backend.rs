@@ -14,13 +14,14 @@ use dr_core::{
 use crate::{
     config::{self, FileAt, HbaAt, LoginFenceAt},
     database::PostgresDatabase,
-    fence::{ClosedHba, StopFence},
+    fence::ClosedHba,
     login::LoginFence,
     member::Member,
     probe::PostgresProbe,
     router::PostgresPooler,
     secret::FileSecret,
     server::ServerControl,
+    stop::StopFence,
 };
 
 /// The backend for self-managed PostgreSQL: members `postgres`, fences `postgres.stop`, `postgres.hba` and `postgres.login`, the route
@@ -122,12 +123,13 @@ impl Backend for Postgres {
         }
     }
 
-    fn secret(&self, _group: &GroupSpec, secret: &SecretSpec) -> Result<Opened<dyn SecretStore>, ConfigError> {
+    fn secret(&self, group: &GroupSpec, secret: &SecretSpec) -> Result<Opened<dyn SecretStore>, ConfigError> {
         if secret.store.service() != Some("file") {
             return Err(unknown(&secret.at, "store", secret.store.as_str(), "a store `postgres.file`"));
         }
         let at: FileAt = secret.at.read()?;
-        let store = Arc::new(FileSecret::new(&at.path, secret.set.clone()));
+        let members = self.servers(group)?.values().map(|member| member.endpoint()).collect();
+        let store = Arc::new(FileSecret::new(&at.path, secret.set.clone()).with_members(members));
         Ok(Opened::new(format!("file:{}", at.path.display()), store as Arc<dyn SecretStore>))
     }
 

@@ -10,12 +10,14 @@ use std::{
 };
 
 use tokio::{
+    net::TcpStream,
     sync::Mutex,
     task::JoinHandle,
     time::{Instant, timeout},
 };
 use tokio_postgres::{
     Client, Config, NoTls, Row, SimpleQueryMessage, Statement,
+    tls::MakeTlsConnect,
     types::{ToSql, Type},
 };
 
@@ -23,6 +25,7 @@ use crate::{
     error::PgError,
     look::Identity,
     lsn::{Fork, Timeline},
+    place::Place,
     target::{SslMode, Target},
     tls,
 };
@@ -40,6 +43,8 @@ pub struct Session {
     pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
     /// The histories that were read: those of timelines never change.
     pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
+    /// The proof that its server is the configured one, once there is one.
+    pub(crate) place: Mutex<Option<Place>>,
     driver: JoinHandle<()>,
 }
 
@@ -68,6 +73,14 @@ impl Session {
         Ok(session)
     }
 
+    /// Opens a session and sets nothing on it: it has what the server gives its role and database.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn open_plain(target: &Target) -> Result<Self, PgError> {
+        Self::connect(target).await
+    }
+
     /// Opens a session to a PgBouncer admin console, which knows no settings of PostgreSQL.
     ///
     /// # Errors
@@ -84,14 +97,31 @@ impl Session {
     async fn connect_now(target: &Target) -> Result<Self, PgError> {
         let config = config(target)?;
         let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
-        let (client, driver) = if target.ssl == SslMode::Disable || target.host.starts_with('/') {
+        if target.ssl == SslMode::Disable || target.host.starts_with('/') {
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            (client, tokio::spawn(async move { drop(connection.await) }))
-        } else {
-            let (client, connection) = config.connect(tls::connector(target)?).await.map_err(failed)?;
-            (client, tokio::spawn(async move { drop(connection.await) }))
-        };
-        Ok(Self {
+            return Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })));
+        }
+        let (client, connection) = config.connect(tls::connector(target)?).await.map_err(failed)?;
+        Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })))
+    }
+
+    /// Logs in over a connection that was made already, which leads to one address of several.
+    pub(crate) async fn over(stream: TcpStream, target: &Target) -> Result<Self, PgError> {
+        let config = config(target)?;
+        let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
+        if target.ssl == SslMode::Disable {
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(failed)?;
+            return Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })));
+        }
+        let mut tls = tls::connector(target)?;
+        let wrong = |e| PgError::Config(format!("{}: TLS cannot be set up: {e}", target.name));
+        let tls = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &target.host).map_err(wrong)?;
+        let (client, connection) = config.connect_raw(stream, tls).await.map_err(failed)?;
+        Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })))
+    }
+
+    fn of(target: &Target, client: Client, driver: JoinHandle<()>) -> Self {
+        Self {
             label: target.label().into(),
             client,
             answer_within: target.answer_within,
@@ -99,8 +129,9 @@ impl Session {
             prepared: std::sync::Mutex::default(),
             last_identity: Mutex::default(),
             histories: std::sync::Mutex::default(),
+            place: Mutex::default(),
             driver,
-        })
+        }
     }
 
     /// Name and address of the server.
@@ -245,6 +276,13 @@ impl Link {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What the server was last seen to be, if it was; also through a session that has ended since.
+    pub(crate) async fn last_seen(&self) -> Option<Identity> {
+        let session = self.open.lock().await.clone()?;
+        let last = session.last_identity.lock().await;
+        last.as_ref().map(|(_, identity)| identity.clone())
     }
 
     /// The open session, or a new one.

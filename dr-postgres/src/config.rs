@@ -6,9 +6,10 @@ use dr_core::{AtTable, ConfigError, Endpoint, GroupSpec, MemberId, MemberSpec, M
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
+    application::ApplicationLogin,
     backend::WrapControl,
     error::PgError,
-    member::{Member, Peer, ReplicationLogin, resource_id},
+    member::{Member, Peer, ReplicationLogin, STOP_WITHIN, resource_id},
     pgbouncer::{Instance, PgBouncer},
     router::PostgresPooler,
     server::{LocalControl, Server, ServerControl, Site, SshControl, SshOptions, Unit},
@@ -70,7 +71,7 @@ struct LoginAt {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PoolerAt {
-    /// The consoles, `host:port` each.
+    /// The consoles, `host:port` or `/socket/directory:port` each.
     admin: Vec<String>,
     /// The database as clients name it.
     database: String,
@@ -81,11 +82,35 @@ struct PoolerAt {
     user: Option<String>,
     /// Its password. Default: the probe's.
     password: Option<SecretRef>,
-    /// The included file that holds the database's entry. Default: `/etc/pgbouncer/dr-DATABASE.ini`.
-    file: Option<PathBuf>,
+    /// The file that holds the database's entry, one for each console in the same order; one for all if only one is named. Default:
+    /// `/etc/pgbouncer/dr-DATABASE.ini`.
+    #[serde(default)]
+    file: Files,
     /// How each console's host is reached, in the same order; one for all if only one is named. Default: `local`.
     #[serde(default)]
     run: Vec<Run>,
+}
+
+/// One file, or one for each console.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Files {
+    One(PathBuf),
+    Each(Vec<PathBuf>),
+    #[default]
+    Usual,
+}
+
+impl Files {
+    /// The file of the console at `index`.
+    fn at(&self, index: usize, database: &str) -> Option<PathBuf> {
+        match self {
+            Self::One(file) => Some(file.clone()),
+            Self::Each(files) if files.len() == 1 => files.first().cloned(),
+            Self::Each(files) => files.get(index).cloned(),
+            Self::Usual => Some(PathBuf::from(format!("/etc/pgbouncer/dr-{database}.ini"))),
+        }
+    }
 }
 
 /// `at` of a fence `postgres.hba`.
@@ -161,7 +186,13 @@ pub(crate) fn member(group: &GroupSpec, spec: &MemberSpec, wrap: &WrapControl) -
         Ok::<_, ConfigError>(ReplicationLogin { user: login.user.clone(), password })
     });
     let target = control_target(group, spec, &at)?;
+    let endpoint = Endpoint::new(format!("{}:{}", at.host, at.port));
+    let named = group.traffic.iter().filter_map(|route| route.origin(&spec.name, &endpoint));
+    let routes = named.filter_map(|name| address(&name, at.port)).collect();
+    // Past the promotion there is no way back: a stop that hangs leaves time for it to be tried the hard way and to catch up.
+    let stop_within = STOP_WITHIN.min(group.limits.gap_budget.duration() / 3);
     let member = Member::new(group.name.as_str(), server(spec, &at, wrap)?, target, peers);
+    let member = member.with_addresses(routes).with_stop_within(stop_within);
     Ok(member.with_replication_login(login.transpose()?))
 }
 
@@ -180,13 +211,16 @@ fn control_target(group: &GroupSpec, spec: &MemberSpec, at: &MemberAt) -> Result
 
 /// A password by its name; it is read when a session is opened.
 fn secret(at: &AtTable, key: &str, named: Option<&SecretRef>) -> Result<Option<Password>, ConfigError> {
+    password(named).map_err(|why| at.fault(key, why))
+}
+
+/// A password by its name; the reason why this backend cannot read it.
+pub(crate) fn password(named: Option<&SecretRef>) -> Result<Option<Password>, &'static str> {
     match named {
         None => Ok(None),
         Some(SecretRef::File(path)) => Ok(Some(Password::file(path))),
         Some(SecretRef::Environment(name)) => Ok(Some(Password::environment(name))),
-        Some(SecretRef::Stored(_)) => {
-            Err(at.fault(key, "is a stored secret; this backend reads `file:PATH` or `env:NAME`"))
-        }
+        Some(SecretRef::Stored(_)) => Err("is a stored secret; this backend reads `file:PATH` or `env:NAME`"),
     }
 }
 
@@ -232,28 +266,7 @@ pub(crate) fn pooler(
     wrap: &WrapControl,
 ) -> Result<(String, PostgresPooler), ConfigError> {
     let at: PoolerAt = table.read()?;
-    let probe = group.probe.as_ref();
-    let user = at.user.clone().or_else(|| probe.map(|probe| probe.user.clone()));
-    let user = user.ok_or_else(|| table.fault("user", "is missing, and the group has no [probe] with one"))?;
-    let password = at.password.as_ref().or_else(|| probe.and_then(|probe| probe.password.as_ref()));
-    let password = secret(table, "password", password)?;
-    if at.admin.is_empty() {
-        return Err(table.fault("admin", "is empty: name every console, or some clients are not held back"));
-    }
-    let file = at.file.clone().unwrap_or_else(|| PathBuf::from(format!("/etc/pgbouncer/dr-{}.ini", at.database)));
-    let mut instances = Vec::new();
-    for (index, place) in at.admin.iter().enumerate() {
-        let (host, port) =
-            address(place, 6432).ok_or_else(|| table.fault("admin", format!("`{place}` is no host:port")))?;
-        let mut console = Target::new(format!("pgbouncer {place}"), host, port, user.clone());
-        console.password.clone_from(&password);
-        console.application = format!("dr/{}", group.name);
-        let run = at.run.get(index).or_else(|| at.run.first()).cloned().unwrap_or_default();
-        let owned = if file.exists() { file.as_path() } else { file.parent().unwrap_or(&file) };
-        let control = run.control("pgbouncer", owned, SshOptions::default());
-        let control = control.map_err(|e| table.fault("file", format!("cannot be used: {}", e.chain())))?;
-        instances.push(Instance::new(console, file.clone(), wrap.around(control)));
-    }
+    let instances = instances(group, table, &at, wrap)?;
     let mut places = BTreeMap::new();
     for member in &group.members {
         let own: MemberAt = member.at()?;
@@ -265,8 +278,53 @@ pub(crate) fn pooler(
         places.insert(member.name.clone(), place);
     }
     let id = format!("pgbouncer:{}/{}", at.admin.join(","), at.database);
+    let login = group.application.as_ref().map(ApplicationLogin::of).transpose()?;
     let pooler = PgBouncer { database: at.database, instances };
-    Ok((id, PostgresPooler::new(pooler, places, at.pause_within).with_servers(servers)))
+    let pooler = PostgresPooler::new(pooler, places, at.pause_within).with_servers(servers).with_application(login);
+    Ok((id, pooler))
+}
+
+/// Every process of a route.
+fn instances(
+    group: &GroupSpec,
+    table: &AtTable,
+    at: &PoolerAt,
+    wrap: &WrapControl,
+) -> Result<Vec<Instance>, ConfigError> {
+    let probe = group.probe.as_ref();
+    let user = at.user.clone().or_else(|| probe.map(|probe| probe.user.clone()));
+    let user = user.ok_or_else(|| table.fault("user", "is missing, and the group has no [probe] with one"))?;
+    let password = at.password.as_ref().or_else(|| probe.and_then(|probe| probe.password.as_ref()));
+    let password = secret(table, "password", password)?;
+    if at.admin.is_empty() {
+        return Err(table.fault("admin", "is empty: name every console, or some clients are not held back"));
+    }
+    if let Files::Each(files) = &at.file
+        && files.len() != 1
+        && files.len() != at.admin.len()
+    {
+        let (consoles, files) = (at.admin.len(), files.len());
+        let why = format!(
+            "names {files} files, and `admin` names {consoles} consoles: name one file, or one for each console"
+        );
+        return Err(table.fault("file", why));
+    }
+    let mut instances = Vec::new();
+    for (index, place) in at.admin.iter().enumerate() {
+        let (host, port) =
+            address(place, 6432).ok_or_else(|| table.fault("admin", format!("`{place}` is no host:port")))?;
+        let mut console = Target::new("pgbouncer", host, port, user.clone());
+        console.password.clone_from(&password);
+        console.application = format!("dr/{}", group.name);
+        let file = at.file.at(index, &at.database).unwrap_or_default();
+        let run = at.run.get(index).or_else(|| at.run.first()).cloned().unwrap_or_default();
+        let control: Arc<dyn ServerControl> = match run {
+            Run::Local => Arc::new(LocalControl::for_files("pgbouncer")),
+            Run::Ssh(place) => Arc::new(SshControl::new("pgbouncer", place, SshOptions::default())),
+        };
+        instances.push(Instance::new(console, file, wrap.around(control)));
+    }
+    Ok(instances)
 }
 
 fn address(text: &str, port: u16) -> Option<(String, u16)> {

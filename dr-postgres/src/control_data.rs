@@ -42,6 +42,19 @@ impl ClusterState {
     }
 }
 
+impl ClusterState {
+    /// Whether the server was a standby when it wrote this.
+    #[must_use]
+    pub const fn is_standby(self) -> bool {
+        match self {
+            Self::ShutDownInRecovery | Self::InArchiveRecovery => true,
+            Self::StartingUp | Self::ShutDown | Self::ShuttingDown | Self::InCrashRecovery | Self::InProduction => {
+                false
+            }
+        }
+    }
+}
+
 /// The facts of a control file that decisions rest on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
-    Rejoin, RejoinRequest, Replication, ResourceId, Tri, millis,
+    Becomes, Capabilities, Description, Effort, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ResourceId, Tri,
+    millis,
 };
 
 use futures_util::future::{join, join3};
@@ -19,6 +20,7 @@ use crate::{
     login::{lift, marked_roles},
     look::{Identity, Receiver},
     member::{Member, now, position, undone, unread},
+    reach::Heard,
     server::Postmaster,
 };
 
@@ -48,6 +50,11 @@ impl PostgresDatabase {
         let (who, upstream, followers) =
             join3(session.identity(), self.upstream(session), self.followers(session)).await;
         let (who, upstream, followers) = (who?, upstream?, followers?);
+        if !who.in_recovery {
+            // By which addresses it is reached is known before anybody has to wait for it.
+            let member = Arc::clone(&self.member);
+            tokio::spawn(async move { member.learn_addresses().await });
+        }
         refuse_version(&self.member, who.version)?;
         let follows = who.in_recovery.then_some(upstream);
         let status = match (who.in_recovery, &follows) {
@@ -123,12 +130,22 @@ impl PostgresDatabase {
         Ok(found)
     }
 
-    /// A server that does not answer SQL is described from its process table and control file, or not at all.
+    /// A server that does not answer SQL is described from its process table and control file, or not at all. What answers with an
+    /// error of its own is not stopped, whatever the directory says.
     async fn describe_stopped(&self, silent: PgError) -> Result<Description, PgError> {
         let server = &self.member.server;
         let Ok(process) = server.postmaster().await else { return Err(silent) };
         if process != Postmaster::Stopped {
             return Err(silent);
+        }
+        let system = server.control_data().await?.system_identifier;
+        match self.member.heard(system).await {
+            Heard::Nothing => {}
+            Heard::Changing(what) | Heard::Something(what) | Heard::Writer(what) => {
+                let place = server.site().data.display();
+                let why = format!("no server process works on {place}, and {what}: `data` is not its directory");
+                return Err(PgError::Refused { server: self.member.name.to_string(), why });
+            }
         }
         let data = server.control_data().await?;
         let standby = server.control().read(&server.data("standby.signal")).await?.is_some();
@@ -206,7 +223,7 @@ impl PostgresDatabase {
     }
 
     async fn request_promotion(&self, request: &PromoteRequest) -> Result<Outcome<()>, PgError> {
-        let session = self.member.session().await?;
+        let session = self.member.own_session().await?;
         let who = session.identity().await?;
         if !who.in_recovery {
             let why = format!("{} is no standby: it writes on timeline {}", self.member.name, who.timeline);
@@ -268,6 +285,11 @@ impl PostgresDatabase {
         Ok(())
     }
 
+    #[expect(clippy::unused_async, reason = "what a coming writer tries asks its server")]
+    async fn rehearse_writer(&self, _instead_of: &MemberId, _effort: Effort) -> Result<Rehearsal, PgError> {
+        Ok(Rehearsal::untried(format!("what {} needs as the writer is not rehearsed", self.member.name)))
+    }
+
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
         let refuse = |why: String| Err(PgError::Refused { server: self.member.name.to_string(), why });
         let waits = session.setting("synchronous_standby_names").await?.unwrap_or_default();
@@ -316,7 +338,7 @@ impl ManagedDatabase for PostgresDatabase {
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {
-        let running = match self.member.session().await {
+        let running = match self.member.own_session().await {
             Ok(session) => self.describe_running(&session).await,
             Err(e) => Err(e),
         };
@@ -354,6 +376,14 @@ impl ManagedDatabase for PostgresDatabase {
             Ok(()) => Outcome::Done(()),
             Err(e) => undone(&e),
         }
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        match &request.becomes {
+            Becomes::Writer { instead_of } => self.rehearse_writer(instead_of, request.effort).await,
+            Becomes::Standby { of } => self.member.rehearse_rejoin(of, request.effort).await,
+        }
+        .map_err(unread("rehearse"))
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {

@@ -184,6 +184,25 @@ impl PgError {
         false
     }
 
+    /// Whether nobody answered: no connection, or one that ended without a word. What answers with an error of its own lives.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        let source = match self {
+            Self::ConnectTimeout { .. } => return true,
+            Self::Connect { source, .. } | Self::Query { source, .. } => source,
+            Self::QueryTimeout { .. }
+            | Self::Host { .. }
+            | Self::Ssh { .. }
+            | Self::Program { .. }
+            | Self::Late { .. }
+            | Self::Refused { .. }
+            | Self::Unreadable { .. }
+            | Self::Config(_) => return false,
+        };
+        let by_io = || std::error::Error::source(source.as_ref()).is_some_and(|cause| cause.is::<io::Error>());
+        source.code().is_none() && (source.is_closed() || by_io())
+    }
+
     /// The message with all its causes, for one line of a report.
     #[must_use]
     pub fn chain(&self) -> String {

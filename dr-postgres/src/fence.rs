@@ -1,4 +1,4 @@
-//! The fences that reach the server itself: the clean stop (L3) and the closed `pg_hba.conf` (L2).
+//! The fence in `pg_hba.conf` (L2), and what fences share.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, OpHandle, Outcome, Planes,
-    ProviderError, ReleaseOrder, RetireFence, millis,
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes,
+    ProviderError, Rehearsal, ReleaseOrder, RetireFence, millis,
 };
 use futures_util::future::join;
 use tokio::time::{Instant, sleep};
@@ -19,157 +19,8 @@ use crate::{
     hba::{self, HbaFence},
     manual,
     member::{Member, now, undone, unread},
-    server::{POLL, Postmaster},
+    server::POLL,
 };
-
-/// The clean stop: supervisor disabled, fast shutdown, `standby.signal` left in the data directory so that whatever starts the
-/// server again starts no second primary. Read back from the process table and the control file; no session needs to be asked.
-#[derive(Debug)]
-pub struct StopFence {
-    member: Arc<Member>,
-}
-
-/// What our own `standby.signal` contains; PostgreSQL does not read it.
-const MARK: &[u8] = b"left by the disaster-recovery toolkit: this server was fenced\n";
-
-impl StopFence {
-    /// The stop of `member`.
-    #[must_use]
-    pub const fn new(member: Arc<Member>) -> Self {
-        Self { member }
-    }
-
-    /// Signals first, marks while the server writes its last checkpoint: the mark costs no time in the gap.
-    async fn stop(&self) -> Result<(), PgError> {
-        let server = &self.member.server;
-        server.disable_supervisor().await?;
-        server.control().signal_fast_stop(&server.site().data).await?;
-        let signal = server.data("standby.signal");
-        if server.control().read(&signal).await?.is_none() {
-            server.control().write(&signal, MARK).await?;
-        }
-        Ok(())
-    }
-
-    async fn look(&self) -> Result<FenceReading, PgError> {
-        let server = &self.member.server;
-        let mut reading = FenceReading {
-            resource: Some(self.member.resource()),
-            lineage: None,
-            planes: Planes::default(),
-            silent: false,
-            end: None,
-            lapses_at: None,
-            detail: String::new(),
-            at: now(),
-        };
-        match server.postmaster().await? {
-            Postmaster::Changing(pid) => reading.detail = format!("server process {pid} starts or stops"),
-            Postmaster::Ready(pid) => {
-                let who = self.member.session().await?.identity().await?;
-                reading.lineage = Some(who.lineage());
-                reading.detail = format!("server process {pid} runs as a primary");
-                if who.in_recovery {
-                    reading.planes = Planes::all(Grade::Confirmed);
-                    reading.detail = format!("runs as a standby on timeline {}", who.timeline);
-                }
-            }
-            Postmaster::Stopped => {
-                let data = server.control_data().await?;
-                reading.planes = Planes::all(Grade::Confirmed);
-                let marked = server.control().read(&server.data("standby.signal")).await?.is_some();
-                if !marked {
-                    let masked = server.site().unit.is_some() && server.supervisor_disabled().await?;
-                    reading.planes.restart = if masked { Grade::Enforced } else { Grade::Partial };
-                }
-                reading.lineage = Some(data.lineage());
-                reading.end = data.end_of_history();
-                reading.detail =
-                    format!("stopped, control file says {:?}, last checkpoint {}", data.state, data.checkpoint);
-            }
-        }
-        Ok(reading)
-    }
-
-    async fn start_again(&self, lineage: &Lineage) -> Result<Outcome<()>, PgError> {
-        let server = &self.member.server;
-        let signal = server.data("standby.signal");
-        if let Postmaster::Ready(_) = server.postmaster().await? {
-            let who = self.member.session().await?.identity().await?;
-            if who.in_recovery {
-                let why = format!("{} runs as a standby on timeline {}", self.member.name, who.timeline);
-                return Ok(Outcome::Conflict(Cause::new(why)));
-            }
-            // Never stopped: only the mark, if it came that far, is taken away.
-            server.control().remove(&signal).await?;
-            return Ok(Outcome::Done(()));
-        }
-        server.await_stopped(Duration::from_secs(60)).await?;
-        let data = server.control_data().await?;
-        if data.lineage() != *lineage {
-            let (is, was) = (data.lineage(), lineage);
-            let why = format!("{} carries lineage {is}, the fence was for {was}", self.member.name);
-            return Ok(Outcome::Conflict(Cause::new(why)));
-        }
-        let mark = server.control().read(&signal).await?;
-        if mark.as_deref().is_some_and(|mark| mark != MARK) {
-            let why = format!("{} is configured as a standby, and not by this fence", self.member.name);
-            return Ok(Outcome::Conflict(Cause::new(why)));
-        }
-        server.control().remove(&signal).await?;
-        server.start().await?;
-        server.await_ready(Duration::from_secs(60)).await?;
-        Ok(Outcome::Done(()))
-    }
-}
-
-#[async_trait]
-impl Fence for StopFence {
-    fn name(&self) -> String {
-        "postgres.stop".into()
-    }
-
-    fn promises(&self) -> Planes {
-        Planes::all(Grade::Confirmed)
-    }
-
-    /// Nothing needs to be remembered: what this fence makes carries its own mark.
-    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        Ok(FenceToken { fence: self.name(), state: Json::default() })
-    }
-
-    async fn engage(&self, _request: EngageFence) -> Outcome<()> {
-        match self.stop().await {
-            Ok(()) => Outcome::Accepted(OpHandle::new(format!("stop/{}", self.member.name))),
-            Err(e) => undone(&e),
-        }
-    }
-
-    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
-        self.look().await.map_err(unread("inspect"))
-    }
-
-    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
-        self.start_again(&order.target().lineage).await.unwrap_or_else(|e| undone(&e))
-    }
-
-    /// The mark is the standby's own signal now, and the supervisor was enabled when it was started.
-    async fn retire(&self, request: RetireFence) -> Outcome<()> {
-        match still_a_standby(&self.member, &request.target.lineage).await {
-            Ok(None) => Outcome::Done(()),
-            Ok(Some(outcome)) => outcome,
-            Err(e) => undone(&e),
-        }
-    }
-
-    fn poll_every(&self) -> Millis {
-        millis(1)
-    }
-
-    fn manual(&self, verb: &str) -> Vec<String> {
-        manual::stop(&self.member, verb)
-    }
-}
 
 /// What speaks against the member being a streaming standby of `lineage`: a conflict, or something that may pass.
 pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<Outcome<()>>, PgError> {
@@ -248,7 +99,7 @@ impl ClosedHba {
     }
 
     async fn close(&self) -> Result<(), PgError> {
-        let session = self.member.session().await?;
+        let (session, _) = self.member.place().await?;
         let fence = HbaFence::of(&session, self.member.server.control()).await?;
         let rejected = fence.close(&self.spared()).await?;
         if let Some(role) = rejected.first() {
@@ -264,7 +115,7 @@ impl ClosedHba {
 SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client backend', 'walsender', 'autovacuum launcher',
  'autovacuum worker', 'background writer', 'checkpointer', 'walwriter', 'archiver', 'logical replication launcher', 'startup',
  'walreceiver', 'walsummarizer', 'io worker', 'slotsync worker') ORDER BY 1";
-        let session = self.member.session().await?;
+        let session = self.member.own_session().await?;
         let who = session.identity().await?;
         let reading = HbaFence::of(&session, self.member.server.control()).await?.reading().await?;
         let spared = self.spared();
@@ -284,11 +135,21 @@ SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client bac
             }
         }
         let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
-        Ok(FenceReading { resource, lineage, planes, silent: false, end: None, lapses_at: None, detail, at: now() })
+        Ok(FenceReading {
+            resource,
+            lineage,
+            planes,
+            silent: false,
+            unread: Vec::new(),
+            end: None,
+            lapses_at: None,
+            detail,
+            at: now(),
+        })
     }
 
     async fn open(&self) -> Result<(), PgError> {
-        let session = self.member.session().await?;
+        let (session, _) = self.member.place().await?;
         HbaFence::of(&session, self.member.server.control()).await?.open().await
     }
 }
@@ -301,6 +162,10 @@ impl Fence for ClosedHba {
 
     fn promises(&self) -> Planes {
         Planes::all(Grade::Confirmed)
+    }
+
+    async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {
+        Ok(self.member.rehearse_hba(effort).await)
     }
 
     /// Nothing needs to be remembered: what this fence makes carries its own mark.

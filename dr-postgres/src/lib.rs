@@ -1,6 +1,7 @@
 //! Switchover of self-managed PostgreSQL.
 
 mod act;
+mod application;
 mod backend;
 mod client;
 mod config;
@@ -10,35 +11,47 @@ mod database;
 mod error;
 mod fence;
 pub mod hba;
+mod log_end;
 mod login;
 mod look;
 mod lsn;
 mod manual;
 mod member;
 pub mod pgbouncer;
+mod place;
 mod probe;
+mod reach;
+mod rehearse_fence;
 mod rejoin;
 mod router;
 mod secret;
 mod server;
+mod stop;
+mod stopped;
 mod target;
 pub mod testing;
 mod tls;
 
 pub use act::Written;
+pub use application::ApplicationLogin;
 pub use backend::Postgres;
 pub use client::{Link, Session, TextRow};
 pub use conninfo::{BadConnInfo, ConnInfo};
 pub use control_data::{ClusterState, ControlData};
 pub use database::PostgresDatabase;
 pub use error::{Effect, PgError};
-pub use fence::{ClosedHba, StopFence};
+pub use fence::ClosedHba;
 pub use login::LoginFence;
 pub use look::{ClientSession, FRESH, Identity, LongTransaction, Receiver, Sender, Slot};
 pub use lsn::{BadLsn, Fork, Lsn, Timeline, forks};
 pub use member::{Member, Peer, ReplicationLogin, resource_id};
+pub use place::{Evidence, Place};
 pub use probe::PostgresProbe;
 pub use router::PostgresPooler;
 pub use secret::FileSecret;
-pub use server::{HostCommand, LocalControl, Postmaster, Server, ServerControl, Site, SshControl, SshOptions, Unit};
+pub use server::{
+    Census, FileId, HostCommand, LocalControl, Phase, Postmaster, Process, Server, ServerControl, Signalled, Site,
+    SshControl, SshOptions, Stop, Unit,
+};
+pub use stop::StopFence;
 pub use target::{Password, SslMode, Target};

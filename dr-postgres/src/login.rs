@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError, ReleaseOrder,
-    RetireFence, millis,
+    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
+    Rehearsal, ReleaseOrder, RetireFence, millis,
 };
 
 use crate::{
@@ -39,7 +39,7 @@ impl LoginFence {
     }
 
     async fn close(&self, key: &str) -> Result<(), PgError> {
-        let session = self.member.session().await?;
+        let (session, _) = self.member.place().await?;
         for role in &self.roles {
             if session.may_login(role).await? == Some(true) {
                 let (name, mark) = (identifier(role), literal(key));
@@ -51,7 +51,7 @@ impl LoginFence {
     }
 
     async fn look(&self) -> Result<FenceReading, PgError> {
-        let session = self.member.session().await?;
+        let session = self.member.own_session().await?;
         let who = session.identity().await?;
         let mut planes = Planes::default();
         let mut open = BTreeSet::new();
@@ -71,6 +71,7 @@ impl LoginFence {
         }
         Ok(FenceReading {
             silent: false,
+            unread: Vec::new(),
             resource: Some(self.member.resource()),
             lineage: Some(who.lineage()),
             planes,
@@ -116,6 +117,10 @@ impl Fence for LoginFence {
 
     fn promises(&self) -> Planes {
         Planes { new_sessions: Grade::Enforced, ..Planes::all(Grade::Confirmed) }
+    }
+
+    async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
+        Ok(self.member.rehearse_login(&self.roles).await)
     }
 
     /// Nothing needs to be remembered: what this fence makes carries its own mark.

@@ -1,6 +1,9 @@
 //! One member of a group: its server, its control session and its peers. What all its providers share.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use dr_core::{
     Endpoint, Lineage, MemberId, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, ResourceId, Retry,
@@ -14,10 +17,14 @@ use crate::{
     error::{Effect, PgError},
     look::Identity,
     lsn::{Lsn, Timeline},
+    reach::{Address, Learned},
     rejoin::RejoinTask,
     server::Server,
     target::{Password, Target},
 };
+
+/// How long a clean stop may take unless somebody says otherwise.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Another member of the group, as this one may have to find it.
 #[derive(Clone, Debug)]
@@ -55,6 +62,14 @@ pub struct Member {
     pub(crate) rejoin: Mutex<RejoinTask>,
     /// The session that holds the group lock, if this process does.
     pub(crate) lock: Mutex<Option<Session>>,
+    /// Further addresses by which applications reach it.
+    pub(crate) also_at: Vec<Address>,
+    /// The addresses by which its standbys reach it.
+    pub(crate) learned: Mutex<Learned>,
+    /// Since when its host could not be asked for a proof.
+    pub(crate) host_silent: Mutex<Option<Instant>>,
+    /// How long a clean stop may take before it is made an immediate one.
+    pub(crate) stop_within: Duration,
 }
 
 impl Member {
@@ -73,6 +88,10 @@ impl Member {
             group: group.into(),
             rejoin: Mutex::new(RejoinTask::default()),
             lock: Mutex::new(None),
+            also_at: Vec::new(),
+            learned: Mutex::default(),
+            host_silent: Mutex::default(),
+            stop_within: STOP_WITHIN,
         }
     }
 
@@ -80,6 +99,20 @@ impl Member {
     #[must_use]
     pub fn with_replication_login(mut self, login: Option<ReplicationLogin>) -> Self {
         self.login = login;
+        self
+    }
+
+    /// Names further addresses by which applications reach this member: nothing may answer there as a primary once it is fenced.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: Vec<(String, u16)>) -> Self {
+        self.also_at = addresses;
+        self
+    }
+
+    /// Bounds how long a clean stop may take before it is made an immediate one; 10 s unless said.
+    #[must_use]
+    pub const fn with_stop_within(mut self, within: Duration) -> Self {
+        self.stop_within = within;
         self
     }
 

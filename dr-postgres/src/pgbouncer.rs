@@ -1,11 +1,38 @@
 //! PgBouncer's admin console: PAUSE holds every client back without an error, RESUME lets them go on at the new server.
 //!
 //! Several instances are one pooler for us: all are paused or none is. The console speaks only the simple protocol.
+//!
+//! ```text
+//!   Instance ── console   what the process says and does          console.rs
+//!            └─ control   the files that it reads                 files.rs, by the grammar of ini.rs
+//!   rehearse.rs           compares both before anything is held back; reach.rs looks at what lies around
+//! ```
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+mod console;
+mod files;
+pub mod ini;
+mod place;
+mod reach;
+mod rehearse;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
+
+pub use console::PoolerReading;
+pub(crate) use place::{addresses, is_same};
+pub(crate) use rehearse::{Course, Stop};
 
 use crate::{
     act::identifier,
@@ -15,46 +42,19 @@ use crate::{
     target::Target,
 };
 
-/// One PgBouncer process: its console and the included file that names the server of our database.
+/// One PgBouncer process: its console and the file that names the server of our database.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// The console: host, port, an admin user; the database is `pgbouncer`.
+    /// The console: host (or socket directory), port, an admin user; the database is `pgbouncer`.
     pub console: Arc<Link>,
-    /// The file, included by `pgbouncer.ini` with `%include`, that holds our `[databases]` entry and nothing else.
+    /// The file that holds the `[databases]` entry which counts: `pgbouncer.ini` itself or one that it includes.
     pub file: PathBuf,
     /// The way to the process's host.
     pub control: Arc<dyn ServerControl>,
-}
-
-/// What the console says of our database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolerReading {
-    /// Whether clients are held back.
-    pub paused: bool,
-    /// Whether new clients are refused.
-    pub disabled: bool,
-    /// Where it sends.
-    pub host: String,
-    /// At which port.
-    pub port: u16,
-    /// Clients that wait for a server.
-    pub waiting: u32,
-    /// Servers in use: transactions that still run.
-    pub active: u32,
-}
-
-impl PoolerReading {
-    /// Whether clients are held back and nothing runs any more. PgBouncer calls itself paused as soon as it was asked.
-    #[must_use]
-    pub const fn is_held(&self) -> bool {
-        self.paused && self.active == 0
-    }
-
-    /// Whether clients go on: nobody holds them back or turns them away, and those that wait do not all wait for a first server.
-    #[must_use]
-    pub const fn flows(&self) -> bool {
-        !self.paused && !self.disabled && (self.waiting == 0 || self.active > 0)
-    }
+    /// Whether this program paused it, and has not resumed it since.
+    paused_by_us: Arc<AtomicBool>,
+    /// Held while the process is told to let clients go on, or to turn them away: one is over before the other looks.
+    turn: Arc<Mutex<()>>,
 }
 
 /// All the instances in front of one database.
@@ -75,7 +75,8 @@ impl Instance {
     /// The console at `console`; its database is always `pgbouncer`.
     #[must_use]
     pub fn new(console: Target, file: PathBuf, control: Arc<dyn ServerControl>) -> Self {
-        Self { console: Arc::new(Link::to_console(console.with_database("pgbouncer"))), file, control }
+        let console = Arc::new(Link::to_console(console.with_database("pgbouncer")));
+        Self { console, file, control, paused_by_us: Arc::default(), turn: Arc::default() }
     }
 
     /// Host and port of the console, for messages.
@@ -94,44 +95,18 @@ impl Instance {
         self.console.session().await
     }
 
-    async fn reading(&self, console: &Session, database: &str) -> Result<PoolerReading, PgError> {
-        let rows = console.text_rows("tell its databases", "SHOW DATABASES").await?;
-        let row = rows.iter().find(|row| row.get("name") == Some(database));
-        let row = row.ok_or_else(|| refused(self, format!("it has no database `{database}`")))?;
-        let pools = console.text_rows("tell its pools", "SHOW POOLS").await?;
-        let count = |column: &str| {
-            let ours = pools.iter().filter(|pool| pool.get("database") == Some(database));
-            ours.filter_map(|pool| pool.get(column)?.parse::<u32>().ok()).sum()
-        };
-        Ok(PoolerReading {
-            paused: row.get("paused") == Some("1"),
-            disabled: row.get("disabled") == Some("1"),
-            host: row.get("host").unwrap_or_default().to_owned(),
-            port: row.get("port").and_then(|port| port.parse().ok()).unwrap_or(0),
-            waiting: count("cl_waiting"),
-            active: count("sv_active"),
-        })
-    }
-
-    async fn settings(&self, console: &Session) -> Result<BTreeMap<String, String>, PgError> {
-        let rows = console.text_rows("tell its settings", "SHOW CONFIG").await?;
-        Ok(rows.iter().filter_map(|row| Some((row.get("key")?.to_owned(), row.get("value")?.to_owned()))).collect())
+    /// What the process says of `database`.
+    ///
+    /// # Errors
+    /// It cannot be asked, or has no such database.
+    pub async fn read(&self, database: &str) -> Result<PoolerReading, PgError> {
+        self.reading(self.console().await?.as_ref(), database).await
     }
 
     /// Session pooling gives a server away until the client leaves: a pause would wait for ever, so it is refused before.
     async fn refuse_session_pooling(&self, console: &Session, database: &str) -> Result<(), PgError> {
-        let settings = self.settings(console).await?;
-        let rows = console.text_rows("tell its databases", "SHOW DATABASES").await?;
-        let own = rows.iter().find(|row| row.get("name") == Some(database)).and_then(|row| row.get("pool_mode"));
-        let general = settings.get("pool_mode").map_or("session", String::as_str);
-        let users = console.text_rows("tell its users", "SHOW USERS").await?;
-        let by_user = users.iter().find(|row| row.get("pool_mode") == Some("session"));
-        let culprit = match (own.unwrap_or(general), by_user) {
-            ("session", _) => Some(format!("database `{database}`")),
-            (_, Some(user)) => Some(format!("user `{}`", user.get("name").unwrap_or_default())),
-            (_, None) => None,
-        };
-        culprit.map_or(Ok(()), |what| {
+        let pooling = console::Snapshot::pooling(console).await?;
+        pooling.pooled_by_session(database).map_or(Ok(()), |what| {
             let why = format!(
                 "{what} is pooled by session: PAUSE would wait until every client disconnects; \
                  set pool_mode = transaction, or run the switchover with direct connections"
@@ -143,6 +118,7 @@ impl Instance {
     async fn pause(&self, database: &str, within: Duration) -> Result<(), PgError> {
         let console = self.console().await?;
         if !self.reading(&console, database).await?.paused {
+            self.paused_by_us.store(true, Ordering::Relaxed);
             let what = "hold its clients back (a transaction is still running)";
             return console.run_within(what, &format!("PAUSE {}", identifier(database)), within).await;
         }
@@ -157,25 +133,57 @@ impl Instance {
         Ok(())
     }
 
-    async fn resume(&self, database: &str) -> Result<(), PgError> {
+    /// Lets new clients in, then lets all go on. A process that does neither hold nor refuse is left alone.
+    ///
+    /// # Errors
+    /// It cannot be asked, or refuses.
+    pub async fn resume(&self, database: &str) -> Result<(), PgError> {
+        let _turn = self.turn.lock().await;
         let console = self.console().await?;
         let reading = self.reading(&console, database).await?;
         if reading.disabled {
             console.run("let new clients in", &format!("ENABLE {}", identifier(database))).await?;
         }
-        if !reading.paused {
+        if reading.paused {
+            let said = console.run("let its clients go on", &format!("RESUME {}", identifier(database))).await;
+            // Somebody else may have said it in between: PgBouncer refuses to resume what runs.
+            if let Err(e) = said
+                && self.reading(&console, database).await?.paused
+            {
+                return Err(e);
+            }
+        }
+        self.paused_by_us.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends the waiting clients of a process that holds them back, and refuses new ones. One that lets clients go on already is left
+    /// alone: PgBouncer itself tells them when their server does not take them.
+    async fn kill(&self, database: &str) -> Result<(), PgError> {
+        let _turn = self.turn.lock().await;
+        let console = self.console().await?;
+        if !self.reading(&console, database).await?.paused {
             return Ok(());
         }
-        console.run("let its clients go on", &format!("RESUME {}", identifier(database))).await
+        console.run("refuse new clients", &format!("DISABLE {}", identifier(database))).await?;
+        console.run("end its client connections", &format!("KILL {}", identifier(database))).await
+    }
+
+    /// Changes host and port of the entry in the file, whether or not the process answers: one that is started again reads it.
+    async fn write_entry(&self, database: &str, host: &str, port: u16) -> Result<(), PgError> {
+        let missing = || refused(self, format!("{} does not exist", self.file.display()));
+        let now = self.control.read(&self.file).await?.ok_or_else(missing)?;
+        let wanted = ini::aimed(&now, database, host, port);
+        let wanted = wanted.map_err(|e| refused(self, format!("{}: {e}", self.file.display())))?;
+        if wanted != now {
+            self.control.write(&self.file, &wanted).await?;
+        }
+        Ok(())
     }
 
     async fn point_at(&self, database: &str, host: &str, port: u16) -> Result<(), PgError> {
+        self.write_entry(database, host, port).await?;
         let console = self.console().await?;
-        let now = self.control.read(&self.file).await?.unwrap_or_default();
-        let wanted = entry(&String::from_utf8_lossy(&now), database, host, port);
-        if wanted.as_bytes() != now {
-            self.control.write(&self.file, wanted.as_bytes()).await?;
-        }
         console.run("read its files again", "RELOAD").await?;
         let begun = Instant::now();
         loop {
@@ -185,7 +193,8 @@ impl Instance {
             }
             if begun.elapsed() > self.console.target().answer_within {
                 let why = format!(
-                    "it still sends `{database}` to {}:{} after RELOAD; does its configuration contain `%include {}`?",
+                    "it still sends `{database}` to {}:{} after RELOAD; does its configuration contain `%include {}`, and nothing \
+                     after it that names `{database}`? Its log tells why it kept what it had",
                     reading.host,
                     reading.port,
                     self.file.display()
@@ -198,16 +207,17 @@ impl Instance {
 }
 
 impl PgBouncer {
+    /// What every instance says, in their order; one that cannot be asked does not hide the others.
+    pub async fn each_reading(&self) -> Vec<Result<PoolerReading, PgError>> {
+        join_all(self.instances.iter().map(|instance| instance.read(&self.database))).await
+    }
+
     /// What every instance says, in their order.
     ///
     /// # Errors
     /// One cannot be asked.
     pub async fn readings(&self) -> Result<Vec<PoolerReading>, PgError> {
-        let each = self.instances.iter().map(|instance| async move {
-            let console = instance.console().await?;
-            instance.reading(&console, &self.database).await
-        });
-        join_all(each).await.into_iter().collect()
+        self.each_reading().await.into_iter().collect()
     }
 
     /// Whether every instance can be paused at all; the reason names the one that cannot.
@@ -231,7 +241,7 @@ impl PgBouncer {
         let mut least = None;
         for instance in &self.instances {
             let console = instance.console().await?;
-            let settings = instance.settings(&console).await?;
+            let settings = console::settings(&console).await?;
             let seconds = settings.get("query_wait_timeout").and_then(|text| text.parse::<f64>().ok());
             let limit = seconds.filter(|s| *s > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
             least = match (least, limit) {
@@ -245,7 +255,7 @@ impl PgBouncer {
     /// Holds the clients of every instance back. All or none: if one does not manage within the time, all go on again.
     ///
     /// # Errors
-    /// Which instances did not, and why. The clients run again then; if that fails too, the message says so.
+    /// [`PgError::Refused`]: which instances did not, and why; the clients run again. [`PgError::Late`]: not all of them run again.
     pub async fn pause(&self, within: Duration) -> Result<(), PgError> {
         self.check().await?;
         let all = self.instances.iter().map(|instance| instance.pause(&self.database, within));
@@ -254,13 +264,18 @@ impl PgBouncer {
             return Ok(());
         }
         let mut why = failures.iter().map(PgError::chain).collect::<Vec<_>>().join("; ");
-        match self.resume().await {
-            Ok(()) => why.push_str("; all instances run again"),
-            Err(e) => {
-                let _infallible = write!(why, "; and not all of them run again: {}", e.chain());
-            }
+        // What others had paused before is not ours to give back.
+        let ours = |instance: &&Instance| instance.paused_by_us.load(Ordering::Relaxed);
+        let given_back = self.instances.iter().filter(ours).map(|instance| instance.resume(&self.database));
+        let failures: Vec<PgError> = join_all(given_back).await.into_iter().filter_map(Result::err).collect();
+        let server = format!("pgbouncer `{}`", self.database);
+        if failures.is_empty() {
+            why.push_str("; all instances run again, but for any that somebody else had paused before");
+            return Err(PgError::Refused { server, why });
         }
-        Err(PgError::Refused { server: format!("pgbouncer `{}`", self.database), why })
+        let chains: Vec<String> = failures.iter().map(PgError::chain).collect();
+        let what = format!("hold all clients back ({why}), nor let all of them go on again ({})", chains.join("; "));
+        Err(PgError::Late { server, what, after: within })
     }
 
     /// Lets the clients of every instance go on. Every instance is tried; one that runs already is fine.
@@ -297,26 +312,16 @@ impl PgBouncer {
         Ok(all)
     }
 
-    /// Ends all client and server connections at once and refuses new ones: clients get an error instead of a wait without end.
-    /// [`PgBouncer::resume`] takes it back.
+    /// Ends the clients of every instance that holds them back, and refuses new ones there: clients get an error instead of a wait
+    /// without end. [`PgBouncer::resume`] takes it back. An instance that was resumed already is left alone.
     ///
     /// # Errors
     /// Which instances do not.
     pub async fn kill(&self) -> Result<(), PgError> {
-        let kill = format!("KILL {}", identifier(&self.database));
-        let disable = format!("DISABLE {}", identifier(&self.database));
-        self.each(|instance| {
-            let (kill, disable) = (&kill, &disable);
-            async move {
-                let console = instance.console().await?;
-                console.run("refuse new clients", disable).await?;
-                console.run("end its client connections", kill).await
-            }
-        })
-        .await
+        self.each(|instance| instance.kill(&self.database)).await
     }
 
-    async fn each<'i, F: Future<Output = Result<(), PgError>>>(
+    pub(crate) async fn each<'i, F: Future<Output = Result<(), PgError>>>(
         &'i self,
         act: impl Fn(&'i Instance) -> F,
     ) -> Result<(), PgError> {
@@ -327,39 +332,5 @@ impl PgBouncer {
         }
         let why = failures.iter().map(PgError::chain).collect::<Vec<_>>().join("; ");
         Err(PgError::Refused { server: format!("pgbouncer `{}`", self.database), why })
-    }
-}
-
-/// Our file with another host and port. Everything else that the entry says (pool size, user, `dbname`) stays.
-fn entry(file: &str, database: &str, host: &str, port: u16) -> String {
-    let kept = file.lines().find_map(|line| {
-        let (name, rest) = line.split_once('=')?;
-        (name.trim() == database).then(|| rest.trim().to_owned())
-    });
-    let kept = kept.unwrap_or_default();
-    let others = kept.split_whitespace().filter(|word| !word.starts_with("host=") && !word.starts_with("port="));
-    let mut line = format!("{database} = host={host} port={port}");
-    for word in others {
-        line.push(' ');
-        line.push_str(word);
-    }
-    format!("; Written by the disaster-recovery toolkit: which server `{database}` is sent to.\n[databases]\n{line}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_keeps_everything_but_host_and_port() {
-        let before = "[databases]\nbilling = host=10.1.0.11 port=5432 dbname=billing pool_size=20\n";
-        let after = entry(before, "billing", "10.2.0.11", 5433);
-        assert!(after.ends_with("[databases]\nbilling = host=10.2.0.11 port=5433 dbname=billing pool_size=20\n"));
-        assert_eq!(entry(&after, "billing", "10.2.0.11", 5433), after);
-    }
-
-    #[test]
-    fn a_missing_entry_is_made() {
-        assert!(entry("", "billing", "h", 1).ends_with("[databases]\nbilling = host=h port=1\n"));
     }
 }

@@ -1,57 +1,73 @@
-//! The way back of a former primary: follow, rewind or reseed, and always a streaming row at the end.
+//! The way back of a former primary: follow, rewind or reseed, and at the end it replays what the primary writes.
 //!
 //! ```text
+//!   runs behind a fence that keeps sessions out ─────────► stopped    cleanly, marked with standby.signal; then as below
 //!   stopped cleanly before the switch point ─────────────► follow     standby.signal, primary_conninfo, slot, start
 //!   own writes past it, or a crash      may_discard ─────► rewind     CHECKPOINT on the primary first, then pg_rewind
 //!   rewind impossible or failed         may_discard ─────► reseed     pg_basebackup beside, then exchange the directories
+//!   only housekeeping past it           ─────────────────► either     nothing is lost by it
 //!                                       otherwise ───────► refused    data that only this server has is not destroyed
 //! ```
 //!
 //! A rewind and a base backup copy the *primary's* configuration, its port included, and no `standby.signal`. So the node's own
-//! files are saved beside the data directory first and put back before anything is started.
+//! files are saved beside the data directory first and put back before anything is started, and what the files of a former life
+//! would make the server do is neutralised. Every act can be interrupted; a rejoin that is asked for again goes on from what is there.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dr_core::{Cause, OpHandle, OpProgress, Outcome, RejoinRequest};
-use tokio::{task::JoinHandle, time::Instant};
+use dr_core::{MemberId, OpHandle, OpProgress, Outcome, RejoinRequest};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::{
     client::Session,
     conninfo::ConnInfo,
-    control_data::{ClusterState, ControlData},
     error::PgError,
-    look::Identity,
-    lsn::{Fork, Timeline},
-    member::{Member, Peer, never, slot_name, undone},
-    server::{HostCommand, Postmaster},
+    lsn::Lsn,
+    member::{Member, Peer, slot_name, undone},
+    server::{POLL, Postmaster},
 };
+
+mod files;
+mod housekeeping;
+mod places;
+mod rehearse;
+mod reseed;
+mod settings;
+mod started;
+mod way;
+
+use places::Places;
+use reseed::Mark;
+use settings::{COMMANDS, Following};
+use started::Seen;
+use way::{Look, Start, Way};
 
 /// What is known of a rejoin in this process. After a restart nothing is, and the servers are looked at.
 #[derive(Debug, Default)]
 pub(crate) struct RejoinTask {
     task: Option<JoinHandle<Result<(), PgError>>>,
     failed: Option<String>,
+    /// What a look of this process has the member replay, when no task of it saw that.
+    marker: Option<Lsn>,
 }
 
-/// How a former primary comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Follow,
-    Rewind,
-    Reseed,
+/// How a member that streams already replays.
+enum Replay {
+    /// It has replayed what was written a moment ago.
+    Arrived,
+    /// Not yet.
+    Moves,
+    /// It never will: a start helps, once what stopped it was mended.
+    Paused,
 }
 
-enum Look {
-    Streams,
-    Going(Way),
-    Outcome(Outcome<()>),
-}
-
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a member that streams already is watched for its replay before the handle has to tell.
+const REPLAYS_WITHIN: Duration = Duration::from_secs(2);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 const TOOL_LIMIT: Duration = Duration::from_secs(24 * 3600);
-/// Node-specific files that a rewind or a base backup would replace.
-const NODE_FILES: [&str; 5] =
-    ["postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "dr_fence.users"];
 
 impl Member {
     /// Looks at both servers, decides the way back and starts it; the handle tells how it goes.
@@ -61,21 +77,42 @@ impl Member {
         if rejoin.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return Outcome::Accepted(handle);
         }
-        let way = match member.look_for_a_way(&request).await {
-            Ok(Look::Streams) => return Outcome::Done(()),
+        let start = match member.look_for_a_way(&request).await {
+            Ok(Look::Follows) => match member.replays_from(&request.primary.member).await {
+                Ok(Replay::Arrived) => return Outcome::Done(()),
+                Ok(Replay::Moves) => {
+                    *rejoin = RejoinTask::default();
+                    return Outcome::Accepted(handle);
+                }
+                Ok(Replay::Paused) => Start::Known(Way::Follow),
+                Err(e) => return undone(&e),
+            },
             Ok(Look::Outcome(outcome)) => return outcome,
-            Ok(Look::Going(way)) => way,
+            Ok(Look::Going(start)) => start,
             Err(e) => return undone(&e),
         };
         let worker = Arc::clone(member);
-        let primary = request.primary.member;
-        let task = async move { worker.come_back(&primary, way).await };
-        *rejoin = RejoinTask { task: Some(tokio::spawn(task)), failed: None };
+        let task = async move { worker.come_back(&request, start).await };
+        *rejoin = RejoinTask { task: Some(tokio::spawn(task)), ..RejoinTask::default() };
         Outcome::Accepted(handle)
     }
 
-    /// How a rejoin stands: its task, then the only thing that counts, a streaming row on the primary's timeline.
+    /// Whether a member that streams replays too: streaming alone is no rejoin.
+    async fn replays_from(&self, primary: &MemberId) -> Result<Replay, PgError> {
+        let marker = self.peer_session(primary).await?.1.write_marker().await?;
+        let begun = Instant::now();
+        while begun.elapsed() < REPLAYS_WITHIN {
+            if self.seen(primary, marker).await? == Seen::Follows {
+                return Ok(Replay::Arrived);
+            }
+            sleep(POLL).await;
+        }
+        Ok(if self.session().await?.receiver().await?.paused { Replay::Paused } else { Replay::Moves })
+    }
+
+    /// How a rejoin stands: its task, then the only thing that counts, a streaming row and a replayed marker.
     pub(crate) async fn poll_rejoin(&self, primary: &str) -> Result<OpProgress, PgError> {
+        let primary = MemberId::new(primary);
         let mut rejoin = self.rejoin.lock().await;
         if let Some(task) = rejoin.task.take_if(|task| task.is_finished()) {
             rejoin.failed = match task.await {
@@ -90,141 +127,121 @@ impl Member {
         if let Some(why) = &rejoin.failed {
             return Ok(OpProgress::Failed { why: why.clone() });
         }
-        if self.streams_from(&primary.into()).await? {
-            return Ok(OpProgress::Finished);
-        }
         match self.server.postmaster().await? {
-            Postmaster::Stopped if !self.tool_runs().await? => {
+            Postmaster::Stopped if !self.tool_runs(&self.places().await?).await? => {
                 Ok(OpProgress::Lost { saw: format!("{} is stopped and nothing works on it", self.name) })
             }
-            Postmaster::Stopped | Postmaster::Changing(_) | Postmaster::Ready(_) => {
-                Ok(OpProgress::Running { percent: None })
-            }
+            Postmaster::Stopped | Postmaster::Changing(_) => Ok(OpProgress::Running { percent: None }),
+            Postmaster::Ready(_) => self.poll_running(&primary, &mut rejoin).await,
         }
     }
 
-    /// The postcondition: this server receives on the primary's current timeline, and the primary sends to it.
-    async fn streams_from(&self, primary: &dr_core::MemberId) -> Result<bool, PgError> {
-        let Ok(own) = self.session().await else { return Ok(false) };
+    /// A server that runs, looked at without a task of our own. It is not stopped here, whatever it does: an old handle may be asked for
+    /// when the roles have changed again.
+    async fn poll_running(&self, primary: &MemberId, rejoin: &mut RejoinTask) -> Result<OpProgress, PgError> {
         let (_, upstream) = self.peer_session(primary).await?;
-        let (mine, theirs) = (own.identity().await?, upstream.identity().await?);
-        if !mine.in_recovery || theirs.in_recovery || mine.system_identifier != theirs.system_identifier {
-            return Ok(false);
-        }
-        let receiver = own.receiver().await?;
-        if !receiver.streaming || receiver.timeline != Some(theirs.timeline) {
-            return Ok(false);
-        }
-        let rows = upstream.senders().await?;
-        Ok(rows.iter().any(|row| row.streaming && (row.name == self.name.as_str() || row.slot == Some(self.slot()))))
-    }
-
-    async fn look_for_a_way(&self, request: &RejoinRequest) -> Result<Look, PgError> {
-        let conflict = |why: String| Ok(Look::Outcome(Outcome::Conflict(Cause::new(why))));
-        let (_, upstream) = self.peer_session(&request.primary.member).await?;
         let theirs = upstream.identity().await?;
-        if theirs.in_recovery || theirs.lineage() != request.primary.lineage {
-            let (name, is, was) = (&request.primary.member, theirs.lineage(), &request.primary.lineage);
-            return conflict(format!("{name} is not the primary of lineage {was} (it carries {is})"));
+        if theirs.in_recovery {
+            return Ok(OpProgress::Lost { saw: format!("{primary} is no primary any more") });
         }
-        match self.server.postmaster().await? {
-            Postmaster::Stopped => {}
-            Postmaster::Changing(_) => return Ok(Look::Outcome(Outcome::accepted())),
-            Postmaster::Ready(_) => {
-                if !self.session().await?.in_recovery().await? {
-                    return conflict(format!("{} runs as a primary; it has to be fenced first", self.name));
-                }
-                if self.streams_from(&request.primary.member).await? {
-                    return Ok(Look::Streams);
-                }
-                return self.running_standby(request, &theirs, &upstream).await;
-            }
-        }
-        if self.tool_runs().await? {
-            return Ok(Look::Outcome(Outcome::accepted()));
-        }
-        let interrupted =
-            self.server.control().read(&self.beside("dr-rejoin")).await?.is_some_and(|mark| !mark.is_empty());
-        let data = self.server.control_data().await;
-        let data = match data {
-            Err(_) if interrupted => return Ok(Look::Going(Way::Reseed)),
-            other => other?,
+        let marker = match rejoin.marker {
+            Some(marker) => marker,
+            None => upstream.write_marker().await?,
         };
-        if data.system_identifier != theirs.system_identifier {
-            let (mine, other) = (data.system_identifier, theirs.system_identifier);
-            return conflict(format!("{} belongs to another cluster ({mine}, the primary is {other})", self.name));
-        }
-        if interrupted {
-            return Ok(Look::Going(Way::Reseed));
-        }
-        let forks = upstream.history(theirs.timeline).await?;
-        if data.timeline == theirs.timeline || ends_before_fork(&data, &forks) {
-            return Ok(Look::Going(Way::Follow));
-        }
-        if !request.may_discard {
-            let how = if data.is_clean_primary_stop() { "cleanly" } else { "by a crash" };
-            let end = format!("ends {how} at or after {}", data.checkpoint);
-            return Ok(Look::Outcome(self.would_discard(request, data.timeline, &end)));
-        }
-        let related = forks.iter().any(|fork| fork.parent == data.timeline);
-        let way = if related && (data.checksums || data.wal_log_hints) { Way::Rewind } else { Way::Reseed };
-        Ok(Look::Going(way))
+        rejoin.marker = Some(marker);
+        Ok(match self.seen(primary, marker).await? {
+            Seen::Follows => OpProgress::Finished,
+            Seen::NotYet(..) => OpProgress::Running { percent: None },
+            Seen::Writes(who) => {
+                let forks = upstream.history(theirs.timeline).await?;
+                let saw = format!("{} takes writes on timeline {} beside {primary}", self.name, who.timeline);
+                if forks.iter().any(|fork| fork.parent == who.timeline) {
+                    OpProgress::Lost { saw: format!("{saw}: it was not stopped yet") }
+                } else {
+                    OpProgress::Failed { why: format!("{saw}: it left recovery; fence it before anything else") }
+                }
+            }
+        })
     }
 
-    fn would_discard(&self, request: &RejoinRequest, timeline: Timeline, end: &str) -> Outcome<()> {
-        never(format!(
-            "{} may hold writes that {} does not have (its history on timeline {timeline} {end}); allow discarding them, or save \
-             them first",
-            self.name, request.primary.member
-        ))
+    async fn come_back(&self, request: &RejoinRequest, start: Start) -> Result<(), PgError> {
+        let primary = &request.primary.member;
+        let (peer, upstream) = self.peer_session(primary).await?;
+        let following = self.following(peer, &upstream).await?;
+        if self.server.postmaster().await? != Postmaster::Stopped {
+            self.stop_marked().await?;
+        }
+        let places = self.places().await?;
+        let way = match start {
+            Start::Known(way) => way,
+            Start::StopFirst => self.way_after_stop(request, &upstream, &places).await?,
+        };
+        upstream.ensure_slot(&following.slot).await?;
+        let (slot, name) = (&following.slot, &peer.name);
+        self.follow(way, (&places, &following), (peer, &upstream)).await.map_err(|e| {
+            let keeps = format!("the slot `{slot}` on {name} keeps log for it until it follows or the slot is dropped");
+            PgError::Refused {
+                server: self.name.to_string(),
+                why: format!("{}; {keeps}", without_name(&e, self.name.as_str())),
+            }
+        })
     }
 
-    /// A standby that runs and follows nobody, or somebody else: it is told whom to follow, unless it went another way.
-    async fn running_standby(
+    async fn follow(
+        &self,
+        way: Way,
+        (places, following): (&Places, &Following),
+        (peer, upstream): (&Peer, &Session),
+    ) -> Result<(), PgError> {
+        self.make_room(way, (places, following), (peer, upstream)).await?;
+        let data = &self.server.site().data;
+        self.configure(data, following).await?;
+        self.forget_copies(places).await?;
+        self.forget_mark(places).await?;
+        self.neutralise(data, following).await?;
+        self.start_and_follow(&peer.name, upstream).await?;
+        self.tidy(peer, upstream).await
+    }
+
+    async fn way_after_stop(
         &self,
         request: &RejoinRequest,
-        theirs: &Identity,
         upstream: &Session,
-    ) -> Result<Look, PgError> {
-        let mine = self.session().await?.identity().await?;
-        if mine.system_identifier != theirs.system_identifier {
-            let why = format!("{} belongs to another cluster", self.name);
-            return Ok(Look::Outcome(Outcome::Conflict(Cause::new(why))));
+        places: &Places,
+    ) -> Result<Way, PgError> {
+        match self.from_a_stop(request, upstream, places).await? {
+            Look::Going(Start::Known(way)) => Ok(way),
+            Look::Going(Start::StopFirst) | Look::Follows => Err(self.refused("it did not stop")),
+            Look::Outcome(outcome) => {
+                Err(self.refused(format!("it was stopped and stays stopped: {}", words(outcome))))
+            }
         }
-        let forks = upstream.history(theirs.timeline).await?;
-        let behind = forks.iter().any(|fork| fork.parent == mine.timeline && mine.durable <= fork.at);
-        if mine.timeline == theirs.timeline || behind {
-            return Ok(Look::Going(Way::Follow));
-        }
-        if !request.may_discard {
-            let end = format!("was received up to {}", mine.durable);
-            return Ok(Look::Outcome(self.would_discard(request, mine.timeline, &end)));
-        }
-        Ok(Look::Going(Way::Reseed))
-    }
-
-    async fn come_back(&self, primary: &dr_core::MemberId, way: Way) -> Result<(), PgError> {
-        let (peer, upstream) = self.peer_session(primary).await?;
-        let conninfo = self.conninfo(peer, &upstream).await?;
-        if self.server.postmaster().await? != Postmaster::Stopped {
-            self.server.stop_fast(START_LIMIT).await?;
-        }
-        upstream.ensure_slot(&self.slot()).await?;
-        self.make_room(way, peer, &upstream, &conninfo).await?;
-        self.configure(&conninfo).await?;
-        self.server.control().remove(&self.beside("dr-rejoin")).await?;
-        self.server.start().await?;
-        self.server.await_ready(START_LIMIT).await?;
-        self.tidy(peer, &upstream).await
     }
 
     /// Brings the data directory onto the primary's history. A rewind that fails half-way leaves the directory unusable: only a reseed
     /// helps then.
-    async fn make_room(&self, way: Way, peer: &Peer, upstream: &Session, conninfo: &ConnInfo) -> Result<(), PgError> {
-        if way == Way::Follow || (way == Way::Rewind && self.rewind(peer, upstream).await.is_ok()) {
-            return Ok(());
-        }
-        self.reseed(conninfo).await
+    async fn make_room(
+        &self,
+        way: Way,
+        (places, following): (&Places, &Following),
+        (peer, upstream): (&Peer, &Session),
+    ) -> Result<(), PgError> {
+        let failed = match way {
+            Way::Follow => return Ok(()),
+            Way::Rewind => match self.rewind(places, peer, upstream).await {
+                Ok(()) => return self.put_node_files_back(places, &places.data.real).await,
+                Err(e) => Some(e),
+            },
+            Way::Reseed => None,
+        };
+        let copied = match self.mark(places).await? {
+            Mark::Exchange(exchange) => self.exchange(&exchange).await,
+            Mark::None | Mark::Copy | Mark::Rewind => self.reseed(places, upstream, following).await,
+        };
+        copied.map_err(|e| match failed {
+            Some(rewind) => self.refused(format!("{}; before that, {}", e.chain(), rewind.chain())),
+            None => e,
+        })
     }
 
     /// What the former roles left behind: the slot through which the new primary once followed would keep log for ever, and the short
@@ -243,8 +260,20 @@ impl Member {
         Ok(())
     }
 
+    /// Whom this server will follow, and how.
+    async fn following(&self, peer: &Peer, upstream: &Session) -> Result<Following, PgError> {
+        let mut commands = BTreeMap::new();
+        for name in COMMANDS {
+            commands.insert(name.to_owned(), upstream.setting(name).await?.unwrap_or_default());
+        }
+        Ok(Following { conninfo: self.conninfo(peer, upstream).await?, slot: self.slot(), commands })
+    }
+
     /// How this server logs in at the primary. The login that the primary itself used as a standby works the other way round too.
     async fn conninfo(&self, peer: &Peer, upstream: &Session) -> Result<ConnInfo, PgError> {
+        // What names the host that the standby followed, or what only that one has.
+        const OF_THE_OTHER: [&str; 5] =
+            ["hostaddr", "service", "target_session_attrs", "load_balance_hosts", "replication"];
         let base = match &self.login {
             Some(login) => {
                 let base = ConnInfo::default().with("user", login.user.clone());
@@ -253,208 +282,49 @@ impl Member {
                     None => base,
                 }
             }
-            None => {
-                let text = upstream.setting("primary_conninfo").await?.unwrap_or_default();
-                let info = ConnInfo::parse(&text).ok().filter(|info| info.get("user").is_some());
-                info.ok_or_else(|| PgError::Refused {
-                    server: self.name.to_string(),
-                    why: "no login for replication is known; name one as `replication` in the member's table".into(),
-                })?
-            }
+            None => self.as_the_standby(peer, upstream).await?,
         };
+        let base = OF_THE_OTHER.into_iter().fold(base, ConnInfo::without);
         Ok(base
-            .without("hostaddr")
             .with("host", peer.target.host.clone())
             .with("port", peer.target.port.to_string())
             .with("application_name", self.name.to_string()))
     }
 
-    /// Whether a tool started by an earlier process still works on the directory: it holds the lock on the mark.
-    async fn tool_runs(&self) -> Result<bool, PgError> {
-        let mark = self.beside("dr-rejoin");
-        if self.server.control().read(&mark).await?.is_none() {
-            return Ok(false);
+    async fn as_the_standby(&self, peer: &Peer, upstream: &Session) -> Result<ConnInfo, PgError> {
+        let helps = format!("set `replication = {{ user, password }}` in the table of {}", self.name);
+        let text = upstream.setting("primary_conninfo").await?.unwrap_or_default();
+        let info = ConnInfo::parse(&text).map_err(|e| {
+            self.refused(format!(
+                "how {} logs in for replication cannot be read from its primary_conninfo ({e}); {helps}",
+                peer.name
+            ))
+        })?;
+        if let Some(service) = info.get("service") {
+            return Err(self.refused(format!(
+                "{} logs in for replication through the service `{service}` of its own host, which is not known here; {helps}",
+                peer.name
+            )));
         }
-        let test = ["flock".into(), "-n".into(), mark.to_string_lossy().into_owned(), "true".into()];
-        match self.server.control().run(&HostCommand::new::<String>(test)).await {
-            Ok(_) => Ok(false),
-            Err(PgError::Program { .. }) => Ok(true),
-            Err(e) => Err(e),
+        if info.get("user").is_none() {
+            return Err(
+                self.refused(format!("no login for replication is known: {} names no user; {helps}", peer.name))
+            );
         }
-    }
-
-    /// Runs a tool under the lock on the mark, so that nobody starts a second one while it works.
-    async fn tool(&self, name: &str, args: Vec<String>, password: Option<crate::Password>) -> Result<(), PgError> {
-        let mark = self.beside("dr-rejoin");
-        self.server.control().write(&mark, name.as_bytes()).await?;
-        let mut argv =
-            vec!["flock".into(), "-n".into(), mark.to_string_lossy().into_owned(), self.server.program(name)];
-        argv.extend(args);
-        let command = HostCommand::new(argv).within(TOOL_LIMIT).with_password(password);
-        self.server.control().run(&command).await.map(drop)
-    }
-
-    async fn rewind(&self, peer: &Peer, upstream: &Session) -> Result<(), PgError> {
-        // Until its first checkpoint the primary's control file names the old timeline, and a rewind would find nothing to do.
-        upstream.run_within("write a checkpoint", "CHECKPOINT", Duration::from_secs(600)).await?;
-        self.save_node_files().await?;
-        let source = ConnInfo::default()
-            .with("host", peer.target.host.clone())
-            .with("port", peer.target.port.to_string())
-            .with("user", peer.target.user.clone())
-            .with("dbname", peer.target.database.clone());
-        let data = self.server.site().data.to_string_lossy().into_owned();
-        let mut args = vec!["-D".into(), data, format!("--source-server={}", source.text())];
-        if let Some(config) = &self.server.site().config_file {
-            args.push(format!("--config-file={}", config.display()));
-        }
-        self.tool("pg_rewind", args, peer.target.password.clone()).await
-    }
-
-    async fn reseed(&self, conninfo: &ConnInfo) -> Result<(), PgError> {
-        self.save_node_files().await?;
-        let (fresh, data) = (self.beside("dr-new"), self.server.site().data.clone());
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let control = self.server.control();
-        control.run(&HostCommand::new(["rm".to_owned(), "-rf".into(), "--".into(), text(&fresh)])).await?;
-        let password = conninfo.get("password").map(crate::Password::new);
-        let from = conninfo.clone().without("password").text();
-        let mut args: Vec<String> = ["-X", "stream", "-c", "fast", "-S"].map(Into::into).to_vec();
-        args.extend([self.slot(), "-d".into(), from, "-D".into(), text(&fresh)]);
-        self.tool("pg_basebackup", args, password).await?;
-        // The old directory is kept: it may hold the only copy of writes that were lost.
-        let since = Instant::now();
-        let mut kept = self.beside("dr-old");
-        let mut number = 1_u32;
-        while control.run(&HostCommand::new(["test".to_owned(), "!".into(), "-e".into(), text(&kept)])).await.is_err() {
-            number += 1;
-            kept = self.beside(&format!("dr-old-{number}"));
-            if since.elapsed() > START_LIMIT {
-                return Err(PgError::Refused {
-                    server: self.name.to_string(),
-                    why: "too many kept directories".into(),
-                });
-            }
-        }
-        control.rename(&data, &kept).await?;
-        control.rename(&fresh, &data).await
-    }
-
-    async fn save_node_files(&self) -> Result<(), PgError> {
-        let control = self.server.control();
-        for file in NODE_FILES {
-            let kept = self.beside(&format!("dr-node.{file}"));
-            // What an interrupted attempt saved is the original; the directory may hold the primary's by now.
-            if control.read(&kept).await?.is_none()
-                && let Some(contents) = control.read(&self.server.data(file)).await?
-            {
-                control.write(&kept, &contents).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the directory that of a standby of the primary, whatever was copied into it.
-    async fn configure(&self, conninfo: &ConnInfo) -> Result<(), PgError> {
-        let control = self.server.control();
-        control.write(&self.server.data("standby.signal"), b"").await?;
-        for file in NODE_FILES {
-            if let Some(contents) = control.read(&self.beside(&format!("dr-node.{file}"))).await? {
-                control.write(&self.server.data(file), &contents).await?;
-            }
-        }
-        let auto = self.server.data("postgresql.auto.conf");
-        let now = control.read(&auto).await?.unwrap_or_default();
-        let wanted = follow(&String::from_utf8_lossy(&now), conninfo, &self.slot());
-        control.write(&auto, wanted.as_bytes()).await?;
-        for file in NODE_FILES {
-            control.remove(&self.beside(&format!("dr-node.{file}"))).await?;
-        }
-        Ok(())
-    }
-
-    /// A path beside the data directory: `main.dr-new`.
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let data = &self.server.site().data;
-        let name = data.file_name().map_or_else(Default::default, |name| name.to_string_lossy().into_owned());
-        data.with_file_name(format!("{name}.{suffix}"))
+        Ok(info)
     }
 }
 
-/// Whether everything that the data directory holds lies before the point at which the primary left its timeline.
-fn ends_before_fork(data: &ControlData, forks: &[Fork]) -> bool {
-    let Some(fork) = forks.iter().find(|fork| fork.parent == data.timeline) else { return false };
-    match data.state {
-        // The shutdown checkpoint is the last record; the primary replayed it, so it switched after it.
-        ClusterState::ShutDown => data.is_clean_primary_stop() && data.checkpoint < fork.at,
-        ClusterState::ShutDownInRecovery => data.checkpoint < fork.at && data.min_recovery <= fork.at,
-        ClusterState::StartingUp
-        | ClusterState::ShuttingDown
-        | ClusterState::InCrashRecovery
-        | ClusterState::InArchiveRecovery
-        | ClusterState::InProduction => false,
-    }
+/// The message of an error without the member's name in front, where it is named already.
+fn without_name(error: &PgError, name: &str) -> String {
+    let chain = error.chain();
+    chain.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).map_or_else(|| chain.clone(), str::to_owned)
 }
 
-/// `postgresql.auto.conf` with exactly one word on whom to follow. A copied slot name would start a standby that never streams.
-fn follow(auto: &str, conninfo: &ConnInfo, slot: &str) -> String {
-    const OURS: [&str; 5] = [
-        "primary_conninfo",
-        "primary_slot_name",
-        "recovery_target_timeline",
-        "default_transaction_read_only",
-        "wal_retrieve_retry_interval",
-    ];
-    let kept = auto.lines().filter(|line| {
-        let key = line.split(['=', ' ', '\t']).next().unwrap_or_default();
-        !OURS.contains(&key)
-    });
-    let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
-    let value = |text: &str| text.replace('\'', "''");
-    text.push_str(&format!("primary_conninfo = '{}'\n", value(&conninfo.text())));
-    text.push_str(&format!("primary_slot_name = '{slot}'\nrecovery_target_timeline = 'latest'\n"));
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lsn::Lsn;
-
-    #[test]
-    fn a_configuration_names_one_primary_only() {
-        let before = "# Do not edit\nprimary_conninfo = 'host=old'\nprimary_slot_name = 'sb2'\nwork_mem = '8MB'\n";
-        let info = ConnInfo::default().with("host", "new").with("password", "it's");
-        let after = follow(before, &info, "dr_pg1");
-        assert!(!after.contains("sb2") && !after.contains("host=old"));
-        assert!(after.contains("work_mem = '8MB'\n"));
-        assert!(after.contains(r"primary_conninfo = 'host=''new'' password=''it\''s'''"), "{after}");
-        assert_eq!(follow(&after, &info, "dr_pg1"), after);
-    }
-
-    fn data(state: ClusterState, checkpoint: u64, min_recovery: u64) -> ControlData {
-        ControlData {
-            state,
-            system_identifier: 1,
-            checkpoint: Lsn::new(checkpoint),
-            redo: Lsn::new(checkpoint),
-            timeline: Timeline::new(1),
-            min_recovery: Lsn::new(min_recovery),
-            min_recovery_timeline: Timeline::new(1),
-            checksums: true,
-            wal_log_hints: false,
-            segment_bytes: 1 << 24,
-        }
-    }
-
-    #[test]
-    fn only_a_history_that_ended_before_the_fork_follows_without_a_rewind() {
-        let forks = [Fork { parent: Timeline::new(1), at: Lsn::new(0x100) }];
-        assert!(ends_before_fork(&data(ClusterState::ShutDown, 0x28, 0), &forks));
-        assert!(!ends_before_fork(&data(ClusterState::ShutDown, 0x100, 0), &forks));
-        assert!(!ends_before_fork(&data(ClusterState::InProduction, 0x28, 0), &forks));
-        assert!(ends_before_fork(&data(ClusterState::ShutDownInRecovery, 0x28, 0x100), &forks));
-        assert!(!ends_before_fork(&data(ClusterState::ShutDownInRecovery, 0x28, 0x101), &forks));
-        assert!(!ends_before_fork(&data(ClusterState::ShutDown, 0x28, 0), &[]));
+fn words(outcome: Outcome<()>) -> String {
+    match outcome {
+        Outcome::NotDone(reason) => reason.cause.to_string(),
+        Outcome::Conflict(cause) | Outcome::Unknown(cause) => cause.to_string(),
+        Outcome::Done(()) | Outcome::Accepted(_) => String::new(),
     }
 }

@@ -4,15 +4,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, MemberId, Millis, OpHandle, Outcome, ProviderError, ResumeRequest, RouteReading,
-    RouteRequest, TrafficRouter, Tri, millis,
+    AppReading, AppTier, DrainRequest, MemberId, Millis, OpHandle, Outcome, ProviderError, Rehearsal, RehearseRoute,
+    ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
 };
+use futures_util::future::join_all;
 
 use crate::{
+    application::ApplicationLogin,
+    client::Session,
     error::PgError,
     login::lift_login_fences,
     member::{Member, never, now, undone, unread},
-    pgbouncer::{PgBouncer, PoolerReading},
+    pgbouncer::{Course, Instance, PgBouncer, PoolerReading, Stop, addresses, is_same},
 };
 
 /// All PgBouncer instances in front of one group: a route and a drain in one.
@@ -25,7 +28,23 @@ pub struct PostgresPooler {
     servers: BTreeMap<MemberId, Arc<Member>>,
     /// How long PAUSE may wait for running transactions, at most.
     pause_within: Millis,
+    /// The login whose writes prove that applications can write.
+    application: Option<ApplicationLogin>,
 }
+
+/// How many more sessions a server takes from roles that are no superusers.
+async fn free_connections(session: &Session) -> Result<i64, PgError> {
+    const WHAT: &str = "tell how many sessions it still takes";
+    const SQL: &str = "\
+SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
+       - coalesce(current_setting('reserved_connections', true)::int8, 0)
+       - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')";
+    let row = session.row(WHAT, SQL, &[]).await?;
+    session.get(WHAT, &row, 0)
+}
+
+/// What every process said, in their order.
+type Readings = Vec<Result<PoolerReading, PgError>>;
 
 /// A waiting client is turned away by PgBouncer after this long, if nobody says otherwise.
 const DEFAULT_WAIT: Millis = Millis::seconds(120);
@@ -36,7 +55,7 @@ impl PostgresPooler {
     /// The poolers, and host and port of each member as they reach it.
     #[must_use]
     pub fn new(pooler: PgBouncer, members: BTreeMap<MemberId, (String, u16)>, pause_within: Millis) -> Self {
-        Self { pooler, members, servers: BTreeMap::new(), pause_within }
+        Self { pooler, members, servers: BTreeMap::new(), pause_within, application: None }
     }
 
     /// Lets the drain lift role fences on the member that it resumes onto.
@@ -46,17 +65,45 @@ impl PostgresPooler {
         self
     }
 
-    fn member_at(&self, reading: &PoolerReading) -> Option<&MemberId> {
-        let here = |(_, (host, port)): &(&MemberId, &(String, u16))| *host == reading.host && *port == reading.port;
-        self.members.iter().find(here).map(|(member, _)| member)
+    /// Proves after a move that an application can write, through every process.
+    #[must_use]
+    pub fn with_application(mut self, login: Option<ApplicationLogin>) -> Self {
+        self.application = login;
+        self
+    }
+
+    /// The member that a process sends to. An entry may call it otherwise than the group file does, so addresses are compared too.
+    async fn member_at(&self, reading: &PoolerReading) -> Option<&MemberId> {
+        let sent = (reading.host.as_str(), reading.port);
+        let as_written = self.members.iter().find(|(_, (host, port))| (host.as_str(), *port) == sent);
+        if let Some((member, _)) = as_written {
+            return Some(member);
+        }
+        for (member, (host, port)) in &self.members {
+            if is_same(sent, (host, *port)).await {
+                return Some(member);
+            }
+        }
+        None
     }
 
     async fn route(&self) -> Result<RouteReading, PgError> {
-        let readings = self.pooler.readings().await?;
-        let members: Vec<Option<&MemberId>> = readings.iter().map(|reading| self.member_at(reading)).collect();
+        let readings = self.answered().await?;
+        let (mut members, mut places) = (Vec::new(), Vec::new());
+        for (instance, reading) in self.pooler.instances.iter().zip(&readings) {
+            match reading {
+                Ok(reading) => {
+                    members.push(self.member_at(reading).await);
+                    places.push(format!("{}:{}", reading.host, reading.port));
+                }
+                Err(e) => {
+                    members.push(None);
+                    places.push(format!("nobody knows where by {} ({})", instance.label(), e.chain()));
+                }
+            }
+        }
         let first = members.first().copied().flatten();
         let settled = first.is_some() && members.iter().all(|member| *member == first);
-        let places: Vec<String> = readings.iter().map(|reading| format!("{}:{}", reading.host, reading.port)).collect();
         Ok(RouteReading {
             member: first.filter(|_| settled).cloned(),
             settled: Tri::from(settled),
@@ -66,15 +113,25 @@ impl PostgresPooler {
         })
     }
 
+    /// What every process says; an error only if none answers.
+    async fn answered(&self) -> Result<Readings, PgError> {
+        let mut readings = self.pooler.each_reading().await;
+        if readings.iter().any(Result::is_ok) {
+            return Ok(readings);
+        }
+        match readings.pop() {
+            Some(Err(e)) => Err(e),
+            Some(Ok(_)) | None => Err(PgError::Config("the route names no pooler".into())),
+        }
+    }
+
     /// Which member each server connection leads to. PgBouncer tells addresses, so names are resolved.
     async fn connected(&self) -> Result<Vec<Option<MemberId>>, PgError> {
         let mut places: BTreeMap<(String, u16), &MemberId> = BTreeMap::new();
         for (member, (host, port)) in &self.members {
             places.insert((host.clone(), *port), member);
-            // A name that cannot be resolved here is compared as it is.
-            if let Ok(found) = tokio::net::lookup_host((host.as_str(), *port)).await {
-                places.extend(found.map(|address| ((address.ip().to_string(), *port), member)));
-            }
+            let found = addresses(host, *port).await;
+            places.extend(found.into_iter().map(|address| ((address.to_string(), *port), member)));
         }
         let servers = self.pooler.servers().await?;
         Ok(servers.iter().map(|place| places.get(place).map(|member| (*member).clone())).collect())
@@ -92,47 +149,128 @@ impl PostgresPooler {
     }
 
     async fn held(&self) -> Result<AppReading, PgError> {
-        let readings = self.pooler.readings().await?;
-        let held: Vec<bool> = readings.iter().map(PoolerReading::is_held).collect();
-        let (all, none) = (held.iter().all(|held| *held), readings.iter().all(PoolerReading::flows));
-        // Those that let nothing through while the others do, and the other way round.
-        let differ = |(reading, held): &(&PoolerReading, &bool)| {
-            if all || none {
-                false
-            } else if readings.iter().any(|other| other.paused) {
-                !**held
-            } else {
-                !reading.flows()
-            }
+        let readings = self.answered().await?;
+        let told = || readings.iter().filter_map(|reading| reading.as_ref().ok());
+        let complete = told().count() == readings.len();
+        let all = complete && told().all(PoolerReading::is_held);
+        let none = complete && told().all(PoolerReading::flows);
+        let pausing = told().any(|reading| reading.paused);
+        // Those that let nothing through while the others do, and the other way round; and whoever does not answer.
+        let differs = |reading: &Result<PoolerReading, PgError>| match reading {
+            Err(_) => true,
+            Ok(_) if all || none => false,
+            Ok(reading) if pausing => !reading.is_held(),
+            Ok(reading) => !reading.flows(),
         };
-        let stragglers = readings.iter().zip(&held).zip(&self.pooler.instances).filter(|(state, _)| differ(state));
-        let stragglers = stragglers.map(|(_, instance)| instance.label()).collect();
-        let waiting: u32 = readings.iter().map(|reading| reading.waiting).sum();
+        let by_name = || self.pooler.instances.iter().zip(&readings);
+        let stragglers = by_name().filter(|(_, reading)| differs(reading)).map(|(instance, _)| instance.label());
         Ok(AppReading {
             drained: match (all, none) {
                 (true, _) => Tri::Yes,
                 (false, true) => Tri::No,
                 (false, false) => Tri::Unknown,
             },
-            stragglers,
+            stragglers: stragglers.collect(),
             expires: None,
-            detail: if readings.iter().any(|reading| reading.disabled) {
-                format!("`{}` is disabled: new clients are refused", self.pooler.database)
-            } else if readings.iter().all(|reading| !reading.paused) {
-                format!("no pooler holds anybody back, {waiting} clients wait for a server")
-            } else {
-                let holding = held.iter().filter(|held| **held).count();
-                format!("{holding} of {} poolers hold {waiting} clients back", held.len())
-            },
+            detail: self.words(&readings),
             at: now(),
         })
     }
 
+    /// What the processes do together, and each by its name.
+    fn words(&self, readings: &Readings) -> String {
+        let told = || readings.iter().filter_map(|reading| reading.as_ref().ok());
+        let waiting: u32 = told().map(|reading| reading.waiting).sum();
+        let together = if told().all(|reading| !reading.paused && !reading.disabled) {
+            format!("no pooler holds anybody back, {waiting} clients wait for a server")
+        } else {
+            let holding = told().filter(|reading| reading.is_held()).count();
+            format!("{holding} of {} poolers hold {waiting} clients back", readings.len())
+        };
+        let each = self.pooler.instances.iter().zip(readings).map(|(instance, reading)| match reading {
+            Ok(reading) => format!("{}: {}", instance.label(), reading.words()),
+            Err(e) => format!("{} cannot be asked: {}", instance.label(), e.chain()),
+        });
+        format!("{together} ({})", each.collect::<Vec<_>>().join("; "))
+    }
+
+    /// Gives roles their login back, then lets clients go on. A member that cannot be asked for the first does not keep them waiting:
+    /// what is said is both.
     async fn go_on(&self, onto: &MemberId) -> Result<(), PgError> {
-        if let Some(member) = self.servers.get(onto) {
-            lift_login_fences(member.session().await?.as_ref()).await?;
+        let lifted = match self.servers.get(onto) {
+            Some(member) => async { lift_login_fences(member.session().await?.as_ref()).await }.await,
+            None => Ok(()),
+        };
+        self.pooler.each(|instance| self.let_through(instance, onto)).await?;
+        lifted
+    }
+
+    /// Resumes one process, unless it would send its clients to another member: RELOAD has not come into effect there.
+    async fn let_through(&self, instance: &Instance, onto: &MemberId) -> Result<(), PgError> {
+        let reading = instance.read(&self.pooler.database).await?;
+        match self.member_at(&reading).await {
+            Some(member) if member != onto => {
+                let why = format!(
+                    "it still sends `{}` to `{member}` and stays {}: RESUME would send its clients there, and not to `{onto}`",
+                    self.pooler.database,
+                    reading.words()
+                );
+                Err(PgError::Refused { server: instance.label(), why })
+            }
+            Some(_) | None => instance.resume(&self.pooler.database).await,
         }
-        self.pooler.resume().await
+    }
+
+    /// Writes through one process. Where that fails, the server behind it is asked too: PgBouncer keeps the server's words to itself.
+    async fn write_through(&self, instance: &Instance, login: &ApplicationLogin) -> WriteProbe {
+        let mut probe = login.clone().through(&self.pooler.database).write_at(instance.console.target()).await;
+        if probe.accepted != Tri::Yes
+            && let Ok(reading) = instance.read(&self.pooler.database).await
+        {
+            let member = self.member_at(&reading).await.and_then(|member| self.servers.get(member));
+            let mut server =
+                member.map_or_else(|| instance.console.target().clone(), |member| member.link.target().clone());
+            (server.host, server.port) = (reading.host, reading.port);
+            let direct = login.write_at(&server).await;
+            probe.detail = format!("{}; without the pooler: {}", probe.detail, direct.detail);
+        }
+        probe
+    }
+
+    fn stop_at(&self, member: &MemberId) -> Option<Stop> {
+        let (host, port) = self.members.get(member)?.clone();
+        Some(Stop { member: member.clone(), host, port })
+    }
+
+    /// Whether the coming writer has room for the sessions that the poolers hold now.
+    async fn room_at(&self, to: &MemberId, found: &mut Rehearsal) {
+        let asked = async {
+            let member = self.servers.get(to)?;
+            let free = async { free_connections(member.session().await?.as_ref()).await };
+            Some(free.await)
+        };
+        let free = match asked.await {
+            Some(Ok(free)) => free,
+            Some(Err(e)) => {
+                return found.untried.push(format!("whether `{to}` has room for the poolers' sessions: {}", e.chain()));
+            }
+            None => {
+                return found
+                    .untried
+                    .push(format!("whether `{to}` has room for the poolers' sessions: it is not ours to ask"));
+            }
+        };
+        let held = self.pooler.each_reading().await;
+        let held =
+            held.iter().filter_map(|reading| reading.as_ref().ok()).map(|reading| i64::from(reading.servers.max(1)));
+        let held: i64 = held.sum();
+        if free < held {
+            found.planned(
+                format!("`{to}` has room for {free} more sessions, and the poolers hold {held}"),
+                "clients would get `too many connections` after the promotion",
+                "SELECT usename, count(*) FROM pg_stat_activity GROUP BY 1, on that member; end what is not needed, or raise max_connections",
+            );
+        }
     }
 }
 
@@ -144,6 +282,32 @@ impl TrafficRouter for PostgresPooler {
 
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
         self.point_at(&request.writer.target.member).await
+    }
+
+    async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
+        let unnamed = |member: &MemberId| ProviderError::Refused {
+            verb: "rehearse",
+            why: format!("the route names no address for `{member}`"),
+        };
+        let from = self.stop_at(&request.from).ok_or_else(|| unnamed(&request.from))?;
+        let to = self.stop_at(&request.to).ok_or_else(|| unnamed(&request.to))?;
+        let mut found = Rehearsal::default();
+        if (&from.host, from.port) == (&to.host, to.port) {
+            found.planned(
+                format!("the route names {}:{} for `{}` and for `{}`", to.host, to.port, request.from, request.to),
+                "traffic would stay where it is",
+                "correct `member` of the route",
+            );
+            return Ok(found);
+        }
+        self.room_at(&request.to, &mut found).await;
+        found.extend(self.pooler.rehearse(&Course { from, to, login: self.application.clone() }, request.effort).await);
+        Ok(found)
+    }
+
+    async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {
+        let login = self.application.as_ref().ok_or(ProviderError::Unsupported { verb: "write" })?;
+        Ok(join_all(self.pooler.instances.iter().map(|instance| self.write_through(instance, login))).await)
     }
 
     /// The server connections that the poolers hold, in turn; while they hold none, where the next one would go.
@@ -227,14 +391,15 @@ impl AppTier for PostgresPooler {
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
-        let word = match verb {
-            "drain" => "PAUSE",
-            "resume" => "RESUME",
-            "fail-fast" => "KILL",
+        let words: &[&str] = match verb {
+            "drain" => &["PAUSE"],
+            "resume" => &["ENABLE", "RESUME"],
+            "fail-fast" => &["DISABLE", "KILL"],
             _ => return Vec::new(),
         };
         let database = &self.pooler.database;
+        let said = |instance: &Instance, word: &&str| format!("{} -c '{word} {database}'", instance.console_command());
         let each = self.pooler.instances.iter();
-        each.map(|instance| format!("{} -c '{word} {database}'", instance.console_command())).collect()
+        each.flat_map(|instance| words.iter().map(|word| said(instance, word)).collect::<Vec<_>>()).collect()
     }
 }

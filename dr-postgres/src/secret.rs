@@ -5,6 +5,7 @@
 //!     v00000001.json            0600    {"fields": {"host": "...", "password": "..."}, "token": null}
 //!     v00000002.json            0600    the same fields, another host, and the token of the run that wrote it
 //!     current -> v00000002.json         replaced by a rename: readers see the old version or the new one, never half of one
+//!     rotating                          put there by whoever rotates the password; a cutover waits until it is gone
 //! ```
 
 use std::{
@@ -17,8 +18,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Endpoint, IdempotencyKey, Outcome, PatchSecret, ProviderError, SecretReference, SecretSpec, SecretStore,
-    SecretVersion, Tri,
+    Cause, Effort, Endpoint, FoundPattern, IdempotencyKey, Outcome, PatchSecret, ProviderError, Rehearsal,
+    RehearseSecret, SecretPattern, SecretReference, SecretStore, SecretVersion, Tri,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 pub struct FileSecret {
     folder: PathBuf,
-    set: BTreeMap<String, String>,
+    /// The form in which each field names the writer, as it is written in the group file and as it is read.
+    set: BTreeMap<String, (String, SecretPattern)>,
+    /// Where the members are: what else in a value looks like a place is none.
+    members: Vec<Endpoint>,
 }
 
 /// What a version's file holds. No `Debug`: its values are secret.
@@ -39,10 +43,21 @@ struct Stored {
 }
 
 impl FileSecret {
-    /// The secret in `folder`; `set` says which fields name the writer's endpoint, as in a group file.
+    /// The secret in `folder`; `set` says in which form fields name the writer, as in a group file.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>, set: BTreeMap<String, String>) -> Self {
-        Self { folder: folder.into(), set }
+        let read = |(field, text): (String, String)| {
+            let pattern = SecretPattern::parse(&text);
+            (field, (text, pattern))
+        };
+        Self { folder: folder.into(), set: set.into_iter().map(read).collect(), members: Vec::new() }
+    }
+
+    /// Tells a member's place from other text that has the same form.
+    #[must_use]
+    pub fn with_members(mut self, members: Vec<Endpoint>) -> Self {
+        self.members = members;
+        self
     }
 
     /// Writes the first version of a new secret.
@@ -57,11 +72,70 @@ impl FileSecret {
         secret.point_to(1)
     }
 
-    fn wanted(&self, endpoint: &Endpoint) -> BTreeMap<String, String> {
-        self.set
-            .iter()
-            .map(|(field, text)| (field.clone(), text.replace(SecretSpec::WRITER, endpoint.as_str())))
-            .collect()
+    /// The fields that name the writer, each with its form and what is written of that.
+    fn forms(&self) -> impl Iterator<Item = (&str, &str, &SecretPattern)> {
+        self.set.iter().map(|(field, (text, pattern))| (field.as_str(), text.as_str(), pattern))
+    }
+
+    /// The one place of a value that has the form.
+    fn place(&self, pattern: &SecretPattern, value: &str) -> Result<FoundPattern, &'static str> {
+        let mut found = pattern.find(value);
+        if found.len() > 1 && !self.members.is_empty() {
+            found.retain(|place| self.members.iter().any(|member| place.names(member)));
+        }
+        match (found.pop(), found.is_empty()) {
+            (Some(place), true) => Ok(place),
+            (Some(_), false) => Err("holds that form more than once"),
+            (None, _) => Err("does not hold that form"),
+        }
+    }
+
+    /// The fields as they have to be for `writer`; of each only the part that names it differs. No message repeats a value.
+    fn wanted(&self, stored: &Stored, writer: &Endpoint) -> Result<BTreeMap<String, String>, String> {
+        let mut all = BTreeMap::new();
+        for (field, text, pattern) in self.forms() {
+            let new = pattern.fill(writer).ok_or_else(|| format!("`{writer}` has no port, and `{field}` needs one"))?;
+            if !pattern.names_writer() {
+                all.insert(field.to_owned(), new);
+                continue;
+            }
+            let value = stored.fields.get(field).ok_or_else(|| format!("it has no field `{field}`"))?;
+            let place = self.place(pattern, value).map_err(|why| format!("the field `{field}` {why}: `{text}`"))?;
+            // A host alone, where the member has a port: both would be written into one field, and another one keeps the old port.
+            if place.port.is_none()
+                && pattern.has_port()
+                && SecretPattern::parse(SecretPattern::PORT).fill(writer).is_some()
+            {
+                return Err(format!("the field `{field}` does not hold that form: `{text}`"));
+            }
+            let (before, after) = (value.get(..place.at.start), value.get(place.at.end..));
+            all.insert(field.to_owned(), [before.unwrap_or_default(), &new, after.unwrap_or_default()].concat());
+        }
+        Ok(all)
+    }
+
+    /// The endpoint that all fields name together.
+    fn named(&self, stored: &Stored) -> Option<Endpoint> {
+        let (mut host, mut port) = (None, None);
+        for (field, _, pattern) in self.forms().filter(|(_, _, pattern)| pattern.names_writer()) {
+            let place = self.place(pattern, stored.fields.get(field)?).ok()?;
+            let agrees = host.is_none() || place.host.is_none() || host == place.host;
+            if !agrees || (port.is_some() && place.port.is_some() && port != place.port) {
+                return None;
+            }
+            host = host.or(place.host);
+            port = port.or(place.port);
+        }
+        let place = FoundPattern { at: 0..0, host, port };
+        match (&place.host, place.port) {
+            (Some(host), Some(port)) => Some(Endpoint::new(format!("{host}:{port}"))),
+            // Half of it was said: the other half is known if only one member fits.
+            (host, port) => {
+                let mut fit = self.members.iter().filter(|member| place.names(member));
+                let one = fit.next().filter(|_| fit.next().is_none()).cloned();
+                one.or_else(|| host.clone().filter(|_| port.is_none()).map(Endpoint::new))
+            }
+        }
     }
 
     fn current(&self) -> io::Result<(u64, Stored)> {
@@ -76,15 +150,24 @@ impl FileSecret {
     /// A new file, which nobody else made: two writers of one version cannot both succeed.
     fn put(&self, number: u64, stored: &Stored) -> io::Result<()> {
         let path = self.folder.join(file(number));
-        let draft = self.folder.join(format!(".{}.draft", file(number)));
-        let _leftover = fs::remove_file(&draft);
-        let mut open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        open.write_all(&serde_json::to_vec_pretty(stored)?)?;
-        open.sync_all()?;
+        let draft = self.write_draft(&format!(".{}.draft", file(number)), stored)?;
         // A hard link fails if the name is taken, where a rename would replace it.
         let linked = fs::hard_link(&draft, &path);
         let _tidied = fs::remove_file(&draft);
         linked
+    }
+
+    /// A whole file, durable, for the owner's eyes only; half of one is removed.
+    fn write_draft(&self, name: &str, stored: &Stored) -> io::Result<PathBuf> {
+        let draft = self.folder.join(name);
+        let _leftover = fs::remove_file(&draft);
+        let mut open = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let text = serde_json::to_vec_pretty(stored)?;
+        let written = open.write_all(&text).and_then(|()| open.sync_all());
+        if written.is_err() {
+            let _tidied = fs::remove_file(&draft);
+        }
+        written.map(|()| draft)
     }
 
     fn point_to(&self, number: u64) -> io::Result<()> {
@@ -104,7 +187,10 @@ impl FileSecret {
 
     fn patch_now(&self, request: &PatchSecret) -> io::Result<Outcome<SecretVersion>> {
         let (newest, stored) = self.current()?;
-        let wanted = self.wanted(&request.writer.endpoint);
+        let wanted = match self.wanted(&stored, &request.writer.endpoint) {
+            Ok(wanted) => wanted,
+            Err(why) => return Ok(Outcome::refused(format!("{}: {why}", self.folder.display()))),
+        };
         if wanted.iter().all(|(field, value)| stored.fields.get(field) == Some(value)) {
             return Ok(Outcome::Done(version(newest)));
         }
@@ -130,6 +216,111 @@ impl FileSecret {
         }
         self.point_to(number)?;
         Ok(Outcome::Done(version(number)))
+    }
+
+    /// Whether every field names the present writer in its form, and no other field does.
+    fn compare(&self, stored: &Stored, request: &RehearseSecret, found: &mut Rehearsal) {
+        let folder = self.folder.display();
+        let mut wrong = |what: String, helps: String| {
+            let why = "after the change applications would read an address at which they cannot connect";
+            found.planned(format!("the secret in {folder}: {what}"), why, helps);
+        };
+        for (field, text, pattern) in self.forms().filter(|(_, _, pattern)| pattern.names_writer()) {
+            let Some(value) = stored.fields.get(field) else {
+                wrong(format!("it has no field `{field}`"), "correct `set` of [secret], or add the field".into());
+                continue;
+            };
+            let helps = || {
+                let [host, port] = [SecretPattern::HOST, SecretPattern::PORT];
+                format!(
+                    "give the field the form that it has, such as set = {{ host = \"{host}\", port = \"{port}\" }}, or correct its value"
+                )
+            };
+            let filled = [&request.from, &request.to].map(|endpoint| pattern.fill(endpoint));
+            let [Some(present), Some(_)] = filled else {
+                wrong(format!("`{text}` of `{field}` needs a port, and a member's endpoint has none"), helps());
+                continue;
+            };
+            match self.place(pattern, value) {
+                Err(why) => wrong(format!("the field `{field}` {why}: `{text}`"), helps()),
+                Ok(place) if value.get(place.at.clone()) != Some(present.as_str()) => {
+                    let what =
+                        format!("the field `{field}` does not name the present writer {} as `{text}`", request.from);
+                    wrong(what, helps());
+                }
+                Ok(_) => {}
+            }
+        }
+        for (field, what) in self.left_behind(stored, request) {
+            let helps = format!("set it too, or say that it stays: set = {{ {field} = \"its value\" }}");
+            wrong(
+                format!("the field `{field}` holds the present writer's {what}, and `set` does not change it"),
+                helps,
+            );
+        }
+    }
+
+    /// The fields that would go on naming the former writer.
+    fn left_behind(&self, stored: &Stored, request: &RehearseSecret) -> Vec<(String, &'static str)> {
+        let forms =
+            [(SecretPattern::ENDPOINT, "endpoint"), (SecretPattern::HOST, "host"), (SecretPattern::PORT, "port")];
+        let mut all = Vec::new();
+        for (field, value) in stored.fields.iter().filter(|(field, _)| !self.set.contains_key(*field)) {
+            let stays = forms.iter().find(|(form, part)| {
+                let pattern = SecretPattern::parse(form);
+                let (Some(old), Some(new)) = (pattern.fill(&request.from), pattern.fill(&request.to)) else {
+                    return false;
+                };
+                let holds = match *part {
+                    "endpoint" => {
+                        pattern.find(value).iter().any(|place| value.get(place.at.clone()) == Some(old.as_str()))
+                    }
+                    "port" => field.to_lowercase().contains("port") && *value == old,
+                    _ => *value == old,
+                };
+                old != new && holds
+            });
+            all.extend(stays.map(|(_, part)| (field.clone(), *part)));
+        }
+        all
+    }
+
+    /// Writes the version that would come, beside, and removes it: rights, room on the disk, and that its number is free.
+    fn try_out(&self, newest: u64, stored: &Stored, request: &RehearseSecret, found: &mut Rehearsal) {
+        let folder = self.folder.display();
+        let next = newest.saturating_add(1);
+        if self.folder.join("rotating").exists() {
+            let why = "the cutover would wait for its end while nobody writes";
+            found.planned(
+                format!("the secret in {folder} is being rotated"),
+                why,
+                format!("wait, or rm {folder}/rotating"),
+            );
+        }
+        let taken = self.folder.join(file(next));
+        if taken.exists() {
+            found.planned(
+                format!("{} exists, and is not the current version", taken.display()),
+                "the next version could not be written",
+                format!("look at it; make it current or remove it: ls -l {folder}"),
+            );
+        }
+        let mut coming = Stored { fields: stored.fields.clone(), token: stored.token.clone() };
+        coming.fields.extend(self.wanted(stored, &request.to).unwrap_or_default());
+        let tried = self.write_draft(".rehearsal.draft", &coming).and_then(|draft| {
+            let link = self.folder.join(".rehearsal.current");
+            let _leftover = fs::remove_file(&link);
+            let linked = symlink(file(next), &link).and_then(|()| fs::remove_file(&link));
+            fs::remove_file(&draft).and(linked)
+        });
+        if let Err(e) = tried {
+            let why = "after the promotion the secret could not be pointed at the new writer";
+            found.planned(
+                format!("nothing can be written into {folder}: {e}"),
+                why,
+                format!("df -h {folder}; ls -ld {folder}"),
+            );
+        }
     }
 
     fn unread(&self, verb: &'static str, error: &io::Error) -> ProviderError {
@@ -158,12 +349,7 @@ fn number(name: &Path) -> Option<u64> {
 impl SecretStore for FileSecret {
     async fn read(&self) -> Result<SecretReference, ProviderError> {
         let (newest, stored) = self.current().map_err(|e| self.unread("read", &e))?;
-        let named = self.set.iter().find(|(_, text)| text.contains(SecretSpec::WRITER));
-        let endpoint = named.and_then(|(field, text)| {
-            let (before, after) = text.split_once(SecretSpec::WRITER)?;
-            let value = stored.fields.get(field)?;
-            Some(Endpoint::new(value.strip_prefix(before)?.strip_suffix(after)?))
-        });
+        let endpoint = self.named(&stored);
         let rotating = Tri::from(self.folder.join("rotating").exists());
         Ok(SecretReference { version: version(newest), endpoint, token: stored.token, rotating })
     }
@@ -176,6 +362,24 @@ impl SecretStore for FileSecret {
             }
             Err(e) => Outcome::unknown(format!("{}: {e}", self.folder.display())),
         }
+    }
+
+    async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
+        let mut found = Rehearsal::default();
+        match self.current() {
+            Ok((newest, stored)) => {
+                self.compare(&stored, request, &mut found);
+                if request.effort == Effort::Try && found.obstacles.is_empty() {
+                    self.try_out(newest, &stored, request, &mut found);
+                }
+            }
+            Err(e) => found.planned(
+                format!("the secret in {} cannot be read: {e}", self.folder.display()),
+                "after the promotion it could not be pointed at the new writer",
+                format!("ls -l {}", self.folder.display()),
+            ),
+        }
+        Ok(found)
     }
 
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {

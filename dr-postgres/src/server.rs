@@ -16,14 +16,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::{control_data::ControlData, error::PgError, target::Password};
 
+mod census;
 mod local;
 mod ssh;
 
+pub use census::{Census, FileId, Phase};
 pub use local::LocalControl;
 pub use ssh::{SshControl, SshOptions};
 
 /// How often a state is looked at while somebody waits for it.
 pub(crate) const POLL: Duration = Duration::from_millis(2);
+/// How long a server that was told to stop is waited for before it is started.
+const STOPPING: Duration = Duration::from_secs(30);
+/// How long one look at a host may take.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// One program to run on a server's host, as the account that owns the data directory.
 #[derive(Clone, Debug)]
@@ -85,6 +91,33 @@ impl Postmaster {
     }
 }
 
+/// A process that no later one can be taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the boot of its host.
+    pub started: u64,
+}
+
+/// How a server is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Sessions are ended, a last checkpoint is written (SIGINT).
+    Fast,
+    /// Everything ends at once; the next start recovers (SIGQUIT).
+    Immediate,
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signalled {
+    /// The process has it.
+    Sent,
+    /// There is no such process any more.
+    Gone,
+}
+
 /// How to reach a server's host: a handful of acts, each one attempt. Everything else is built from them in [`Server`].
 #[async_trait]
 pub trait ServerControl: std::fmt::Debug + Send + Sync + 'static {
@@ -94,7 +127,8 @@ pub trait ServerControl: std::fmt::Debug + Send + Sync + 'static {
     /// The contents of a file; none if it does not exist.
     async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, PgError>;
 
-    /// Puts a whole file in place: written beside it, made durable, renamed. Nobody ever sees half of it.
+    /// Puts a whole file in place: written beside it, made durable, renamed. Nobody ever sees half of it. Mode, owner and group of an
+    /// existing file stay, and a link is followed; where that cannot be kept, nothing is changed.
     async fn write(&self, path: &Path, contents: &[u8]) -> Result<(), PgError>;
 
     /// Renames a file or directory.
@@ -106,8 +140,16 @@ pub trait ServerControl: std::fmt::Debug + Send + Sync + 'static {
     /// Whether a server process works on the data directory. A process id left behind by a crash is not taken for one.
     async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError>;
 
-    /// Sends the signal of a fast stop to the server process, if there is one, and returns.
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError>;
+    /// Looks at the data directory, the process that `postmaster.pid` names, the parent of `backend` and the directory `named`.
+    async fn census(&self, data: &Path, backend: Option<i32>, named: Option<&str>) -> Result<Census, PgError> {
+        let text = self.run(&Census::command(data, backend, named)).await?;
+        Census::parse(&data.to_string_lossy(), &text)
+    }
+
+    /// Tells this very process to stop, if it still works on the data directory, and returns. Any other one is refused.
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        ssh::signal(self.run(&ssh::signal_command(data, process, stop)).await, data, process)
+    }
 }
 
 /// Where a server lives on its host.
@@ -242,10 +284,14 @@ impl Server {
     /// The program fails, or the unit refuses.
     pub async fn start(&self) -> Result<(), PgError> {
         if self.postmaster().await? != Postmaster::Stopped {
-            return Ok(());
+            if self.census(None, None).await?.phase != Phase::Stopping {
+                return Ok(());
+            }
+            // It runs no more, it only has not gone yet.
+            self.await_stopped(STOPPING).await?;
         }
         if let Some(unit) = &self.site.unit {
-            self.control.run(&unit.verb(&["unmask"])).await?;
+            self.enable_supervisor().await?;
             return self.control.run(&unit.verb(&["start", "--no-block"])).await.map(drop);
         }
         let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -273,6 +319,30 @@ impl Server {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// The main process of the configured unit; none without a unit, zero if it runs none.
+    ///
+    /// # Errors
+    /// The unit cannot be asked.
+    pub async fn unit_process(&self) -> Result<Option<i32>, PgError> {
+        let Some(unit) = &self.site.unit else { return Ok(None) };
+        let text = self.control.run(&unit.verb(&["show", "--property=MainPID"])).await?;
+        let pid = text.trim().strip_prefix("MainPID=").and_then(|pid| pid.parse().ok());
+        pid.map(Some).ok_or_else(|| PgError::Unreadable {
+            server: self.site.name.clone(),
+            what: "the main process of its unit",
+            saw: text.trim().to_owned(),
+        })
+    }
+
+    /// Lets the supervisor start the server again, without starting it now.
+    ///
+    /// # Errors
+    /// The unit cannot be unmasked.
+    pub async fn enable_supervisor(&self) -> Result<(), PgError> {
+        let Some(unit) = &self.site.unit else { return Ok(()) };
+        self.control.run(&unit.verb(&["unmask"])).await.map(drop)
     }
 
     /// Keeps a supervisor from starting the server again. Without a configured unit there is nothing to disable.
@@ -307,8 +377,26 @@ impl Server {
     /// The supervisor stays active, or the process is still there after `within`.
     pub async fn stop_fast(&self, within: Duration) -> Result<(), PgError> {
         self.disable_supervisor().await?;
-        self.control.signal_fast_stop(&self.site.data).await?;
+        if let Some(process) = self.census(None, None).await?.server() {
+            self.signal(process, Stop::Fast).await?;
+        }
         self.await_stopped(within).await
+    }
+
+    /// What the host says about the data directory and its process.
+    ///
+    /// # Errors
+    /// The host cannot be asked, or does not let us look.
+    pub async fn census(&self, backend: Option<i32>, named: Option<&str>) -> Result<Census, PgError> {
+        self.control.census(&self.site.data, backend, named).await
+    }
+
+    /// Tells this very process to stop, and no other.
+    ///
+    /// # Errors
+    /// [`PgError::Refused`] if it works on another directory now: then nothing was sent.
+    pub async fn signal(&self, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        self.control.signal(&self.site.data, process, stop).await
     }
 
     /// Waits until no server process works on the data directory.
@@ -326,6 +414,23 @@ impl Server {
         Ok(())
     }
 
+    /// Ends a server that was told to stop and does not: the hard way after `patience`, or at once if its last checkpoint is written and
+    /// it waits for an archive or a standby only. The next start recovers what the log has. Any other server is left alone.
+    ///
+    /// # Errors
+    /// The process is still there afterwards, or the host cannot be asked.
+    pub async fn end_stopping(&self, patience: Duration) -> Result<(), PgError> {
+        let census = self.census(None, None).await?;
+        let Some(process) = census.server().filter(|_| census.phase == Phase::Stopping) else { return Ok(()) };
+        let patience = if self.control_data().await?.is_clean_primary_stop() { POLL } else { patience };
+        match self.await_stopped(patience).await {
+            Err(PgError::Late { .. }) => {}
+            ended => return ended,
+        }
+        self.signal(process, Stop::Immediate).await?;
+        self.await_stopped(STOPPING).await
+    }
+
     async fn log_tail(&self) -> String {
         let bytes = self.control.read(&self.site.log).await.ok().flatten().unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -333,4 +438,10 @@ impl Server {
         last.reverse();
         last.join(" | ")
     }
+}
+
+/// What a host's look says, for tests of what is concluded from it.
+#[cfg(test)]
+pub(crate) fn testing_census(text: &str) -> Census {
+    Census::parse("test", text).unwrap()
 }

@@ -8,11 +8,12 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc, t
 
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
-    EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret, ProviderError,
-    RetireFence, SecretStore, SecretVersion, Tri,
+    Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret,
+    ProviderError, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
-    ClosedHba, FileSecret, LoginFence, Member, Peer, PostgresDatabase, PostgresProbe, Session, resource_id,
+    ClosedHba, FileSecret, LocalControl, LoginFence, Member, Peer, PostgresDatabase, PostgresProbe, Postmaster, Server,
+    Session, Site, Unit, resource_id,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -32,6 +33,7 @@ async fn engage(side: &Side, fence: &dyn Fence) -> (Outcome<()>, FenceReceipt) {
         fence: fence.name(),
         token,
         planes: dr_core::Planes::default(),
+        silent: false,
         end: None,
         effective_at: dr_core::Timestamp::from_millis(0),
         lapses_at: None,
@@ -177,6 +179,179 @@ async fn a_wrong_password_is_an_error_and_no_reading() {
     );
     let probe = PostgresProbe::new(member);
     assert!(dr_core::DatabaseProbe::write(&probe).await.is_err());
+}
+
+/// The cluster's `pg1` with a member of its own: another unit, other times.
+fn member(cluster: &LocalCluster, change: impl FnOnce(&mut Site), stop_within: Duration) -> Side {
+    let (node, peer) = (cluster.pg1(), cluster.pg2());
+    let mut site = node.server.site().clone();
+    change(&mut site);
+    let server = Server::new(site, Arc::new(LocalControl::new("pg1", cluster.folder()).unwrap()));
+    let peers =
+        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    let target = node.admin.clone().with_application("dr/test/fence");
+    Side::of(&Arc::new(Member::new("app", server, target, peers).with_stop_within(stop_within)))
+}
+
+/// A script that every account may run.
+fn script(cluster: &LocalCluster, name: &str, text: &str) -> String {
+    let path = cluster.folder().join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+/// The archive hangs, so the stopped server waits for it; its last checkpoint is written, and that is what the fence is for. Given
+/// back, it does not wait for the archive either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_hanging_archive_kept_writes_stopped() {
+    let settings = vec!["archive_mode = on".to_owned(), "archive_command = 'exit 1'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    let (one, server) = (&rig.sides[0], &rig.cluster.pg1().server);
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    let hang = script(&rig.cluster, "hang", "exec sleep 300");
+    admin.set_and_load("archive_command", &hang).await.unwrap();
+    admin.run("switch", "SELECT pg_switch_wal()").await.unwrap();
+    let (outcome, mut receipt) = engage(one, one.fence.as_ref()).await;
+    assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+    let reading = until("the fence", Duration::from_secs(20), || async {
+        one.fence.inspect().await.ok().filter(|reading| reading.grade() == Grade::Confirmed)
+    })
+    .await;
+    assert!(reading.silent && reading.detail.contains("waits for its archiver"), "{}", reading.detail);
+    assert!(matches!(server.postmaster().await.unwrap(), Postmaster::Changing(_)), "it still waits");
+    let end = reading.end.unwrap();
+    until("catch-up", Duration::from_secs(10), || async {
+        let position = dr_core::DatabaseProbe::position(&rig.sides[1].probe).await.unwrap();
+        position.applied.reaches(&end).then_some(())
+    })
+    .await;
+    receipt.end = Some(end);
+    done(one.fence.release(order(&receipt)).await);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+    assert!(!server.data("standby.signal").exists());
+}
+
+/// A sender that hangs keeps a server from writing its last checkpoint. Meanwhile nobody may take it for released; after a while it
+/// is stopped the hard way, its log tells the end, and it is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_server_that_still_stops_was_called_released() {
+    let rig = Rig::start(direct()).await;
+    let one = member(&rig.cluster, |_| {}, Duration::from_secs(3));
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    let rows = admin.text_rows("tell its sender", "SELECT pid FROM pg_stat_replication").await.unwrap();
+    let pid = rustix::process::Pid::from_raw(rows[0].get("pid").unwrap().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let (outcome, receipt) = engage(&one, one.fence.as_ref()).await;
+    assert!(matches!(outcome, Outcome::Accepted(_)), "{outcome:?}");
+    let first = one.fence.inspect().await;
+    assert!(matches!(&first, Err(ProviderError::Unreachable { why, .. }) if why.contains("did not stop")), "{first:?}");
+    let reading = until("the fence", Duration::from_secs(30), || async {
+        match one.fence.inspect().await {
+            Ok(reading) => Some(reading),
+            Err(e) => {
+                assert!(matches!(e, ProviderError::Unreachable { .. }), "{e}");
+                None
+            }
+        }
+    })
+    .await;
+    assert_eq!(reading.grade(), Grade::Confirmed, "{}", reading.detail);
+    assert!(reading.end.is_some() && reading.silent);
+    done(one.fence.release(order(&receipt)).await);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+}
+
+/// A release does not wait for a stop that does not end: it ends it, and the server writes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_release_waited_for_a_stop_that_hangs() {
+    let rig = Rig::start(direct()).await;
+    let one = member(&rig.cluster, |_| {}, Duration::from_secs(300));
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    let rows = admin.text_rows("tell its sender", "SELECT pid FROM pg_stat_replication").await.unwrap();
+    let pid = rustix::process::Pid::from_raw(rows[0].get("pid").unwrap().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let (_, receipt) = engage(&one, one.fence.as_ref()).await;
+    let begun = tokio::time::Instant::now();
+    done(one.fence.release(order(&receipt)).await);
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(one.is_writable().await, Tri::Yes);
+}
+
+/// Somebody starts the fenced server: while it comes up it is neither fenced nor unfenced, then it is a standby. Given back, it
+/// writes again, although it came up as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_fenced_server_that_was_started_parked_the_run() {
+    let rig = Rig::start(direct()).await;
+    let one = &rig.sides[0];
+    let (receipt, _) = common::fence(one).await;
+    rig.cluster.pg1().server.start().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        match one.fence.inspect().await {
+            Ok(reading) => assert_eq!(reading.grade(), Grade::Confirmed, "{}", reading.detail),
+            Err(e) => assert!(matches!(e, ProviderError::Unreachable { .. }), "{e}"),
+        }
+    }
+    let reading = one.fence.inspect().await.unwrap();
+    assert!(reading.detail.contains("standby"), "{}", reading.detail);
+    done(one.fence.release(order(&receipt)).await);
+    assert_eq!(one.is_writable().await, Tri::Yes);
+}
+
+/// What a stop would meet is found before it: a failing archive, a foreign signal file, rules that are not loaded, unknown roles.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fence_would_meet_is_found_before() {
+    let settings = vec!["archive_mode = on".to_owned(), "archive_command = 'true'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    let (one, server) = (&rig.sides[0], &rig.cluster.pg1().server);
+    let found = one.fence.rehearse(Effort::Try).await.unwrap();
+    assert_eq!(found, dr_core::Rehearsal::default(), "a healthy pair has nothing against it");
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    admin.set_and_load("archive_command", "false").await.unwrap();
+    admin.run("write", "SELECT pg_logical_emit_message(true, 'x', 'x')").await.unwrap();
+    admin.run("switch", "SELECT pg_switch_wal()").await.unwrap();
+    std::fs::write(server.data("standby.signal"), "").unwrap();
+    until("the failure", Duration::from_secs(20), || async {
+        let found = one.fence.rehearse(Effort::Look).await.unwrap();
+        let has = |words: &str| found.obstacles.iter().any(|one| one.what.contains(words));
+        (has("archiving of `pg1` fails") && has("standby.signal lies in the directory")).then_some(())
+    })
+    .await;
+    std::fs::remove_file(server.data("standby.signal")).unwrap();
+    let login = LoginFence::new(Arc::clone(&one.member), ["app", "nobody", "dr"].map(String::from).to_vec());
+    let found = login.rehearse(Effort::Look).await.unwrap();
+    let words: Vec<&str> = found.obstacles.iter().map(|one| one.what.as_str()).collect();
+    assert!(words.len() == 2 && words[0].contains("`nobody`") && words[1].contains("control role"), "{words:?}");
+    let hba = ClosedHba::new(Arc::clone(&one.member), Vec::new());
+    assert_eq!(hba.rehearse(Effort::Try).await.unwrap(), dr_core::Rehearsal::default());
+    std::fs::write(server.data("pg_hba.conf"), "host all everybody\n").unwrap();
+    let found = hba.rehearse(Effort::Try).await.unwrap();
+    assert!(found.obstacles.iter().any(|one| one.what.contains("has an error")), "{found:?}");
+}
+
+/// What keeps a fence from being sent is known to have sent nothing: the run turns back at once instead of waiting for an effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_fence_that_was_never_sent_kept_writes_stopped() {
+    let rig = Rig::start(direct()).await;
+    let cluster = &rig.cluster;
+    let file = cluster.pg1().server.data("postmaster.pid");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let hidden = member(cluster, |_| {}, Duration::from_secs(10));
+    let (outcome, _) = engage(&hidden, hidden.fence.as_ref()).await;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(
+        matches!(&outcome, Outcome::NotDone(why) if why.cause.as_str().contains("Permission denied")),
+        "{outcome:?}"
+    );
+    // A unit that may be asked and not be masked.
+    let pid = std::fs::read_to_string(&file).unwrap().lines().next().unwrap().to_owned();
+    let text = format!("case $1 in show) echo MainPID={pid};; *) echo 'a password is required' >&2; exit 1;; esac");
+    let command = vec![script(cluster, "systemctl", &text)];
+    let asks = member(cluster, |site| site.unit = Some(Unit { name: "pg".into(), command }), Duration::from_secs(10));
+    let (outcome, _) = engage(&asks, asks.fence.as_ref()).await;
+    assert!(matches!(&outcome, Outcome::NotDone(why) if why.cause.as_str().contains("password")), "{outcome:?}");
+    assert_eq!(rig.sides[0].is_writable().await, Tri::Yes);
 }
 
 /// The file store: one version per change, compare and set, the same token twice is one version, for the owner's eyes only.

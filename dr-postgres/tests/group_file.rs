@@ -63,6 +63,21 @@ fn the_documented_group_opens_and_calls_nobody() {
     assert!(commands.contains("/usr/lib/postgresql/15/bin/pg_ctl stop -D /var/lib/postgresql/15/main -m fast"));
 }
 
+/// Processes by their sockets, each with a file of its own; a login of an application, whose password no debug output shows.
+#[test]
+fn processes_on_one_host_are_named_by_their_sockets() {
+    let sockets = r#"admin = ["/run/pgbouncer-1:6432", "/run/pgbouncer-2"], file = ["/etc/pgbouncer/1.ini", "/etc/pgbouncer/2.ini"]"#;
+    let text = BILLING.replace(r#"admin = ["10.1.0.20:6432", "10.2.0.20:6432"]"#, sockets);
+    let login =
+        "[application]\nuser = \"shop\"\npassword = \"env:SHOP\"\ndatabase = \"billing\"\ntable = \"public.orders\"\n";
+    let (group, backend) = (read(&format!("{text}\n{login}")), Postgres::new());
+    let route = backend.route(&group, group.traffic.first().unwrap()).unwrap();
+    let commands = route.router.provider.manual("apply").join("\n");
+    assert!(commands.contains("vi /etc/pgbouncer/1.ini\npsql -h /run/pgbouncer-1 -p 6432"), "{commands}");
+    assert!(commands.contains("vi /etc/pgbouncer/2.ini\npsql -h /run/pgbouncer-2 -p 6432"), "{commands}");
+    assert!(!format!("{:?}", route.router.provider).contains("SHOP"));
+}
+
 /// A typo, a wrong way to the host, a stored secret, an unknown fence: each is refused with its place.
 #[test]
 fn faults_name_their_place() {
@@ -88,6 +103,18 @@ fn faults_name_their_place() {
     assert!(fence.contains("postgres.hope") && fence.contains("`postgres.hba`"), "{fence}");
     let console = fault("10.2.0.20:6432", "10.2.0.20:none");
     assert!(console.contains("no host:port"), "{console}");
+    let file = fault(
+        "database = \"billing\"",
+        "database = \"billing\", file = [\"/etc/a.ini\", \"/etc/b.ini\", \"/etc/c.ini\"]",
+    );
+    assert!(file.contains("2 consoles") && file.contains("3 files"), "{file}");
+    let login = |table: &str| {
+        fault("[[fence]]", &format!("[application]\nuser = \"shop\"\ndatabase = \"billing\"\n{table}\n\n[[fence]]"))
+    };
+    let table = login("table = \"orders; DROP\"");
+    assert!(table.contains("application.table") && table.contains("is no table"), "{table}");
+    let stored = login("password = \"secret:shop\"");
+    assert!(stored.contains("application.password") && stored.contains("`file:PATH` or `env:NAME`"), "{stored}");
 }
 
 /// A group file for the local pair opens providers that work.

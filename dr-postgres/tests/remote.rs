@@ -14,9 +14,10 @@ use std::{
     time::Duration,
 };
 
+use dr_core::{Effort, EngageFence, Fence, ManagedDatabase, Outcome, Rehearsal, Tri, Weight};
 use dr_postgres::{
-    ClusterState, HostCommand, Password, PgError, Postmaster, Server, ServerControl, Session, SshControl, SshOptions,
-    SslMode,
+    ClusterState, HostCommand, Member, Password, Peer, PgError, Postmaster, Server, ServerControl, Session, SshControl,
+    SshOptions, SslMode, resource_id,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -90,6 +91,12 @@ async fn files_and_programs_work_over_ssh() {
     control.write(&file, &big).await.unwrap();
     assert_eq!(control.read(&file).await.unwrap().unwrap(), big);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+    let link = sshd.folder.path().join("link");
+    std::os::unix::fs::symlink("it's a file", &link).unwrap();
+    control.write(&link, b"through the link").await.unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read(&file).unwrap(), b"through the link");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     let other = sshd.folder.path().join("other");
     control.rename(&file, &other).await.unwrap();
     control.remove(&other).await.unwrap();
@@ -130,6 +137,56 @@ async fn a_server_is_stopped_and_started_over_ssh() {
         Err(PgError::Program { stderr, .. }) => assert!(stderr.contains("cannot be run as root"), "{stderr}"),
         Err(other) => panic!("{other}"),
     }
+}
+
+/// The member `pg1` of a cluster, its host reached by `control`.
+fn over(cluster: &LocalCluster, control: SshControl) -> common::Side {
+    let (node, peer) = (cluster.pg1(), cluster.pg2());
+    let server = Server::new(node.server.site().clone(), Arc::new(control));
+    let peers =
+        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    common::Side::of(&Arc::new(Member::new("app", server, node.admin.clone(), peers)))
+}
+
+/// The place of a server is proved over SSH, and a copy is found; the fence stops the proved process and reads it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_is_proved_and_fenced_over_ssh() {
+    let sshd = Sshd::start();
+    let known = sshd.folder.path().join("known");
+    let cluster = LocalCluster::start(ClusterOptions { pooler: false, ..ClusterOptions::default() }).await.unwrap();
+    let side = over(&cluster, sshd.control(&known));
+    let rehearsal = side.fence.rehearse(Effort::Try).await.unwrap();
+    assert_eq!(rehearsal, Rehearsal::default());
+    let copy = cluster.folder().join("copy");
+    sh("cp", &["-a", &cluster.pg1().server.site().data.to_string_lossy(), &copy.to_string_lossy()]);
+    let mut site = cluster.pg1().server.site().clone();
+    site.data = copy;
+    let server = Server::new(site, Arc::new(sshd.control(&known)));
+    let lie = common::Side::of(&Arc::new(Member::new("app", server, cluster.pg1().admin.clone(), Vec::new())));
+    let told = lie.database.describe().await.unwrap_err().to_string();
+    assert!(told.contains("runs from"), "{told}");
+    let (_, reading) = common::fence(&side).await;
+    assert!(reading.silent && reading.end.is_some(), "{reading:?}");
+}
+
+/// The way to the host is refused: nothing was sent, and that is known. The rehearsal says so before anything is held back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_refused_ssh_kept_writes_stopped() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let cluster = LocalCluster::start(ClusterOptions { pooler: false, ..ClusterOptions::default() }).await.unwrap();
+    let control = SshControl::new("pg1", format!("ssh://nobody@127.0.0.1:{closed}"), SshOptions::default());
+    let side = over(&cluster, control);
+    side.database.describe().await.unwrap();
+    let rehearsal = side.fence.rehearse(Effort::Look).await.unwrap();
+    assert!(rehearsal.obstacles.iter().any(|one| one.weight == Weight::Planned), "{rehearsal:?}");
+    let token = side.fence.prepare().await.unwrap();
+    let ask = EngageFence { target: side.target().await, token, key: common::key("fence") };
+    let outcome = side.fence.engage(ask).await;
+    assert!(
+        matches!(&outcome, Outcome::NotDone(why) if why.cause.as_str().contains("nothing was sent")),
+        "{outcome:?}"
+    );
+    assert_eq!(side.is_writable().await, Tri::Yes);
 }
 
 /// `require` encrypts whatever certificate there is; `verify-full` wants the one it was told and the right name.

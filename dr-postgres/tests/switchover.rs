@@ -5,8 +5,8 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Rig, await_op, budget, done, fence, handle, key, order, promote, rejoin, resume, run, switch, until};
-use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, Tri, millis, seconds};
+use common::{Rig, await_op, budget, done, fence, handle, order, promote, rejoin, resume, run, switch, until};
+use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, Outcome, Tri, millis, seconds};
 use dr_postgres::{
     PostgresProbe, Postmaster, Session,
     testing::{ClusterOptions, DirectProber, Writers},
@@ -153,7 +153,7 @@ async fn a_stopped_primary_cannot_come_back_as_one() {
     assert_eq!(receipt.target.lineage.generation, 1);
 }
 
-/// A killed server is stopped, but its control file proves no end of its history.
+/// A killed server is stopped, and its control file proves no end of its history; its log does.
 #[tokio::test]
 async fn a_crash_is_no_clean_stop() {
     let rig = Rig::start(direct()).await;
@@ -162,7 +162,11 @@ async fn a_crash_is_no_clean_stop() {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::QUIT).unwrap();
     node.server.await_stopped(Duration::from_secs(10)).await.unwrap();
     let reading = rig.sides[0].fence.inspect().await.unwrap();
-    assert_eq!(reading.end, None);
+    let data = node.server.control_data().await.unwrap();
+    assert_eq!(data.end_of_history(), None);
+    let received = rig.sides[1].probe.position().await.unwrap().durable;
+    let end = reading.end.unwrap();
+    assert!(received.reaches(&end) && end.value > data.checkpoint.bytes(), "{end}, received {received}");
     assert!(reading.planes.restart < Grade::Confirmed, "{}", reading.detail);
 }
 
@@ -304,97 +308,6 @@ async fn a_write_that_waits_for_a_missing_standby_is_unknown() {
         (probe.write().await.unwrap().accepted == Tri::Unknown).then_some(())
     })
     .await;
-}
-
-/// A former primary with writes of its own is not touched without a word; with one it is rewound, keeps its own port and follows.
-#[tokio::test]
-async fn a_diverged_primary_is_rewound_only_when_allowed() {
-    let rig = Rig::start(direct()).await;
-    let [one, two] = &rig.sides;
-    diverge(&rig).await;
-    match rejoin(one, two, false).await {
-        Outcome::NotDone(reason) => assert!(reason.cause.as_str().contains("may hold writes"), "{reason:?}"),
-        other => panic!("{other:?}"),
-    }
-    let op = handle(rejoin(one, two, true).await);
-    await_op(one, &op).await.unwrap();
-    let told = one.database.describe().await.unwrap();
-    assert_eq!((told.follows, told.lineage.unwrap().generation), (Some(two.member.resource()), 2));
-    let conf =
-        rig.cluster.pg1().server.control().read(&rig.cluster.pg1().server.data("postgresql.conf")).await.unwrap();
-    assert!(String::from_utf8(conf.unwrap()).unwrap().contains(&format!("port = {}", rig.cluster.pg1().port)));
-    assert!(!rig.cluster.folder().join("pg1.dr-old").exists(), "a rewind was enough");
-    switch(&rig, two, one).await;
-}
-
-/// Without checksums or hints nothing can be rewound: the server is built anew and the old directory kept.
-#[tokio::test]
-async fn what_cannot_be_rewound_is_reseeded() {
-    let rig = Rig::start(direct()).await;
-    let [one, two] = &rig.sides;
-    diverge(&rig).await;
-    let data = rig.cluster.pg1().server.site().data.to_string_lossy().into_owned();
-    rig.cluster.run("pg_checksums", &["--disable", "-D", &data]).unwrap();
-    let op = handle(rejoin(one, two, true).await);
-    await_op(one, &op).await.unwrap();
-    assert!(rig.cluster.folder().join("pg1.dr-old").exists());
-    assert!(!rig.cluster.folder().join("pg1.dr-rejoin").exists());
-    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
-}
-
-/// Ends pg1's connection to pg2, promotes pg2 behind our back, lets pg1 write on and stops it.
-async fn diverge(rig: &Rig) {
-    let [_, two] = &rig.sides;
-    let standby = Session::open(&rig.cluster.pg2().admin).await.unwrap();
-    assert!(standby.request_promotion().await.unwrap());
-    until("promotion", Duration::from_secs(20), || async {
-        (two.database.describe().await.unwrap().writable == Tri::Yes).then_some(())
-    })
-    .await;
-    let app = Session::open(&rig.cluster.app(rig.cluster.pg1())).await.unwrap();
-    app.run("write", "INSERT INTO dr_writes SELECT 900, g FROM generate_series(1, 100) g").await.unwrap();
-    rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
-}
-
-/// A directory of another cluster is never attached and never overwritten.
-#[tokio::test]
-async fn a_server_of_another_cluster_is_refused() {
-    let rig = Rig::start(direct()).await;
-    let [one, two] = &rig.sides;
-    let (receipt, _) = fence(one).await;
-    let op = promote(one, two, &receipt).await;
-    await_op(two, &op).await.unwrap();
-    let (primary, target) = (two.target().await, one.target().await);
-    let data = rig.cluster.pg1().server.site().data.clone();
-    std::fs::rename(&data, data.with_extension("kept")).unwrap();
-    rig.cluster.run("initdb", &["-D", &data.to_string_lossy(), "-U", "dr", "-N"]).unwrap();
-    let endpoint = two.member.endpoint();
-    let request =
-        dr_core::RejoinRequest { target, primary, endpoint, parted_at: None, may_discard: true, key: key("rejoin") };
-    match one.database.rejoin(request).await {
-        Outcome::Conflict(cause) => assert!(cause.as_str().contains("belongs to another cluster"), "{cause}"),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// A clone whose configuration names a slot that does not exist starts, answers and never streams: that is no rejoin.
-#[tokio::test]
-async fn a_standby_with_a_dead_slot_is_not_called_rejoined() {
-    let rig = Rig::start(direct()).await;
-    let [one, two] = &rig.sides;
-    let (receipt, _) = fence(one).await;
-    let op = promote(one, two, &receipt).await;
-    await_op(two, &op).await.unwrap();
-    let op = handle(rejoin(one, two, false).await);
-    await_op(one, &op).await.unwrap();
-    let session = Session::open(&rig.cluster.pg1().admin).await.unwrap();
-    session.set_and_load("primary_slot_name", "no_such_slot").await.unwrap();
-    until("the broken stream", Duration::from_secs(20), || async {
-        matches!(one.database.poll(&op).await.unwrap(), OpProgress::Running { .. }).then_some(())
-    })
-    .await;
-    let op = handle(rejoin(one, two, false).await);
-    await_op(one, &op).await.unwrap();
 }
 
 /// An operation holds a lock on the candidate; it survives the promotion and falls with its holder.

@@ -121,6 +121,7 @@ impl Hand {
             fence: fence.name(),
             token,
             planes: reading.planes,
+            silent: false,
             end: reading.end,
             effective_at: reading.at,
             lapses_at: reading.lapses_at,

@@ -18,7 +18,7 @@ use dr_core::{
 };
 use dr_engine::{Engine, Start};
 use dr_postgres::{
-    HostCommand, PgError, Postgres, Postmaster, ServerControl,
+    HostCommand, PgError, Postgres, Postmaster, Process, ServerControl, Signalled, Stop,
     testing::{ClusterOptions, LocalCluster, Writers},
 };
 
@@ -79,9 +79,9 @@ impl ServerControl for Filling {
         self.inner.postmaster(data).await
     }
 
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
         fill(&self.disk.join("filler"));
-        self.inner.signal_fast_stop(data).await
+        self.inner.signal(data, process, stop).await
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,
         Verb::Plan(what) => plan::plan(app, places, what, screen).await,
         Verb::Start { plan, because } => plan::start(app, places, (plan, because), screen).await,
+        Verb::Rejoin { group, member, discard, because } => {
+            plan::rejoin(app, places, (group, member, *discard, because), screen).await
+        }
         Verb::Guard { journal, leases, run } => {
             let (app, places) =
                 (app.clone().leases_in(leases), Places { dir: Some(journal.clone()), ..places.clone() });

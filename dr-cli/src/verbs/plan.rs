@@ -19,12 +19,14 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
         PlanVerb::Show { plan, markdown } => return show(app, plan, *markdown, screen),
         PlanVerb::Switchover { group, to, how } => (group, how, Wanted::Switchover(to)),
         PlanVerb::Failover { group, to, how } => (group, how, Wanted::Failover(to)),
+        PlanVerb::Rejoin { group, member, discard, how } => (group, how, Wanted::Rejoin(member, *discard)),
         PlanVerb::With { runbook, group, how } => (group, how, Wanted::Own(own(app, runbook)?)),
     };
     let file = files::group(&places.groups(), group)?;
     let runbook: Arc<dyn Runbook> = match runbook {
         Wanted::Switchover(to) => link::switchover(&files::member(&file, to)?),
         Wanted::Failover(to) => link::failover(&files::member(&file, to)?),
+        Wanted::Rejoin(member, discard) => link::rejoin(&files::member(&file, member)?, discard),
         Wanted::Own(runbook) => runbook,
     };
     let link = Link::open(app, places).await?;
@@ -35,6 +37,7 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
 enum Wanted<'a> {
     Switchover(&'a str),
     Failover(&'a str),
+    Rejoin(&'a str, bool),
     Own(Arc<dyn Runbook>),
 }
 
@@ -112,11 +115,30 @@ pub(super) async fn start(
 ) -> Result<Exit, Stop> {
     let verified = load(app, path)?;
     let link = Link::open(app, places).await?;
+    begin(&link, verified, because, screen).await
+}
+
+/// Plans the way back of a member and runs that plan at once.
+pub(super) async fn rejoin(
+    app: &App,
+    places: &Places,
+    (group, member, discard, because): (&str, &str, bool, &str),
+    screen: &mut Screen,
+) -> Result<Exit, Stop> {
+    let file = files::group(&places.groups(), group)?;
+    let runbook = link::rejoin(&files::member(&file, member)?, discard);
+    let link = Link::open(app, places).await?;
+    let verified = link.plan(&file, &*runbook).await?;
+    screen.page(&preview::text(verified.plan(), verified.hash()));
+    begin(&link, verified, because, screen).await
+}
+
+async fn begin(link: &Link, verified: Verified, because: &str, screen: &mut Screen) -> Result<Exit, Stop> {
     let run = link.start(verified, because).await?;
     screen.page(&format!(
         "{} started by {}.  Ctrl-C leaves the run where it is; `dr resume {0}` goes on.\n",
         run.id(),
         link.actor().name
     ));
-    follow::drive(&link, &run, screen).await
+    follow::drive(link, &run, screen).await
 }

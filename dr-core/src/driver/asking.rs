@@ -22,9 +22,30 @@ use crate::{
 pub(super) struct Terms {
     question: String,
     loss: Option<Input<LossBound>>,
+    #[serde(default)]
+    loss_limit: Option<Millis>,
     people: u8,
+    #[serde(default)]
+    people_beyond: u8,
     roles: Vec<Role>,
     expires_in: Millis,
+}
+
+impl Terms {
+    /// How many people must agree to this loss. Nobody is asked only where the policy says so by name, and then only for a loss that is
+    /// known to be within the limit (E05).
+    fn people(&self, loss: &Loss, automatic: bool) -> u8 {
+        let within = match loss {
+            Loss::Nothing => true,
+            Loss::AtMost { time, .. } => self.loss_limit.is_some_and(|limit| *time <= limit),
+            Loss::Unknown { .. } => false,
+        };
+        match (automatic, within) {
+            (true, true) => self.people,
+            (true, false) => self.people.max(self.people_beyond).max(1),
+            (false, _) => self.people.max(1),
+        }
+    }
 }
 
 /// Reads the facts that people are shown.
@@ -137,6 +158,7 @@ impl Driver {
             Some(input) => input.get().map_err(|error| Cause::chain(&error))?.loss.clone(),
         };
         let now = self.drive.runtime.now_wall();
+        let people = terms.people(&loss, self.state.plan.policy.automatic.is_some());
         Ok(Ask {
             kind: AskKind::Consent,
             node: Some(node.clone()),
@@ -148,10 +170,9 @@ impl Driver {
                 Choice::new(APPROVE, "run the plan", "what the plan's preview says"),
                 Choice::new(REJECT, "end the run; nothing is changed", "nothing"),
             ],
-            // Nobody is asked only where the policy says so by name (E05).
-            people: if self.state.plan.policy.automatic.is_some() { terms.people } else { terms.people.max(1) },
+            people,
             roles: terms.roles.clone(),
-            not: (terms.people > 0).then(|| self.state.by.name.clone()),
+            not: (people > 0).then(|| self.state.by.name.clone()),
             since: now,
             expires: Some(now + terms.expires_in),
             rule: None,
@@ -266,4 +287,39 @@ fn within_limits(facts: Vec<Fact>) -> Result<Vec<Fact>, StepError> {
         return Ok(facts);
     }
     Err(not_done(format_args!("beyond what the plan lets pass: {}", beyond.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seconds;
+
+    /// An automatic failover granted itself whatever loss was bounded, an unknown one too; the limit of the group file was read by
+    /// nothing.
+    #[test]
+    fn bug_nobody_is_left_out_when_more_may_be_lost_than_the_group_lets() {
+        let at_most = |time| Loss::AtMost { time, amount: None, because: "sampled".into() };
+        let unknown = Loss::Unknown { because: "no sample".into() };
+        let table = [
+            ("nothing", Some(seconds(60)), Loss::Nothing, 0, 2),
+            ("within the limit", Some(seconds(60)), at_most(seconds(60)), 0, 2),
+            ("beyond it", Some(seconds(60)), at_most(seconds(61)), 2, 2),
+            ("unknown", Some(seconds(60)), unknown, 2, 2),
+            ("no limit", None, at_most(seconds(1)), 2, 2),
+        ];
+        for (name, loss_limit, loss, automatic, asked) in table {
+            let terms = |people| Terms {
+                question: "?".into(),
+                loss: None,
+                loss_limit,
+                people,
+                people_beyond: 2,
+                roles: Vec::new(),
+                expires_in: seconds(60),
+            };
+            assert_eq!(terms(0).people(&loss, true), automatic, "{name}");
+            assert_eq!(terms(2).people(&loss, false), asked, "{name}");
+            assert_eq!(terms(0).people(&loss, false), 1, "{name}: a policy that asks");
+        }
+    }
 }

@@ -39,8 +39,8 @@ impl Driver {
         self.append(vec![Event::GapOver]).await?;
         if self.state.promote_intended && !flow {
             self.fail_fast();
-            let text =
-                "the drain has outlived its budget after the promotion was asked for; clients now get errors at once";
+            let text = "the drain has outlived its budget after the promotion was asked for; clients now get errors at once, and \
+                        are let through as soon as the writer is ready";
             self.notify("gap-over", text);
         }
         Ok(())
@@ -53,7 +53,8 @@ impl Driver {
         }
     }
 
-    /// Clients that would hang get errors instead. Best effort: the run parks whatever comes of it.
+    /// Clients that would hang get errors instead. Best effort: the run goes on whatever comes of it, and the release of the drain takes
+    /// it back.
     fn fail_fast(&self) {
         if let Some(app) = self.app() {
             self.drive.runtime.spawn_detached(Box::pin(async move {

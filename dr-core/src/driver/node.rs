@@ -6,14 +6,19 @@ use serde_json::Value;
 
 use super::{DriveError, Driver, attempt_timeout, is_waiting, must_seal, request_digest, task};
 use crate::{
-    Cause, Class, Consent, Effect, Json, MutationGate, NodeId, Prepared, Ready, StepCx, StepError, StepErrorClass,
-    Touch,
+    Cause, Class, Consent, Effect, Json, Millis, MutationGate, NodeId, Prepared, Ready, StepCx, StepError,
+    StepErrorClass, Touch,
     admit::differences,
     catalog::ErasedHandler,
     gate::GateParts,
     resolve,
     run::{Command, Event, NodePhase},
 };
+
+/// A look that begins at a step's deadline still gets this long: a slow answer is worth more than none.
+const SHORTEST_CALL: Millis = Millis::seconds(5);
+/// No look takes longer than this, however patient its step is: one that hangs is begun again.
+const LONGEST_CALL: Millis = Millis::seconds(90);
 
 /// A consent that was given, and how to read again what was shown.
 struct Standing {
@@ -111,12 +116,15 @@ impl Driver {
         if !self.busy.insert(node.clone()) {
             return Ok(None);
         }
-        let from = self.clock(node).next;
+        let clock = self.clock(node);
+        let from = clock.next;
+        let left = Millis::of(clock.deadline.since(self.drive.runtime.now_mono().max(from)));
+        let limit = left.max(SHORTEST_CALL).min(LONGEST_CALL);
         let handler = self.state.plan.call(node).and_then(|call| self.drive.catalog.handler(&call.kind));
         let params = self.resolved(node);
         match (self.cx(node, allow), handler, params) {
             (Some(cx), Some(handler), Ok(params)) => {
-                Ok(Some(task::Work { node: node.clone(), cx, params, handler, from }))
+                Ok(Some(task::Work { node: node.clone(), cx, params, handler, from, limit }))
             }
             (_, _, Err(cause)) => {
                 self.busy.remove(node);
@@ -151,7 +159,7 @@ impl Driver {
             live: Arc::clone(&self.live),
             allow,
             undo: taken.is_some(),
-            attempt_timeout: paced.within.min(crate::Millis::seconds(10)),
+            attempt_timeout: paced.within.min(Millis::seconds(10)),
         });
         Some(StepCx {
             run: self.drive.run.clone(),
@@ -193,7 +201,7 @@ impl Driver {
                 self.later(&node, cause, pause).await
             }
             Err(StepError { class: StepErrorClass::Unknown | StepErrorClass::NotDone(_), cause }) => {
-                self.later(&node, cause, crate::Millis::seconds(1)).await
+                self.later(&node, cause, Millis::seconds(1)).await
             }
         }
     }
@@ -204,7 +212,7 @@ impl Driver {
     }
 
     /// Nothing was sent and nothing is recorded: it is simply tried again until its time is over.
-    async fn later(&mut self, node: &NodeId, cause: Cause, pause: crate::Millis) -> Result<(), DriveError> {
+    async fn later(&mut self, node: &NodeId, cause: Cause, pause: Millis) -> Result<(), DriveError> {
         if self.drive.runtime.now_mono() >= self.clock(node).deadline {
             let cause = Cause::new(format!("its time is over: {cause}"));
             return self.fail(node, cause, false).await;
@@ -243,11 +251,11 @@ impl Driver {
             && let Err(error) = self.drive.journal.seal(&self.drive.run, self.head.seq).await
         {
             let cause = Cause::new(format!("nothing was sent: {}", Cause::chain(&error)));
-            let again_in = crate::Millis::seconds(1);
+            let again_in = Millis::seconds(1);
             return self.refuse(node, cause, again_in, false).await;
         }
         let Some(work) = self.work(node, call.touches.clone()).await? else { return Ok(()) };
-        let within = self.state.paced(node).map_or(crate::Millis::minutes(5), |paced| paced.within);
+        let within = self.state.paced(node).map_or(Millis::minutes(5), |paced| paced.within);
         self.jobs.push(task::submit(Arc::clone(&self.drive.runtime), work, attempt_timeout(within)));
         Ok(())
     }

@@ -206,7 +206,10 @@ impl Driver {
         match self.state.node(node).absent {
             // The second one begins that much later than the first one ended, however long it takes.
             Some(first) if now.since(first) >= apart.saturating_add(took) => {
-                self.refuse(node, Cause::new("two looks saw no trace of it"), Millis::ZERO, true).await
+                // Why it was in doubt says more than that nothing of it is seen.
+                let why = self.state.node(node).cause.map(|cause| format!("{cause}; ")).unwrap_or_default();
+                let cause = Cause::new(format!("{why}two looks saw no trace of it"));
+                self.refuse(node, cause, Millis::ZERO, true).await
             }
             Some(_) => {
                 self.again_in_hard(node, apart);

@@ -1,14 +1,14 @@
 //! The things that the driver waits for, each a future that ends in one [`Happened`].
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt as _, select};
 use serde_json::Value;
 
 use super::Drive;
 use crate::{
-    AppTier, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx,
-    StepError, Touch, Tri, catalog::ErasedHandler,
+    AppTier, Cause, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx,
+    StepError, StepErrorClass, Touch, Tri, catalog::ErasedHandler,
 };
 
 /// A thing to wait for.
@@ -52,6 +52,36 @@ pub(super) struct Work {
     pub(super) params: Value,
     pub(super) handler: Arc<dyn ErasedHandler>,
     pub(super) from: Mono,
+    /// How long one call of the handler may take.
+    pub(super) limit: Millis,
+}
+
+/// One call of a handler that only looks. One that does not answer in time, or panics, says nothing: what is true is then looked at
+/// again, and the step's own deadline decides when that is over. Without this a client without a timeout would hold the run, and all
+/// that it holds, for ever.
+async fn bounded<T>(
+    runtime: &dyn Runtime,
+    limit: Millis,
+    call: impl Future<Output = Result<T, StepError>> + Send,
+) -> Result<T, StepError> {
+    let late = runtime.sleep_until(runtime.now_mono() + limit);
+    match select(Box::pin(AssertUnwindSafe(call).catch_unwind()), late).await {
+        Either::Left((Ok(result), _)) => result,
+        Either::Left((Err(panic), _)) => Err(nobody_knows(format!("its handler panicked: {}", words(panic.as_ref())))),
+        Either::Right(((), _)) => {
+            Err(nobody_knows(format!("its handler gave no answer within {}", crate::text::human(limit))))
+        }
+    }
+}
+
+fn nobody_knows(why: String) -> StepError {
+    StepError { class: StepErrorClass::Unknown, cause: Cause::new(why) }
+}
+
+/// What a panic said, as far as it said something.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
 async fn until(runtime: &dyn Runtime, from: Mono) {
@@ -64,7 +94,8 @@ pub(super) fn look(runtime: Arc<dyn Runtime>, work: Work) -> Job {
     Box::pin(async move {
         until(runtime.as_ref(), work.from).await;
         let began = runtime.now_mono();
-        let result = work.handler.observe(&work.cx, &work.params).await;
+        let look = work.handler.observe(&work.cx, &work.params);
+        let result = bounded(runtime.as_ref(), work.limit, look).await;
         Happened::Looked { node: work.node, began, result }
     })
 }
@@ -72,7 +103,8 @@ pub(super) fn look(runtime: Arc<dyn Runtime>, work: Work) -> Job {
 pub(super) fn gather(runtime: Arc<dyn Runtime>, work: Work) -> Job {
     Box::pin(async move {
         until(runtime.as_ref(), work.from).await;
-        let result = super::asking::gather(work.handler.as_ref(), &work.cx, &work.params).await;
+        let gather = super::asking::gather(work.handler.as_ref(), &work.cx, &work.params);
+        let result = bounded(runtime.as_ref(), work.limit, gather).await;
         Happened::Gathered { node: work.node, result }
     })
 }
@@ -81,7 +113,8 @@ pub(super) fn poll(runtime: Arc<dyn Runtime>, work: Work, handle: crate::OpHandl
     Box::pin(async move {
         until(runtime.as_ref(), work.from).await;
         let began = runtime.now_mono();
-        let result = work.handler.poll(&work.cx, &work.params, &handle).await;
+        let poll = work.handler.poll(&work.cx, &work.params, &handle);
+        let result = bounded(runtime.as_ref(), work.limit, poll).await;
         Happened::Polled { node: work.node, began, result }
     })
 }
@@ -95,9 +128,12 @@ where
         until(runtime.as_ref(), work.from).await;
         let node = work.node;
         let params = work.params;
-        let (result, voided) = match consent.await {
+        let (result, voided) = match bounded(runtime.as_ref(), work.limit, consent).await {
             Err(error) => (Err(error), Vec::new()),
-            Ok(voided) if voided.is_empty() => (work.handler.prepare(&work.cx, &params).await, voided),
+            Ok(voided) if voided.is_empty() => {
+                let prepare = work.handler.prepare(&work.cx, &params);
+                (bounded(runtime.as_ref(), work.limit, prepare).await, voided)
+            }
             Ok(voided) => (
                 Ok(Prepared::NotReady(crate::NotDone {
                     cause: crate::Cause::new("the consent does not hold any more"),
@@ -116,7 +152,10 @@ pub(super) fn submit(runtime: Arc<dyn Runtime>, work: Work, timeout: std::time::
     let Work { node, cx, params, handler, .. } = work;
     let gate = cx.gate.clone();
     runtime.spawn_detached(Box::pin(async move {
-        let result = handler.submit(&cx, &params).await;
+        let sent = AssertUnwindSafe(handler.submit(&cx, &params)).catch_unwind().await;
+        let result = sent.unwrap_or_else(|panic| {
+            Err(nobody_knows(format!("its handler panicked while it sent: {}", words(panic.as_ref()))))
+        });
         // Nobody may be waiting any more: then an observation finds out what became of it.
         drop(answer.send(result));
     }));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretSpec, TrafficSpec, written_secret};
+use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretPattern, TrafficSpec, written_secret};
 use crate::{MemberId, Millis, canonical, text};
 
 /// The operations that have an approval of their own; other names belong to users' runbooks and have a dot.
@@ -187,8 +187,11 @@ fn secret(group: &GroupSpec) -> Findings {
             ));
         }
     } else if secret.set.is_empty() {
-        let helps = "name the field that holds the endpoint: set = { host = \"{writer.endpoint}\" }";
+        let helps = "name the fields that say where the writer is: set = { host = \"{writer.host}\", port = \"{writer.port}\" }";
         findings.push(finding(place, format!("nothing would be written into {}", secret.store), helps));
+    } else if !secret.patterns().values().any(SecretPattern::names_writer) {
+        let helps = "give one field a form with {writer.host}, {writer.port} or {writer.endpoint}";
+        findings.push(finding(place.then("set"), "no field of it names the writer", helps));
     }
     findings
 }
@@ -196,21 +199,22 @@ fn secret(group: &GroupSpec) -> Findings {
 /// A brace that is not understood would be written into the secret or the route as it stands.
 fn placeholders(group: &GroupSpec) -> Findings {
     let mut findings = Findings::new();
-    let mut look = |path: KeyPath, text: &str, known: &str| {
-        if text.replace(known, "").contains(['{', '}']) {
+    let mut look = |path: KeyPath, text: &str, known: &[&str]| {
+        let rest = known.iter().fold(text.to_owned(), |rest, word| rest.replace(word, ""));
+        if rest.contains(['{', '}']) {
             findings.push(finding(
                 path,
                 format!("`{text}` has a placeholder that is unknown"),
-                format!("known: {known}"),
+                format!("known: {}", known.join(", ")),
             ));
         }
     };
     for (field, text) in group.secret.iter().flat_map(|secret| &secret.set) {
-        look(at("secret").then("set").then(field.as_str()), text, SecretSpec::WRITER);
+        look(at("secret").then("set").then(field.as_str()), text, &SecretPattern::PLACEHOLDERS);
     }
     for (index, route) in group.traffic.iter().enumerate() {
         for (member, text) in &route.members {
-            look(at("traffic").then(index).then("member").then(member.as_str()), text, TrafficSpec::MEMBER);
+            look(at("traffic").then(index).then("member").then(member.as_str()), text, &[TrafficSpec::MEMBER]);
         }
     }
     findings

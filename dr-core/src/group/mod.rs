@@ -12,6 +12,7 @@
 mod at;
 mod check;
 mod config;
+mod pattern;
 mod reader;
 mod secret;
 mod spec;
@@ -19,6 +20,7 @@ mod spec;
 pub use at::AtTable;
 pub use check::GroupFinding;
 pub use config::{ConfigError, ConfigFault, Key, KeyPath};
+pub use pattern::{FoundPattern, SecretPattern};
 pub use reader::read;
 pub use secret::{BadSecretRef, SecretRef, written_secret};
 pub use spec::{

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AtTable, ConfigError, KeyPath, SecretRef, read};
+use super::{AtTable, ConfigError, KeyPath, SecretPattern, SecretRef, read};
 use crate::{
     Digest, Endpoint, Grade, GroupName, MemberId, Millis, Region, Role, Touch,
     canonical::{self, CanonicalError},
@@ -266,20 +266,17 @@ pub struct SecretSpec {
     /// The store's own table.
     #[serde(default)]
     pub at: AtTable,
-    /// Field of the secret to new value; `{writer.endpoint}` stands for the writer's endpoint. Other fields stay as they are.
+    /// Field of the secret to the form in which it names the writer: `{writer.host}`, `{writer.port}` or `{writer.endpoint}` with the
+    /// text around it. Only that part of the field changes, and other fields stay as they are.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
 }
 
 impl SecretSpec {
-    /// What stands for the writer's endpoint in [`SecretSpec::set`].
-    pub const WRITER: &'static str = "{writer.endpoint}";
-
-    /// The fields to write once `writer` is where applications must connect.
+    /// The form of each field that names the writer.
     #[must_use]
-    pub fn fields(&self, writer: &Endpoint) -> BTreeMap<String, String> {
-        let filled = |text: &String| text.replace(Self::WRITER, writer.as_str());
-        self.set.iter().map(|(field, text)| (field.clone(), filled(text))).collect()
+    pub fn patterns(&self) -> BTreeMap<String, SecretPattern> {
+        self.set.iter().map(|(field, text)| (field.clone(), SecretPattern::parse(text))).collect()
     }
 }
 

@@ -33,6 +33,9 @@ pub struct FenceReceipt {
     pub token: FenceToken,
     /// The grades read back.
     pub planes: Planes,
+    /// Whether nobody gets an answer from the member any more, this toolkit included: a write that passes there all the same proves a
+    /// second writer.
+    pub silent: bool,
     /// The last position of the fenced history, where the fence can tell.
     pub end: Option<Position>,
     /// From when on nothing could be written.

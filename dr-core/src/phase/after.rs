@@ -38,9 +38,10 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Re
     done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
     let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     let every = Pace::of(&now.primary).every.min(Millis::new(100));
-    let check = match &taken.fenced {
-        Some((fence, minimum)) => CheckWriter::of(writer).fenced_by(fence, *minimum),
-        None => CheckWriter::of(writer),
+    let check = match (&taken.fenced, taken.read_back) {
+        (Some((fence, minimum)), _) => CheckWriter::of(writer).fenced_by(fence, *minimum),
+        (None, Some(minimum)) => CheckWriter::of(writer).swapped(&taken.promotion, &now.writer, minimum),
+        (None, None) => CheckWriter::of(writer),
     };
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
 }
@@ -87,7 +88,8 @@ pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened
 pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened: &impl Edge) {
     let old = &now.writer;
     let writer = &taken.writer;
-    let offers = now.primary.capabilities.or_else(|| now.standbys.first().and_then(|member| member.capabilities));
+    // A silent primary is judged by the member that takes its place, not by any standby.
+    let offers = now.primary.capabilities.or_else(|| now.member(&taken.to).and_then(|member| member.capabilities));
     let how = offers.map_or(Rejoin::Never, |offers| offers.rejoin);
     let mut after: Vec<Ref<()>> = vec![edge(opened)];
     after.extend(taken.owes_fence.clone());
@@ -119,7 +121,10 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened:
     };
     let Some((fenced, _)) = &taken.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
-    let text = format!("the fence of {} still stands; keep it until it follows the new writer", old.member);
+    let text = format!(
+        "look whether the fence of {} still stands, keep it until {0} follows the new writer, and take it away then",
+        old.member
+    );
     let retired = plan.attempt("retire-fence", retire.visibility(pace.visibility), text, "dba");
     if let Some(held) = taken.fence {
         plan.retired(held, &retired);

@@ -9,7 +9,7 @@ use crate::{
 type Check = fn(&Situation, &MemberFacts, &Policy) -> Vec<Finding>;
 
 /// The member that a plan goes to, by name.
-pub(super) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
+pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
     if *name == now.primary.name {
         let helps = "name another member, or nothing: it is where it should be";
         return Err(Finding::new(221, format!("`{name}` is the writer already"), "there is nothing to change", helps));

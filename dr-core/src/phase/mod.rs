@@ -19,3 +19,6 @@ mod take_over;
 pub use after::{finish, rejoin, reopen, repoint};
 pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
 pub use take_over::{TakenOver, drain, take_over};
+
+pub(crate) use checks::target as standby;
+pub(crate) use pace::Pace;

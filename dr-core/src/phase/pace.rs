@@ -4,13 +4,13 @@ use crate::{Capabilities, MemberFacts, Millis};
 
 /// The pace of waits on one member.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// How often a running operation may be looked at.
-    pub(super) every: Millis,
+    pub(crate) every: Millis,
     /// How long a change may stay unseen.
-    pub(super) visibility: Millis,
+    pub(crate) visibility: Millis,
     /// How long a role change may take: a minute on servers that are asked directly, hours' worth of patience on slow planes.
-    pub(super) within: Millis,
+    pub(crate) within: Millis,
 }
 
 /// A wait is given up after this many of its looks.
@@ -21,7 +21,7 @@ const VISIBILITIES: u64 = 10;
 const SHORTEST: Millis = Millis::minutes(1);
 
 impl Pace {
-    pub(super) fn of(member: &MemberFacts) -> Self {
+    pub(crate) fn of(member: &MemberFacts) -> Self {
         let Capabilities { poll_every, visibility, .. } = member.capabilities.unwrap_or(Capabilities::none());
         let every = poll_every.max(Millis::new(1));
         let patience =

@@ -139,13 +139,15 @@ fn ask(
     rehearsed: &Ref<Rehearsed>,
 ) -> AskConsent {
     let ApprovalSpec { people, roles, expires } = now.group.approval(operation);
-    let people = if plan.policy().automatic.is_some() { 0 } else { people };
+    let (people, people_beyond) = if plan.policy().automatic.is_some() { (0, people) } else { (people, people) };
     AskConsent {
         question,
         watch,
         rehearsed: Some(crate::Input::of(rehearsed)),
         loss: None,
+        loss_limit: Some(now.group.objectives.rpo_forced),
         people,
+        people_beyond,
         roles,
         expires_in: expires,
     }

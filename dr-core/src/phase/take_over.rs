@@ -25,6 +25,8 @@ pub struct TakenOver {
     pub(super) promotion: Ref<PromotionReceipt>,
     /// The fence of the former primary, and what it must be worth.
     pub(super) fenced: Option<(Ref<FenceReceipt>, Grade)>,
+    /// What the former primary must be worth where the promotion brought no fence of ours.
+    pub(super) read_back: Option<Grade>,
     pub(super) proof: Proof,
     pub(super) owes_fence: Option<Ref<()>>,
 }
@@ -100,9 +102,14 @@ fn target_pace(now: &Situation, ready: &Ready) -> Pace {
 fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
-    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), Pace::of_fence(&now.primary));
-    let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
     let budget = plan.policy().gap_budget;
+    let mut closing = Pace::of_fence(&now.primary);
+    if now.app.is_some() {
+        // Applications wait meanwhile: a fence that takes longer than they may is given up, and they go on.
+        closing.within = closing.within.min(budget);
+    }
+    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), closing);
+    let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
     let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
     let caught = plan.add("catch-up", catch_up);
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
@@ -116,6 +123,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
         fence: Some(fence),
         promotion,
         fenced,
+        read_back: None,
         proof: Proof::CaughtUp(caught),
         owes_fence: None,
     }
@@ -143,6 +151,7 @@ fn swap(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(minimum),
         proof: Proof::Quiesced(quiesced),
         owes_fence: None,
     }
@@ -166,6 +175,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
         fence: None,
         promotion,
         fenced: Some((fence, minimum)),
+        read_back: None,
         proof: Proof::Bounded(bound),
         owes_fence: None,
     }
@@ -192,6 +202,7 @@ fn force_swap(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(minimum),
         proof: Proof::Bounded(bound.clone()),
         owes_fence,
     }
@@ -216,6 +227,7 @@ fn promote_unfenced(
         fence: None,
         promotion,
         fenced: None,
+        read_back: Some(Grade::Unconfirmable),
         proof: Proof::Bounded(bound.clone()),
         owes_fence,
     }

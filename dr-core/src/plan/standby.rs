@@ -3,8 +3,8 @@
 use crate::{
     Attempted, Edge, Held, IntoSpec, Output, PlanBuilder, Ref, Role, Step,
     steps::{
-        AskConsent, CheckCandidate, CheckLag, CheckParity, CheckReplication, CheckSides, FinalSnapshot, Notify,
-        SettleMember, TakeGroupLock,
+        AskConsent, AttachStandby, CheckCandidate, CheckLag, CheckParity, CheckReplication, CheckSides, FinalSnapshot,
+        Notify, SettleMember, TakeGroupLock,
     },
 };
 
@@ -25,7 +25,7 @@ macro_rules! standby_steps {
 
 standby_steps! {
     TakeGroupLock, CheckSides, CheckCandidate, CheckReplication, CheckLag, CheckParity, AskConsent, Notify, SettleMember,
-    FinalSnapshot,
+    FinalSnapshot, AttachStandby,
 }
 
 /// A plan builder that takes [`StandbyStep`]s only.

@@ -47,6 +47,8 @@ pub struct FenceReading {
     pub end: Option<Position>,
     /// When the fence falls off by itself, if it does (a stopped instance that the provider starts again).
     pub lapses_at: Option<Timestamp>,
+    /// Parts of the fence that could not be read: what is not seen to be engaged may be so all the same.
+    pub unread: Vec<String>,
     /// What was seen, for people.
     pub detail: String,
     /// When.
@@ -60,12 +62,18 @@ impl FenceReading {
         self.planes.grade()
     }
 
-    /// Whether the fence is engaged at all, on any plane.
+    /// Whether the fence is engaged at all, on any plane. `Unknown` when nothing of it is seen and a part could not be read.
     #[must_use]
     pub fn engaged(&self) -> Tri {
         let planes = self.planes;
         let any = [planes.new_sessions, planes.open_sessions, planes.background, planes.restart];
-        Tri::from(any.iter().any(|grade| *grade > Grade::Unconfirmable))
+        if any.iter().any(|grade| *grade > Grade::Unconfirmable) {
+            Tri::Yes
+        } else if self.unread.is_empty() {
+            Tri::No
+        } else {
+            Tri::Unknown
+        }
     }
 
     /// This reading and another one of the same member: the better grade on each plane, the earlier lapse. Two readings that
@@ -85,6 +93,7 @@ impl FenceReading {
                 (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
                 (mine, theirs) => mine.or(theirs),
             },
+            unread: self.unread.iter().chain(&other.unread).cloned().collect(),
             detail: format!("{}; {}", self.detail, other.detail),
             at: self.at.min(other.at),
         }
@@ -181,6 +190,43 @@ impl FenceSet {
     }
 }
 
+/// What became of all parts of a set: each is told, whatever the others answered, because nobody tells them later.
+#[derive(Default)]
+struct AllParts {
+    worst: Option<Outcome<()>>,
+}
+
+impl AllParts {
+    fn add(&mut self, name: String, outcome: Outcome<()>) {
+        /// The larger one says more of what is left to do.
+        fn weight(outcome: &Outcome<()>) -> u8 {
+            match outcome {
+                Outcome::Done(()) => 0,
+                Outcome::Accepted(_) => 1,
+                Outcome::NotDone(_) => 2,
+                Outcome::Unknown(_) => 3,
+                Outcome::Conflict(_) => 4,
+            }
+        }
+        let named = |cause: crate::Cause| crate::Cause::new(format!("{name}: {cause}"));
+        let outcome = match outcome {
+            Outcome::NotDone(reason) => Outcome::NotDone(crate::NotDone { cause: named(reason.cause), ..reason }),
+            Outcome::Unknown(cause) => Outcome::Unknown(named(cause)),
+            Outcome::Conflict(cause) => Outcome::Conflict(named(cause)),
+            // The handle of one part tells nothing of the others: all of them are looked at.
+            Outcome::Accepted(_) => Outcome::accepted(),
+            Outcome::Done(()) => Outcome::Done(()),
+        };
+        if self.worst.as_ref().is_none_or(|worst| weight(&outcome) > weight(worst)) {
+            self.worst = Some(outcome);
+        }
+    }
+
+    fn outcome(self) -> Outcome<()> {
+        self.worst.unwrap_or(Outcome::Done(()))
+    }
+}
+
 const FOREIGN_TOKEN: &str =
     "the fence's record was made by other fences than the group file lists now; put the list back";
 
@@ -234,40 +280,38 @@ impl Fence for FenceSet {
 
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
         let mut best: Option<FenceReading> = None;
+        let mut unread = Vec::new();
         let mut last_error = None;
         for fence in &self.fences {
             match fence.inspect().await {
                 Ok(reading) => best = Some(best.map_or_else(|| reading.clone(), |best| best.with(&reading))),
-                Err(error) => last_error = Some(error),
+                Err(error) => {
+                    unread.push(format!("{}: {}", fence.name(), crate::Cause::chain(&error)));
+                    last_error = Some(error);
+                }
             }
         }
-        best.ok_or_else(|| last_error.unwrap_or(ProviderError::Unsupported { verb: "inspect" }))
+        let mut best = best.ok_or_else(|| last_error.unwrap_or(ProviderError::Unsupported { verb: "inspect" }))?;
+        best.unread.extend(unread);
+        Ok(best)
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
         let Some(tokens) = self.tokens(order.token()) else { return Outcome::refused(FOREIGN_TOKEN) };
+        let mut all = AllParts::default();
         for (fence, token) in self.fences.iter().zip(tokens).rev() {
-            match fence.release(order.clone().with_token(token)).await {
-                Outcome::Done(()) => {}
-                stopped @ (Outcome::Accepted(_) | Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_)) => {
-                    return stopped;
-                }
-            }
+            all.add(fence.name(), fence.release(order.clone().with_token(token)).await);
         }
-        Outcome::Done(())
+        all.outcome()
     }
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         let Some(tokens) = self.tokens(&request.token) else { return Outcome::refused(FOREIGN_TOKEN) };
+        let mut all = AllParts::default();
         for (fence, token) in self.fences.iter().zip(tokens).rev() {
-            match fence.retire(RetireFence { token, ..request.clone() }).await {
-                Outcome::Done(()) => {}
-                stopped @ (Outcome::Accepted(_) | Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_)) => {
-                    return stopped;
-                }
-            }
+            all.add(fence.name(), fence.retire(RetireFence { token, ..request.clone() }).await);
         }
-        Outcome::Done(())
+        all.outcome()
     }
 
     fn poll_every(&self) -> Millis {
@@ -276,5 +320,169 @@ impl Fence for FenceSet {
 
     fn manual(&self, verb: &str) -> Vec<String> {
         self.fences.iter().flat_map(|fence| fence.manual(verb)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::{Lineage, NodeId, Planes, ResourceId, RunId, SystemId};
+
+    #[derive(Debug)]
+    struct Part {
+        name: &'static str,
+        planes: Result<Planes, ()>,
+        resource: &'static str,
+        answers: Mutex<Vec<Outcome<()>>>,
+        calls: std::sync::Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Part {
+        fn answer(&self, verb: &str) -> Outcome<()> {
+            self.calls.lock().unwrap().push(format!("{verb} {}", self.name));
+            self.answers.lock().unwrap().pop().unwrap_or(Outcome::Done(()))
+        }
+    }
+
+    #[async_trait]
+    impl Fence for Part {
+        fn name(&self) -> String {
+            self.name.into()
+        }
+
+        fn promises(&self) -> Planes {
+            self.planes.unwrap_or_default()
+        }
+
+        async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+            Ok(FenceToken { fence: self.name(), state: Json::default() })
+        }
+
+        async fn engage(&self, _request: EngageFence) -> Outcome<()> {
+            self.answer("engage")
+        }
+
+        async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+            let planes = self.planes.map_err(|()| ProviderError::unreachable("inspect", "no route"))?;
+            Ok(FenceReading {
+                resource: Some(ResourceId::new(self.resource)),
+                lineage: Some(Lineage { system: SystemId::new("s"), generation: 1 }),
+                planes,
+                silent: false,
+                end: None,
+                lapses_at: None,
+                unread: Vec::new(),
+                detail: self.name.into(),
+                at: Timestamp::default(),
+            })
+        }
+
+        async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+            self.answer("release")
+        }
+
+        async fn retire(&self, _request: RetireFence) -> Outcome<()> {
+            self.answer("retire")
+        }
+
+        fn poll_every(&self) -> Millis {
+            Millis::new(1)
+        }
+
+        fn manual(&self, _verb: &str) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    fn new_sessions() -> Planes {
+        Planes { new_sessions: Grade::Confirmed, ..Planes::default() }
+    }
+
+    fn open_sessions() -> Planes {
+        Planes { open_sessions: Grade::Enforced, ..Planes::default() }
+    }
+
+    type Calls = std::sync::Arc<Mutex<Vec<String>>>;
+
+    fn set(parts: [(&'static str, Result<Planes, ()>, &'static str, Vec<Outcome<()>>); 2]) -> (FenceSet, Calls) {
+        let calls = Calls::default();
+        let part = |(name, planes, resource, answers): (_, _, _, Vec<_>)| {
+            let (answers, calls) = (Mutex::new(answers), Calls::clone(&calls));
+            Arc::new(Part { name, planes, resource, answers, calls }) as Arc<dyn Fence>
+        };
+        (FenceSet::new(parts.into_iter().map(part).collect()), calls)
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().unwrap()
+    }
+
+    fn retire(set: &FenceSet) -> Outcome<()> {
+        let target = Target {
+            member: "a".into(),
+            resource: ResourceId::new("r"),
+            lineage: Lineage { system: SystemId::new("s"), generation: 2 },
+        };
+        let key = RunId::new(crate::GroupName::new("g"), 1).key(&NodeId::new("n"));
+        now(set.retire(RetireFence { target, token: now(set.prepare()).unwrap(), key }))
+    }
+
+    /// Two parts complement each other plane by plane: neither lifts a plane that it does not close.
+    #[test]
+    fn bug_a_set_is_worth_what_its_parts_are_on_each_plane() {
+        let (both, _) = set([("hba", Ok(new_sessions()), "r", vec![]), ("kill", Ok(open_sessions()), "r", vec![])]);
+        let reading = now(both.inspect()).unwrap();
+        assert_eq!(reading.planes, Planes { open_sessions: Grade::Enforced, ..new_sessions() });
+        assert_eq!(reading.grade(), Grade::Unconfirmable, "jobs and a restart are open");
+    }
+
+    /// Readings that speak of two members are worth nothing together.
+    #[test]
+    fn bug_readings_of_different_members_do_not_combine() {
+        let all = Planes::all(Grade::Confirmed);
+        let (mixed, _) = set([("hba", Ok(all), "r", vec![]), ("stop", Ok(all), "other", vec![])]);
+        assert_eq!(now(mixed.inspect()).unwrap().planes, Planes::default());
+    }
+
+    /// One part was released, the other could not be asked: that read as released, with the fence still closed.
+    #[test]
+    fn bug_a_part_that_is_silent_is_not_released() {
+        let (half, _) = set([("hba", Ok(Planes::default()), "r", vec![]), ("stop", Err(()), "r", vec![])]);
+        let reading = now(half.inspect()).unwrap();
+        assert_eq!(reading.engaged(), Tri::Unknown);
+        assert!(reading.unread[0].starts_with("stop: "), "{:?}", reading.unread);
+        let (open, _) =
+            set([("hba", Ok(Planes::default()), "r", vec![]), ("stop", Ok(Planes::default()), "r", vec![])]);
+        assert_eq!(now(open.inspect()).unwrap().engaged(), Tri::No);
+    }
+
+    /// The first part answered "accepted", and the others were never told.
+    #[test]
+    fn bug_every_part_is_told_whatever_the_others_answer() {
+        let answers = [
+            (vec![Outcome::accepted()], vec![], "accepted"),
+            (vec![Outcome::refused("no")], vec![Outcome::accepted()], "refused"),
+            (vec![Outcome::unknown("lost")], vec![Outcome::refused("no")], "unknown"),
+            (vec![], vec![Outcome::Conflict(crate::Cause::new("stranger"))], "conflict"),
+            (vec![], vec![], "done"),
+        ];
+        for (last, first, want) in answers {
+            let (parts, calls) =
+                set([("hba", Ok(new_sessions()), "r", first), ("stop", Ok(open_sessions()), "r", last)]);
+            let outcome = retire(&parts);
+            let word = match &outcome {
+                Outcome::Done(()) => "done",
+                Outcome::Accepted(_) => "accepted",
+                Outcome::NotDone(_) => "refused",
+                Outcome::Unknown(_) => "unknown",
+                Outcome::Conflict(_) => "conflict",
+            };
+            assert_eq!(word, want, "{outcome:?}");
+            assert_eq!(*calls.lock().unwrap(), ["retire stop", "retire hba"]);
+        }
     }
 }

@@ -41,6 +41,9 @@ fn summary(html: &mut String, report: &Report) {
     };
     row("writes", &report.gap());
     row("lost", &report.loss());
+    for dropped in &report.dropped {
+        row("dropped, not in the log", &format!("{} ({})", dropped.what, dropped.detail));
+    }
     if let Some(total) = report.rto.total {
         row("took", &format!("{}, of which people {}", human(total), human(report.rto.people)));
     }

@@ -14,9 +14,10 @@ pub use measure::{Measured, PhaseName, PhaseTook};
 pub use timeline::Moment;
 
 use crate::{
-    Cause, Class, Consent, Digest, FenceReceipt, GroupName, Loss, LossBound, LossMeasurement, MemberId, Millis, NodeId,
-    OnFailure, Output, Purpose, Role, RunId, RunbookId, Timestamp,
+    Cause, Class, Consent, Digest, Dropped, FenceReceipt, GroupName, Loss, LossBound, LossMeasurement, MemberId,
+    Millis, NodeId, OnFailure, Output, Purpose, Role, RunId, RunbookId, Timestamp,
     run::{Illegal, NodePhase, Record, RunOutcome, RunState},
+    steps::Rehearsed,
 };
 
 /// The version of [`Report::to_json`]'s form.
@@ -76,6 +77,9 @@ pub struct Report {
     pub lost: Loss,
     /// How `lost` is known.
     pub lost_by: String,
+    /// What the change dropped although the log lost nothing, as the last rehearsal counted it: `lost` covers the log alone. Empty when
+    /// nothing was promoted.
+    pub dropped: Vec<Dropped>,
     /// What happened, in order.
     pub timeline: Vec<Moment>,
     /// What is left to do.
@@ -141,6 +145,7 @@ impl Report {
             rto: measure::rto(&state),
             lost,
             lost_by,
+            dropped: dropped(&state),
             timeline,
             follow_ups: follow_ups(&state),
             evidence: None,
@@ -190,10 +195,12 @@ fn outputs<T: Output>(state: &RunState) -> Vec<T> {
     state.plan.order.iter().filter_map(of).collect()
 }
 
+const NOT_PROMOTED: &str = "nothing was promoted";
+
 /// What was lost, by the best evidence there is: counted, bounded, agreed to, promised by the plan. Nothing was promoted: nothing lost.
 fn lost(state: &RunState) -> (Loss, String) {
     if !state.promote_intended {
-        return (Loss::Nothing, "nothing was promoted".into());
+        return (Loss::Nothing, NOT_PROMOTED.into());
     }
     if let Some(measured) = outputs::<LossMeasurement>(state).pop() {
         return (measured.loss, measured.how);
@@ -214,6 +221,12 @@ fn lost(state: &RunState) -> (Loss, String) {
     }
     let because = "no proof that the candidate had everything was recorded";
     (Loss::Unknown { because: because.into() }, "not counted".into())
+}
+
+/// What went with the promotion beyond the log, as it was shown before it.
+fn dropped(state: &RunState) -> Vec<Dropped> {
+    let rehearsed = outputs::<Rehearsed>(state).pop().filter(|_| state.promote_intended);
+    rehearsed.map(|rehearsed| rehearsed.drops).unwrap_or_default()
 }
 
 fn follow_ups(state: &RunState) -> Vec<FollowUp> {

@@ -14,6 +14,10 @@ impl fmt::Display for Report {
         }
         writeln!(f, "  writes       {}", self.gap())?;
         writeln!(f, "  lost         {}", self.loss())?;
+        for (index, dropped) in self.dropped.iter().enumerate() {
+            let label = if index == 0 { "not in log" } else { "" };
+            writeln!(f, "  {label:<11}  dropped: {} ({})", dropped.what, dropped.detail)?;
+        }
         if let Some(total) = self.rto.total {
             let work = self.rto.work.map(human).unwrap_or_default();
             writeln!(f, "  took         {}, of which people {}, work {work}", human(total), human(self.rto.people))?;
@@ -71,7 +75,8 @@ impl Report {
     /// The loss in words, with how it is known.
     pub(super) fn loss(&self) -> String {
         match &self.lost {
-            Loss::Nothing => format!("nothing: {}", self.lost_by),
+            Loss::Nothing if self.lost_by == super::NOT_PROMOTED => format!("nothing: {}", self.lost_by),
+            Loss::Nothing => format!("nothing of the log: {}", self.lost_by),
             Loss::AtMost { .. } | Loss::Unknown { .. } => format!("{}; {}", self.lost, self.lost_by),
         }
     }

@@ -129,7 +129,8 @@ fn must_stop(state: &RunState) -> Option<String> {
         let cause = state.node(id).cause.map(|cause| cause.to_string()).unwrap_or_default();
         return Some(format!("`{id}` failed: {cause}"));
     }
-    if state.gap_over && state.drained_since().is_some() {
+    // Past the promote intent there is no way back: clients were turned away, and the quickest end of that is to go on.
+    if state.gap_over && !state.promote_intended && state.drained_since().is_some() {
         return Some("the drain has outlived its budget".into());
     }
     (state.space_low && !state.promote_intended).then(|| "the journal's disk is full".to_owned())
@@ -145,22 +146,23 @@ fn backward(state: &RunState) -> Vec<Command> {
     if !in_flight.is_empty() {
         return in_flight;
     }
-    let mut order = state.plan.topological();
-    order.reverse();
-    for taken in order {
+    let mut stuck: Option<String> = None;
+    for taken in give_back_order(state) {
         if !stands(state, &taken) {
             continue;
         }
         if !state.plan.holds.contains_key(&taken) {
-            let reason = format!("`{taken}` was done and has no way back");
-            return vec![park(state, &reason, 153)];
+            stuck.get_or_insert(format!("`{taken}` was done and has no way back"));
+            continue;
         }
         let undo = taken.undo();
         return match state.phase_of(&undo) {
             NodePhase::Done => continue,
+            // The others are given back all the same: nobody who waits for them is helped by waiting for this one.
             NodePhase::Failed => {
                 let cause = state.node(&undo).cause.map(|cause| cause.to_string()).unwrap_or_default();
-                vec![park(state, &format!("`{taken}` could not be given back: {cause}"), 153)]
+                stuck.get_or_insert(format!("`{taken}` could not be given back: {cause}"));
+                continue;
             }
             NodePhase::Looking => vec![Command::Look(undo)],
             NodePhase::Waiting
@@ -172,7 +174,24 @@ fn backward(state: &RunState) -> Vec<Command> {
             | NodePhase::Owed => vec![Command::Begin(undo)],
         };
     }
-    vec![record(Event::Ended { outcome: turned_back(state) })]
+    match stuck {
+        Some(reason) => vec![park(state, &reason, 153)],
+        None => vec![record(Event::Ended { outcome: turned_back(state) })],
+    }
+}
+
+/// What was taken, the latest first. A fence of which nobody knows whether it ever came to be is given back after the drain: if it did
+/// not, the primary is well, and its applications must not wait for an answer that does not come.
+fn give_back_order(state: &RunState) -> Vec<NodeId> {
+    let mut order = state.plan.topological();
+    order.reverse();
+    let class = |id: &NodeId| state.plan.call(id).map(|call| call.class);
+    let doubtful =
+        |id: &NodeId| class(id) == Some(Class::Fence) && stands(state, id) && state.phase_of(id) != NodePhase::Done;
+    if order.iter().any(doubtful) {
+        order.sort_by_key(|id| class(id) != Some(Class::Drain));
+    }
+    order
 }
 
 /// Whether something of this step may stand that has to be given back.

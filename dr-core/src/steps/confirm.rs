@@ -1,7 +1,7 @@
 //! Exactly one writer: edges, a real write, and the other side's grade (S1, D16).
 
 use async_trait::async_trait;
-use futures_util::future::join3;
+use futures_util::future::{Either, join, join3, select};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,8 +9,8 @@ use super::{
     read::{conflict, not_yet, see},
 };
 use crate::{
-    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Observed, PromotionReceipt, ProviderError, Retry,
-    Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
+    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Millis, Observed, PromotionReceipt, ProviderError,
+    Retry, Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -66,20 +66,36 @@ impl Step for ConfirmWriter {
 pub struct CheckWriter {
     writer: Input<WriterReceipt>,
     fence: Option<Input<FenceReceipt>>,
+    swapped: Option<Swapped>,
     minimum: Grade,
+}
+
+/// A promotion without a fence of our own, and the former primary that it left behind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Swapped {
+    promotion: Input<PromotionReceipt>,
+    from: Target,
 }
 
 impl CheckWriter {
     /// The confirmed writer still writes.
     #[must_use]
     pub fn of(writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { writer: Input::of(writer), fence: None, minimum: Grade::Confirmed }
+        Self { writer: Input::of(writer), fence: None, swapped: None, minimum: Grade::Confirmed }
     }
 
     /// The former primary is still kept from writing by this fence, which is worth `minimum` or more.
     #[must_use]
     pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>, minimum: Grade) -> Self {
         Self { fence: Some(Input::of(fence)), minimum, ..self }
+    }
+
+    /// What `promotion` itself did to the former primary `from` is read back once more, and must be worth `minimum` or more.
+    #[must_use]
+    pub fn swapped(self, promotion: &impl Carries<PromotionReceipt>, from: &Target, minimum: Grade) -> Self {
+        let swapped = Swapped { promotion: Input::of(promotion), from: from.clone() };
+        Self { swapped: Some(swapped), minimum, ..self }
     }
 }
 
@@ -90,11 +106,14 @@ impl Step for CheckWriter {
     type Output = ();
 
     fn sentence(&self) -> String {
-        match self.fence {
-            Some(_) => "see one more write accepted by the writer, and the fence still in place, before the applications are let through",
-            None => "see one more write accepted by the writer, before the applications are let through",
+        match (&self.fence, &self.swapped) {
+            (Some(_), _) => "see one more write accepted by the writer, and the fence still in place, before the applications are let through".into(),
+            (None, Some(swapped)) => format!(
+                "see one more write accepted by the writer, and {} still kept from writing at `{}` or better, before the applications are let through",
+                swapped.from.member, self.minimum
+            ),
+            (None, None) => "see one more write accepted by the writer, before the applications are let through".into(),
         }
-        .into()
     }
 }
 
@@ -104,76 +123,95 @@ enum OldSide<T> {
     Verdict(Observed<T>),
 }
 
-/// What the fence of the former primary is worth now.
+/// How long a fenced server may take to answer a write: one that is down answers at once, one that is dark never.
+const ANSWER: Millis = Millis::new(250);
+
+/// What the fence of the former primary is worth now. No reading of a fence outweighs a write that passes on a server that should
+/// answer nobody: then the fence is engaged again at once, and the look ends in a conflict.
 async fn fenced<T>(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Result<OldSide<T>, StepError> {
     let fence = cx.fence(&receipt.target.member)?;
-    Ok(match admit::fenced(&cx.door(), fence.as_ref(), receipt, minimum).await {
+    let door = cx.door();
+    let admitted = admit::fenced(&door, fence.as_ref(), receipt, minimum);
+    let (admitted, written) = join(admitted, still_writes(cx, receipt)).await;
+    if let Some(detail) = written? {
+        let member = &receipt.target.member;
+        let again = cx.fence_again(receipt).await;
+        return Ok(OldSide::Verdict(conflict(format_args!(
+            "two writers: `{member}` still accepts writes ({detail}) although its fence was confirmed; {again}; \
+             stop `{member}` by hand if it still answers, and keep its data"
+        ))));
+    }
+    Ok(match admitted {
         Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
         Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
         Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
     })
 }
 
-pub(super) struct Confirming;
-
-impl Confirming {
-    /// What the promotion itself did to the former primary: by its edge, by the provider's word, and by a write that must not pass.
-    async fn read_back(
-        cx: &StepCx,
-        from: &Target,
-        promotion: &PromotionReceipt,
-    ) -> Result<OldSide<WriterReceipt>, StepError> {
-        let (database, probe) = (cx.database(&from.member)?, cx.probe(&from.member)?);
-        let (seen, told, write) =
-            join3(see(cx, &from.member), database.swap_fence(promotion.asked_at), probe.write()).await;
-        if let Ok(write) = &write
-            && write.accepted == Tri::Yes
-        {
-            return Ok(OldSide::Verdict(conflict(format_args!(
-                "two writers: `{}` still accepts writes ({}), and so may `{}`; fence `{}` now",
-                from.member, write.detail, promotion.target.member, from.member
-            ))));
-        }
-        let told = match told {
-            Ok(reading) if reading.resource.as_ref().is_none_or(|resource| *resource == from.resource) => {
-                (reading.grade(), reading.detail)
-            }
-            Ok(reading) => {
-                (Grade::Unconfirmable, format!("the provider's word is about another resource: {}", reading.detail))
-            }
-            Err(ProviderError::Unsupported { .. }) => (Grade::Unconfirmable, "the provider tells nothing".to_owned()),
-            Err(error) => (Grade::Unconfirmable, error.to_string()),
-        };
-        let by_edge = match seen {
-            Ok(seen) if seen.description.resource != from.resource => {
-                (Grade::Unconfirmable, format!("`{}` is another resource now", from.member))
-            }
-            Ok(seen) if seen.description.follows.as_ref() == Some(&promotion.target.resource) => match seen
-                .in_recovery()
-            {
-                Tri::Yes | Tri::Unknown => {
-                    (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member))
-                }
-                Tri::No => {
-                    (Grade::Unconfirmable, format!("`{}` is called a follower, but is not in recovery", from.member))
-                }
-            },
-            Ok(seen) => match &seen.description.follows {
-                Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member)),
-                None => (
-                    Grade::Unconfirmable,
-                    format!(
-                        "two members call themselves writer and neither follows the other: `{}` ({}), `{}`",
-                        from.member, seen.description.status, promotion.target.member
-                    ),
-                ),
-            },
-            Err(error) => (Grade::Unconfirmable, format!("`{}` does not answer: {}", from.member, error.cause)),
-        };
-        let (grade, words) = if told.0 > by_edge.0 { told } else { by_edge };
-        Ok(OldSide::Worth(grade, words))
+/// The words of a write that passed on a member whose fence lets nobody in.
+async fn still_writes(cx: &StepCx, receipt: &FenceReceipt) -> Result<Option<String>, StepError> {
+    if !receipt.silent {
+        return Ok(None);
     }
+    let probe = cx.probe(&receipt.target.member)?;
+    Ok(match select(probe.write(), Box::pin(cx.pause(ANSWER))).await {
+        Either::Left((Ok(write), _)) if write.accepted == Tri::Yes => Some(write.detail),
+        Either::Left((Ok(_) | Err(_), _)) | Either::Right(((), _)) => None,
+    })
 }
+
+/// What the promotion itself did to the former primary: by its edge, by the provider's word, and by a write that must not pass.
+async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) -> Result<OldSide<T>, StepError> {
+    let (database, probe) = (cx.database(&from.member)?, cx.probe(&from.member)?);
+    let (seen, told, write) =
+        join3(see(cx, &from.member), database.swap_fence(promotion.asked_at), probe.write()).await;
+    if let Ok(write) = &write
+        && write.accepted == Tri::Yes
+    {
+        return Ok(OldSide::Verdict(conflict(format_args!(
+            "two writers: `{}` still accepts writes ({}), and so may `{}`; fence `{}` now",
+            from.member, write.detail, promotion.target.member, from.member
+        ))));
+    }
+    let told = match told {
+        Ok(reading) if reading.resource.as_ref().is_none_or(|resource| *resource == from.resource) => {
+            (reading.grade(), reading.detail)
+        }
+        Ok(reading) => {
+            (Grade::Unconfirmable, format!("the provider's word is about another resource: {}", reading.detail))
+        }
+        Err(ProviderError::Unsupported { .. }) => (Grade::Unconfirmable, "the provider tells nothing".to_owned()),
+        Err(error) => (Grade::Unconfirmable, error.to_string()),
+    };
+    let by_edge = match seen {
+        Ok(seen) if seen.description.resource != from.resource => {
+            (Grade::Unconfirmable, format!("`{}` is another resource now", from.member))
+        }
+        Ok(seen) if seen.description.follows.as_ref() == Some(&promotion.target.resource) => match seen.in_recovery() {
+            Tri::Yes | Tri::Unknown => {
+                (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member))
+            }
+            Tri::No => {
+                (Grade::Unconfirmable, format!("`{}` is called a follower, but is not in recovery", from.member))
+            }
+        },
+        Ok(seen) => match &seen.description.follows {
+            Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member)),
+            None => (
+                Grade::Unconfirmable,
+                format!(
+                    "two members call themselves writer and neither follows the other: `{}` ({}), `{}`",
+                    from.member, seen.description.status, promotion.target.member
+                ),
+            ),
+        },
+        Err(error) => (Grade::Unconfirmable, format!("`{}` does not answer: {}", from.member, error.cause)),
+    };
+    let (grade, words) = if told.0 > by_edge.0 { told } else { by_edge };
+    Ok(OldSide::Worth(grade, words))
+}
+
+pub(super) struct Confirming;
 
 #[async_trait]
 impl Look for Confirming {
@@ -185,7 +223,7 @@ impl Look for Confirming {
         let old_side = async {
             match &step.fence {
                 Some(fence) => fenced(cx, fence.get()?, step.minimum).await,
-                None => Self::read_back(cx, &step.from, promotion).await,
+                None => read_back(cx, &step.from, promotion).await,
             }
         };
         let (database, probe) = (cx.database(&new.member)?, cx.probe(&new.member)?);
@@ -264,17 +302,22 @@ impl Look for WriterStill {
         let member = &writer.target.member;
         let probe = cx.probe(member)?;
         let old_side = async {
-            match &step.fence {
-                Some(fence) => fenced(cx, fence.get()?, step.minimum).await.map(Some),
-                None => Ok(None),
+            match (&step.fence, &step.swapped) {
+                (Some(fence), _) => fenced(cx, fence.get()?, step.minimum).await.map(Some),
+                (None, Some(swapped)) => read_back(cx, &swapped.from, swapped.promotion.get()?).await.map(Some),
+                (None, None) => Ok(None),
             }
         };
         let (gone, old_side, write) = join3(no_writer_any_more(cx, writer), old_side, probe.write()).await;
         if let Some(why) = gone? {
             return Ok(conflict(why));
         }
-        if let Some(OldSide::Verdict(verdict)) = old_side? {
-            return Ok(verdict);
+        match old_side? {
+            Some(OldSide::Verdict(verdict)) => return Ok(verdict),
+            Some(OldSide::Worth(grade, words)) if grade < step.minimum => {
+                return Ok(not_yet(format_args!("the former primary is worth `{grade}` now: {words}")));
+            }
+            Some(OldSide::Worth(..)) | None => {}
         }
         let write = write?;
         Ok(match write.accepted {

@@ -26,8 +26,12 @@ pub struct AskConsent {
     pub rehearsed: Option<Input<Rehearsed>>,
     /// What may be lost; nothing if absent.
     pub loss: Option<Input<LossBound>>,
+    /// How much may be lost without a person, where the policy lets nobody be asked (`objectives.rpo_forced`). `None`: nothing.
+    pub loss_limit: Option<Millis>,
     /// How many different people.
     pub people: u8,
+    /// How many different people when more than `loss_limit` may be lost, or nobody can say how much.
+    pub people_beyond: u8,
     /// One of these roles is needed; empty means any.
     pub roles: Vec<Role>,
     /// How long the question stands, and how long after the answer the first change must have begun.
@@ -44,6 +48,10 @@ impl AskConsent {
         if let Some(rehearsed) = &self.rehearsed {
             all.extend(rehearsed.get()?.facts());
         }
+        if let (Some(limit), Some(_)) = (self.loss_limit, &self.loss) {
+            let words = format!("{} without a person's yes", text::human(limit));
+            all.push(Fact::any("loss limit", words, "group file", cx.now()));
+        }
         Ok(all)
     }
 }
@@ -56,7 +64,13 @@ impl Step for AskConsent {
 
     fn sentence(&self) -> String {
         match self.people {
-            0 => "go on without asking, by the policy's opt-in".to_owned(),
+            0 => match self.loss_limit.filter(|_| self.loss.is_some()) {
+                Some(limit) => format!(
+                    "go on without asking, by the policy's opt-in, if at most {} may be lost; else ask",
+                    text::human(limit)
+                ),
+                None => "go on without asking, by the policy's opt-in".to_owned(),
+            },
             1 => format!("ask one person, for at most {}", text::human(self.expires_in)),
             people => format!("ask {people} people, for at most {}", text::human(self.expires_in)),
         }

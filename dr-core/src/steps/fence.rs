@@ -176,6 +176,7 @@ impl Handler for Fencing {
             fence: fence.name(),
             token: token(cx)?,
             planes: reading.planes,
+            silent: reading.silent,
             end: reading.end,
             effective_at: reading.at,
             lapses_at: reading.lapses_at,

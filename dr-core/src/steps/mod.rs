@@ -8,6 +8,7 @@
 //! A step is plain data; those that guard something dangerous have constructors and private fields. Waiting belongs to the
 //! driver: every handler here looks once.
 
+mod attach;
 mod before;
 mod catch_up;
 mod checks;
@@ -33,6 +34,7 @@ mod tests;
 mod traffic;
 mod warm_up;
 
+pub use attach::AttachStandby;
 pub use before::{FinalSnapshot, SettleMember};
 pub use catch_up::{AwaitCatchUp, AwaitQuiesced};
 pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSeen};
@@ -97,6 +99,7 @@ impl Catalog {
             .with(traffic::Shifting)
             .looking(traffic::Serving)
             .with(rejoin::Rejoining)
+            .with(attach::Attaching)
             .looking(rejoin::Rejoined)
             .looking(loss::Measuring)
     }

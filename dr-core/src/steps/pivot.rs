@@ -65,8 +65,10 @@ pub(super) async fn poll(
         None => by_description(cx, expected, &database.describe().await?),
     };
     let failed = match &progress {
-        Some(OpProgress::Failed { why }) => Some(why.clone()),
-        Some(OpProgress::Running { .. } | OpProgress::Finished | OpProgress::Lost { .. }) | None => None,
+        Some(OpProgress::Failed { why }) => Some(format!("the provider says that it failed: {why}")),
+        // A server that was restarted meanwhile has forgotten the request.
+        Some(OpProgress::Lost { saw }) => Some(format!("nobody works on it any more: {saw}")),
+        Some(OpProgress::Running { .. } | OpProgress::Finished) | None => None,
     };
     let percent = match progress {
         Some(OpProgress::Running { percent }) => percent,
@@ -76,7 +78,7 @@ pub(super) async fn poll(
         (Observed::Done(receipt), _) => Polled::Ended(Outcome::Done(receipt)),
         (Observed::Conflict(cause), _) => Polled::Ended(Outcome::Conflict(cause)),
         // Roles may have changed before it failed: what it left is looked at, nothing is concluded from the word.
-        (_, Some(why)) => Polled::Ended(Outcome::unknown(format_args!("the provider says that it failed: {why}"))),
+        (_, Some(why)) => Polled::Ended(Outcome::unknown(why)),
         (
             Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_),
             None,

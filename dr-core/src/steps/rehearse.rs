@@ -50,10 +50,10 @@ impl Rehearsed {
     #[must_use]
     pub fn facts(&self) -> Vec<Fact> {
         let drops: Vec<String> = self.drops.iter().map(|one| format!("{} ({})", one.what, one.detail)).collect();
-        let drops = if drops.is_empty() { "nothing known".to_owned() } else { drops.join("; ") };
-        let mut facts = vec![Fact::equal("dropped, beyond the log", drops, "rehearsal", self.at)];
+        let drops = if drops.is_empty() { "nothing known, beyond the log".to_owned() } else { drops.join("; ") };
+        let mut facts = vec![Fact::equal("drops", drops, "rehearsal", self.at)];
         if !self.untried.is_empty() {
-            facts.push(Fact::any("not rehearsed", self.untried.join("; "), "rehearsal", self.at));
+            facts.push(Fact::any("untried", self.untried.join("; "), "rehearsal", self.at));
         }
         facts
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::not_yet;
 use crate::{
-    Carries, Class, Effect, Handler, Input, Kind, Look, Observed, OpHandle, OpProgress, Outcome, Polled, Prepared,
-    PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
+    Carries, Class, Effect, Handler, Input, Kind, Look, MemberId, Observed, OpHandle, OpProgress, Outcome, Polled,
+    Prepared, PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
 };
 
 /// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
@@ -138,22 +138,31 @@ impl Handler for Rejoining {
         Ok(super::read_back(outcome, self.observe(cx, step)).await)
     }
 
-    /// The provider's own word says whether anybody works on it: whoever did may be gone.
+    /// Both are asked: the backend whether anybody works on it and how it ended, and the member whether it is attached. A member that
+    /// streams while its backend is still at work has not come back yet.
     async fn poll(&self, cx: &StepCx, step: &RejoinMember, handle: &OpHandle) -> Result<Polled<()>, StepError> {
-        match self.observe(cx, step).await? {
-            Observed::Done(()) => return Ok(Polled::Ended(Outcome::Done(()))),
-            Observed::Conflict(cause) => return Ok(Polled::Ended(Outcome::Conflict(cause))),
-            Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_) => {}
-        }
-        if handle.is_none() {
-            return Ok(Polled::Pending { again_in: cx.every(), percent: None });
-        }
-        Ok(match cx.database(&step.old.member)?.poll(handle).await? {
-            OpProgress::Running { percent } => Polled::Pending { again_in: cx.every(), percent },
-            OpProgress::Finished => Polled::Pending { again_in: cx.every(), percent: None },
-            OpProgress::Failed { why } => Polled::Ended(Outcome::unknown(why)),
-            OpProgress::Lost { saw } => Polled::Ended(Outcome::unknown(saw)),
-        })
+        let (progress, seen) = join(progress(cx, &step.old.member, handle), self.observe(cx, step)).await;
+        Ok(come_back(cx, progress?, seen?))
+    }
+}
+
+/// How the backend's own operation stands; `Finished` where there is no handle to ask with.
+pub(super) async fn progress(cx: &StepCx, member: &MemberId, handle: &OpHandle) -> Result<OpProgress, StepError> {
+    if handle.is_none() {
+        return Ok(OpProgress::Finished);
+    }
+    Ok(cx.database(member)?.poll(handle).await?)
+}
+
+/// What a backend's word and a look at the member come to. The look alone ends it well, and only once nobody works on it any more.
+pub(super) fn come_back(cx: &StepCx, progress: OpProgress, seen: Observed<()>) -> Polled<()> {
+    match (progress, seen) {
+        (OpProgress::Failed { why }, _) => Polled::Ended(Outcome::unknown(why)),
+        (_, Observed::Conflict(cause)) => Polled::Ended(Outcome::Conflict(cause)),
+        (OpProgress::Finished | OpProgress::Lost { .. }, Observed::Done(())) => Polled::Ended(Outcome::Done(())),
+        (OpProgress::Lost { saw }, _) => Polled::Ended(Outcome::unknown(saw)),
+        (OpProgress::Running { percent }, _) => Polled::Pending { again_in: cx.every(), percent },
+        (OpProgress::Finished, _) => Polled::Pending { again_in: cx.every(), percent: None },
     }
 }
 

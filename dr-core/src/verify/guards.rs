@@ -95,6 +95,9 @@ fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
     let missing = needed(look).filter(|kind| look.of_kind(kind).next().is_none());
     let mut found: Vec<Fault> =
         missing.map(|kind| Fault::plan(format!("the plan changes the writer and has no `{kind}`"))).collect();
+    if let (Some(to), None) = (&look.plan.to, look.pivot()) {
+        found.push(Fault::plan(format!("the plan is to make `{to}` the writer, and nothing in it promotes anybody")));
+    }
     if needed(look).next().is_some() && look.of_kind(REHEARSAL).next().is_none() {
         found.push(Fault::plan(format!("the plan changes the writer and has no `{REHEARSAL}`")));
     }

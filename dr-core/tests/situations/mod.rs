@@ -57,6 +57,17 @@ impl Scene {
         self
     }
 
+    /// What the rehearsal of a change to each standby found.
+    #[allow(dead_code, reason = "not every test file rehearses")]
+    pub(crate) fn rehearsed(mut self, find: impl Fn(&mut dr_core::Rehearsal)) -> Self {
+        for standby in &self.0.standbys {
+            let mut found = dr_core::Rehearsal::default();
+            find(&mut found);
+            self.0.rehearsals.insert(standby.name.clone(), found);
+        }
+        self
+    }
+
     /// Changes anything.
     pub(crate) fn with(mut self, change: impl Fn(&mut Situation)) -> Self {
         change(&mut self.0);

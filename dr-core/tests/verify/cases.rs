@@ -409,6 +409,9 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         promotion(|plan| plan.loss = Loss::Unknown { because: "nobody looked".into() })
     }),
     (160, "no look at the lag", || promotion(|plan| remove(plan, "lag"))),
+    (160, "a target and no promotion", || {
+        of(plans::custom(dr_core::Purpose::Switchover), |plan| plan.to = Some("weu".into()))
+    }),
     (160, "no rehearsal", || promotion(|plan| remove(plan, "rehearse"))),
     (160, "no rehearsal after the answer", || promotion(|plan| remove(plan, "rehearse-again"))),
     (160, "no drain of the applications", || {

@@ -20,7 +20,6 @@ use std::{
 };
 
 use dr_core::{Catalog, GroupName, GroupSpec, Journal as _, RunId, Runtime};
-use tokio::task::AbortHandle;
 
 pub use builder::EngineBuilder;
 pub use drive::{Resumed, Start};
@@ -55,13 +54,13 @@ pub(crate) struct Inner {
     pub(crate) unguarded: bool,
     pub(crate) watching: bool,
     pub(crate) drives: Mutex<BTreeMap<RunId, Driving>>,
-    pub(crate) watchers: Mutex<BTreeMap<GroupName, AbortHandle>>,
+    pub(crate) watchers: Mutex<BTreeMap<GroupName, crate::watcher::Watcher>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         for watcher in lock(&self.watchers).values() {
-            watcher.abort();
+            watcher.stop();
         }
     }
 }

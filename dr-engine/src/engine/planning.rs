@@ -128,7 +128,7 @@ fn operation(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Switchover => "switchover",
         Purpose::Failover => "failover",
-        Purpose::Standby => "restore",
+        Purpose::Standby => "failback",
         Purpose::Drill => "drill",
         Purpose::Destroy => "destroy",
     }
@@ -147,9 +147,9 @@ fn look_facts(now: &Situation) -> Vec<Fact> {
     }
     for (to, found) in &now.rehearsals {
         let drops: Vec<String> = found.drops.iter().map(|one| format!("{} ({})", one.what, one.detail)).collect();
-        for (what, found) in [("dropped beyond the log", drops), ("not rehearsed", found.untried.clone())] {
+        for (what, found) in [("drops", drops), ("untried", found.untried.clone())] {
             if !found.is_empty() {
-                facts.push(Fact::any(&format!("{what}, to {to}"), found.join("; "), "rehearsal", now.at));
+                facts.push(Fact::any(&format!("{what} (to {to})"), found.join("; "), "rehearsal", now.at));
             }
         }
     }

@@ -83,13 +83,23 @@ impl SqliteJournal {
         self.look(format!("find the epoch of {run}"), move |connection| sql::epoch(connection, &of)).await
     }
 
-    /// Stores that a notice was given, and answers whether it is the first of its key (D32).
+    /// Whether a notice of this key was given (D32).
     ///
     /// # Errors
     /// [`JournalError::Store`].
-    pub async fn first_notice(&self, key: &str, run: &RunId, at: Timestamp) -> Result<bool, JournalError> {
+    pub async fn was_told(&self, key: &str) -> Result<bool, JournalError> {
+        let key = key.to_owned();
+        let job = move |connection: &mut Connection| sql::was_told(connection, &key).map(Ok);
+        self.ask("look a notice up".to_owned(), job).await
+    }
+
+    /// Stores that a notice was given: after it was, so that one that failed is given again.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`].
+    pub async fn told(&self, key: &str, run: &RunId, at: Timestamp) -> Result<(), JournalError> {
         let (key, of) = (key.to_owned(), run.clone());
-        let job = move |connection: &mut Connection| sql::first_notice(connection, &key, &of, at).map(Ok);
+        let job = move |connection: &mut Connection| sql::told(connection, &key, &of, at).map(Ok);
         self.ask(format!("remember a notice of {run}"), job).await
     }
 

@@ -196,18 +196,16 @@ pub(super) fn inbox(connection: &Connection, run: &RunId) -> Result<Vec<(String,
     query.query_map([run.to_string()], row)?.collect()
 }
 
-/// Whether this notice is the first of its key (D32).
-pub(super) fn first_notice(
-    connection: &Connection,
-    key: &str,
-    run: &RunId,
-    at: Timestamp,
-) -> Result<bool, rusqlite::Error> {
-    let stored = connection.execute(
-        "INSERT INTO notices (key, run, at) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING",
-        params![key, run.to_string(), at.millis()],
-    )?;
-    Ok(stored == 1)
+/// Whether a notice of this key was given (D32).
+pub(super) fn was_told(connection: &Connection, key: &str) -> Result<bool, rusqlite::Error> {
+    connection.query_row("SELECT EXISTS (SELECT 1 FROM notices WHERE key = ?1)", params![key], |row| row.get(0))
+}
+
+/// Stores that a notice was given.
+pub(super) fn told(connection: &Connection, key: &str, run: &RunId, at: Timestamp) -> Result<(), rusqlite::Error> {
+    let row = params![key, run.to_string(), at.millis()];
+    let sql = "INSERT INTO notices (key, run, at) VALUES (?1, ?2, ?3) ON CONFLICT (key) DO NOTHING";
+    connection.execute(sql, row).map(drop)
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>, rusqlite::Error> {

@@ -251,9 +251,12 @@ async fn a_notice_is_new_once_across_engines() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = started(dir.path(), &["a"]).await;
     let at = Timestamp::from_millis(9);
-    assert!(journal.first_notice("orders-1/parked/7", &run(), at).await.unwrap());
+    assert!(!journal.was_told("orders-1/parked/7").await.unwrap());
+    journal.told("orders-1/parked/7", &run(), at).await.unwrap();
+    journal.told("orders-1/parked/7", &run(), at).await.unwrap();
     let again = SqliteJournal::open(dir.path()).unwrap();
-    assert!(!again.first_notice("orders-1/parked/7", &run(), at).await.unwrap());
+    assert!(again.was_told("orders-1/parked/7").await.unwrap());
+    assert!(!again.was_told("orders-1/parked/8").await.unwrap());
 }
 
 /// A sink that fails, and remembers what it was asked.

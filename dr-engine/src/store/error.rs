@@ -180,12 +180,20 @@ impl Class {
             // only thing that fails.
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::SystemIoFailure) if out_of_room(error) => Self::Full,
+            // A page that the file names and does not hold: it was cut short.
+            Some(ErrorCode::SystemIoFailure) if cut_short(error) => Self::Damaged,
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => Self::ReadOnly,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged,
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy,
             Some(_) | None => Self::Other,
         }
     }
+}
+
+/// Whether the file ended before a page that it should hold.
+fn cut_short(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
 }
 
 /// SQLite says "I/O error" when the shared index of the write-ahead log cannot be extended (`SHMSIZE`) or written.

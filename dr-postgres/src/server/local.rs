@@ -8,10 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
-use super::{HostCommand, Postmaster, ServerControl};
+use super::{HostCommand, Postmaster, Process, ServerControl, Signalled, Stop, ssh::elsewhere};
 use crate::error::PgError;
 
 /// An account of this machine.
@@ -50,6 +50,12 @@ impl LocalControl {
         Ok(Self { name, account: Some(Account { uid: meta.uid(), gid: meta.gid() }) })
     }
 
+    /// Files of this machine, read and written as the account that we are: for programs that are not started by us.
+    #[must_use]
+    pub fn for_files(name: impl Into<String>) -> Self {
+        Self { name: name.into(), account: None }
+    }
+
     fn failed(&self, what: impl Into<String>) -> impl FnOnce(io::Error) -> PgError {
         let (server, what) = (self.name.clone(), what.into());
         move |source| PgError::Host { server, what, source }
@@ -57,14 +63,19 @@ impl LocalControl {
 
     fn put(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
         use io::Write as _;
+        let target = target_of(path)?;
+        let path = target.as_path();
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".dr-").tempfile_in(folder)?;
         file.write_all(contents)?;
-        let mode = fs::metadata(path).map_or(0o600, |meta| meta.permissions().mode() & 0o777);
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        if let Some(Account { uid, gid }) = self.account {
+        let before = fs::metadata(path).ok();
+        let owner = before.as_ref().map(|meta| Account { uid: meta.uid(), gid: meta.gid() }).or(self.account);
+        let made = file.as_file().metadata()?;
+        if let Some(Account { uid, gid }) = owner.filter(|owner| (owner.uid, owner.gid) != (made.uid(), made.gid())) {
             chown(file.path(), Some(uid), Some(gid))?;
         }
+        let mode = before.map_or(0o600, |meta| meta.permissions().mode() & 0o777);
+        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         fs::File::open(folder)?.sync_all()
@@ -82,24 +93,48 @@ impl LocalControl {
             Postmaster::Stopped => return Ok(None),
             Postmaster::Changing(number) | Postmaster::Ready(number) => number,
         };
-        Ok(Pid::from_raw(number).filter(|_| works_on(number, data)).map(|pid| (pid, state)))
+        // A living process that may not be looked at is never read as a stopped server.
+        let counts = works_on(number, data) != Works::Elsewhere;
+        Ok(Pid::from_raw(number).filter(|_| counts).map(|pid| (pid, state)))
     }
 }
 
-/// Whether the process is alive and has the data directory as its working directory, as every server process has.
-fn works_on(pid: i32, data: &Path) -> bool {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let zombie = fs::read_to_string(process.join("stat"))
-        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')));
-    if zombie || !process.exists() {
-        return false;
+/// The file that a path means: a link is followed, and one that leads nowhere is an error.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(path.to_path_buf()),
+        target => target,
     }
-    match (fs::read_link(process.join("cwd")), fs::canonicalize(data)) {
-        (Ok(cwd), Ok(data)) => cwd == data,
-        // Not ours to look at: the process lives, so it counts as the server.
-        (Err(e), _) => e.kind() != io::ErrorKind::NotFound,
-        (Ok(_), Err(_)) => true,
+}
+
+/// Whether a process works in the data directory, as every server process does; by whatever name it got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Works {
+    Here,
+    Elsewhere,
+    /// It lives, and is not ours to look at.
+    Hidden,
+}
+
+fn works_on(pid: i32, data: &Path) -> Works {
+    if started(pid).is_none() {
+        return Works::Elsewhere;
     }
+    let number = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    match (fs::metadata(format!("/proc/{pid}/cwd")).map(number), fs::metadata(data).map(number)) {
+        (Ok(cwd), Ok(data)) if cwd == data => Works::Here,
+        (Err(e), _) if e.kind() == io::ErrorKind::NotFound => Works::Elsewhere,
+        (Ok(_), Ok(_)) => Works::Elsewhere,
+        (Err(_), _) | (_, Err(_)) => Works::Hidden,
+    }
+}
+
+/// When a living process was started, in clock ticks since the boot; none if there is no such process, or only its remains.
+fn started(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    (!state.starts_with('Z')).then(|| fields.nth(18)?.parse().ok())?
 }
 
 #[async_trait]
@@ -153,11 +188,30 @@ impl ServerControl for LocalControl {
         Ok(self.live_pid(data)?.map_or(Postmaster::Stopped, |(_, state)| state))
     }
 
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
-        let Some((pid, _)) = self.live_pid(data)? else { return Ok(()) };
-        match kill_process(pid, Signal::INT) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(e) => Err(self.failed("signal the server process")(e.into())),
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        let refuse = |why: String| Err(PgError::Refused { server: self.name.clone(), why });
+        let Process { pid, .. } = process;
+        let Some(number) = Pid::from_raw(pid) else { return Ok(Signalled::Gone) };
+        // Held from here on: what is looked at is what gets the signal.
+        let held = match pidfd_open(number, PidfdFlags::empty()) {
+            Ok(held) => held,
+            Err(rustix::io::Errno::SRCH) => return Ok(Signalled::Gone),
+            Err(e) => return refuse(format!("process {pid} cannot be held on to ({e}); nothing was sent to it")),
+        };
+        if started(pid) != Some(process.started) {
+            return Ok(Signalled::Gone);
+        }
+        if works_on(pid, data) != Works::Here {
+            return refuse(elsewhere(pid, data));
+        }
+        let signal = match stop {
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+        };
+        match pidfd_send_signal(held, signal) {
+            Ok(()) => Ok(Signalled::Sent),
+            Err(rustix::io::Errno::SRCH) => Ok(Signalled::Gone),
+            Err(e) => refuse(format!("process {pid} cannot be signalled: {e}")),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{HostCommand, Postmaster, ServerControl};
+use super::{HostCommand, LOOK, Postmaster, Process, ServerControl, Signalled, Stop};
 use crate::error::PgError;
 
 /// Reaches a server over SSH. One multiplexed connection serves all commands; a lost one is opened anew.
@@ -119,17 +119,25 @@ impl SshControl {
 }
 
 const SHORT: Duration = Duration::from_secs(30);
-/// A missing file ends with this status, so that it is told from an unreadable one.
-const READ: &str = r#"test -e "$1" || exit 44; exec cat -- "$1""#;
+/// A missing file ends with this status, so that it is told from one that we may not see.
+const READ: &str = r#"if test ! -e "$1"; then d=$(dirname -- "$1"); test ! -d "$d" || ls -- "$d" > /dev/null || exit 1; exit 44; fi; exec cat -- "$1""#;
 /// The length is checked before the rename: a connection that breaks looks like the end of the input.
-const WRITE: &str = r#"set -e; umask 077; t=$(mktemp -- "$(dirname -- "$1")/.dr-XXXXXX"); trap 'rm -f -- "$t"' EXIT
-cat > "$t"; test "$(wc -c < "$t")" -eq "$2"; if test -e "$1"; then chmod --reference="$1" -- "$t"; fi; sync -- "$t"; mv -fT -- "$t" "$1"; sync -- "$(dirname -- "$1")""#;
-/// Prints `postmaster.pid` if its process lives and works on this directory.
-const POSTMASTER: &str = r#"f="$1/postmaster.pid"; p=$(head -n 1 -- "$f" 2>/dev/null) || exit 0; test -n "$p" || exit 0
+const WRITE: &str = r#"set -e; umask 077; f=$(readlink -f -- "$1"); t=$(mktemp -- "$(dirname -- "$f")/.dr-XXXXXX"); trap 'rm -f -- "$t"' EXIT
+cat > "$t"; test "$(wc -c < "$t")" -eq "$2"
+if test -e "$f"; then test "$(stat -c %u:%g -- "$f")" = "$(stat -c %u:%g -- "$t")" || chown --reference="$f" -- "$t"; chmod --reference="$f" -- "$t"; fi
+sync -- "$t"; mv -fT -- "$t" "$f"; sync -- "$(dirname -- "$f")""#;
+/// Prints `postmaster.pid` if its process lives and works on this directory. A directory that we may not look into is an error.
+const POSTMASTER: &str = r#"f="$1/postmaster.pid"
+if test ! -e "$f"; then test ! -d "$1" || ls -- "$1" > /dev/null || exit 1; exit 0; fi
+p=$(head -n 1 -- "$f") || { test -e "$f" && exit 1; exit 0; }; case $p in ''|*[!0-9]*) exit 0;; esac
 test -d "/proc/$p" || exit 0; case $(sed 's/.*) //' "/proc/$p/stat" 2>/dev/null) in Z*) exit 0;; esac
-c=$(readlink "/proc/$p/cwd") && test "$c" != "$(readlink -f -- "$1")" && exit 0; cat -- "$f" 2>/dev/null; exit 0"#;
-const SIGNAL: &str = r#"p=$(head -n 1 -- "$1/postmaster.pid" 2>/dev/null) || exit 0; test -n "$p" || exit 0
-c=$(readlink "/proc/$p/cwd") || exit 0; test "$c" = "$(readlink -f -- "$1")" || exit 0; kill -INT "$p" 2>/dev/null || test ! -d "/proc/$p""#;
+c=$(stat -Lc %d:%i "/proc/$p/cwd/" 2>/dev/null) && test "$c" != "$(stat -Lc %d:%i -- "$1")" && exit 0; cat -- "$f" 2>/dev/null; exit 0"#;
+/// Prints what became of it. Nothing is sent to a process that was started later, or that is not seen to work on the directory.
+const SIGNAL: &str = r#"p=$2; s=$(cat "/proc/$p/stat" 2>/dev/null) || { echo gone; exit 0; }
+set -- "$1" "$2" "$3" "$4" ${s##*) }; test "$5" != Z || { echo gone; exit 0; }
+d=$1; t=$3; k=$4; shift 23; test "$1" = "$t" || { echo gone; exit 0; }
+c=$(stat -Lc %d:%i "/proc/$p/cwd/" 2>/dev/null) && test "$c" = "$(stat -Lc %d:%i -- "$d" 2>/dev/null)" || { echo elsewhere; exit 0; }
+if kill "-$k" "$p"; then echo sent; elif test -d "/proc/$p"; then echo refused; else echo gone; fi"#;
 const WITH_PASSWORD: &str = r#"IFS= read -r PGPASSWORD; export PGPASSWORD; exec "$@" < /dev/null"#;
 /// `pg_ctl` leaves a server behind that inherits the output: a file keeps it from holding the channel open.
 const WITHOUT_PASSWORD: &str = r#"o=$(mktemp) && e=$(mktemp) || exit 1; "$@" < /dev/null > "$o" 2> "$e"; s=$?
@@ -150,6 +158,34 @@ pub(super) fn answer(server: &str, program: &str, output: &Output) -> Result<Str
         status: output.status.to_string(),
         stderr: last.join(" | "),
     })
+}
+
+/// The program that signals one process.
+pub(super) fn signal_command(data: &Path, process: Process, stop: Stop) -> HostCommand {
+    let kind = match stop {
+        Stop::Fast => "INT",
+        Stop::Immediate => "QUIT",
+    };
+    let (pid, started) = (process.pid.to_string(), process.started.to_string());
+    HostCommand::new(["sh", "-c", SIGNAL, "sh", &data.to_string_lossy(), &pid, &started, kind]).within(LOOK)
+}
+
+/// What that program printed.
+pub(super) fn signal(ran: Result<String, PgError>, data: &Path, process: Process) -> Result<Signalled, PgError> {
+    let server = || data.display().to_string();
+    let refused = |why| Err(PgError::Refused { server: server(), why });
+    match ran?.trim() {
+        "sent" => Ok(Signalled::Sent),
+        "gone" => Ok(Signalled::Gone),
+        "elsewhere" => refused(elsewhere(process.pid, data)),
+        "refused" => refused(format!("process {} may not be signalled by this account", process.pid)),
+        other => Err(PgError::Unreadable { server: server(), what: "the signal", saw: other.to_owned() }),
+    }
+}
+
+/// Why a process is left alone.
+pub(super) fn elsewhere(pid: i32, data: &Path) -> String {
+    format!("process {pid} is not seen to work on {}; nothing was sent to it", data.display())
 }
 
 #[async_trait]
@@ -191,9 +227,5 @@ impl ServerControl for SshControl {
     async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
         let text = self.checked("postmaster.pid", POSTMASTER, &[&data.to_string_lossy()], b"").await?;
         Ok(Postmaster::parse(&text).unwrap_or(Postmaster::Stopped))
-    }
-
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
-        self.checked("kill", SIGNAL, &[&data.to_string_lossy()], b"").await.map(drop)
     }
 }

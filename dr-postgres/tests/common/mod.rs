@@ -48,7 +48,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    fn of(member: &Arc<Member>) -> Self {
+    pub(crate) fn of(member: &Arc<Member>) -> Self {
         Self {
             member: Arc::clone(member),
             database: PostgresDatabase::new(Arc::clone(member)),
@@ -150,6 +150,7 @@ pub(crate) async fn fence(old: &Side) -> (FenceReceipt, FenceReading) {
         fence: old.fence.name(),
         token,
         planes: reading.planes,
+        silent: false,
         end: reading.end.clone(),
         effective_at: reading.at,
         lapses_at: None,

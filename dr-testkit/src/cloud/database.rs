@@ -190,6 +190,7 @@ impl ManagedDatabase for SimDatabase {
                 };
                 Ok(FenceReading {
                     silent: false,
+                    unread: Vec::new(),
                     resource: Some(found.resource.clone()),
                     lineage: None,
                     planes: Planes::all(grade),

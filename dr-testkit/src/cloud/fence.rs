@@ -106,6 +106,7 @@ impl SimFence {
         );
         Ok(FenceReading {
             silent: false,
+            unread: Vec::new(),
             resource: Some(found.resource.clone()),
             lineage: Some(found.lineage.clone()),
             planes,

@@ -61,6 +61,10 @@ pub(crate) enum Sight {
     InProgress(&'static str),
     /// Somebody else is at work.
     Conflict,
+    /// It never answers.
+    Never,
+    /// The handler panics.
+    Panic,
 }
 
 /// What one look at an operation sees.
@@ -93,6 +97,7 @@ struct Inner {
     fates: BTreeMap<(String, bool), VecDeque<Fate>>,
     forever: BTreeMap<(String, bool), Fate>,
     sights: BTreeMap<String, VecDeque<Sight>>,
+    sights_forever: BTreeMap<String, Sight>,
     reports: BTreeMap<String, VecDeque<Report>>,
     not_ready: BTreeMap<String, u32>,
     before_the_gate: BTreeMap<String, Millis>,
@@ -141,6 +146,11 @@ impl World {
     /// The next looks at `thing` see this; later ones see what is true.
     pub(crate) fn sights(&self, thing: &str, sights: &[Sight]) {
         self.lock().sights.entry(thing.into()).or_default().extend(sights);
+    }
+
+    /// Every look at `thing` sees this, once those of [`World::sights`] are over.
+    pub(crate) fn always_sees(&self, thing: &str, sight: Sight) {
+        self.lock().sights_forever.insert(thing.into(), sight);
     }
 
     /// The next looks at operations on `thing` see this; later ones see what is true.
@@ -317,7 +327,8 @@ impl World {
         let sight = {
             let mut inner = self.lock();
             inner.looks.push((thing.to_owned(), self.rt.now_wall()));
-            inner.sights.get_mut(thing).and_then(VecDeque::pop_front).unwrap_or(Sight::Truth)
+            let next = inner.sights.get_mut(thing).and_then(VecDeque::pop_front);
+            next.or_else(|| inner.sights_forever.get(thing).copied()).unwrap_or(Sight::Truth)
         };
         let truth = {
             let inner = self.lock();
@@ -339,6 +350,8 @@ impl World {
             Sight::Unknown => Observed::Unknown(Cause::new("no answer")),
             Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle), percent: None },
             Sight::Conflict => Observed::Conflict(Cause::new("somebody else is at work")),
+            Sight::Never => std::future::pending().await,
+            Sight::Panic => panic!("a planted panic at {thing}"),
         }
     }
 }

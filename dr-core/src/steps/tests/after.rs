@@ -2,13 +2,18 @@
 
 use super::{
     ready, seen, sent,
-    world::{Call, World, at, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token, value},
+    world::{
+        Call, World, at, consent, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token,
+        value,
+    },
 };
 use crate::{
     Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Planes, Polled,
     PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
-        AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites, RetireMemberFence,
+        AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites,
+        RetireMemberFence,
+        attach::Attaching,
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
@@ -64,6 +69,31 @@ fn one_writer_beside_a_fence() {
         );
         assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &step))), want, "{name}");
     }
+}
+
+/// A fence that lets nobody in was confirmed, and the server writes all the same: the reading was about something else. It is fenced
+/// again at once, and the run stops with both names.
+#[test]
+fn bug_a_write_that_passes_behind_a_silent_fence_is_a_second_writer() {
+    let world = pair();
+    world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+    world.set("b", promoted);
+    let fence = crate::FenceReceipt { silent: true, ..fence_receipt(None) };
+    let outputs = [
+        ("promote", value(&promotion(Shape::SeparateFence))),
+        ("fence", value(&fence)),
+        ("confirm-writer", value(&writer())),
+    ];
+    let confirm = ConfirmWriter::of(&from("promote"), &target("a", 1)).fenced_by(&from("fence"));
+    let looked = now(Confirming.look(&Call::of(&world).cx(), &resolved(&confirm, &outputs)));
+    let Ok(Observed::Conflict(cause)) = &looked else { panic!("{looked:?}") };
+    let words = cause.to_string();
+    assert!(words.contains("two writers: `a`") && words.contains("it was fenced again at once"), "{words}");
+    let check = CheckWriter::of(&from("confirm-writer")).fenced_by(&from("fence"), Grade::Confirmed);
+    assert_eq!(seen(&now(WriterStill.look(&Call::of(&world).cx(), &resolved(&check, &outputs)))), "conflict");
+    assert_eq!(world.sent().len(), 2, "each look fenced it again: {:?}", world.sent());
+    world.set("a", |a| a.accepts = Tri::No);
+    assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &resolved(&confirm, &outputs)))), "done");
 }
 
 /// Covers S1: after a swap the other side is read back; a second writer is never waited out.
@@ -272,4 +302,58 @@ fn bug_a_rejoin_that_nobody_works_on_is_a_doubt_and_no_wait() {
     assert!(matches!(poll(), Ok(Polled::Ended(Outcome::Unknown(_)))));
     world.set("a", |a| a.mute = false);
     assert!(matches!(poll(), Ok(Polled::Pending { .. })), "somebody works on it");
+}
+
+/// A debt that is paid later: the writer is looked at again before anything is sent, and what is there decides the rest.
+#[test]
+fn a_member_is_attached_to_the_writer_of_the_plan_only() {
+    type Change = fn(&World);
+    let step = AttachStandby::of(&"a".into(), &target("b", 2), &from("consent")).discarding();
+    let table: [(&str, Change, &str, &str); 5] = [
+        ("stopped, it follows nobody", |w| w.set("a", |a| a.mute = true), "ready", "accepted"),
+        ("dark", |w| w.set("a", |a| a.dark = true), "ready", "accepted"),
+        (
+            "it streams already",
+            |w| w.set("a", |a| (a.follows, a.streaming, a.generation) = (Some("res-b".into()), Tri::Yes, 2)),
+            "already done",
+            "accepted",
+        ),
+        ("the writer is on another history", |w| w.set("b", |b| b.generation = 3), "conflict", "not done"),
+        (
+            "the writer is a standby now",
+            |w| w.set("b", |b| (b.in_recovery, b.follows) = (Tri::Yes, Some("res-x".into()))),
+            "conflict",
+            "not done",
+        ),
+    ];
+    for (name, change, prepared, submitted) in table {
+        let world = pair();
+        world.set("b", promoted);
+        change(&world);
+        let step = resolved(&step, &[("consent", value(&consent(&world, &["ana"])))]);
+        let cx = || Call::of(&world).intended().may("a", "rejoin").cx();
+        assert_eq!(ready(&now(Attaching.prepare(&cx(), &step))), prepared, "{name}");
+        assert_eq!(sent(&now(Attaching.submit(&cx(), &step))), submitted, "{name}");
+        let told = world.sent().into_iter().all(|call| call.contains("to b discarding true"));
+        assert!(told && world.sent().len() == usize::from(submitted == "accepted"), "{name}: {:?}", world.sent());
+    }
+}
+
+/// After a swap nobody looked at the former primary again before the applications were let through.
+#[test]
+fn bug_a_swapped_primary_is_read_back_once_more_before_the_applications() {
+    let check = CheckWriter::of(&from("confirm-writer")).swapped(&from("promote"), &target("a", 1), Grade::Confirmed);
+    let outputs = [("promote", value(&promotion(Shape::BuiltInFence))), ("confirm-writer", value(&writer()))];
+    let step = resolved(&check, &outputs);
+    let world = pair();
+    world.set("b", promoted);
+    world.set("a", |a| {
+        (a.follows, a.in_recovery, a.accepts) = (Some("res-b".into()), Tri::Yes, Tri::No);
+    });
+    let look = || seen(&now(WriterStill.look(&Call::of(&world).cx(), &step)));
+    assert_eq!(look(), "done");
+    world.set("a", |a| a.dark = true);
+    assert_eq!(look(), "not yet", "nobody can say what it is worth");
+    world.set("a", |a| (a.dark, a.accepts) = (false, Tri::Yes));
+    assert_eq!(look(), "conflict", "two writers");
 }

@@ -88,6 +88,8 @@ fn facts_are_compared_as_they_are_declared() {
     let member = |name: &str| crate::MemberId::new(name);
     let step = AskConsent {
         rehearsed: None,
+        loss_limit: None,
+        people_beyond: 2,
         question: "switch over?".into(),
         watch: vec![
             FactSpec::Writer { member: member("a") },

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    CatchUpReceipt, DrainReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Planes,
+    CatchUpReceipt, DrainReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome, Planes,
     QuiesceReceipt, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
@@ -390,4 +390,21 @@ fn a_primary_is_down_for_two_of_three() {
         let vantages = Vantages { management, inside, stream };
         assert_eq!(vantages.verdict(), want, "{vantages:?}");
     }
+}
+
+/// The server was restarted between the request and its effect, and has forgotten it: a look decides at once, and not when the time of
+/// the step is over.
+#[test]
+fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
+    let world = fenced();
+    let step = planned(&world);
+    let polled = |world: &Arc<World>| {
+        let cx = Call::of(world).intended().past_the_pivot().cx();
+        now(Promoting.poll(&cx, &step, &crate::OpHandle::new("op-1"))).unwrap()
+    };
+    assert!(matches!(polled(&world), crate::Polled::Pending { .. }));
+    world.set("b", |b| b.mute = true);
+    let answer = polled(&world);
+    let crate::Polled::Ended(Outcome::Unknown(cause)) = &answer else { panic!("{answer:?}") };
+    assert!(cause.to_string().contains("nobody works on it any more"), "{cause}");
 }

@@ -4,6 +4,7 @@ mod after;
 mod before;
 mod dangerous;
 mod loss;
+mod rehearse;
 mod world;
 
 use crate::{Observed, Outcome, Prepared, StepError};

@@ -49,6 +49,8 @@ pub(super) struct World {
     pub(super) secret: Mutex<SecretReference>,
     pub(super) drained: Mutex<(Tri, Millis)>,
     pub(super) samples: Mutex<Vec<PositionSample>>,
+    /// What the parts rehearse: `writer`, `standby`, `fence`, `secret`. A part without an entry is ready, one with `None` is silent.
+    pub(super) rehearsals: Mutex<BTreeMap<&'static str, Option<Rehearsal>>>,
     /// Whether a promotion that is asked for happens.
     pub(super) obeys: AtomicBool,
     /// What happens to server `b` when somebody waits.
@@ -105,6 +107,7 @@ pub(super) fn pair() -> Arc<World> {
         }),
         drained: Mutex::new((Tri::Yes, Millis::seconds(120))),
         samples: Mutex::default(),
+        rehearsals: Mutex::default(),
         obeys: AtomicBool::new(true),
         meanwhile: Mutex::default(),
         clock: AtomicU64::new(1_000_000),
@@ -124,6 +127,14 @@ impl World {
 
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.clock.load(Ordering::SeqCst)).unwrap())
+    }
+
+    fn rehearsed(&self, part: &str) -> Result<Rehearsal, ProviderError> {
+        match self.rehearsals.lock().unwrap().get(part) {
+            Some(Some(found)) => Ok(found.clone()),
+            Some(None) => Err(ProviderError::unreachable("rehearse", "no route")),
+            None => Ok(Rehearsal::default()),
+        }
     }
 
     fn call(&self, words: String) {
@@ -178,6 +189,26 @@ impl ManagedDatabase for Of {
         })
     }
 
+    async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
+        let (target, primary) = (&request.target, &request.primary);
+        self.0.call(format!("rejoin {target} to {} discarding {}", primary.member, request.may_discard));
+        Outcome::accepted()
+    }
+
+    async fn settle(&self) -> Outcome<()> {
+        match self.0.rehearsed("settle").unwrap().obstacles.first() {
+            Some(obstacle) => Outcome::refused(&obstacle.what),
+            None => Outcome::Done(()),
+        }
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        self.0.rehearsed(match request.becomes {
+            Becomes::Writer { .. } => "writer",
+            Becomes::Standby { .. } => "standby",
+        })
+    }
+
     async fn poll(&self, _op: &OpHandle) -> Result<OpProgress, ProviderError> {
         if self.0.read(self.1, "poll")?.mute {
             return Ok(OpProgress::Lost { saw: "it is stopped and nothing works on it".into() });
@@ -221,6 +252,7 @@ fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
     let server = of.0.servers.lock().unwrap()[of.1].clone();
     FenceReading {
         silent: false,
+        unread: Vec::new(),
         resource: Some(ResourceId::new(server.resource)),
         lineage: Some(lineage(server.generation)),
         planes,
@@ -298,6 +330,10 @@ impl Fence for Of {
         Ok(FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})) })
     }
 
+    async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
+        self.0.rehearsed("fence")
+    }
+
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
         self.0.call(format!("fence {} with {}", request.target.member, request.token.state.0));
         self.0.set(self.1, |server| server.planes = server.promises);
@@ -343,6 +379,10 @@ impl SecretStore for Of {
         secret.version = SecretVersion::new("v2");
         secret.endpoint = Some(request.writer.endpoint);
         Outcome::Done(secret.version.clone())
+    }
+
+    async fn rehearse(&self, _request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
+        self.0.rehearsed("secret")
     }
 
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
@@ -448,6 +488,7 @@ fn plan() -> Plan {
             ("a".to_owned(), resource("a", ResourceKind::Database)),
             ("b".to_owned(), resource("b", ResourceKind::Database)),
             ("app".to_owned(), resource("app", ResourceKind::App)),
+            ("secret".to_owned(), resource("secret", ResourceKind::Secret)),
         ]
         .into(),
         allow: std::collections::BTreeSet::new(),
@@ -461,6 +502,7 @@ fn plan() -> Plan {
         },
     });
     plan.goes_to(&"b".into());
+    plan.add("fence", steps::FenceMember::of(&target("a", 1), Grade::Confirmed));
     plan.finish().0
 }
 
@@ -585,6 +627,7 @@ pub(super) fn fence_receipt(end: Option<u64>) -> FenceReceipt {
         fence: "fake.stop".into(),
         token: token(),
         planes: Planes::all(Grade::Confirmed),
+        silent: false,
         end: end.map(at),
         effective_at: Timestamp::from_millis(1_000_000),
         lapses_at: None,

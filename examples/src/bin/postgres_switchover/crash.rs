@@ -17,7 +17,7 @@ use dr_core::{
     OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, RejoinRequest, ReleaseOrder,
     Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter, TrafficSpec,
 };
-use dr_postgres::{HostCommand, PgError, Postgres, Postmaster, ServerControl};
+use dr_postgres::{Census, HostCommand, PgError, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
 
 /// Where to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +162,12 @@ impl ServerControl for Hit<dyn ServerControl> {
         self.inner.postmaster(data).await
     }
 
-    async fn signal_fast_stop(&self, data: &Path) -> Result<(), PgError> {
-        self.around(self.inner.signal_fast_stop(data)).await
+    async fn census(&self, data: &Path, backend: Option<i32>, named: Option<&str>) -> Result<Census, PgError> {
+        self.inner.census(data, backend, named).await
+    }
+
+    async fn signal(&self, data: &Path, process: Process, stop: Stop) -> Result<Signalled, PgError> {
+        self.around(self.inner.signal(data, process, stop)).await
     }
 }
 

@@ -1,0 +1,370 @@
+//! The fence by a clean stop (L3): supervisor disabled, the proved process told to stop, `standby.signal` left behind.
+//!
+//! ```text
+//!   engage    place proved ──► unit masked ──► signal to that process ──► mark          nothing proved, nothing sent
+//!   inspect   stopping ──► control file `shut down`, or process gone and log read ──┐
+//!             addresses silent once (while it stops) ─────────────────────────────── ├─► confirmed
+//!             addresses silent again, end not before what was seen or received ─────┘
+//! ```
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use dr_core::{
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, OpHandle, Outcome, Planes,
+    ProviderError, Rehearsal, ReleaseOrder, RetireFence, millis,
+};
+use tokio::{
+    sync::Mutex,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    error::{Effect, PgError},
+    fence::still_a_standby,
+    manual,
+    member::{Member, now, undone, unread},
+    place::is_directory_of,
+    server::{POLL, Phase, Postmaster, Process, Stop},
+    stopped::{Closing, Watch},
+};
+
+/// The clean stop: supervisor disabled, fast shutdown, `standby.signal` left in the data directory so that whatever starts the
+/// server again starts no second primary. Read back from the process table, the control file, and every address of the member.
+#[derive(Debug)]
+pub struct StopFence {
+    member: Arc<Member>,
+    watch: Mutex<Watch>,
+}
+
+/// What our own `standby.signal` contains; PostgreSQL does not read it.
+pub(crate) const MARK: &[u8] = b"left by the disaster-recovery toolkit: this server was fenced\n";
+
+/// How long one look waits for a server that stops: whoever looks again pays for a pause in between.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// How long a release lets a clean stop go on before it ends it the hard way.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long what was ended the hard way, or started, may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl StopFence {
+    /// The stop of `member`.
+    #[must_use]
+    pub fn new(member: Arc<Member>) -> Self {
+        Self { member, watch: Mutex::default() }
+    }
+
+    /// The process to stop: the one that was proved; of a server that says nothing, the one on the directory, if the directory is
+    /// no other member's. None if nothing runs.
+    async fn whom(&self) -> Result<Option<Process>, PgError> {
+        let server = &self.member.server;
+        let refuse = |why: String| PgError::Refused { server: self.member.name.to_string(), why };
+        match self.member.place().await {
+            Ok((_, place)) => return Ok(Some(place.process)),
+            Err(e) if e.is_silence() || e.sql_state().is_some_and(is_changing) => {}
+            Err(e @ PgError::Connect { .. }) => {
+                let why = format!("something answers at its address and cannot be proved to be it ({})", e.chain());
+                return Err(refuse(why));
+            }
+            Err(e) => return Err(e),
+        }
+        let census = server.census(None, None).await?;
+        if census.directory.is_none() {
+            return Err(refuse(format!("its configured directory {} does not exist", server.site().data.display())));
+        }
+        let Some(process) = census.server() else { return Ok(None) };
+        let data = server.site().data.display();
+        if self.mark_of().await? == MarkOf::Another {
+            return Err(refuse(format!("{data} is the directory of a standby, and this member writes")));
+        }
+        for (peer, link) in self.member.peers.iter().zip(&self.member.peer_links) {
+            let Ok(Ok(session)) = timeout(LOOK_LIMIT, link.session()).await else { continue };
+            if is_directory_of(server, &session).await? {
+                return Err(refuse(format!("{data} is the directory of `{}`, which answers", peer.name)));
+            }
+        }
+        Ok(Some(process))
+    }
+
+    /// Signals first, marks while the server writes its last checkpoint: the mark costs no time in the gap. Until the signal left,
+    /// every failure is one of nothing done.
+    async fn stop(&self) -> Outcome<()> {
+        let server = &self.member.server;
+        let whom = match self.whom().await {
+            Ok(whom) => whom,
+            Err(e) => return Outcome::refused(format_args!("nothing was sent: {}", e.chain())),
+        };
+        if let Err(e) = server.disable_supervisor().await {
+            return self.not_sent(&e).await;
+        }
+        if let Some(process) = whom {
+            match server.signal(process, Stop::Fast).await {
+                Ok(_) => self.hurry_later(process),
+                Err(e) if e.effect() == Effect::None => return self.not_sent(&e).await,
+                Err(e) => return Outcome::unknown(e.chain()),
+            }
+        }
+        match self.mark(whom).await {
+            Ok(()) => Outcome::Accepted(OpHandle::new(format!("stop/{}", self.member.name))),
+            Err(e) if whom.is_none() => self.not_sent(&e).await,
+            Err(e) => Outcome::unknown(e.chain()),
+        }
+    }
+
+    async fn not_sent(&self, error: &PgError) -> Outcome<()> {
+        // What may have been masked meanwhile must not outlive the refusal; a unit that cannot be asked was not masked either.
+        let _as_it_was = self.member.server.enable_supervisor().await;
+        Outcome::refused(format_args!("the server was not told to stop: {}", error.chain()))
+    }
+
+    async fn mark(&self, whom: Option<Process>) -> Result<(), PgError> {
+        let server = &self.member.server;
+        if self.mark_of().await? == MarkOf::Nobody {
+            server.control().write(&server.data(SIGNAL_FILE), MARK).await?;
+        }
+        // The next look shall find a server that stops, not one that is about to.
+        let begun = Instant::now();
+        while let (Some(Process { pid, .. }), true) = (whom, begun.elapsed() < LOOK_LIMIT) {
+            if server.postmaster().await? != Postmaster::Ready(pid) {
+                break;
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// A stop that hangs before its last checkpoint is made an immediate one: a stuck sender would hold it up for ever.
+    fn hurry_later(&self, process: Process) {
+        let (server, after) = (self.member.server.clone(), self.member.stop_within);
+        tokio::spawn(async move {
+            sleep(after).await;
+            let stuck = async {
+                let census = server.census(None, None).await?;
+                let same = census.server() == Some(process) && census.phase == Phase::Stopping;
+                Ok::<_, PgError>(same && !server.control_data().await?.is_clean_primary_stop())
+            };
+            if stuck.await.unwrap_or(false) {
+                // Whoever looks sees what became of it.
+                let _seen_by_looks = server.signal(process, Stop::Immediate).await;
+            }
+        });
+    }
+
+    async fn look(&self) -> Result<FenceReading, PgError> {
+        let server = &self.member.server;
+        if let Postmaster::Ready(pid) = server.postmaster().await? {
+            match self.ready(pid).await {
+                // It was told to stop a moment ago.
+                Err(e)
+                    if !matches!(e, PgError::Refused { .. })
+                        && server.postmaster().await? != Postmaster::Ready(pid) => {}
+                told => {
+                    *self.watch.lock().await = Watch::default();
+                    return told;
+                }
+            }
+        }
+        let mut watch = self.watch.lock().await;
+        let end = match server.postmaster().await? {
+            Postmaster::Stopped => Closing::Gone,
+            Postmaster::Changing(_) | Postmaster::Ready(_) => self.stopping(&mut watch).await?,
+        };
+        self.member.stopped(&mut watch, end).await
+    }
+
+    async fn ready(&self, pid: i32) -> Result<FenceReading, PgError> {
+        let (session, _) = self.member.place().await?;
+        let who = session.identity().await?;
+        let standby = who.in_recovery;
+        let planes = if standby { Planes::all(Grade::Confirmed) } else { Planes::default() };
+        let words = if standby { "a standby" } else { "a primary" };
+        Ok(FenceReading {
+            unread: Vec::new(),
+            resource: Some(self.member.resource()),
+            lineage: Some(who.lineage()),
+            planes,
+            silent: false,
+            end: None,
+            lapses_at: None,
+            detail: format!("server process {pid} runs as {words} on timeline {}", who.timeline),
+            at: now(),
+        })
+    }
+
+    /// Waits until a stopping server has written its last checkpoint or is gone, for a moment. A server that starts, or that is not
+    /// through in that time, is neither fenced nor unfenced: it is looked at again.
+    async fn stopping(&self, watch: &mut Watch) -> Result<Closing, PgError> {
+        let server = &self.member.server;
+        let late = |what: &str| PgError::Late {
+            server: self.member.name.to_string(),
+            what: what.to_owned(),
+            after: LOOK_LIMIT,
+        };
+        let census = server.census(None, None).await?;
+        let Some(process) = census.server() else { return Ok(Closing::Gone) };
+        if census.phase != Phase::Stopping {
+            return Err(late("come up as what it is started as"));
+        }
+        let begun = Instant::now();
+        let wait = async {
+            while begun.elapsed() < LOOK_LIMIT {
+                if server.postmaster().await? == Postmaster::Stopped {
+                    return Ok(Some(Closing::Gone));
+                }
+                let slow = begun.elapsed() > SLOW;
+                if slow && server.control_data().await?.is_clean_primary_stop() {
+                    return Ok(Some(Closing::Archiving(process.pid)));
+                }
+                sleep(if slow { POLL * 5 } else { POLL }).await;
+            }
+            Ok::<_, PgError>(None)
+        };
+        let (end, ()) = tokio::join!(wait, self.member.first_look(watch));
+        end?.ok_or_else(|| late("stop"))
+    }
+}
+
+/// PostgreSQL starts as a standby where it finds this file.
+const SIGNAL_FILE: &str = "standby.signal";
+
+/// Who left the signal file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MarkOf {
+    Nobody,
+    ThisFence,
+    Another,
+}
+
+/// After this long a stopping server's control file is looked at too.
+const SLOW: Duration = Duration::from_millis(60);
+
+/// The server was told to start or to stop.
+fn is_changing(state: &tokio_postgres::error::SqlState) -> bool {
+    state.code().starts_with("57P0")
+}
+
+impl StopFence {
+    async fn start_again(&self, order: &ReleaseOrder) -> Result<Outcome<()>, PgError> {
+        let server = &self.member.server;
+        server.end_stopping(RELEASE_PATIENCE).await?;
+        if server.postmaster().await? != Postmaster::Stopped
+            && let Some(outcome) = self.already_runs().await?
+        {
+            return Ok(outcome);
+        }
+        let (is, was) = (server.control_data().await?.lineage(), &order.target().lineage);
+        if is != *was {
+            let why = format!("{} carries lineage {is}, the fence was for {was}", self.member.name);
+            return Ok(Outcome::Conflict(Cause::new(why)));
+        }
+        if self.mark_of().await? == MarkOf::Another {
+            let why = format!("{} is configured as a standby, and not by this fence", self.member.name);
+            return Ok(Outcome::Conflict(Cause::new(why)));
+        }
+        server.control().remove(&server.data(SIGNAL_FILE)).await?;
+        server.start().await?;
+        server.await_ready(LIMIT).await?;
+        self.writes_again().await
+    }
+
+    /// What is left to do for a server that runs; none if it has to be started again, which it then is ready for.
+    async fn already_runs(&self) -> Result<Option<Outcome<()>>, PgError> {
+        let server = &self.member.server;
+        server.await_ready(LIMIT).await?;
+        let (session, place) = self.member.place().await?;
+        if !session.identity().await?.in_recovery {
+            return self.writes_again().await.map(Some);
+        }
+        // Our mark made it a standby when somebody started it meanwhile; without the mark it is what it was.
+        if self.mark_of().await? != MarkOf::ThisFence {
+            let why = format!("{} runs as a standby, and not by this fence", self.member.name);
+            return Ok(Some(Outcome::Conflict(Cause::new(why))));
+        }
+        server.signal(place.process, Stop::Fast).await?;
+        server.await_stopped(LIMIT).await?;
+        Ok(None)
+    }
+
+    async fn mark_of(&self) -> Result<MarkOf, PgError> {
+        let server = &self.member.server;
+        Ok(match server.control().read(&server.data(SIGNAL_FILE)).await? {
+            None => MarkOf::Nobody,
+            Some(mark) if mark == MARK => MarkOf::ThisFence,
+            Some(_) => MarkOf::Another,
+        })
+    }
+
+    /// The mark and the mask are gone, and a write is committed: only then is the fence given back.
+    async fn writes_again(&self) -> Result<Outcome<()>, PgError> {
+        let server = &self.member.server;
+        if self.mark_of().await? == MarkOf::ThisFence {
+            server.control().remove(&server.data(SIGNAL_FILE)).await?;
+        }
+        server.enable_supervisor().await?;
+        *self.watch.lock().await = Watch::default();
+        let (session, _) = self.member.place().await?;
+        Ok(match session.probe_write("release").await? {
+            Some(_) => Outcome::Done(()),
+            None => {
+                Outcome::not_done_yet(format_args!("{} runs and takes no writes yet", self.member.name), millis(100))
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Fence for StopFence {
+    fn name(&self) -> String {
+        "postgres.stop".into()
+    }
+
+    fn promises(&self) -> Planes {
+        Planes::all(Grade::Confirmed)
+    }
+
+    /// Nothing needs to be remembered: what this fence makes carries its own mark. A server that says nothing is proved by what its
+    /// host says when the fence is engaged.
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        if let Err(e @ PgError::Refused { .. }) = self.member.place().await {
+            return Err(unread("prepare")(e));
+        }
+        self.member.learn_addresses().await;
+        Ok(FenceToken { fence: self.name(), state: Json::default() })
+    }
+
+    async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {
+        Ok(self.member.rehearse_stop(effort).await)
+    }
+
+    async fn engage(&self, _request: EngageFence) -> Outcome<()> {
+        self.stop().await
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        self.look().await.map_err(unread("inspect"))
+    }
+
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        self.start_again(&order).await.unwrap_or_else(|e| undone(&e))
+    }
+
+    /// The mark is the standby's own signal now, and the supervisor was enabled when it was started.
+    async fn retire(&self, request: RetireFence) -> Outcome<()> {
+        match still_a_standby(&self.member, &request.target.lineage).await {
+            Ok(None) => Outcome::Done(()),
+            Ok(Some(outcome)) => outcome,
+            Err(e) => undone(&e),
+        }
+    }
+
+    fn poll_every(&self) -> Millis {
+        millis(1)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        manual::stop(&self.member, verb)
+    }
+}
