@@ -76,6 +76,7 @@ impl SimFence {
             planes,
             end: end.filter(|_| trusts && stopped).map(|end| position(&found.lineage, end)),
             lapses_at: None,
+            unread: Vec::new(),
             detail: if trusts { "stopped cleanly".to_owned() } else { not_the_server(&self.member) },
             at: Timestamp::from_millis(world.now),
         })
@@ -105,7 +106,7 @@ impl SimFence {
             if found.storage_fenced { "refuses writes" } else { "takes writes" },
         );
         Ok(FenceReading {
-            silent: false,
+            silent: self.kind == FenceKind::Stop && found.stopped && !found.running,
             unread: Vec::new(),
             resource: Some(found.resource.clone()),
             lineage: Some(found.lineage.clone()),
