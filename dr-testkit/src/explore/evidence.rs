@@ -31,7 +31,7 @@ pub(super) fn check_told(stage: &Stage) {
         let (what, uncounted) = (kept.what(), Keeps::uncounted(&member));
         let told = |fact: &Fact| {
             fact.value.contains(&what)
-                || fact.name == "not rehearsed"
+                || fact.source == "rehearsal"
                     && (fact.value.contains(&uncounted) || fact.value.contains("as the writer"))
         };
         if !shown.iter().any(told) {

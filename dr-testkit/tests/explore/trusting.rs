@@ -25,6 +25,8 @@ enum Bug {
     FenceRehearsesNothing,
     /// No part finds anything when it rehearses.
     NothingIsFound,
+    /// A stopped server is not said to be silent, so that nobody tries its address.
+    SilenceIsNotTold,
     /// What a member drops is not told.
     DropsAreNotTold,
     /// A route makes no write of an application.
@@ -127,7 +129,11 @@ impl ManagedDatabase for TrustingDatabase {
         match self.bug {
             Bug::NothingIsFound => found = Rehearsal::default(),
             Bug::DropsAreNotTold => found.drops.clear(),
-            Bug::FenceRehearsesNothing | Bug::NoWriteThroughRoutes | Bug::ReceivingIsEnough | Bug::PartsAreNotTold => {}
+            Bug::SilenceIsNotTold
+            | Bug::FenceRehearsesNothing
+            | Bug::NoWriteThroughRoutes
+            | Bug::ReceivingIsEnough
+            | Bug::PartsAreNotTold => {}
         }
         Ok(found)
     }
@@ -169,7 +175,9 @@ impl Fence for TrustingFence {
     }
 
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
-        self.inner.inspect().await
+        let mut reading = self.inner.inspect().await?;
+        reading.silent &= self.bug != Bug::SilenceIsNotTold;
+        Ok(reading)
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
@@ -324,7 +332,21 @@ fn a_fence_that_trusts_the_place_is_found() {
 #[test]
 fn an_inspection_that_confirms_although_the_address_takes_writes_is_found() {
     let explorer = switchover(Flavour::Separate).given(|cloud| cloud.careless(Careless::ReadsPlace));
-    found_under(&explorer, Fault::Drift(Drift::Place), &Law::S23);
+    found_under(&with(explorer, Bug::SilenceIsNotTold), Fault::Drift(Drift::Place), &Law::S23);
+}
+
+/// A fence that says that nobody gets an answer any more is held to it: a write on the member passes, and the run does not end as a
+/// success.
+#[test]
+fn a_confirmed_fence_whose_member_takes_a_write_parks_the_run() {
+    let explorer = switchover(Flavour::Separate).given(|cloud| cloud.careless(Careless::ReadsPlace));
+    for call in ["traffic:0.apply", "secret.patch"] {
+        let played = explorer.play(&FaultPlan::one(call, Fault::Drift(Drift::Place)));
+        let words = played.end.words();
+        assert_eq!((played.end.class(), played.violations), ("parked", Vec::new()), "{call}: {words}");
+        assert!(words.contains("neu"), "{call}: {words}");
+        tell(&format!("a second writer at {call}: {words}"));
+    }
 }
 
 #[test]
