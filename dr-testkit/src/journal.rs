@@ -116,6 +116,17 @@ impl MemoryJournal {
         self.lock().runs.get(run).and_then(|stored| stored.lines.get(skip..)).map(<[Line]>::to_vec).unwrap_or_default()
     }
 
+    /// The lines that were stored since `heard`, which counts the lines of each run.
+    pub(crate) fn news(&self, heard: &mut BTreeMap<RunId, usize>) -> Vec<Line> {
+        let mut news = Vec::new();
+        for (run, stored) in &self.lock().runs {
+            let known = heard.entry(run.clone()).or_insert(0);
+            news.extend(stored.lines.get(*known..).unwrap_or_default().iter().cloned());
+            *known = stored.lines.len();
+        }
+        news
+    }
+
     /// What was sealed, in order.
     #[must_use]
     pub fn seals(&self) -> Vec<(RunId, u64)> {

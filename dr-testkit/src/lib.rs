@@ -31,5 +31,6 @@ pub use runtime::{Halt, VirtualRuntime};
 pub use service::{ServiceError, SimService};
 pub use truth::{AppTruth, EndState, MemberTruth, Truth};
 pub use world::{
-    ChangeKind, Condition, Ended, FailsHow, Flavour, Law, MemberSetup, Setup, Timing, TruthLine, Violation, Write,
+    Access, Careless, ChangeKind, Condition, Ended, FailsHow, Flavour, FormerLife, Keeps, Law, MemberSetup, Place,
+    Setup, Timing, TruthLine, Violation, Write,
 };

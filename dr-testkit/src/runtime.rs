@@ -1,7 +1,7 @@
 //! Virtual time and a small single-thread executor: a run of hours takes milliseconds, and always the same way.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     future::Future,
     pin::{Pin, pin},
@@ -56,6 +56,7 @@ struct State {
     max_steps: u64,
     timers: BTreeMap<(Duration, u64), Waker>,
     tasks: BTreeMap<u64, Slot>,
+    frozen: BTreeSet<u32>,
 }
 
 struct Slot {
@@ -124,6 +125,7 @@ impl VirtualRuntime {
             max_steps: 5_000_000,
             timers: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            frozen: BTreeSet::new(),
         };
         let shared = Shared { state: Mutex::new(state), ready: Arc::default(), origin: Self::ORIGIN };
         Self { shared: Arc::new(shared), process: 0, switch: CrashSwitch::new() }
@@ -161,6 +163,21 @@ impl VirtualRuntime {
         drop(state);
         let dead: BTreeMap<u64, Slot> = dead;
         drop(dead);
+    }
+
+    /// Stops the detached tasks of this process where they are, as a stopped process stops. Time goes on for everybody else.
+    pub fn freeze(&self) {
+        self.lock().frozen.insert(self.process);
+    }
+
+    /// Lets the tasks of this process go on.
+    pub fn thaw(&self) {
+        let mut state = self.lock();
+        state.frozen.remove(&self.process);
+        let mine = state.tasks.iter().filter(|(_, slot)| slot.process == self.process);
+        let tasks: Vec<u64> = mine.map(|(id, _)| *id).collect();
+        drop(state);
+        tasks.into_iter().for_each(|task| self.shared.ready.push(task));
     }
 
     /// Polls `main` and every detached task until `main` is ready. When nothing is ready, time jumps to the earliest timer.
@@ -202,7 +219,13 @@ impl VirtualRuntime {
     }
 
     fn poll_task(&self, task: u64) {
-        let Some(mut future) = self.lock().tasks.get_mut(&task).and_then(|slot| slot.future.take()) else { return };
+        let taken = {
+            let mut state = self.lock();
+            let State { tasks, frozen, .. } = &mut *state;
+            let slot = tasks.get_mut(&task).filter(|slot| !frozen.contains(&slot.process));
+            slot.and_then(|slot| slot.future.take())
+        };
+        let Some(mut future) = taken else { return };
         let waker = self.waker(task);
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(()) => drop(self.lock().tasks.remove(&task)),
@@ -342,6 +365,27 @@ mod tests {
         assert_eq!(halt, Err(Halt::Crashed("weu.promote#1".into())));
         rt.pass(Millis::seconds(10)).unwrap();
         assert_eq!(*done.lock().unwrap(), ["other"]);
+    }
+
+    #[test]
+    fn a_frozen_process_does_nothing_until_it_is_thawed() {
+        let rt = VirtualRuntime::new();
+        let still = rt.process();
+        let done = Arc::new(Mutex::new(Vec::new()));
+        for (name, process) in [("still", &still), ("other", &rt)] {
+            let (clock, done) = (process.clone(), Arc::clone(&done));
+            process.spawn_detached(Box::pin(async move {
+                clock.sleep_until(clock.now_mono() + Millis::seconds(5)).await;
+                done.lock().unwrap().push(name);
+            }));
+        }
+        rt.pass(Millis::seconds(1)).unwrap();
+        still.freeze();
+        rt.pass(Millis::seconds(10)).unwrap();
+        assert_eq!(*done.lock().unwrap(), ["other"]);
+        still.thaw();
+        rt.pass(Millis::seconds(1)).unwrap();
+        assert_eq!(*done.lock().unwrap(), ["other", "still"]);
     }
 
     #[test]

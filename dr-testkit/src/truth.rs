@@ -2,7 +2,7 @@
 
 use dr_core::{Lineage, MemberId, Millis};
 
-use crate::world::{ChangeKind, TruthLine, Violation, World, Write};
+use crate::world::{Access, ChangeKind, TruthLine, Violation, World, Write};
 
 /// What really is and what really happened. Tests and laws see it; an engine never does.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,14 @@ impl<'a> Truth<'a> {
     #[must_use]
     pub fn lost_acknowledged(&self) -> Vec<Write> {
         self.world.lost()
+    }
+
+    /// What promotions dropped beside the log, sorted.
+    #[must_use]
+    pub fn gone(&self) -> Vec<String> {
+        let mut gone: Vec<String> = self.world.gone.iter().map(|(_, kept)| kept.what()).collect();
+        gone.sort();
+        gone
     }
 
     /// How much time of acknowledged writes is lost.
@@ -146,6 +154,7 @@ impl<'a> Truth<'a> {
                 (found.stopped, "stopped"),
                 (found.storage_fenced, "storage-fenced"),
                 (found.stream.attached, "streaming"),
+                (!found.stream.replays, "not replaying"),
             ];
             let flags: Vec<&str> = flags.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
             format!("{} {word} on {} {}", found.name, found.lineage, flags.join(","))
@@ -157,6 +166,7 @@ impl<'a> Truth<'a> {
             app_open: self.app().is_open(),
             promotions: self.promotions().count(),
             lost: !self.world.lost().is_empty(),
+            gone: self.gone(),
         }
     }
 }
@@ -176,6 +186,8 @@ pub struct EndState {
     pub promotions: usize,
     /// Whether anything acknowledged is lost.
     pub lost: bool,
+    /// What promotions dropped beside the log.
+    pub gone: Vec<String>,
 }
 
 /// The applications' write path as it really is.
@@ -240,6 +252,18 @@ impl MemberTruth<'_> {
     #[must_use]
     pub fn is_streaming(&self) -> bool {
         self.instance.stream.attached
+    }
+
+    /// Whether it applies what it receives.
+    #[must_use]
+    pub fn is_replaying(&self) -> bool {
+        self.instance.follows.is_some() && self.instance.stream.replays
+    }
+
+    /// What the applications' role meets here.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.instance.access
     }
 
     /// The history that it carries.

@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use dr_core::{
     Capabilities, Description, FenceReading, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
-    Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rejoin, RejoinRequest, Replication, SnapshotRequest,
-    SwapRequest, Timestamp, Tri,
+    Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
+    Replication, SnapshotRequest, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
     line::{Line, Plane, Point},
-    ms,
+    ms, rehearse,
 };
-use crate::world::{Effect, Flavour, OpState, World};
+use crate::world::{Effect, Flavour, OpState, World, applied};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimDatabase {
@@ -115,7 +115,8 @@ impl ManagedDatabase for SimDatabase {
                 let standby = seen.follows.is_some();
                 let source_up =
                     seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|p| p.running);
-                let streaming = standby && seen.streaming && seen.running && source_up;
+                // What is received and not replayed is no standby that follows.
+                let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
                 let at = world.received_at(found, glass.at);
                 let delay = world.setup.timing.replica_delay;
                 let lag = match (standby, found.stream.frozen_lag, streaming) {
@@ -127,7 +128,7 @@ impl ManagedDatabase for SimDatabase {
                     streaming: Tri::from(streaming),
                     lineage: standby.then(|| seen.lineage.clone()),
                     received: standby.then(|| position(&seen.lineage, at)),
-                    applied: standby.then(|| position(&seen.lineage, at)),
+                    applied: standby.then(|| position(&seen.lineage, applied(found, at))),
                     lag,
                     at: Timestamp::from_millis(glass.at),
                 })
@@ -209,6 +210,12 @@ impl ManagedDatabase for SimDatabase {
             may_discard: request.may_discard,
         };
         self.line.send(self.start("rejoin", "rejoin"), effect).await.map(drop)
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        let point = Point::read(format!("{}.rehearse", self.member), Plane::Data(self.member.clone()));
+        let becomes = &request.becomes;
+        self.line.read(point, "rehearse", |world, glass| rehearse::member(world, &self.member, becomes, glass)).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {

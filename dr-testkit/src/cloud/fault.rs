@@ -61,6 +61,10 @@ pub enum Drift {
     Secret,
     /// The fence of the source is lifted.
     Fence,
+    /// The source's directory is moved, and its server is started from there; its fence knows the old place.
+    Place,
+    /// The other member lets the applications' role in no more.
+    Access,
 }
 
 /// How replication breaks.
@@ -104,8 +108,9 @@ impl Fault {
         Self::CrashAfter,
     ];
 
-    /// Faults of the world, which may begin at any call.
-    pub const OF_THE_WORLD: [Self; 12] = [
+    /// Faults of the world, which may begin at any call. [`Drift::Access`] is not among them: a run waits minutes for applications that
+    /// cannot write, which takes a world with long pauses between looks to play often.
+    pub const OF_THE_WORLD: [Self; 13] = [
         Self::ControlOutage,
         Self::DataOutage,
         Self::Partition,
@@ -114,6 +119,7 @@ impl Fault {
         Self::Drift(Drift::Route),
         Self::Drift(Drift::Secret),
         Self::Drift(Drift::Fence),
+        Self::Drift(Drift::Place),
         Self::Zombie,
         Self::IgnoredTtl,
         Self::Replication(Broken::Stalled),
@@ -166,7 +172,7 @@ impl Fault {
         }
     }
 
-    const WORDS: [(&'static str, Self); 27] = [
+    const WORDS: [(&'static str, Self); 29] = [
         ("F1", Self::FailBefore),
         ("F2", Self::LostReply),
         ("F3", Self::Duplicate),
@@ -189,6 +195,8 @@ impl Fault {
         ("F22-route", Self::Drift(Drift::Route)),
         ("F22-secret", Self::Drift(Drift::Secret)),
         ("F22-fence", Self::Drift(Drift::Fence)),
+        ("F22-place", Self::Drift(Drift::Place)),
+        ("F22-access", Self::Drift(Drift::Access)),
         ("F23", Self::Zombie),
         ("F24", Self::IgnoredTtl),
         ("F25-stalled", Self::Replication(Broken::Stalled)),

@@ -2,15 +2,16 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes, ProviderError,
-    ReleaseOrder, RetireFence, Timestamp,
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes,
+    ProviderError, Rehearsal, ReleaseOrder, RetireFence, Timestamp,
 };
 
 use super::{
     database::{gone, position},
     line::{Glass, Line, Plane, Point},
+    rehearse,
 };
-use crate::world::{Effect, Instance, World};
+use crate::world::{Careless, Effect, Instance, Place, World, not_the_server};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,39 @@ impl SimFence {
         Outcome::Done(())
     }
 
+    /// What the fence shows when the directory that it was told is not the server's: an honest one vouches for nothing.
+    fn at_another_place(&self, world: &World, found: &Instance, glass: Glass) -> Option<FenceReading> {
+        let place = found.elsewhere.as_ref()?;
+        let trusts = world.is_careless(Careless::ReadsPlace) && !glass.contradicts;
+        let (stopped, end) = match &place.is {
+            Place::Of(other) => {
+                let other = world.instances.get(other)?;
+                (other.stopped && !other.running, Some(world.received_at(other, world.now)))
+            }
+            Place::Copy => (place.stopped, Some(place.end)),
+            Place::Own | Place::Nobody => (place.stopped, None),
+        };
+        let planes = if trusts && stopped { Planes::all(Grade::Confirmed) } else { Planes::default() };
+        Some(FenceReading {
+            silent: trusts && stopped,
+            resource: Some(found.resource.clone()),
+            lineage: Some(found.lineage.clone()),
+            planes,
+            end: end.filter(|_| trusts && stopped).map(|end| position(&found.lineage, end)),
+            lapses_at: None,
+            unread: Vec::new(),
+            detail: if trusts { "stopped cleanly".to_owned() } else { not_the_server(&self.member) },
+            at: Timestamp::from_millis(world.now),
+        })
+    }
+
     fn reading(&self, world: &World, glass: Glass) -> Result<FenceReading, ProviderError> {
         let found = world.instances.get(&self.member).ok_or_else(|| gone("inspect", &self.member))?;
+        if self.kind == FenceKind::Stop
+            && let Some(reading) = self.at_another_place(world, found, glass)
+        {
+            return Ok(reading);
+        }
         let mut planes = match self.kind {
             FenceKind::Stop => stop_planes(world, found),
             FenceKind::Storage if found.storage_fenced => Planes::all(Grade::Enforced),
@@ -74,7 +106,7 @@ impl SimFence {
             if found.storage_fenced { "refuses writes" } else { "takes writes" },
         );
         Ok(FenceReading {
-            silent: false,
+            silent: self.kind == FenceKind::Stop && found.stopped && !found.running,
             unread: Vec::new(),
             resource: Some(found.resource.clone()),
             lineage: Some(found.lineage.clone()),
@@ -129,6 +161,11 @@ impl Fence for SimFence {
         Ok(FenceToken { fence: self.name(), state: Json(state) })
     }
 
+    async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
+        let point = Point::read(format!("{}.fence.rehearse", self.member), Plane::Management(self.member.clone()));
+        self.line.read(point, "rehearse", |world, glass| rehearse::fence(world, &self.member, glass)).await
+    }
+
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
         if request.target.member != self.member || request.token.fence != self.name() {
             return Outcome::refused(format_args!(
@@ -151,7 +188,11 @@ impl Fence for SimFence {
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
         let point = Point::read(format!("{}.fence.inspect", self.member), Plane::Management(self.member.clone()));
         // A fence is asked at the resource itself, not in the lagging view.
-        self.line.read(point, "inspect", |world, glass| self.reading(world, glass)).await
+        let look = |world: &mut World, glass| {
+            world.duties.inspected.insert(self.member.clone(), world.now);
+            self.reading(world, glass)
+        };
+        self.line.read(point, "inspect", look).await
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {

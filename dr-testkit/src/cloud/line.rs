@@ -5,7 +5,8 @@ use dr_core::{Cause, MemberId, Millis, NotDone, Outcome, ProviderError, Retry, T
 use super::{Broken, CallKind, Drift, Fault, FaultPlan, SimCloud, ms};
 use crate::{
     crash::CrashSwitch,
-    world::{Condition, Due, Effect, Fate, Law, Reply, World},
+    journal::MemoryJournal,
+    world::{Access, Condition, Due, Effect, Fate, Law, Reply, World},
 };
 
 /// One call as it was made.
@@ -223,7 +224,10 @@ impl Line {
     async fn enter(&self, point: &Point) -> Entered {
         let at = self.cloud.inner.runtime.now_wall();
         let journal = self.cloud.inner.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let durable = journal.map_or(0, |journal| journal.durable());
+        let durable = journal.as_ref().map_or(0, MemoryJournal::durable);
+        if let Some(journal) = journal {
+            self.cloud.hear(&journal);
+        }
         let entered = {
             let mut calls = self.cloud.calls_lock();
             let count = calls.counts.entry(point.name.clone()).or_insert(0);
@@ -409,6 +413,21 @@ pub(super) fn break_replication(world: &mut World, standby: &MemberId, how: Brok
     world.line("drift", crate::world::ChangeKind::World, standby, format!("replication breaks: {how:?}"));
 }
 
+/// The applications' role meets this on the member from now on.
+pub(super) fn let_in(world: &mut World, member: &MemberId, access: Access) {
+    let now = world.now;
+    if let Some(found) = world.instances.get_mut(member) {
+        found.access = access;
+        found.access_since = now;
+        world.line(
+            "drift",
+            crate::world::ChangeKind::World,
+            member,
+            format!("the applications' role meets: {access:?}"),
+        );
+    }
+}
+
 /// Somebody changes something by hand. What comes of it once a promotion was asked for (or left: `sent`) is not held against the
 /// orchestrator.
 pub(super) fn drift(world: &mut World, drift: Drift, sent: bool) {
@@ -431,6 +450,15 @@ pub(super) fn drift(world: &mut World, drift: Drift, sent: bool) {
         Drift::Secret => {
             if let Some(endpoint) = world.secret.versions.last().map(|row| row.endpoint.clone()) {
                 world.publish(endpoint, None, "drift");
+            }
+        }
+        Drift::Place => {
+            world.duties.stranger |= sent || world.promotion_asked();
+            world.move_away(&source);
+        }
+        Drift::Access => {
+            if let Some(other) = other {
+                let_in(world, &other, Access::Refused);
             }
         }
         Drift::Fence => {

@@ -8,6 +8,7 @@ mod line;
 mod plane;
 mod probe;
 mod providers;
+mod rehearse;
 mod store;
 
 use std::{
@@ -17,7 +18,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dr_core::{MemberId, Millis, Providers, Rows, Runtime, Touch};
+use dr_core::{
+    FenceReceipt, MemberId, Millis, Providers, Rows, RunId, Runtime, Touch,
+    run::{Event, Record},
+};
 
 pub use backend::SimBackend;
 pub use fault::{BadFault, Broken, CallKind, Drift, Fault, FaultPlan};
@@ -29,7 +33,9 @@ use crate::{
     crash::CrashSwitch,
     journal::MemoryJournal,
     truth::{MemberTruth, Truth},
-    world::{Condition, Due, Ended, Law, Setup, TruthLine, Violation, World},
+    world::{
+        Access, Careless, Condition, Due, Ended, FormerLife, Keeps, Law, Place, Setup, TruthLine, Violation, World,
+    },
 };
 
 type Answer = Arc<dyn Fn(&MemberTruth<'_>) -> Rows + Send + Sync>;
@@ -49,6 +55,8 @@ pub(crate) struct Inner {
     answers: Mutex<BTreeMap<String, Answer>>,
     pub(crate) journal: Mutex<Option<MemoryJournal>>,
     current: Mutex<(String, CrashSwitch)>,
+    /// How many lines of each run were heard.
+    heard: Mutex<BTreeMap<RunId, usize>>,
 }
 
 impl fmt::Debug for SimCloud {
@@ -86,6 +94,7 @@ impl SimCloud {
             answers: Mutex::default(),
             journal: Mutex::default(),
             current: Mutex::new(("engine".to_owned(), CrashSwitch::new())),
+            heard: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -189,6 +198,17 @@ impl SimCloud {
         *self.inner.journal.lock().unwrap_or_else(PoisonError::into_inner) = Some(journal.clone());
     }
 
+    /// Hears what became durable since the last call: what it claims of a fence is compared with the truth (S21).
+    pub(crate) fn hear(&self, journal: &MemoryJournal) {
+        let news = journal.news(&mut self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner));
+        for record in news.iter().filter_map(|line| Record::parse(line).ok()) {
+            let Event::Finished { output, .. } = record.event else { continue };
+            if let Ok(receipt) = serde_json::from_value::<FenceReceipt>(output.0) {
+                self.with(|world| world.fence_claimed(&receipt));
+            }
+        }
+    }
+
     /// A new run begins: the laws about runs count from here.
     pub fn run_begins(&self) {
         self.with(|world| {
@@ -290,7 +310,18 @@ impl SimCloud {
                 Tweak::Version(version) => instance.version = version,
                 Tweak::NewestBackup(at) => instance.newest_backup = at,
                 Tweak::SecretRotating(rotating) => world.secret.rotating = rotating,
+                Tweak::Place(place) => world.put_place(&MemberId::new(member), place, "drift"),
+                Tweak::Access(access) => line::let_in(world, &MemberId::new(member), access),
+                Tweak::FormerLife(life) => instance.former_life = life,
+                Tweak::Keeps(kept) => instance.keeps.push(kept),
             }
+        });
+    }
+
+    /// The backend leaves this proof out from now on.
+    pub fn careless(&self, how: Careless) {
+        self.with(|world| {
+            world.careless.insert(how);
         });
     }
 
@@ -367,6 +398,14 @@ pub enum Tweak {
     NewestBackup(Option<i64>),
     /// Whether a rotation of the secret is going on.
     SecretRotating(bool),
+    /// What directory the member's host-side fence was told.
+    Place(Place),
+    /// What the applications' role meets on the member.
+    Access(Access),
+    /// Settings that take effect when the member is started as a standby.
+    FormerLife(FormerLife),
+    /// Something that only this member has, beside its log.
+    Keeps(Keeps),
 }
 
 pub(crate) fn ms(time: Millis) -> i64 {

@@ -3,12 +3,15 @@
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, DrainRequest, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome, PatchSecret,
-    ProviderError, ResumeRequest, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, Timestamp,
-    TrafficRouter, Tri,
+    ProviderError, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RouteReading, RouteRequest,
+    SecretReference, SecretStore, SecretVersion, Timestamp, TrafficRouter, Tri, WriteProbe,
 };
 
-use super::line::{Line, Plane, Point};
-use crate::world::Effect;
+use super::{
+    line::{Glass, Line, Plane, Point},
+    rehearse,
+};
+use crate::world::{Effect, World};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimSecret {
@@ -47,6 +50,11 @@ impl SecretStore for SimSecret {
         self.line.send(point, effect).await.map(SecretVersion::from)
     }
 
+    async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
+        let point = Point::read("secret.rehearse".to_owned(), Plane::Other);
+        self.line.read(point, "rehearse", |world, glass| rehearse::secret(world, &request.from, glass)).await
+    }
+
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
         self.line
             .read(Point::read("secret.versions".to_owned(), Plane::Other), "versions", |world, _| {
@@ -69,6 +77,25 @@ pub(crate) struct SimRoute {
 impl SimRoute {
     fn name(&self) -> String {
         format!("traffic:{}", self.number)
+    }
+
+    /// One write as the applications' role makes it, through what resolvers answer.
+    fn write_as_application(&self, world: &mut World, glass: Glass) -> Result<WriteProbe, ProviderError> {
+        let (now, at) = (world.now, Timestamp::from_millis(world.now));
+        world.duties.looked_through.insert(self.number, now);
+        let member = world.routes.get(self.number).ok_or_else(|| self.gone("write"))?.answers.clone();
+        let answer = |accepted, detail: &str| WriteProbe { accepted, lineage: None, detail: detail.to_owned(), at };
+        if glass.contradicts {
+            return Ok(answer(Tri::Unknown, "no answer"));
+        }
+        if let Some(refusal) = world.keeps_out(&member) {
+            return Ok(answer(Tri::No, &format!("{member}: {refusal}")));
+        }
+        let lineage = world.instances.get(&member).map(|found| found.lineage.clone());
+        if let Some(history) = lineage.as_ref().and_then(|lineage| world.histories.get_mut(lineage)) {
+            history.record(now, 72);
+        }
+        Ok(WriteProbe { lineage, ..answer(Tri::Yes, "committed") })
     }
 
     fn gone(&self, verb: &'static str) -> ProviderError {
@@ -102,9 +129,21 @@ impl TrafficRouter for SimRoute {
         self.line.send(point, effect).await.map(drop)
     }
 
+    async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
+        let point = Point::read(format!("{}.rehearse", self.name()), Plane::Other);
+        let (number, from) = (self.number, &request.from);
+        self.line.read(point, "rehearse", |world, glass| rehearse::route(world, number, from, glass)).await
+    }
+
+    async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError> {
+        let point = Point::read(format!("{}.write", self.name()), Plane::Other);
+        self.line.read(point, "write", |world, glass| Ok(vec![self.write_as_application(world, glass)?])).await
+    }
+
     async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError> {
         self.line
             .read(Point::read(format!("{}.sample", self.name()), Plane::Other), "sample", |world, _| {
+                world.duties.looked_through.insert(self.number, world.now);
                 let found = world.routes.get(self.number).ok_or_else(|| self.gone("sample"))?;
                 let up = world.instances.get(&found.answers).is_some_and(|instance| instance.running);
                 let answer = (up && world.clients_reach(&found.answers)).then(|| found.answers.clone());
@@ -145,8 +184,10 @@ impl AppTier for SimApp {
                 let app = &world.app;
                 let drained = app.drained_at.is_some() && !glass.contradicts;
                 let waiting = app.draining && app.drained_at.is_none();
-                let stragglers = if waiting { vec!["app".to_owned()] } else { Vec::new() };
+                let mut stragglers = if waiting { vec!["app".to_owned()] } else { Vec::new() };
+                stragglers.extend(app.held.iter().map(|part| format!("part {part}")));
                 let detail = match (app.draining, drained) {
+                    (false, _) if !app.held.is_empty() => "running in part",
                     (false, _) => "running",
                     (true, false) => "draining",
                     (true, true) => "drained",

@@ -12,7 +12,7 @@ use super::{
     database::{gone, position},
     line::{Line, Plane, Point},
 };
-use crate::truth::MemberTruth;
+use crate::{truth::MemberTruth, world::applied};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimProbe {
@@ -69,14 +69,15 @@ impl DatabaseProbe for SimProbe {
         self.line
             .read(self.point("position"), "position", |world, glass| {
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("position", &self.member))?;
-                let at = position(&found.lineage, world.received_at(found, glass.at));
+                let received = world.received_at(found, glass.at);
+                let at = |value| position(&found.lineage, value);
                 let parent = world.histories.get(&found.lineage).and_then(|history| history.parent.clone());
                 let recovery = found.follows.is_some() != glass.contradicts;
                 Ok(PositionReading {
                     lineage: found.lineage.clone(),
                     in_recovery: Tri::from(recovery),
-                    durable: at.clone(),
-                    applied: at,
+                    durable: at(received),
+                    applied: at(applied(found, received)),
                     parted_at: parent.map(|(_, parted)| position(&found.lineage, parted)),
                     at: Timestamp::from_millis(glass.at),
                 })

@@ -1,15 +1,44 @@
-//! S11: the journal and the truth tell the same story.
+//! S11: the journal and the truth tell the same story. S24: what a promotion dropped was shown to people.
 
 use dr_core::{
-    Touch,
+    Fact, Touch,
     run::{Event, Record},
 };
 
 use super::Stage;
 use crate::{
     cloud::{CallKind, CallRecord},
-    world::Law,
+    world::{Keeps, Law},
 };
+
+/// What the promotion dropped beside the log stood in what people were asked before it; or they were told that it could not be read,
+/// or that the candidate rehearsed nothing.
+pub(super) fn check_told(stage: &Stage) {
+    let gone = stage.cloud.with(|world| world.gone.clone());
+    if gone.is_empty() {
+        return;
+    }
+    let lines = stage.journal.lines(&stage.run);
+    let mut shown = Vec::new();
+    for record in lines.iter().filter_map(|line| Record::parse(line).ok()) {
+        if let Event::Asked { ask, .. } = record.event {
+            shown = ask.facts;
+        } else if let Event::Intended { .. } = record.event {
+            break;
+        }
+    }
+    for (member, kept) in gone {
+        let (what, uncounted) = (kept.what(), Keeps::uncounted(&member));
+        let told = |fact: &Fact| {
+            fact.value.contains(&what)
+                || fact.source == "rehearsal"
+                    && (fact.value.contains(&uncounted) || fact.value.contains("as the writer"))
+        };
+        if !shown.iter().any(told) {
+            stage.cloud.violate(Law::S24, &format!("{what} of {member} is gone, and people were not shown that"));
+        }
+    }
+}
 
 /// Every change that was sent has a durable intent before it; once a run is over, every intent has an outcome; and no outcome speaks
 /// of a call that was never made.

@@ -135,7 +135,7 @@ impl Stage {
         };
         self.cloud.only_look(Some("planning"));
         let planned = self.runtime.run(async {
-            let providers = self.cloud.providers();
+            let providers = self.providers_of("engine", CrashSwitch::new());
             let group = self.cloud.group().map_err(|error| refuse(error.to_string()))?;
             let survey = self.cloud.survey(group, providers.as_ref()).await;
             let situation = survey.map_err(|error| refuse(Cause::chain(&error).to_string()))?.situation().await?;
@@ -209,7 +209,9 @@ impl Stage {
             Either::Left((ended, _)) => end_of(ended),
             Either::Right((Either::Left((ask, _)), _)) => RunEnd::Parked(ask),
             Either::Right((Either::Right(((), _)), first)) => {
-                // The first engine stands still; a second one takes over, and then the first one wakes up.
+                // The first engine stands still, with every call it has under way; a second one takes over, and then the first one
+                // wakes up.
+                process.freeze();
                 let (second, its_leases) = (self.runtime.process(), self.leases.process());
                 let rival = format!("{name}-rival");
                 self.cloud.lease_lost(&name);
@@ -222,6 +224,8 @@ impl Stage {
                 };
                 let wake = self.runtime.sleep_until(self.runtime.now_mono() + minutes(40));
                 drop(select(first, wake).await);
+                // S15 speaks of what leaves after an engine could know: its calls go on when it has read that its lease is gone.
+                process.thaw();
                 end
             }
         }
@@ -279,13 +283,15 @@ impl Stage {
         let planned = plan.plan().purpose == Purpose::Switchover;
         match end {
             RunEnd::Ended(outcome) if outcome.success() => {
-                self.cloud.ended(&Ended::Succeeded { planned, loss: self.reported_loss() });
+                let debts = matches!(outcome, RunOutcome::SucceededWithDebt { .. });
+                self.cloud.ended(&Ended::Succeeded { planned, loss: self.reported_loss(), debts });
             }
             RunEnd::Ended(RunOutcome::HandedOver { .. }) | RunEnd::Parked(_) => self.cloud.ended(&Ended::Parked),
             RunEnd::Ended(_) => self.cloud.ended(&Ended::Aborted),
             RunEnd::Halted(halt) => self.cloud.violate(crate::Law::L2, &halt.to_string()),
             RunEnd::Failed(why) => self.cloud.violate(crate::Law::L2, why),
         }
+        super::evidence::check_told(self);
         super::evidence::check(self, matches!(end, RunEnd::Ended(_)));
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dr_core::MemberId;
 
-use super::{Via, World, Writer, history::Turn};
+use super::{Access, App, Instance, Via, World, Writer, history::Turn};
 
 /// What a writer does from now on, until something changes.
 enum Doing {
@@ -148,17 +148,19 @@ impl World {
     }
 
     fn holds_back(&self, writer: &Writer) -> bool {
-        self.app.drained_at.is_some() && writer.obeys_drain
+        let drained = self.app.drained_at.is_some() || self.app.held.contains(&(writer.id % App::PARTS));
+        drained && writer.obeys_drain
     }
 
     /// Whether an open session on the member can commit.
     fn commits_for(&self, member: &MemberId) -> bool {
-        self.instances.get(member).is_some_and(|instance| self.can_commit(instance)) && self.clients_reach(member)
+        let writes = |found: &Instance| self.can_commit(found) && found.access != Access::ReadOnly;
+        self.instances.get(member).is_some_and(writes) && self.clients_reach(member)
     }
 
     /// Whether the member takes a new session that can commit.
     fn lets_in(&self, member: &MemberId) -> bool {
-        self.commits_for(member) && self.instances.get(member).is_some_and(|instance| !instance.denied)
+        self.keeps_out(member).is_none()
     }
 
     /// Where the writer's next session would go; keeps the answer as long as it may (or longer).

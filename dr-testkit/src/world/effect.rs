@@ -1,9 +1,13 @@
 //! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
 
+use std::collections::BTreeSet;
+
 use dr_core::{Endpoint, Lineage, MemberId, Millis};
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeKind, Due, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World};
+use super::{
+    Careless, ChangeKind, Due, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World, dials::Reached,
+};
 
 /// One mutating call as it reaches the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,12 +108,16 @@ impl World {
             }
             Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
-            Effect::Deny { member } => self.deny(&member, call),
+            Effect::Deny { member } => self.on_host(&member, call, None, |world, server| world.deny(server, call)),
             Effect::Terminate { member } => self.terminate(&member, call),
-            Effect::Stop { member } => self.stop(&member, call),
+            Effect::Stop { member } => {
+                self.on_host(&member, call, Some(true), |world, server| world.stop(server, call))
+            }
             Effect::StorageFence { member } => self.fence_storage(&member, call),
-            Effect::Start { member, ours } => self.start(&member, ours, call),
-            Effect::Allow { member } => self.allow(&member, call),
+            Effect::Start { member, ours } => {
+                self.on_host(&member, call, Some(false), |world, server| world.start(server, ours, call))
+            }
+            Effect::Allow { member } => self.on_host(&member, call, None, |world, server| world.allow(server, call)),
             Effect::Retire { member, lineage } => self.retire(&member, &lineage, call),
             Effect::Patch { endpoint, expected, token } => self.patch(endpoint, &expected, token, call),
             Effect::Route { route, member } => self.point_route(route, &member, call),
@@ -201,6 +209,9 @@ impl World {
         if let Some(busy) = &old.busy {
             return Reply::Conflict(format!("{member} is busy: {busy}"));
         }
+        if let Some(trouble) = old.former_life.trouble().filter(|_| old.former_shown) {
+            return Reply::Refused(format!("{member}: {trouble}"));
+        }
         if old.follows.as_ref() == Some(&primary) && old.running && old.stream.attached {
             return Reply::done();
         }
@@ -239,6 +250,21 @@ impl World {
         self.begin(same, self.setup.timing.snapshot, (call, fate))
     }
 
+    /// One part of a fence of `member`, done to whatever server it reaches.
+    fn on_host(
+        &mut self,
+        member: &MemberId,
+        call: &str,
+        stops: Option<bool>,
+        act: impl FnOnce(&mut Self, &MemberId) -> Reply,
+    ) -> Reply {
+        match self.reach(member, call) {
+            Reached::Server(server) => act(self, &server),
+            Reached::Nothing => self.at_place(member, stops),
+            Reached::Refused(reply) => reply,
+        }
+    }
+
     fn deny(&mut self, member: &MemberId, call: &str) -> Reply {
         let was = self.instances.get(member).is_some_and(|instance| instance.denied);
         if !was {
@@ -255,7 +281,7 @@ impl World {
         self.with(member, |instance| instance.strays = 0)
     }
 
-    fn stop(&mut self, member: &MemberId, call: &str) -> Reply {
+    pub(super) fn stop(&mut self, member: &MemberId, call: &str) -> Reply {
         let Some(instance) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
         if instance.stopped {
             return Reply::done();
@@ -329,7 +355,9 @@ impl World {
         if instance.follows.is_none() || instance.lineage != *lineage {
             return Reply::Conflict(format!("{member} is no standby of {lineage}"));
         }
-        if instance.denied || instance.storage_fenced || instance.stopped {
+        let up = instance.denied || instance.storage_fenced || instance.stopped;
+        self.duties.retired.insert(member.clone());
+        if up {
             self.line(call, ChangeKind::Retired, member, "its fence is not needed any more");
         }
         self.with(member, |instance| {
@@ -398,7 +426,8 @@ impl World {
         let takes = self.setup.timing.drain.min(within);
         let ms = |time: Millis| i64::try_from(time.count()).unwrap_or(i64::MAX);
         let expires = self.setup.drain_expires.then(|| self.now.saturating_add(ms(budget)));
-        self.app = super::App { draining: true, drained_at: None, expires, fail_fast: false, turn };
+        self.app =
+            super::App { draining: true, drained_at: None, expires, fail_fast: false, held: BTreeSet::new(), turn };
         self.line(call, ChangeKind::Drained, "app", "applications are told to hold their writes back");
         self.schedule(self.now.saturating_add(ms(takes)), Due::Drained { turn });
         if let Some(at) = expires {
@@ -428,9 +457,12 @@ impl World {
     }
 
     fn resume(&mut self, call: &str) -> Reply {
-        if self.app.draining {
+        if self.app.draining || !self.app.held.is_empty() {
             self.line(call, ChangeKind::Resumed, "app", "applications write again");
             self.app = super::App { turn: self.app.turn.saturating_add(1), ..super::App::default() };
+            if self.is_careless(Careless::ResumesInPart) {
+                self.app.held.insert(super::App::PARTS.saturating_sub(1));
+            }
         }
         Reply::done()
     }

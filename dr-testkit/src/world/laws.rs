@@ -1,6 +1,6 @@
 //! The laws of the safety notes, as far as the truth alone can tell. The standing ones are checked after every change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{Endpoint, Lineage, Loss, MemberId, Touch};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::{ChangeKind, Effect, TruthLine, World};
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
 
-/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes).
+/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S24 are the simulator's own).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Law {
     /// At no time can clients commit on two members of one group.
@@ -45,8 +45,16 @@ pub enum Law {
     S15,
     /// Success is claimed only after a look that follows the last change.
     S16,
-    /// What was taken for a while was given back: after an abort, and by a success.
+    /// What was taken for a while was given back, in all its parts: after an abort, and by a success.
     S20,
+    /// No fence is called confirmed while the server at the member's address takes writes.
+    S21,
+    /// After success the applications' own role can write through every route.
+    S22,
+    /// After success no other member runs as a primary, and without debts every standby replays.
+    S23,
+    /// What a promotion drops beside the log was shown to people before they agreed.
+    S24,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.
@@ -94,6 +102,8 @@ pub enum Ended {
         planned: bool,
         /// What was reported as lost at most.
         loss: Loss,
+        /// Whether somebody was told to finish something by hand.
+        debts: bool,
     },
     /// The run turned back.
     Aborted,
@@ -120,6 +130,12 @@ pub(crate) struct Duties {
     pub(crate) stranger: bool,
     /// Processes that lost their lease (S15).
     pub(crate) stale: BTreeSet<String>,
+    /// When the fence of a member was looked at last (S23).
+    pub(crate) inspected: BTreeMap<MemberId, i64>,
+    /// Members whose fence this run retired (S20).
+    pub(crate) retired: BTreeSet<MemberId>,
+    /// When the run last looked through a route (S22).
+    pub(crate) looked_through: BTreeMap<usize, i64>,
 }
 
 impl World {
@@ -228,18 +244,23 @@ impl World {
     /// The laws that look at the end of a run.
     pub(crate) fn check_end(&mut self, ended: &Ended) {
         match ended {
-            Ended::Succeeded { planned, loss } => {
+            Ended::Succeeded { planned, loss, debts } => {
                 self.check_loss(*planned, loss);
                 self.check_pointers();
+                self.check_served();
+                self.check_others(*debts);
+                self.check_fences(*debts);
                 let count = self.promotions_in_run();
                 if count != 1 {
                     self.violate(Law::S6, format!("a success with {count} promotions"));
                 }
+                self.check_parts("a success");
                 if self.app.draining && !self.reopened() {
                     self.violate(Law::S20, "a success, and applications still hold their writes back");
                 }
             }
             Ended::Aborted => {
+                self.check_parts("the run turned back");
                 let count = self.promotions_in_run();
                 if count > 0 {
                     self.violate(Law::S6, format!("the run turned back, and there were {count} promotions"));
@@ -265,7 +286,7 @@ impl World {
     }
 
     /// Whether the last promotion was a stranger's: what it lost is not held against the run.
-    fn usurped(&self) -> bool {
+    pub(super) fn usurped(&self) -> bool {
         let lines = self.log.get(self.duties.from..).unwrap_or_default();
         lines.iter().rfind(|line| line.kind == ChangeKind::Promoted).is_some_and(|line| line.by == "drift")
     }

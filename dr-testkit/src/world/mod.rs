@@ -5,7 +5,9 @@
 //! from a file.
 
 mod clients;
+mod dials;
 mod effect;
+mod ends;
 mod history;
 mod laws;
 mod operation;
@@ -23,11 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
 
+pub use dials::{Access, Careless, FormerLife, Keeps, Place};
 pub use history::Write;
 pub use laws::{Ended, Law, Violation};
 pub use setup::{Flavour, MemberSetup, Setup, Timing};
 pub use state::{Condition, FailsHow};
 
+pub(crate) use dials::{Elsewhere, applied, not_the_server};
 pub(crate) use effect::{Effect, Reply};
 pub(crate) use history::History;
 pub(crate) use state::{
@@ -151,6 +155,10 @@ pub(crate) struct World {
     pub(crate) hooks: Hooks,
     /// What a watcher outside the patient has sampled.
     pub(crate) samples: VecDeque<Sample>,
+    /// What the simulated backend leaves out.
+    pub(crate) careless: BTreeSet<Careless>,
+    /// What promotions dropped beside the log, and whose it was.
+    pub(crate) gone: Vec<(MemberId, Keeps)>,
 }
 
 /// One look of the watcher: which members answered it.
@@ -213,6 +221,8 @@ impl World {
             duties: laws::Duties::default(),
             hooks: Hooks::default(),
             samples: VecDeque::new(),
+            careless: BTreeSet::new(),
+            gone: Vec::new(),
             setup,
         };
         world.make_writers();
@@ -435,7 +445,13 @@ fn new_instance(
         clean_end: None,
         lapses_at: None,
         demote_on_return: None,
-        stream: Stream { attached: follows.is_some(), floor: BASE, since: at, frozen_lag: None },
+        stream: Stream { attached: follows.is_some(), replays: true, floor: BASE, since: at, frozen_lag: None },
+        elsewhere: None,
+        access: Access::Open,
+        access_since: at,
+        former_life: FormerLife::None,
+        former_shown: false,
+        keeps: Vec::new(),
         strays: 0,
         busy: None,
         settled: false,

@@ -2,7 +2,10 @@
 
 use dr_core::{Lineage, MemberId};
 
-use super::{ChangeKind, Condition, Due, FailsHow, Fate, Flavour, History, OpState, Operation, Reply, Work, World};
+use super::{
+    Careless, ChangeKind, Condition, Due, FailsHow, Fate, Flavour, FormerLife, History, OpState, Operation, Reply,
+    Work, World,
+};
 
 impl World {
     /// Begins a long operation and answers its handle.
@@ -137,12 +140,8 @@ impl World {
                 Ok(())
             }
             Work::Swap { from, to, forced } => self.finish_swap((from, to), *forced, whole, &op.by),
-            Work::Rejoin { member, primary } => {
-                if whole {
-                    self.follow(member, primary, &op.by);
-                }
-                Ok(())
-            }
+            Work::Rejoin { member, primary } if whole => self.attach(member, primary, &op.by),
+            Work::Rejoin { .. } => Ok(()),
             Work::Snapshot { member, name } => {
                 if let Some(instance) = self.instances.get_mut(member)
                     && whole
@@ -196,6 +195,7 @@ impl World {
     /// The standby becomes a primary with what it has received; a new history begins.
     pub(crate) fn promoted(&mut self, member: &MemberId, by: &str) {
         let Some(instance) = self.instances.get(member) else { return };
+        let former = instance.follows.clone();
         let (parent, at) = (instance.lineage.clone(), self.received_at(instance, self.now));
         let newest = self.histories.keys().filter(|found| found.system == parent.system).map(|found| found.generation);
         let generation = newest.max().unwrap_or(0).saturating_add(1);
@@ -218,6 +218,38 @@ impl World {
         }
         self.line(by, ChangeKind::Promoted, member, format!("promoted to {lineage}, parted at {at:X}"));
         self.current = lineage;
+        if let Some(former) = former {
+            self.drops(&former);
+        }
+    }
+
+    /// A former primary is started as a standby, with whatever settings it kept.
+    fn attach(&mut self, member: &MemberId, primary: &MemberId, by: &str) -> Result<(), String> {
+        let life = self.instances.get(member).map_or(FormerLife::None, |found| found.former_life);
+        if let Some(found) = self.instances.get_mut(member) {
+            found.former_shown = life != FormerLife::None;
+        }
+        match life {
+            FormerLife::None => self.follow(member, primary, by),
+            FormerLife::DoesNotStart => return Err(format!("{member} does not start as a standby")),
+            FormerLife::DoesNotReplay => {
+                self.follow(member, primary, by);
+                if let Some(found) = self.instances.get_mut(member) {
+                    found.stream.replays = false;
+                }
+                return Err(format!("{member} receives, and does not replay"));
+            }
+            FormerLife::LeavesRecovery => {
+                self.follow(member, primary, by);
+                self.leaves_recovery(member);
+                if self.is_careless(Careless::LeavesPromoted) {
+                    return Ok(());
+                }
+                drop(self.stop(member, by));
+                return Err(format!("{member} left recovery, a second writer; it was stopped again"));
+            }
+        }
+        Ok(())
     }
 
     /// A former primary streams from the current one.
@@ -236,7 +268,7 @@ impl World {
             old.clean_end = None;
             old.lapses_at = None;
             old.demote_on_return = None;
-            old.stream = super::Stream { attached: true, floor, since: now, frozen_lag: None };
+            old.stream = super::Stream { attached: true, replays: true, floor, since: now, frozen_lag: None };
         }
         self.line(by, ChangeKind::Follows, member, format!("streams from {primary} on {lineage}"));
     }

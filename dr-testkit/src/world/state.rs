@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceId};
 use serde::{Deserialize, Serialize};
 
+use super::{Access, Elsewhere, FormerLife, Keeps};
+
 /// One database instance as it really is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Instance {
@@ -31,6 +33,17 @@ pub(crate) struct Instance {
     /// The provider makes it a standby of this member as soon as it comes back.
     pub(crate) demote_on_return: Option<MemberId>,
     pub(crate) stream: Stream,
+    /// What a host-side fence was told, where that is not the server's directory.
+    pub(crate) elsewhere: Option<Elsewhere>,
+    /// What the applications' role meets here, and since when.
+    pub(crate) access: Access,
+    pub(crate) access_since: i64,
+    /// Settings that take effect when it is started as a standby.
+    pub(crate) former_life: FormerLife,
+    /// They did: its server's log tells.
+    pub(crate) former_shown: bool,
+    /// What only it has, beside its log.
+    pub(crate) keeps: Vec<Keeps>,
     /// Sessions that belong to no writer of the world and obey no drain.
     pub(crate) strays: u32,
     pub(crate) busy: Option<String>,
@@ -48,6 +61,8 @@ pub(crate) struct Instance {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Stream {
     pub(crate) attached: bool,
+    /// Whether what is received is also applied.
+    pub(crate) replays: bool,
     /// What was received when the stream last changed; it never goes back.
     pub(crate) floor: u64,
     /// The time at which the stream began to follow again.
@@ -114,8 +129,15 @@ pub(crate) struct App {
     pub(crate) drained_at: Option<i64>,
     pub(crate) expires: Option<i64>,
     pub(crate) fail_fast: bool,
+    /// Parts of the applications that are still held although no drain is engaged.
+    pub(crate) held: BTreeSet<u32>,
     /// Counts drains and resumes: an older expiry has no effect on a newer drain.
     pub(crate) turn: u64,
+}
+
+impl App {
+    /// How many parts (poolers, instances) the applications' write path has.
+    pub(crate) const PARTS: u32 = 2;
 }
 
 /// A long operation of the provider.

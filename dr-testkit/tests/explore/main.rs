@@ -7,9 +7,11 @@ mod acme;
 mod catch_up;
 mod faults;
 mod matrix;
+mod otherwise;
 mod planted;
 mod singles;
 mod story;
+mod trusting;
 
 /// Figures that belong into the log of every test run. The test harness keeps what passing tests print to itself.
 fn tell(figures: &str) {

@@ -1,0 +1,87 @@
+//! The laws about what a run says of servers, roles and parts: a fence that is called confirmed, and what a success leaves behind.
+
+use dr_core::{FenceReceipt, Grade, MemberId};
+
+use super::{Law, World};
+
+impl World {
+    /// A fence receipt became durable (S21). What somebody did to the member since it was read is not held against it.
+    pub(crate) fn fence_claimed(&mut self, receipt: &FenceReceipt) {
+        let member = &receipt.target.member;
+        if receipt.planes.grade() < Grade::Confirmed || self.duties.stranger {
+            return;
+        }
+        let touched = self
+            .log
+            .iter()
+            .any(|line| line.at >= receipt.effective_at.millis() && line.by == "drift" && line.what == member.as_str());
+        let takes = self.instances.get(member).is_some_and(|found| self.takes_commits(found));
+        if takes && !touched {
+            let text =
+                format!("the fence of {member} is called `{}`, and its server takes writes", receipt.planes.grade());
+            self.violate(Law::S21, text);
+        }
+    }
+
+    /// Whether the applications' role writes through every route (S22). A refusal that began after the last look through the route
+    /// could not be known.
+    pub(super) fn check_served(&mut self) {
+        let refused = self.routes.iter().enumerate().find_map(|(number, route)| {
+            let since = self.instances.get(&route.answers)?.access_since;
+            let looked = self.duties.looked_through.get(&number).copied().unwrap_or(i64::MIN);
+            let refusal = self.instances.get(&route.answers)?.access.refusal()?;
+            (looked > since)
+                .then(|| format!("a success, and through traffic:{number} {} says: {refusal}", route.answers))
+        });
+        if let Some(text) = refused {
+            self.violate(Law::S22, text);
+        }
+    }
+
+    /// Whether the other members are what a success says they are (S23). What somebody did by hand after the last look at the fence
+    /// could not be known.
+    pub(super) fn check_others(&mut self, debts: bool) {
+        if self.duties.risk_accepted {
+            return;
+        }
+        // With a promotion of somebody else's, which member is the other one is not for this law.
+        let usurped = self.usurped();
+        let primaries = self.instances.values().filter(|found| {
+            let fenced = found.storage_fenced && !found.stopped;
+            found.running && found.follows.is_none() && found.lineage != self.current && !fenced
+        });
+        let known =
+            primaries.filter(|_| !usurped).filter(|found| !self.duties.stranger || self.seen_since_drift(&found.name));
+        if let Some(name) = known.map(|found| found.name.clone()).next() {
+            self.violate(Law::S23, format!("a success, and {name} runs as a primary on another history"));
+        }
+        let idle = |found: &&super::Instance| found.follows.is_some() && !found.stream.replays;
+        if let Some(found) = self.instances.values().find(idle).filter(|_| !debts) {
+            self.violate(Law::S23, format!("a success without debts, and {} does not replay", found.name));
+        }
+    }
+
+    fn seen_since_drift(&self, member: &MemberId) -> bool {
+        let drift = self.log.iter().rfind(|line| line.by == "drift" && line.what == member.as_str());
+        let looked = self.duties.inspected.get(member).copied().unwrap_or(i64::MIN);
+        drift.is_none_or(|line| looked > line.at)
+    }
+
+    /// Whether a success that owes nothing leaves a fence up (S20). A part that is delivered late, after the fence was retired, is not
+    /// held against the run.
+    pub(super) fn check_fences(&mut self, debts: bool) {
+        let fenced = self.instances.values().find(|found| found.denied || found.stopped || found.storage_fenced);
+        let left = fenced.filter(|found| !debts && !self.duties.stranger && !self.duties.retired.contains(&found.name));
+        let left = left.map(|found| found.name.clone());
+        if let Some(name) = left {
+            self.violate(Law::S20, format!("a success without debts, and {name} is still fenced"));
+        }
+    }
+
+    /// Whether every part of the applications was let through again (S20).
+    pub(super) fn check_parts(&mut self, end: &str) {
+        if let Some(part) = self.app.held.first() {
+            self.violate(Law::S20, format!("{end}, and part {part} of the applications is still held"));
+        }
+    }
+}
