@@ -69,6 +69,8 @@ struct Looked {
     inside: Inside,
     /// The collations in use, as this server and the candidate sort them.
     collations: (Collations, Collations),
+    /// What could not be compared, and why.
+    unread: Option<String>,
 }
 
 async fn look(pair: &Pair<'_>, database: &str) -> Result<Looked, PgError> {
@@ -77,20 +79,33 @@ async fn look(pair: &Pair<'_>, database: &str) -> Result<Looked, PgError> {
         target.application = format!("{}/drops", target.application);
         async move { Session::open(&target).await }
     };
-    let own = enter(&pair.member.link).await?;
+    let own = enter(&pair.member.link).await;
     let peer = pair.member.peers.iter().zip(&pair.member.peer_links).find(|(peer, _)| peer.name == pair.from);
     let primary = match peer.filter(|_| pair.primary.is_some()) {
         Some((_, link)) => Some(enter(link).await?),
         None => None,
     };
-    let source = primary.as_ref().unwrap_or(&own);
-    let inside = source.inside().await?;
-    let here = own.collations().await?;
-    let there = match &primary {
-        Some(primary) => primary.collations().await?,
-        None => here.clone(),
-    };
-    Ok(Looked { inside, collations: (there, here) })
+    match (primary, own) {
+        (Some(primary), Ok(own)) => {
+            let collations = (primary.collations().await?, own.collations().await?);
+            Ok(Looked { inside: primary.inside().await?, collations, unread: None })
+        }
+        // What the primary holds is dropped whether or not the candidate can be looked into: it may be new, and not there yet.
+        (Some(primary), Err(error)) => {
+            let unread =
+                format!("the collations of the database `{database}` on {}: {}", pair.member.name, error.chain());
+            Ok(Looked {
+                inside: primary.inside().await?,
+                collations: (Collations::default(), Collations::default()),
+                unread: Some(unread),
+            })
+        }
+        (None, own) => {
+            let own = own?;
+            let here = own.collations().await?;
+            Ok(Looked { inside: own.inside().await?, collations: (here.clone(), here), unread: None })
+        }
+    }
 }
 
 fn extensions_of(inside: &BTreeMap<String, Looked>) -> BTreeMap<String, Vec<&str>> {
@@ -109,6 +124,7 @@ async fn tell(pair: &Pair<'_>, inside: &BTreeMap<String, Looked>, found: &mut Re
     let counted = if pair.primary.is_some() { Counted::Primary } else { Counted::Candidate };
     let mut sequences = Vec::new();
     for (database, looked) in inside {
+        found.untried.extend(looked.unread.clone());
         if let Some((what, detail)) = looked.inside.unlogged_in_words(database, counted) {
             found.drops(what, detail);
         }
