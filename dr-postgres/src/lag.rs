@@ -34,9 +34,13 @@ impl PostgresDatabase {
             (true, true) => Tri::Yes,
             (true, false) => Tri::Unknown,
         };
+        // Received and never replayed is no attachment that a rejoin could end with: a smaller `max_connections` pauses replay for good.
+        if receiver.paused && streaming == Tri::Yes {
+            streaming = Tri::Unknown;
+        }
         let mut lag = self.lag(&session, &receiver).await?;
         // A standby hears little while its primary has nothing to say: the primary itself is asked.
-        if streaming == Tri::Unknown && self.has_everything(&session, &receiver).await {
+        if streaming == Tri::Unknown && !receiver.paused && self.has_everything(&session, &receiver).await {
             (streaming, lag) = (Tri::Yes, Some(Duration::ZERO));
         }
         Ok(Replication {

@@ -144,9 +144,19 @@ pub(crate) struct Cast {
     pub(crate) routes: Vec<(String, Arc<dyn TrafficRouter>)>,
 }
 
+/// Whether the change can be judged without a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needed {
+    /// The candidate lives, whatever became of the primary: it has to say what it would be like as the writer.
+    Always,
+    /// It may be silent together with the primary's region.
+    WhenPlanned,
+}
+
 /// What one part answered.
 pub(crate) struct Part {
     pub(crate) name: String,
+    pub(crate) needed: Needed,
     pub(crate) found: Result<Rehearsal, String>,
 }
 
@@ -155,37 +165,53 @@ type Asked = BoxFuture<'static, Result<Rehearsal, ProviderError>>;
 impl Cast {
     /// Lets every part rehearse, all at once. One that does not answer in time is told as such.
     pub(crate) async fn rehearse(self, runtime: &dyn Runtime, effort: Effort) -> Vec<Part> {
-        let within = |(name, asked): (String, Asked)| async move {
+        let within = |(name, needed, asked): (String, Needed, Asked)| async move {
             let late = runtime.sleep_until(runtime.now_mono() + PATIENCE);
             let found = match select(asked, late).await {
                 Either::Left((found, _)) => found.map_err(|error| Cause::chain(&error).to_string()),
                 Either::Right(_) => Err(format!("no answer within {}", crate::text::human(PATIENCE))),
             };
-            Part { name, found }
+            Part { name, needed, found }
         };
         join_all(self.parts(effort).into_iter().map(within)).await
     }
 
-    fn parts(self, effort: Effort) -> Vec<(String, Asked)> {
+    fn parts(self, effort: Effort) -> Vec<(String, Needed, Asked)> {
         let Self { from, to, endpoints, candidate, primary, fence, secret, routes } = self;
-        let mut parts: Vec<(String, Asked)> = Vec::new();
+        let mut parts: Vec<(String, Needed, Asked)> = Vec::new();
         let writer = RehearseMember { becomes: Becomes::Writer { instead_of: from.clone() }, effort };
-        parts.push((format!("`{to}` as the writer"), async move { candidate.rehearse(&writer).await }.boxed()));
+        parts.push((
+            format!("`{to}` as the writer"),
+            Needed::Always,
+            async move { candidate.rehearse(&writer).await }.boxed(),
+        ));
         if let Some(primary) = primary {
             let standby = RehearseMember { becomes: Becomes::Standby { of: to.clone() }, effort };
             let name = format!("`{from}` as a standby");
-            parts.push((name, async move { primary.rehearse(&standby).await }.boxed()));
+            parts.push((name, Needed::WhenPlanned, async move { primary.rehearse(&standby).await }.boxed()));
         }
         if let Some(fence) = fence {
-            parts.push((format!("the fence of `{from}`"), async move { fence.rehearse(effort).await }.boxed()));
+            parts.push((
+                format!("the fence of `{from}`"),
+                Needed::WhenPlanned,
+                async move { fence.rehearse(effort).await }.boxed(),
+            ));
         }
         if let (Some(secret), Some((from, to))) = (secret, endpoints) {
             let request = RehearseSecret { from, to, effort };
-            parts.push(("the secret".to_owned(), async move { secret.rehearse(&request).await }.boxed()));
+            parts.push((
+                "the secret".to_owned(),
+                Needed::WhenPlanned,
+                async move { secret.rehearse(&request).await }.boxed(),
+            ));
         }
         for (name, route) in routes {
             let request = RehearseRoute { from: from.clone(), to: to.clone(), effort };
-            parts.push((format!("the route `{name}`"), async move { route.rehearse(&request).await }.boxed()));
+            parts.push((
+                format!("the route `{name}`"),
+                Needed::WhenPlanned,
+                async move { route.rehearse(&request).await }.boxed(),
+            ));
         }
         parts
     }
@@ -203,7 +229,7 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn of(parts: Vec<Part>, terms: Terms) -> Self {
         let mut all = Self::default();
-        for Part { name, found } in parts {
+        for Part { name, needed, found } in parts {
             match found {
                 Ok(found) => {
                     let stops = |obstacle: &Obstacle| terms == Terms::Planned || obstacle.weight == Weight::Always;
@@ -213,7 +239,10 @@ impl Found {
                     all.drops.extend(found.drops);
                     all.untried.extend(found.untried);
                 }
-                Err(why) => all.silent.push(format!("{name}: {why}")),
+                Err(why) if terms == Terms::Planned || needed == Needed::Always => {
+                    all.silent.push(format!("{name}: {why}"))
+                }
+                Err(why) => all.untried.push(format!("{name}: {why}")),
             }
         }
         all.drops.sort();
@@ -221,28 +250,24 @@ impl Found {
         all
     }
 
-    /// A forced change does not wait for a part that is silent with its region.
-    fn verdict(self, terms: Terms, at: Timestamp) -> Observed<Rehearsed> {
+    /// A part whose answer is needed and does not come is asked again until the step's time is over.
+    fn verdict(self, at: Timestamp) -> Observed<Rehearsed> {
         if !self.stops.is_empty() {
             let all: Vec<String> =
                 self.stops.iter().map(|one| format!("{}: {} ({})", one.what, one.why, one.helps)).collect();
             return conflict(all.join("; "));
         }
-        let mut untried = self.untried;
-        match terms {
-            Terms::Planned if !self.silent.is_empty() => {
-                return not_yet(format_args!("not rehearsed: {}", self.silent.join("; ")));
-            }
-            Terms::Planned | Terms::Forced => untried.extend(self.silent),
+        if !self.silent.is_empty() {
+            return not_yet(format_args!("not rehearsed: {}", self.silent.join("; ")));
         }
-        Observed::Done(Rehearsed { drops: self.drops, untried, at })
+        Observed::Done(Rehearsed { drops: self.drops, untried: self.untried, at })
     }
 }
 
 impl Rehearse {
     async fn rehearse(&self, cx: &StepCx) -> Result<Observed<Rehearsed>, StepError> {
         let parts = self.cast(cx).await?.rehearse(cx.runtime(), Effort::Try).await;
-        Ok(Found::of(parts, self.terms).verdict(self.terms, cx.now()))
+        Ok(Found::of(parts, self.terms).verdict(cx.now()))
     }
 
     async fn cast(&self, cx: &StepCx) -> Result<Cast, StepError> {

@@ -32,7 +32,7 @@ fn says(world: &World, part: &'static str, found: impl FnOnce(&mut Rehearsal)) {
 /// An obstacle of any part stops a planned change; a forced one only where nobody could write, or two could.
 #[test]
 fn obstacles_stop_a_change() {
-    let table: [(&str, Change, &str, &str); 8] = [
+    let table: [(&str, Change, &str, &str); 9] = [
         ("ready", |_| (), "done", "done"),
         (
             "settings of the writer",
@@ -50,7 +50,13 @@ fn obstacles_stop_a_change() {
         ("the fence", |w| says(w, "fence", |r| r.always("another server", "why", "fix")), "conflict", "done"),
         ("the secret", |w| says(w, "secret", |r| r.planned("other form", "why", "fix")), "conflict", "done"),
         ("only something dropped", |w| says(w, "writer", |r| r.drops("unlogged", "2 tables")), "done", "done"),
-        ("a part is silent", |w| drop(w.rehearsals.lock().unwrap().insert("writer", None)), "not yet", "done"),
+        (
+            "the candidate is silent",
+            |w| drop(w.rehearsals.lock().unwrap().insert("writer", None)),
+            "not yet",
+            "not yet",
+        ),
+        ("the secret is silent", |w| drop(w.rehearsals.lock().unwrap().insert("secret", None)), "not yet", "done"),
     ];
     for (name, change, want, want_forced) in table {
         let world = pair();
