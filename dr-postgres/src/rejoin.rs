@@ -209,7 +209,7 @@ impl Member {
         upstream: &Session,
         places: &Places,
     ) -> Result<Way, PgError> {
-        match self.from_a_stop(request, upstream, places).await? {
+        match self.after_a_stop(request, upstream, places).await? {
             Look::Going(Start::Known(way)) => Ok(way),
             Look::Going(Start::StopFirst) | Look::Follows => Err(self.refused("it did not stop")),
             Look::Outcome(outcome) => {

@@ -228,7 +228,8 @@ pub fn ready_to_fail_over(
     let reserve = reserve(now, member);
     let bound = BoundLoss::before_fence(primary, &target, reserve);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
-    let consent = ask_to_lose(plan, now, member, (&target, shape), (&bound, without_fence), &rehearsed);
+    let shown = Shown { bound: &bound, rehearsed: &rehearsed, without_fence };
+    let consent = ask_to_lose(plan, now, member, (&target, shape), shown);
     let again = RehearseAgain::of(change, &rehearsed);
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
@@ -248,13 +249,19 @@ fn reserve(now: &Situation, target: &MemberFacts) -> Millis {
     expires.saturating_add(expires).saturating_add(closing)
 }
 
+/// What people are shown of a failover beside its facts.
+struct Shown<'a> {
+    bound: &'a Ref<LossBound>,
+    rehearsed: &'a Ref<Rehearsed>,
+    without_fence: Option<&'a str>,
+}
+
 fn ask_to_lose(
     plan: &mut PlanBuilder,
     now: &Situation,
     member: &MemberFacts,
     (target, shape): (&Target, Shape),
-    (bound, without_fence): (&Ref<LossBound>, Option<&str>),
-    rehearsed: &Ref<Rehearsed>,
+    Shown { bound, rehearsed, without_fence }: Shown<'_>,
 ) -> Ref<Consent> {
     let primary = &now.writer.member;
     let mut watch = vec![

@@ -197,7 +197,7 @@ struct AllParts {
 }
 
 impl AllParts {
-    fn add(&mut self, name: String, outcome: Outcome<()>) {
+    fn add(&mut self, name: &str, outcome: Outcome<()>) {
         /// The larger one says more of what is left to do.
         fn weight(outcome: &Outcome<()>) -> u8 {
             match outcome {
@@ -208,11 +208,11 @@ impl AllParts {
                 Outcome::Conflict(_) => 4,
             }
         }
-        let named = |cause: crate::Cause| crate::Cause::new(format!("{name}: {cause}"));
+        let named = |cause: &crate::Cause| crate::Cause::new(format!("{name}: {cause}"));
         let outcome = match outcome {
-            Outcome::NotDone(reason) => Outcome::NotDone(crate::NotDone { cause: named(reason.cause), ..reason }),
-            Outcome::Unknown(cause) => Outcome::Unknown(named(cause)),
-            Outcome::Conflict(cause) => Outcome::Conflict(named(cause)),
+            Outcome::NotDone(reason) => Outcome::NotDone(crate::NotDone { cause: named(&reason.cause), ..reason }),
+            Outcome::Unknown(cause) => Outcome::Unknown(named(&cause)),
+            Outcome::Conflict(cause) => Outcome::Conflict(named(&cause)),
             // The handle of one part tells nothing of the others: all of them are looked at.
             Outcome::Accepted(_) => Outcome::accepted(),
             Outcome::Done(()) => Outcome::Done(()),
@@ -300,7 +300,7 @@ impl Fence for FenceSet {
         let Some(tokens) = self.tokens(order.token()) else { return Outcome::refused(FOREIGN_TOKEN) };
         let mut all = AllParts::default();
         for (fence, token) in self.fences.iter().zip(tokens).rev() {
-            all.add(fence.name(), fence.release(order.clone().with_token(token)).await);
+            all.add(&fence.name(), fence.release(order.clone().with_token(token)).await);
         }
         all.outcome()
     }
@@ -309,7 +309,7 @@ impl Fence for FenceSet {
         let Some(tokens) = self.tokens(&request.token) else { return Outcome::refused(FOREIGN_TOKEN) };
         let mut all = AllParts::default();
         for (fence, token) in self.fences.iter().zip(tokens).rev() {
-            all.add(fence.name(), fence.retire(RetireFence { token, ..request.clone() }).await);
+            all.add(&fence.name(), fence.retire(RetireFence { token, ..request.clone() }).await);
         }
         all.outcome()
     }
@@ -408,7 +408,10 @@ mod tests {
 
     type Calls = std::sync::Arc<Mutex<Vec<String>>>;
 
-    fn set(parts: [(&'static str, Result<Planes, ()>, &'static str, Vec<Outcome<()>>); 2]) -> (FenceSet, Calls) {
+    /// Name, planes (or silence), resource, answers.
+    type Wanted = (&'static str, Result<Planes, ()>, &'static str, Vec<Outcome<()>>);
+
+    fn set(parts: [Wanted; 2]) -> (FenceSet, Calls) {
         let calls = Calls::default();
         let part = |(name, planes, resource, answers): (_, _, _, Vec<_>)| {
             let (answers, calls) = (Mutex::new(answers), Calls::clone(&calls));

@@ -152,7 +152,7 @@ fn backward(state: &RunState) -> Vec<Command> {
             continue;
         }
         if !state.plan.holds.contains_key(&taken) {
-            stuck.get_or_insert(format!("`{taken}` was done and has no way back"));
+            stuck.get_or_insert_with(|| format!("`{taken}` was done and has no way back"));
             continue;
         }
         let undo = taken.undo();
@@ -161,7 +161,7 @@ fn backward(state: &RunState) -> Vec<Command> {
             // The others are given back all the same: nobody who waits for them is helped by waiting for this one.
             NodePhase::Failed => {
                 let cause = state.node(&undo).cause.map(|cause| cause.to_string()).unwrap_or_default();
-                stuck.get_or_insert(format!("`{taken}` could not be given back: {cause}"));
+                stuck.get_or_insert_with(|| format!("`{taken}` could not be given back: {cause}"));
                 continue;
             }
             NodePhase::Looking => vec![Command::Look(undo)],

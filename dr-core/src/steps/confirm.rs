@@ -9,8 +9,8 @@ use super::{
     read::{conflict, not_yet, offered, see},
 };
 use crate::{
-    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, Millis, Observed, PromotionReceipt, ProviderError,
-    Retry, Step, StepCx, StepError, Target, Tri, WriterReceipt, admit,
+    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, MemberId, Millis, Observed, PromotionReceipt,
+    ProviderError, Retry, Step, StepCx, StepError, Target, Tri, WriteProbe, WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -211,6 +211,19 @@ async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) 
     Ok(OldSide::Worth(grade, words))
 }
 
+/// What speaks against the member taking writes: our own, and those of an application where one is tried.
+fn takes_no_writes<T>(member: &MemberId, ours: &WriteProbe, application: Option<&WriteProbe>) -> Option<Observed<T>> {
+    match ours.accepted {
+        Tri::Yes => {}
+        Tri::No => return Some(not_yet(format_args!("`{member}` refuses a probe write: {}", ours.detail))),
+        Tri::Unknown => {
+            return Some(not_yet(format_args!("a probe write on `{member}` has no answer: {}", ours.detail)));
+        }
+    }
+    let application = application.filter(|write| write.accepted != Tri::Yes)?;
+    Some(not_yet(format_args!("an application cannot write on `{member}`: {}", application.detail)))
+}
+
 pub(super) struct Confirming;
 
 #[async_trait]
@@ -244,15 +257,8 @@ impl Look for Confirming {
         if let Some(upstream) = &description.follows {
             return Ok(not_yet(format_args!("`{member}` is still shown as following {upstream}")));
         }
-        match write.accepted {
-            Tri::Yes => {}
-            Tri::No => return Ok(not_yet(format_args!("`{member}` refuses a probe write: {}", write.detail))),
-            Tri::Unknown => {
-                return Ok(not_yet(format_args!("a probe write on `{member}` has no answer: {}", write.detail)));
-            }
-        }
-        if let Some(application) = application.filter(|write| write.accepted != Tri::Yes) {
-            return Ok(not_yet(format_args!("an application cannot write on `{member}`: {}", application.detail)));
+        if let Some(verdict) = takes_no_writes(member, &write, application.as_ref()) {
+            return Ok(verdict);
         }
         let lineage = write.lineage.unwrap_or_else(|| new.lineage.clone());
         let known = new.lineage != promotion.was;
@@ -323,11 +329,6 @@ impl Look for WriterStill {
             }
             Some(OldSide::Worth(..)) | None => {}
         }
-        let write = write?;
-        Ok(match write.accepted {
-            Tri::Yes => Observed::Done(()),
-            Tri::No => not_yet(format_args!("`{member}` refuses a probe write: {}", write.detail)),
-            Tri::Unknown => not_yet(format_args!("a probe write on `{member}` has no answer: {}", write.detail)),
-        })
+        Ok(takes_no_writes(member, &write?, None).unwrap_or(Observed::Done(())))
     }
 }

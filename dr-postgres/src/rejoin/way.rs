@@ -70,11 +70,11 @@ impl Member {
         if self.tool_runs(&places).await? {
             return Ok(Look::Outcome(Outcome::accepted()));
         }
-        self.from_a_stop(request, &upstream, &places).await
+        self.after_a_stop(request, &upstream, &places).await
     }
 
     /// The way of a server that is stopped.
-    pub(super) async fn from_a_stop(
+    pub(super) async fn after_a_stop(
         &self,
         request: &RejoinRequest,
         upstream: &Session,
