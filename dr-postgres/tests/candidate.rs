@@ -130,6 +130,14 @@ async fn bug_commands_that_a_promotion_runs_hung_or_ended_the_candidate() {
     }
 }
 
+/// A standby refuses every transaction that would be serializable, our own questions among them.
+#[tokio::test]
+async fn bug_a_standby_that_is_serializable_by_default_could_not_be_asked() {
+    let settings = vec!["default_transaction_isolation = 'serializable'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    assert_eq!(rehearse(&rig.sides[1], Effort::Try).await.obstacles, Vec::new());
+}
+
 /// Both servers of a synchronous pair name both: right while both are there.
 #[tokio::test]
 async fn a_symmetric_synchronous_pair_is_refused_with_the_command() {
