@@ -44,7 +44,7 @@ pub(super) async fn rehearse(pair: &Pair<'_>, effort: Effort) -> Result<Rehearsa
         let command = setting.value.trim();
         match (setting.name.as_str(), effort) {
             (_, _) if command.is_empty() => {}
-            (END, Effort::Look | Effort::Try) => ending(pair, &setting, &mut found).await,
+            (END, Effort::Look | Effort::Try) => ending(pair, &setting, &mut found),
             (_, Effort::Try) => fetching(pair, &setting, &mut found).await?,
             (_, Effort::Look) => {}
         }
@@ -53,7 +53,7 @@ pub(super) async fn rehearse(pair: &Pair<'_>, effort: Effort) -> Result<Rehearsa
 }
 
 /// What ends a recovery may change anything, so it is not tried.
-async fn ending(pair: &Pair<'_>, setting: &Setting, found: &mut Rehearsal) {
+fn ending(pair: &Pair<'_>, setting: &Setting, found: &mut Rehearsal) {
     let (name, command) = (&pair.member.name, setting.value.trim());
     if ends_at_once(command) {
         return;
