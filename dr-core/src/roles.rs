@@ -100,7 +100,7 @@ fn strangers(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) 
                 201,
                 format!("`{}` {how} {id}, which the group file does not list", member.name),
                 "it would be left behind on a history that nobody continues, or be the real writer",
-                "list it as a member, or detach it",
+                "name it in place of a member, or detach it for the time of the change: a group has two members",
             )
         })
         .collect()

@@ -3,6 +3,7 @@
 //! ```text
 //!   rights       what the control role lacks, all at once                                     grants.rs
 //!   standing     settings and states of the candidate alone; settling asks them again         candidate/standing.rs
+//!   commands     what others have the promotion run, and wait for                       candidate/commands.rs
 //!   position     a position of the primary, written just now, has to be replayed              here
 //!   settings     what applications see of the primary and would not see of the candidate      candidate/settings.rs
 //!   room         free connections, limits, free disk                                          candidate/room.rs
@@ -33,6 +34,7 @@ use crate::{
     slots::as_replication_role,
 };
 
+pub(crate) mod commands;
 mod logins;
 mod room;
 mod settings;
@@ -146,6 +148,7 @@ async fn rehearse(pair: &Pair<'_>, effort: Effort) -> Rehearsal {
     let parts: Vec<std::pin::Pin<Box<dyn Future<Output = Rehearsal> + Send + '_>>> = vec![
         Box::pin(part("the rights of the control role", rights(pair))),
         Box::pin(part("the candidate's own settings", standing(pair))),
+        Box::pin(part("the commands that a promotion runs", commands::rehearse(pair, effort))),
         Box::pin(part("whether the candidate replays what the primary writes", position(pair, effort))),
         Box::pin(part("the settings that applications see", settings::compare(pair))),
         Box::pin(part("the room for the applications' sessions", room::measure(pair))),

@@ -69,7 +69,8 @@ impl Session {
         let limit = target.answer_within.as_millis();
         let prologue = format!(
             "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
-             SET idle_in_transaction_session_timeout = {limit}"
+             SET idle_in_transaction_session_timeout = {limit}; \
+             SET default_transaction_isolation = 'read committed'"
         );
         session.run("set the session's limits", &prologue).await?;
         Ok(session)

@@ -99,6 +99,45 @@ async fn bug_a_candidate_that_would_be_an_outage_was_promoted() {
     common::done(two.database.settle().await);
 }
 
+/// A promotion runs commands of others and waits for them without a limit; one that is not found ends the server instead.
+#[tokio::test]
+async fn bug_commands_that_a_promotion_runs_hung_or_ended_the_candidate() {
+    let rig = Rig::start(direct()).await;
+    let (node, two) = (rig.cluster.pg2(), &rig.sides[1]);
+    let table = [
+        ("restore_command", "case %f in *2.history) sleep 60;; esac; false", Some((Weight::Planned, "within 5 s"))),
+        ("restore_command", "/opt/no/such-tool %f %p", Some((Weight::Always, "status 127"))),
+        ("restore_command", "echo 1 > %p", None),
+        ("restore_command", "cp /no/such/archive/%f %p", None),
+        ("recovery_end_command", "/opt/tell-the-team", Some((Weight::Planned, "recovery_end_command"))),
+        ("recovery_end_command", "rm -f /tmp/no-such-trigger", None),
+    ];
+    for (name, value, expected) in table {
+        set(node, name, value).await;
+        let found = rehearse(two, Effort::Try).await;
+        assert_eq!(found.untried, Vec::<String>::new(), "{value}");
+        match expected {
+            None => assert_eq!(found.obstacles, Vec::new(), "{value}"),
+            Some((weight, word)) => {
+                let obstacle = only(&found);
+                assert_eq!(obstacle.weight, weight, "{obstacle:?}");
+                assert!(obstacle.what.contains(word) && obstacle.helps.contains("ALTER SYSTEM"), "{obstacle:?}");
+            }
+        }
+        let left = node.server.data("pg_wal/dr-rehearsal.history");
+        assert!(!left.exists(), "what a command fetched is removed");
+        reset(node, name).await;
+    }
+}
+
+/// A standby refuses every transaction that would be serializable, our own questions among them.
+#[tokio::test]
+async fn bug_a_standby_that_is_serializable_by_default_could_not_be_asked() {
+    let settings = vec!["default_transaction_isolation = 'serializable'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    assert_eq!(rehearse(&rig.sides[1], Effort::Try).await.obstacles, Vec::new());
+}
+
 /// Both servers of a synchronous pair name both: right while both are there.
 #[tokio::test]
 async fn a_symmetric_synchronous_pair_is_refused_with_the_command() {

@@ -322,6 +322,26 @@ async fn bug_what_a_rejoin_needs_is_found_while_everything_still_runs() {
     assert!(found.iter().any(|line| line.contains("would not start")), "{found:#?}");
 }
 
+/// A standby asks its archive before it streams: a command that ends it, or that hangs, is found before the change.
+#[tokio::test]
+async fn bug_a_former_primary_kept_an_archive_command_that_is_not_there() {
+    let rig = Rig::start(direct()).await;
+    for (command, expected) in [("/opt/no/such-tool %f %p", Some("status 127")), ("false", None)] {
+        for node in &rig.cluster.nodes {
+            set(node, "restore_command", command).await;
+        }
+        until("the command", PATIENCE, || async {
+            let found = obstacles(&rehearse(&rig.sides[0], "pg2", Effort::Try).await);
+            let right = match expected {
+                None => found.is_empty(),
+                Some(word) => matches!(found.as_slice(), [one] if one.contains(word) && one.contains("on pg1")),
+            };
+            right.then_some(())
+        })
+        .await;
+    }
+}
+
 /// What the control role may not look at is named, and hides nothing else.
 #[tokio::test]
 async fn a_rehearsal_names_what_the_control_role_may_not_look_at() {

@@ -235,7 +235,10 @@ impl Releasing {
             return Ok(Some("a promotion was asked for: past that point a fence is retired, never released".into()));
         }
         let member = &step.candidate.member;
-        let seen = see(cx, member).await?;
+        let seen = match see(cx, member).await {
+            Ok(seen) => seen,
+            Err(silent) => return if Self::is_down(cx, &step.candidate).await { Ok(None) } else { Err(silent) },
+        };
         if let Some(why) = seen.differs(&step.candidate) {
             return Ok(Some(format!("{why}: it may have been promoted")));
         }
@@ -245,6 +248,16 @@ impl Releasing {
             Tri::Unknown => seen.description.follows.as_ref() == Some(&step.target.resource),
         };
         Ok((!standby).then(|| format!("`{member}` is not seen to be a standby of the old history")))
+    }
+
+    /// Whether a candidate that does not answer is proved to be stopped, to have begun no history of its own, and to come back as a
+    /// standby. It is as little a second writer as one that answers, and the applications need not wait for it.
+    async fn is_down(cx: &StepCx, candidate: &Target) -> bool {
+        let Ok(fence) = cx.fence(&candidate.member) else { return false };
+        let Ok(reading) = fence.inspect().await else { return false };
+        let same = reading.resource.as_ref() == Some(&candidate.resource)
+            && reading.lineage.as_ref() == Some(&candidate.lineage);
+        same && reading.silent && reading.end.is_none() && reading.grade() >= Grade::Confirmed
     }
 }
 
@@ -271,7 +284,7 @@ impl Handler for Releasing {
         if let Some(why) = Self::must_stay(cx, step).await? {
             return Ok(refuse(why));
         }
-        let words = format!("{} in recovery on {}, seen twice", step.candidate.member, step.candidate.lineage);
+        let words = format!("{} on {}, no writer, seen twice", step.candidate.member, step.candidate.lineage);
         Ok(Prepared::Ready(Ready {
             facts: vec![Fact::any("candidate", words, "provider, server", cx.now())],
             pre_image: cx.pre_image().cloned(),

@@ -45,6 +45,7 @@ const TOLD: &[(&str, &str)] = &[
     ("standard_conforming_strings", "backslashes in strings are read differently"),
     ("statement_timeout", "statements are cut off at another time"),
     ("synchronous_commit", "a commit promises something else"),
+    ("synchronous_standby_names", "a commit waits for other standbys, or for none"),
     ("temp_tablespaces", "temporary files lie elsewhere"),
     ("track_commit_timestamp", "times of commits are not kept"),
     ("transaction_timeout", "transactions are cut off at another time"),
@@ -222,6 +223,8 @@ mod tests {
         );
         assert_eq!(found.drops[0].what, "`TimeZone` is `UTC` on pg1, `Europe/Berlin` on pg2");
         assert_eq!((found.drops.len(), found.obstacles.len()), (1, 0));
+        let found = compared(&[("synchronous_standby_names", "")], &[("synchronous_standby_names", "pg2")]);
+        assert!(found.drops[0].detail.contains("waits"), "{found:?}");
         let found = compared(&[], &[("app.tenant", "7")]);
         assert_eq!(found.drops[0].what, "`app.tenant` is `7` on pg1, not set on pg2");
         assert_eq!(compared(&[("lock_timeout", "0")], &[("lock_timeout", "0")]), Rehearsal::default());

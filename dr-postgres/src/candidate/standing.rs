@@ -110,7 +110,7 @@ fn synchronous(found: &mut Rehearsal, setting: &Setting, commit: Option<&Setting
 }
 
 /// The command that gives a setting another value. What the command line says outweighs every file.
-fn change(setting: &Setting, psql: &str, value: &str) -> String {
+pub(super) fn change(setting: &Setting, psql: &str, value: &str) -> String {
     let name = &setting.name;
     if setting.source == "command line" {
         return format!("start the server without `-c {name}=...`");

@@ -15,6 +15,7 @@ use super::{
     settings::{COMMANDS, asked, without_tokens},
 };
 use crate::{
+    candidate::commands::{Fetch, RESTORE, fetch},
     client::Session,
     error::PgError,
     look::Identity,
@@ -49,7 +50,7 @@ impl Member {
             Ok(following) => {
                 self.rehearse_following(&mut found, peer, &following, &mine).await?;
                 self.rehearse_candidate(&mut found, peer, &candidate, &following).await?;
-                self.rehearse_files(&mut found, (&own, &candidate), (peer, &following)).await?;
+                self.rehearse_files(&mut found, (&own, &candidate), (peer, &following), effort).await?;
             }
             Err(PgError::Refused { why, .. }) => found.planned(
                 format!("{} could not log in at {of} for replication: {why}", self.name),
@@ -181,6 +182,7 @@ impl Member {
         found: &mut Rehearsal,
         (own, candidate): (&Session, &Session),
         (peer, following): (&Peer, &Following),
+        effort: Effort,
     ) -> Result<(), PgError> {
         let name = &self.name;
         let data = self.server.site().data.clone();
@@ -220,9 +222,31 @@ impl Member {
                     "{command} of {name} is not the one of {}: a rejoin cannot know what it fetches or removes, and empties it",
                     peer.name
                 ));
+            } else if command == RESTORE && !mine.is_empty() && effort == Effort::Try {
+                let next = own.identity().await?.timeline.next().history_file();
+                self.rehearse_restore(found, mine, &next).await;
             }
         }
         Ok(())
+    }
+
+    /// A standby asks the archive before it asks its primary, and waits for the answer.
+    async fn rehearse_restore(&self, found: &mut Rehearsal, command: &str, next: &str) {
+        let name = &self.name;
+        let became = match fetch(&self.server, command, next).await {
+            Ok(Fetch::Answered) => return,
+            Ok(Fetch::Late) => "does not end in time".to_owned(),
+            Ok(Fetch::Broken(status)) => format!("ends with status {status} (not found, not executable, or killed)"),
+            Err(error) => {
+                found.untried.push(format!("the {RESTORE} of {name}, which it runs as a standby: {}", error.chain()));
+                return;
+            }
+        };
+        found.planned(
+            format!("{RESTORE} is `{command}` on {name}, and it {became}"),
+            format!("{name} runs it before it streams, and would not follow after the change"),
+            format!("correct it on {name}, or: ALTER SYSTEM SET {RESTORE} = ''"),
+        );
     }
 
     async fn rehearse_address(

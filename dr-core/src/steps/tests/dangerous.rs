@@ -290,6 +290,29 @@ fn a_fence_is_given_back_only_while_nothing_was_promoted() {
     assert_eq!(ready(&now(Releasing.prepare(&cx, &step))), "error", "silence is no standby");
 }
 
+/// Covers P3 and S9: the applications do not wait for a candidate that died past the fence, if it is proved to be stopped as a standby.
+#[test]
+fn bug_a_candidate_that_died_past_the_fence_kept_the_writes_stopped() {
+    type Change = fn(&mut super::world::Server);
+    let step = ReleaseFence::of(&target("a", 1), &target("b", 1));
+    let table: [(&str, Change, &str); 5] = [
+        ("stopped as a standby", |_| (), "ready"),
+        ("not proved on every plane", |b| b.planes.restart = Grade::Partial, "error"),
+        ("not known to be silent", |b| b.silent = false, "error"),
+        ("it wrote a history of its own", |b| b.end = Some(101), "error"),
+        ("it carries another history", |b| b.generation = 2, "error"),
+    ];
+    for (name, change, want) in table {
+        let world = fenced();
+        world.set("b", |b| {
+            (b.dark, b.silent, b.planes) = (true, true, Planes::all(Grade::Confirmed));
+            change(b);
+        });
+        let cx = Call::of(&world).recorded(image()).cx();
+        assert_eq!(ready(&now(Releasing.prepare(&cx, &step))), want, "{name}");
+    }
+}
+
 /// Covers C04: the end is that of the fenced history; a catch-up that never comes is never called done.
 #[test]
 fn a_catch_up_reaches_the_end_of_the_fenced_history() {

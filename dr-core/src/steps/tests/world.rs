@@ -30,6 +30,8 @@ pub(super) struct Server {
     pub(super) accepts: Tri,
     pub(super) dark: bool,
     pub(super) streaming: Tri,
+    /// Stopped for good: whoever reads its fence is told so.
+    pub(super) silent: bool,
     /// Stopped: nobody there tells anything of replication.
     pub(super) mute: bool,
     pub(super) lag: Option<Millis>,
@@ -86,6 +88,7 @@ pub(super) fn pair() -> Arc<World> {
         parted: None,
         accepts: Tri::from(follows.is_none()),
         dark: false,
+        silent: false,
         streaming: Tri::from(follows.is_some()),
         mute: false,
         lag: follows.map(|_| Millis::seconds(1)),
@@ -251,7 +254,7 @@ pub(super) fn promoted(server: &mut Server) {
 fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
     let server = of.0.servers.lock().unwrap()[of.1].clone();
     FenceReading {
-        silent: false,
+        silent: server.silent,
         unread: Vec::new(),
         resource: Some(ResourceId::new(server.resource)),
         lineage: Some(lineage(server.generation)),
