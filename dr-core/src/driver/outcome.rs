@@ -181,7 +181,8 @@ impl Driver {
                 self.refuse(node, cause, Millis::ZERO, true).await
             }
             Ok(Observed::NotStarted) if effect == Effect::Idempotent => {
-                self.refuse(node, Cause::new("a look saw no trace of it"), Millis::ZERO, true).await
+                let cause = self.doubted(node, "a look saw no trace of it");
+                self.refuse(node, cause, Millis::ZERO, true).await
             }
             Ok(Observed::NotStarted) => self.absent(node, began).await,
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
@@ -189,12 +190,21 @@ impl Driver {
             }
             Ok(Observed::Unknown(cause)) | Err(StepError { cause, .. }) => {
                 if began >= self.clock(node).deadline {
-                    let cause = Cause::new(format!("its time is over and it is not known what became of it: {cause}"));
+                    let why = format!("its time is over and it is not known what became of it: {cause}");
+                    let cause = self.doubted(node, &why);
                     return self.fail(node, cause, true).await;
                 }
                 self.again_in(node, self.every(node).max(Millis::new(100)));
                 Ok(())
             }
+        }
+    }
+
+    /// Why a step was in doubt, before what ended the doubt: a provider's own words say more than that nothing is seen.
+    fn doubted(&self, node: &NodeId, end: &str) -> Cause {
+        match self.state.node(node).cause {
+            Some(doubt) => Cause::new(format!("{doubt}; {end}")),
+            None => Cause::new(end),
         }
     }
 
@@ -206,9 +216,7 @@ impl Driver {
         match self.state.node(node).absent {
             // The second one begins that much later than the first one ended, however long it takes.
             Some(first) if now.since(first) >= apart.saturating_add(took) => {
-                // Why it was in doubt says more than that nothing of it is seen.
-                let why = self.state.node(node).cause.map(|cause| format!("{cause}; ")).unwrap_or_default();
-                let cause = Cause::new(format!("{why}two looks saw no trace of it"));
+                let cause = self.doubted(node, "two looks saw no trace of it");
                 self.refuse(node, cause, Millis::ZERO, true).await
             }
             Some(_) => {
