@@ -27,7 +27,7 @@ use crate::{
     error::PgError,
     lsn::Lsn,
     member::{Member, Peer, slot_name, undone},
-    server::{POLL, Postmaster},
+    server::{POLL, Phase, Postmaster},
 };
 
 mod files;
@@ -67,6 +67,8 @@ enum Replay {
 /// How long a member that streams already is watched for its replay before the handle has to tell.
 const REPLAYS_WITHIN: Duration = Duration::from_secs(2);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server that was told to stop is left to its archiver and its standbys.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 const TOOL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 impl Member {
@@ -130,6 +132,9 @@ impl Member {
         match self.server.postmaster().await? {
             Postmaster::Stopped if !self.tool_runs(&self.places().await?).await? => {
                 Ok(OpProgress::Lost { saw: format!("{} is stopped and nothing works on it", self.name) })
+            }
+            Postmaster::Changing(_) if self.server.census(None, None).await?.phase == Phase::Stopping => {
+                Ok(OpProgress::Lost { saw: format!("{} stops and nothing works on it", self.name) })
             }
             Postmaster::Stopped | Postmaster::Changing(_) => Ok(OpProgress::Running { percent: None }),
             Postmaster::Ready(_) => self.poll_running(&primary, &mut rejoin).await,

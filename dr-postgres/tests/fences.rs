@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc, t
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
     Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret,
-    ProviderError, RetireFence, SecretStore, SecretVersion, Tri,
+    ProviderError, RejoinRequest, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
     ClosedHba, FileSecret, LocalControl, LoginFence, Member, Peer, PostgresDatabase, PostgresProbe, Postmaster, Server,
@@ -388,4 +388,28 @@ async fn a_file_secret_is_versioned_and_compared() {
     assert!(text.contains("\"password\": \"p\""), "other fields stay");
     std::fs::write(folder.join("rotating"), "").unwrap();
     assert_eq!(store.read().await.unwrap().rotating, Tri::Yes);
+}
+
+/// The same server comes back by itself: its way back does not wait for the archive either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_rejoin_waited_for_a_hanging_archive() {
+    let settings = vec!["archive_mode = on".to_owned(), "archive_command = 'exit 1'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    let [one, two] = &rig.sides;
+    let server = &rig.cluster.pg1().server;
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    admin.set_and_load("archive_command", &script(&rig.cluster, "hang", "exec sleep 300")).await.unwrap();
+    admin.run("switch", "SELECT pg_switch_wal()").await.unwrap();
+    let (receipt, _) = common::fence(one).await;
+    let op = common::promote(one, two, &receipt).await;
+    common::await_op(two, &op).await.unwrap();
+    assert!(matches!(server.postmaster().await.unwrap(), Postmaster::Changing(_)), "it still waits");
+    let begun = tokio::time::Instant::now();
+    let (target, primary) = (receipt.target.clone(), two.target().await);
+    let (endpoint, key) = (two.member.endpoint(), common::key("rejoin"));
+    let ask = RejoinRequest { target, primary, endpoint, parted_at: None, may_discard: false, key };
+    let op = common::handle(one.database.rejoin(ask).await);
+    common::await_op(one, &op).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
 }
