@@ -101,6 +101,7 @@ impl Session {
         const WHAT: &str = "prepare the statements of a promotion";
         self.prepare(WHAT, PROMOTE, &[]).await?;
         self.prepare(WHAT, STILL_REPLAYS, &[]).await?;
+        self.recovery_began().await?;
         // On a standby it writes nothing.
         self.probe_write("prepare").await.map(drop)
     }

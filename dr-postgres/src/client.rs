@@ -289,6 +289,11 @@ impl Link {
         last.as_ref().map(|(_, identity)| identity.clone())
     }
 
+    /// The open session, if there is one and nobody opens another.
+    pub(crate) fn live(&self) -> Option<Arc<Session>> {
+        self.open.try_lock().ok()?.clone().filter(|session| !session.is_closed())
+    }
+
     /// The open session, or a new one.
     ///
     /// # Errors

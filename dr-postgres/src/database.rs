@@ -133,18 +133,31 @@ impl PostgresDatabase {
             let why = format!("{} carries lineage {is}, the promotion is for {was}", self.member.name);
             return Ok(Outcome::Conflict(dr_core::Cause::new(why)));
         }
-        if !session.request_promotion().await? {
+        // One session is one life of the server: what this recovery is asked for, another one has forgotten.
+        let (began, signalled) = join(session.recovery_began(), session.request_promotion()).await;
+        if !signalled? {
             return Ok(Outcome::unknown("pg_promote could not signal the server process"));
         }
-        Ok(Outcome::Accepted(OpHandle::new(format!("promote/{}", who.timeline))))
+        let began = began.map_or_else(|_| String::new(), |began| format!("/{began}"));
+        Ok(Outcome::Accepted(OpHandle::new(format!("promote/{}{began}", who.timeline))))
     }
 
-    async fn poll_promotion(&self) -> Result<OpProgress, PgError> {
+    /// `asked` is what the handle says of the server that took the request: its timeline, and when its recovery began.
+    async fn poll_promotion(&self, asked: &str) -> Result<OpProgress, PgError> {
         let session = self.member.session().await?;
-        // Both in one go, and in this order: the roles are those of a server that has left recovery.
-        let (replays, marked) = join(session.still_replays(), marked_roles(&session)).await;
+        // All in one go, and in this order: a recovery that is not there any more is not seen to replay afterwards, and the roles are
+        // those of a server that has left recovery.
+        let (began, replays, marked) =
+            join3(session.recovery_began(), session.still_replays(), marked_roles(&session)).await;
         if replays? {
-            return Ok(OpProgress::Running { percent: None });
+            let asked = asked.split_once('/').and_then(|(_, began)| began.parse::<i64>().ok());
+            return Ok(match (asked, began) {
+                (Some(asked), Ok(began)) if began != asked => {
+                    let saw = format!("{} was restarted after it was asked, and replays", self.member.name);
+                    OpProgress::Lost { saw }
+                }
+                (Some(_) | None, Ok(_) | Err(_)) => OpProgress::Running { percent: None },
+            });
         }
         lift(&session, &marked?).await?;
         Ok(OpProgress::Finished)
@@ -258,7 +271,7 @@ impl ManagedDatabase for PostgresDatabase {
 
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
         match op.as_str().split_once('/') {
-            Some(("promote", _)) => self.poll_promotion().await.map_err(unread("poll")),
+            Some(("promote", asked)) => self.poll_promotion(asked).await.map_err(unread("poll")),
             Some(("rejoin", primary)) => self.member.poll_rejoin(primary).await.map_err(unread("poll")),
             Some(_) | None => Ok(OpProgress::Lost { saw: format!("the handle `{op}` is not one of ours") }),
         }

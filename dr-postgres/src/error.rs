@@ -190,6 +190,12 @@ impl PgError {
         false
     }
 
+    /// Whether the server comes or goes, or says nothing: whoever has time asks again.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.is_silence() || self.sql_state().is_some_and(|state| state.code().starts_with("57P0"))
+    }
+
     /// Whether nobody answered: no connection, or one that ended without a word. What answers with an error of its own lives.
     #[must_use]
     pub fn is_silence(&self) -> bool {

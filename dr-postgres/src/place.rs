@@ -64,6 +64,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 impl Member {
+    /// The control session that is open already and was proved, if it still is.
+    pub(crate) fn proved_session(&self) -> Option<Arc<Session>> {
+        let session = self.link.live()?;
+        let proved = session.place.try_lock().is_ok_and(|slot| slot.is_some());
+        proved.then_some(session)
+    }
+
     /// The control session and the proof that its server is the one of the configured directory.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::{
     error::PgError,
     lsn::Lsn,
     member::{Member, Peer, slot_name, undone},
-    server::{POLL, Postmaster},
+    server::{POLL, Phase, Postmaster},
 };
 
 mod files;
@@ -67,6 +67,10 @@ enum Replay {
 /// How long a member that streams already is watched for its replay before the handle has to tell.
 const REPLAYS_WITHIN: Duration = Duration::from_secs(2);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a rejoin waits for a server that comes or goes.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+/// How long a server that was told to stop is left to its archiver and its standbys.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 const TOOL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 impl Member {
@@ -89,6 +93,12 @@ impl Member {
             },
             Ok(Look::Outcome(outcome)) => return outcome,
             Ok(Look::Going(start)) => start,
+            Err(e) if e.is_passing() => {
+                let worker = Arc::clone(member);
+                let task = async move { worker.come_back_later(&request).await };
+                *rejoin = RejoinTask { task: Some(tokio::spawn(task)), ..RejoinTask::default() };
+                return Outcome::Accepted(handle);
+            }
             Err(e) => return undone(&e),
         };
         let worker = Arc::clone(member);
@@ -131,6 +141,9 @@ impl Member {
             Postmaster::Stopped if !self.tool_runs(&self.places().await?).await? => {
                 Ok(OpProgress::Lost { saw: format!("{} is stopped and nothing works on it", self.name) })
             }
+            Postmaster::Changing(_) if self.server.census(None, None).await?.phase == Phase::Stopping => {
+                Ok(OpProgress::Lost { saw: format!("{} stops and nothing works on it", self.name) })
+            }
             Postmaster::Stopped | Postmaster::Changing(_) => Ok(OpProgress::Running { percent: None }),
             Postmaster::Ready(_) => self.poll_running(&primary, &mut rejoin).await,
         }
@@ -162,6 +175,22 @@ impl Member {
                 }
             }
         })
+    }
+
+    /// One of the two servers says nothing now, such as a primary that a crash made start again.
+    async fn come_back_later(&self, request: &RejoinRequest) -> Result<(), PgError> {
+        let begun = Instant::now();
+        loop {
+            match self.look_for_a_way(request).await {
+                Ok(Look::Going(start)) => return self.come_back(request, start).await,
+                Ok(Look::Follows) => return Ok(()),
+                Ok(Look::Outcome(Outcome::Accepted(_))) if begun.elapsed() < ANSWERS_WITHIN => {}
+                Ok(Look::Outcome(outcome)) => return Err(self.refused(words(outcome))),
+                Err(e) if e.is_passing() && begun.elapsed() < ANSWERS_WITHIN => {}
+                Err(e) => return Err(e),
+            }
+            sleep(POLL * 50).await;
+        }
     }
 
     async fn come_back(&self, request: &RejoinRequest, start: Start) -> Result<(), PgError> {

@@ -46,6 +46,12 @@ pub(crate) const MARK: &[u8] = b"left by the disaster-recovery toolkit: this ser
 
 /// How long one look waits for a server that stops: whoever looks again pays for a pause in between.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// How long one act waits for the host: clients wait meanwhile.
+const HOST_LIMIT: Duration = Duration::from_secs(2);
+/// How long the question whom to stop may take.
+const WHOM_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server whose host says nothing has to go on before it counts as one that was not stopped.
+const GOES_ON: Duration = Duration::from_millis(250);
 /// How long a release lets a clean stop go on before it ends it the hard way.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(3);
 /// How long what was ended the hard way, or started, may take.
@@ -65,7 +71,7 @@ impl StopFence {
         let refuse = |why: String| PgError::Refused { server: self.member.name.to_string(), why };
         match self.member.place().await {
             Ok((_, place)) => return Ok(Some(place.process)),
-            Err(e) if e.is_silence() || e.sql_state().is_some_and(is_changing) => {}
+            Err(e) if e.is_passing() => {}
             Err(e @ PgError::Connect { .. }) => {
                 let why = format!("something answers at its address and cannot be proved to be it ({})", e.chain());
                 return Err(refuse(why));
@@ -94,7 +100,7 @@ impl StopFence {
     /// every failure is one of nothing done.
     async fn stop(&self) -> Outcome<()> {
         let server = &self.member.server;
-        let whom = match self.whom().await {
+        let whom = match timeout(WHOM_LIMIT, self.whom()).await.unwrap_or_else(|_| Err(self.is_late(WHOM_LIMIT))) {
             Ok(whom) => whom,
             Err(e) => return Outcome::refused(format_args!("nothing was sent: {}", e.chain())),
         };
@@ -102,7 +108,8 @@ impl StopFence {
             return self.not_sent(&e).await;
         }
         if let Some(process) = whom {
-            match server.signal(process, Stop::Fast).await {
+            let sent = timeout(HOST_LIMIT, server.signal(process, Stop::Fast)).await;
+            match sent.unwrap_or_else(|_| Err(self.is_late(HOST_LIMIT))) {
                 Ok(_) => self.hurry_later(process),
                 Err(e) if e.effect() == Effect::None => return self.not_sent(&e).await,
                 Err(e) => return Outcome::unknown(e.chain()),
@@ -154,9 +161,48 @@ impl StopFence {
         });
     }
 
+    fn is_late(&self, after: Duration) -> PgError {
+        PgError::Late { server: self.member.name.to_string(), what: "answer on its host".into(), after }
+    }
+
     async fn look(&self) -> Result<FenceReading, PgError> {
+        match timeout(HOST_LIMIT, self.member.server.postmaster())
+            .await
+            .unwrap_or_else(|_| Err(self.is_late(HOST_LIMIT)))
+        {
+            Ok(process) => self.look_at(process).await,
+            Err(silent) => self.without_host(silent).await,
+        }
+    }
+
+    /// The host cannot be asked. A session that was proved to belong to this very server still tells one thing: it was not stopped, if it
+    /// commits writes now and a moment later. Whatever else it says proves nothing.
+    async fn without_host(&self, silent: PgError) -> Result<FenceReading, PgError> {
+        let Some(session) = self.member.proved_session() else { return Err(silent) };
+        let goes_on = async {
+            let writes = matches!(session.probe_write("look").await?, Probed::Written(_) | Probed::ReadOnly);
+            sleep(GOES_ON).await;
+            let still = matches!(session.probe_write("look").await?, Probed::Written(_) | Probed::ReadOnly);
+            if writes && still { session.identity().await.map(Some) } else { Ok::<_, PgError>(None) }
+        };
+        let Ok(Ok(Some(who))) = timeout(HOST_LIMIT, goes_on).await else { return Err(silent) };
+        *self.watch.lock().await = Watch::default();
+        Ok(FenceReading {
+            unread: Vec::new(),
+            resource: Some(self.member.resource()),
+            lineage: Some(who.lineage()),
+            planes: Planes::default(),
+            silent: false,
+            end: None,
+            lapses_at: None,
+            detail: format!("its server takes writes, and its host cannot be asked: {}", silent.chain()),
+            at: now(),
+        })
+    }
+
+    async fn look_at(&self, process: Postmaster) -> Result<FenceReading, PgError> {
         let server = &self.member.server;
-        if let Postmaster::Ready(pid) = server.postmaster().await? {
+        if let Postmaster::Ready(pid) = process {
             match self.ready(pid).await {
                 // It was told to stop a moment ago.
                 Err(e)
@@ -241,11 +287,6 @@ enum MarkOf {
 
 /// After this long a stopping server's control file is looked at too.
 const SLOW: Duration = Duration::from_millis(60);
-
-/// The server was told to start or to stop.
-fn is_changing(state: &tokio_postgres::error::SqlState) -> bool {
-    state.code().starts_with("57P0")
-}
 
 impl StopFence {
     async fn start_again(&self, order: &ReleaseOrder) -> Result<Outcome<()>, PgError> {

@@ -4,16 +4,25 @@
 #[expect(dead_code, reason = "each test file uses its part")]
 mod common;
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
     Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret,
-    ProviderError, RetireFence, SecretStore, SecretVersion, Tri,
+    ProviderError, RejoinRequest, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
-    ClosedHba, FileSecret, LocalControl, LoginFence, Member, Peer, PostgresDatabase, PostgresProbe, Postmaster, Server,
-    Session, Site, Unit, resource_id,
+    ClosedHba, FileSecret, HostCommand, LocalControl, LoginFence, Member, Peer, PgError, PostgresDatabase,
+    PostgresProbe, Postmaster, Server, ServerControl, Session, Site, Unit, resource_id,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -183,14 +192,96 @@ async fn a_wrong_password_is_an_error_and_no_reading() {
 
 /// The cluster's `pg1` with a member of its own: another unit, other times.
 fn member(cluster: &LocalCluster, change: impl FnOnce(&mut Site), stop_within: Duration) -> Side {
+    member_through(cluster, |host| Arc::new(host), change, stop_within)
+}
+
+/// The same through another way to its host.
+fn member_through(
+    cluster: &LocalCluster,
+    way: impl FnOnce(LocalControl) -> Arc<dyn ServerControl>,
+    change: impl FnOnce(&mut Site),
+    stop_within: Duration,
+) -> Side {
     let (node, peer) = (cluster.pg1(), cluster.pg2());
     let mut site = node.server.site().clone();
     change(&mut site);
-    let server = Server::new(site, Arc::new(LocalControl::new("pg1", cluster.folder()).unwrap()));
+    let server = Server::new(site, way(LocalControl::new("pg1", cluster.folder()).unwrap()));
     let peers =
         vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
     let target = node.admin.clone().with_application("dr/test/fence");
     Side::of(&Arc::new(Member::new("app", server, target, peers).with_stop_within(stop_within)))
+}
+
+/// A host that can be cut off: then no answer ever comes.
+#[derive(Debug)]
+struct Cut {
+    host: LocalControl,
+    cut: Arc<AtomicBool>,
+}
+
+impl Cut {
+    async fn gate(&self) {
+        if self.cut.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl ServerControl for Cut {
+    async fn run(&self, command: &HostCommand) -> Result<String, PgError> {
+        self.gate().await;
+        self.host.run(command).await
+    }
+
+    async fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, PgError> {
+        self.gate().await;
+        self.host.read(path).await
+    }
+
+    async fn write(&self, path: &Path, contents: &[u8]) -> Result<(), PgError> {
+        self.gate().await;
+        self.host.write(path, contents).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Result<(), PgError> {
+        self.gate().await;
+        self.host.rename(from, to).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), PgError> {
+        self.gate().await;
+        self.host.remove(path).await
+    }
+
+    async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
+        self.gate().await;
+        self.host.postmaster(data).await
+    }
+}
+
+/// The way to the host hangs right before the stop. What the server says through a session that was proved before is enough to know
+/// that it was not stopped, and nothing less: a server that says nothing either stays unknown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_host_that_hangs_at_the_fence_kept_writes_stopped() {
+    let rig = Rig::start(direct()).await;
+    let cluster = &rig.cluster;
+    let cut = Arc::new(AtomicBool::new(false));
+    let one =
+        member_through(cluster, |host| Arc::new(Cut { host, cut: Arc::clone(&cut) }), |_| {}, Duration::from_secs(10));
+    one.fence.prepare().await.unwrap();
+    cut.store(true, Ordering::SeqCst);
+    let begun = tokio::time::Instant::now();
+    let (target, token) = (rig.sides[0].target().await, one.fence.prepare().await.unwrap());
+    let outcome = one.fence.engage(EngageFence { target, token, key: key("fence") }).await;
+    assert!(matches!(&outcome, Outcome::Unknown(_)), "{outcome:?}");
+    let reading = one.fence.inspect().await.unwrap();
+    assert_eq!(reading.engaged(), Tri::No, "{reading:?}");
+    assert!(reading.detail.contains("its host cannot be asked"), "{}", reading.detail);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
+    let told = one.fence.inspect().await;
+    assert!(matches!(&told, Err(ProviderError::Unreachable { .. })), "{told:?}");
 }
 
 /// A script that every account may run.
@@ -388,4 +479,28 @@ async fn a_file_secret_is_versioned_and_compared() {
     assert!(text.contains("\"password\": \"p\""), "other fields stay");
     std::fs::write(folder.join("rotating"), "").unwrap();
     assert_eq!(store.read().await.unwrap().rotating, Tri::Yes);
+}
+
+/// The same server comes back by itself: its way back does not wait for the archive either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_rejoin_waited_for_a_hanging_archive() {
+    let settings = vec!["archive_mode = on".to_owned(), "archive_command = 'exit 1'".to_owned()];
+    let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
+    let [one, two] = &rig.sides;
+    let server = &rig.cluster.pg1().server;
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    admin.set_and_load("archive_command", &script(&rig.cluster, "hang", "exec sleep 300")).await.unwrap();
+    admin.run("switch", "SELECT pg_switch_wal()").await.unwrap();
+    let (receipt, _) = common::fence(one).await;
+    let op = common::promote(one, two, &receipt).await;
+    common::await_op(two, &op).await.unwrap();
+    assert!(matches!(server.postmaster().await.unwrap(), Postmaster::Changing(_)), "it still waits");
+    let begun = tokio::time::Instant::now();
+    let (target, primary) = (receipt.target.clone(), two.target().await);
+    let (endpoint, key) = (two.member.endpoint(), common::key("rejoin"));
+    let ask = RejoinRequest { target, primary, endpoint, parted_at: None, may_discard: false, key };
+    let op = common::handle(one.database.rejoin(ask).await);
+    common::await_op(one, &op).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
 }

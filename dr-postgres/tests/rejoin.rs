@@ -959,3 +959,22 @@ async fn a_standby_with_a_dead_slot_is_not_called_rejoined() {
     let op = handle(rejoin(one, two, false).await);
     await_op(one, &op).await.unwrap();
 }
+
+/// The new primary is started again in the moment in which the old one asks to follow it: a rejoin waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_primary_that_starts_again_made_the_rejoin_a_debt() {
+    let rig = Rig::start(direct()).await;
+    switched(&rig).await;
+    let [one, two] = &rig.sides;
+    let (target, primary) = (one.target().await, two.target().await);
+    let node = rig.cluster.pg2();
+    node.server.stop_fast(PATIENCE).await.unwrap();
+    let (endpoint, key) = (two.member.endpoint(), common::key("rejoin"));
+    let ask = RejoinRequest { target, primary, endpoint, parted_at: None, may_discard: false, key };
+    let op = handle(one.database.rejoin(ask).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    node.server.start().await.unwrap();
+    node.server.await_ready(PATIENCE).await.unwrap();
+    await_op(one, &op).await.unwrap();
+    assert!(replays(&rig, 0, 1).await);
+}

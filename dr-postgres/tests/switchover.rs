@@ -6,7 +6,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{Rig, await_op, budget, done, fence, handle, order, promote, rejoin, resume, run, switch, until};
-use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, Outcome, Tri, millis, seconds};
+use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, Tri, millis, seconds};
 use dr_postgres::{
     PostgresProbe, Postmaster, Session,
     testing::{ClusterOptions, DirectProber, Writers},
@@ -444,4 +444,30 @@ async fn prepared_transactions_are_told_and_survive() {
     let app = Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap();
     app.run("commit", "COMMIT PREPARED 'two-phase'").await.unwrap();
     assert_eq!(run().number(), 1);
+}
+
+/// A candidate that is restarted before it acts has forgotten what it was asked for: nobody waits for that any longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_promotion_that_a_restart_forgot_was_waited_for() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (receipt, _) = common::fence(one).await;
+    let node = rig.cluster.pg2();
+    let admin = Session::open(&node.admin).await.unwrap();
+    const STARTUP: &str = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'";
+    let rows = admin.text_rows("tell its startup process", STARTUP).await.unwrap();
+    let pid = rustix::process::Pid::from_raw(rows[0].get("pid").unwrap().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let op = promote(one, two, &receipt).await;
+    let told = two.database.poll(&op).await.unwrap();
+    assert!(matches!(told, OpProgress::Running { .. }), "{told:?}");
+    let data = node.server.site().data.display().to_string();
+    rig.cluster
+        .run("pg_ctl", &["restart", "-m", "immediate", "-w", "-s", "-D", &data, "-l", &format!("{data}.log")])
+        .unwrap();
+    let told = until("an answer", Duration::from_secs(10), || async { two.database.poll(&op).await.ok() }).await;
+    assert!(matches!(&told, OpProgress::Lost { saw } if saw.contains("restarted")), "{told:?}");
+    let op = promote(one, two, &receipt).await;
+    await_op(two, &op).await.unwrap();
+    assert_eq!(two.is_writable().await, Tri::Yes);
 }

@@ -188,6 +188,20 @@ impl Session {
         self.get(WHAT, &row, 0)
     }
 
+    /// When the recovery at work began, in microseconds since 1970: a restart, also the one after a crash of a child, begins another.
+    /// A role that may not see it is told when the server was started.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn recovery_began(&self) -> Result<i64, PgError> {
+        const WHAT: &str = "tell when its recovery began";
+        const SQL: &str = "\
+SELECT (extract(epoch FROM coalesce((SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'startup'),
+                                    pg_postmaster_start_time())) * 1000000)::int8";
+        let row = self.row(WHAT, SQL, &[]).await?;
+        self.get(WHAT, &row, 0)
+    }
+
     /// How far a standby has replayed; none on a server that never replayed.
     ///
     /// # Errors

@@ -138,7 +138,8 @@ impl Member {
         ))
     }
 
-    /// Stops the server cleanly and leaves the sign that whoever starts it gets a standby.
+    /// Stops the server cleanly and leaves the sign that whoever starts it gets a standby. One that has written its last checkpoint and
+    /// waits for its archive is not waited for.
     pub(super) async fn stop_marked(&self) -> Result<(), PgError> {
         let signal = self.server.data("standby.signal");
         if self.server.control().read(&signal).await?.is_none() {
@@ -147,7 +148,13 @@ impl Member {
                 .write(&signal, b"left by the disaster-recovery toolkit: this server was fenced\n")
                 .await?;
         }
-        self.server.stop_fast(super::STOP_LIMIT).await
+        match self.server.stop_fast(super::LEAVES_WITHIN).await {
+            Err(PgError::Late { .. }) => {}
+            stopped => return stopped,
+        }
+        self.server.end_stopping(super::STOP_LIMIT).await?;
+        // What was not stopping was left alone.
+        self.server.await_stopped(super::POLL).await
     }
 
     async fn failed(&self, what: &str, log: &LogMark) -> PgError {

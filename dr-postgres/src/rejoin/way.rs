@@ -10,7 +10,7 @@ use crate::{
     look::Identity,
     lsn::{Fork, Timeline},
     member::{Member, never},
-    server::{HostCommand, Postmaster},
+    server::{HostCommand, Phase, Postmaster},
 };
 
 /// How a former primary comes back.
@@ -51,6 +51,10 @@ impl Member {
         }
         match self.server.postmaster().await? {
             Postmaster::Stopped => {}
+            // A fence lets a server stop that waits for its archive only.
+            Postmaster::Changing(_) if self.server.census(None, None).await?.phase == Phase::Stopping => {
+                return Ok(Look::Going(Start::StopFirst));
+            }
             Postmaster::Changing(_) => return Ok(Look::Outcome(Outcome::accepted())),
             Postmaster::Ready(_) => {
                 let mine = self.session().await?.identity().await?;
