@@ -33,7 +33,7 @@ use crate::{
     slots::as_replication_role,
 };
 
-mod logins;
+pub(crate) mod logins;
 mod room;
 mod settings;
 pub(crate) mod standing;
