@@ -15,7 +15,7 @@ use dr_core::{ApplicationSpec, ConfigError, KeyPath, Lineage, SystemId, Tri, Wri
 use tokio::time::timeout;
 
 use crate::{
-    act::identifier,
+    act::{identifier, literal},
     client::{Session, TextRow},
     config,
     conninfo::ConnInfo,
@@ -124,12 +124,50 @@ impl ApplicationLogin {
         WriteProbe { accepted, lineage, detail: format!("{words} ({place})"), at: now() }
     }
 
+    /// Logs in through a pooler and looks whether a write would be taken, without one. Only a refusal is told; a pooler without a free
+    /// server says nothing of the login.
+    pub(crate) async fn refusal_at(&self, pooler: &Target) -> Option<String> {
+        let mut target = pooler.clone().with_database(&self.database).with_application("dr/application");
+        target.user.clone_from(&self.user);
+        target.password.clone_from(&self.password);
+        let asked = async {
+            let session = Session::open_plain(&target).await.map_err(|e| before_commit(&e))?;
+            let state = session.text_rows("tell whether it may write", STATE).await.map_err(|e| before_commit(&e))?;
+            match (value(&state, "replays").as_deref(), value(&state, "read_only").as_deref()) {
+                (Some("false"), Some("off")) => Ok(()),
+                (Some("true"), _) => Err(Failed::Refused(REPLAYS.into())),
+                _ => Err(Failed::Refused("its transactions are read-only (transaction_read_only = on)".into())),
+            }
+        };
+        match timeout(WITHIN, asked).await {
+            Ok(Err(Failed::Refused(why))) => {
+                Some(format!("{why} (as `{}` in `{}` at {})", self.user, self.database, pooler.label()))
+            }
+            Ok(Err(Failed::Unknown(_)) | Ok(())) | Err(_) => None,
+        }
+    }
+
+    /// Why this login could not write if the server that replays now took writes; none if nothing speaks against it.
+    async fn foreseen(&self, session: &Session) -> Result<Option<String>, Failed> {
+        const DEFAULT: &str = "SELECT current_setting('default_transaction_read_only') AS read_only";
+        let told =
+            session.text_rows("tell how its transactions begin", DEFAULT).await.map_err(|e| before_commit(&e))?;
+        if value(&told, "read_only").as_deref() != Some("off") {
+            let why = "its transactions are read-only (default_transaction_read_only of the server, the database or the role)";
+            return Ok(Some(why.into()));
+        }
+        let Some(TableName(table)) = &self.table else { return Ok(None) };
+        let sql = format!("SELECT has_table_privilege({}, 'INSERT')::text AS may", literal(table));
+        let told = session.text_rows("look at its table", &sql).await.map_err(|e| before_commit(&e))?;
+        Ok((value(&told, "may").as_deref() != Some("true")).then(|| format!("it may not insert into {table}")))
+    }
+
     async fn write(&self, target: &Target) -> Result<(String, Option<Lineage>), Failed> {
         let session = Session::open_plain(target).await.map_err(|e| before_commit(&e))?;
         let state = session.text_rows("tell whether it may write", STATE).await.map_err(|e| before_commit(&e))?;
         let told = |column: &str| state.first().and_then(|row| row.get(column)).unwrap_or_default().to_owned();
         if told("replays") != "false" {
-            return Err(Failed::Refused(REPLAYS.into()));
+            return Err(Failed::Refused(self.foreseen(&session).await?.unwrap_or_else(|| REPLAYS.into())));
         }
         if told("read_only") != "off" {
             let why = "its transactions are read-only (transaction_read_only = on; look at default_transaction_read_only of the server, \

@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub(crate) mod commands;
-mod logins;
+pub(crate) mod logins;
 mod room;
 mod settings;
 pub(crate) mod standing;

@@ -59,6 +59,12 @@ impl Drop for Session {
 /// A typed parameter.
 pub(crate) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
 
+/// A search_path that names the catalogue behind other schemas lets what lies in them answer in its place; one that does not name it
+/// has it first.
+const CATALOGUE_FIRST: &str = r#"
+SELECT pg_catalog.set_config('search_path', pg_catalog.ltrim(pg_catalog.regexp_replace(pg_catalog.current_setting('search_path'),
+       '(^|,)[[:space:]]*"?pg_catalog"?[[:space:]]*(?=,|$)', '', 'g'), ', '), false)"#;
+
 impl Session {
     /// Opens a session and bounds its statements on the server's side too.
     ///
@@ -70,7 +76,7 @@ impl Session {
         let prologue = format!(
             "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
              SET idle_in_transaction_session_timeout = {limit}; \
-             SET default_transaction_isolation = 'read committed'"
+             SET default_transaction_isolation = 'read committed'; {CATALOGUE_FIRST}"
         );
         session.run("set the session's limits", &prologue).await?;
         Ok(session)

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use crate::{
     application::ApplicationLogin,
+    candidate::{Pair, logins},
     client::Session,
     error::PgError,
     login::lift_login_fences,
@@ -274,6 +275,45 @@ impl PostgresPooler {
     }
 }
 
+impl PostgresPooler {
+    /// A process between two clients holds no session, and the next one may be turned away: what its pools have logged in as is tried
+    /// against the rules of the coming writer.
+    async fn logins_at(&self, from: &MemberId, to: &Stop, found: &mut Rehearsal) {
+        let (Some(old), Some(new)) = (self.servers.get(from), self.servers.get(&to.member)) else { return };
+        let asked = async {
+            let logins = self.pooler.logins(&to.host, to.port).await?;
+            let (own, primary) = (new.session().await?, Some(old.session().await?));
+            logins::compare_pooled(&Pair { member: new, own, primary, from: from.clone() }, logins).await
+        };
+        match asked.await {
+            Ok(told) => found.extend(told),
+            // What is missing for it is told with the other rights.
+            Err(error) if error.is_denied() => {}
+            Err(error) => {
+                let why = format!("whether `{}` lets in whom the poolers log in as: {}", to.member, error.chain());
+                found.untried.push(why);
+            }
+        }
+    }
+}
+
+impl PostgresPooler {
+    /// The login that proves the move afterwards has to get through every process before it.
+    async fn enter(&self, found: &mut Rehearsal) {
+        let Some(login) = &self.application else { return };
+        let login = login.clone().through(&self.pooler.database);
+        for instance in &self.pooler.instances {
+            if let Some(why) = login.refusal_at(instance.console.target()).await {
+                found.planned(
+                    format!("the application cannot write through {} now: {why}", instance.label()),
+                    "the write that proves the move would be refused after it, and the run would stop there",
+                    "correct `[application]`, or the pooler's auth_file or auth_query",
+                );
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl TrafficRouter for PostgresPooler {
     async fn read(&self) -> Result<RouteReading, ProviderError> {
@@ -301,7 +341,12 @@ impl TrafficRouter for PostgresPooler {
             return Ok(found);
         }
         self.room_at(&request.to, &mut found).await;
+        self.logins_at(&request.from, &to, &mut found).await;
         found.extend(self.pooler.rehearse(&Course { from, to, login: self.application.clone() }, request.effort).await);
+        // What holds clients back now is told already, and would keep this login waiting.
+        if found.obstacles.is_empty() {
+            self.enter(&mut found).await;
+        }
         Ok(found)
     }
 

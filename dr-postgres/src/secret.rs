@@ -138,9 +138,19 @@ impl FileSecret {
         }
     }
 
+    fn is_folder(&self, other: &Path) -> bool {
+        let whole = |path: &Path| fs::canonicalize(path).ok();
+        whole(&self.folder.join(other)).is_some_and(|other| Some(other) == whole(&self.folder))
+    }
+
     fn current(&self) -> io::Result<(u64, Stored)> {
         let name = fs::read_link(self.folder.join("current"))?;
-        let number = number(&name).ok_or_else(|| io::Error::other("`current` names no version"))?;
+        // Whoever made the link may have written the whole path of a version in this directory.
+        let beside = name.parent().is_none_or(|parent| parent.as_os_str().is_empty() || self.is_folder(parent));
+        let number = name.file_name().filter(|_| beside).and_then(|name| number(Path::new(name)));
+        let number = number.ok_or_else(|| {
+            io::Error::other(format!("`current` leads to {}, which is no version in this directory", name.display()))
+        })?;
         let text = fs::read(self.folder.join(file(number)))?;
         // The parser's own message may repeat a part of the text: it is not passed on.
         let stored = serde_json::from_slice(&text).map_err(|_| io::Error::other("a version's file is malformed"))?;
@@ -262,25 +272,26 @@ impl FileSecret {
 
     /// The fields that would go on naming the former writer.
     fn left_behind(&self, stored: &Stored, request: &RehearseSecret) -> Vec<(String, &'static str)> {
-        let forms =
-            [(SecretPattern::ENDPOINT, "endpoint"), (SecretPattern::HOST, "host"), (SecretPattern::PORT, "port")];
+        let part = |form: &str, endpoint: &Endpoint| SecretPattern::parse(form).fill(endpoint);
+        let [host, port] =
+            [SecretPattern::HOST, SecretPattern::PORT].map(|form| (part(form, &request.from), part(form, &request.to)));
         let mut all = Vec::new();
         for (field, value) in stored.fields.iter().filter(|(field, _)| !self.set.contains_key(*field)) {
-            let stays = forms.iter().find(|(form, part)| {
-                let pattern = SecretPattern::parse(form);
-                let (Some(old), Some(new)) = (pattern.fill(&request.from), pattern.fill(&request.to)) else {
-                    return false;
-                };
-                let holds = match *part {
-                    "endpoint" => {
-                        pattern.find(value).iter().any(|place| value.get(place.at.clone()) == Some(old.as_str()))
+            if finds_the_writer(value, &[&request.from, &request.to]) {
+                continue;
+            }
+            let stays = if port.0.as_ref() == Some(value) && field.to_lowercase().contains("port") {
+                (port.0 != port.1).then_some("port")
+            } else {
+                match host.0.as_ref().and_then(|host| named_with(value, host)) {
+                    Some(named) if named.is_some() && named == port.0 => {
+                        (request.from != request.to).then_some("endpoint")
                     }
-                    "port" => field.to_lowercase().contains("port") && *value == old,
-                    _ => *value == old,
-                };
-                old != new && holds
-            });
-            all.extend(stays.map(|(_, part)| (field.clone(), *part)));
+                    Some(None) => (host.0 != host.1).then_some("host"),
+                    Some(Some(_)) | None => None,
+                }
+            };
+            all.extend(stays.map(|part| (field.clone(), part)));
         }
         all
     }
@@ -331,6 +342,37 @@ impl FileSecret {
             ProviderError::unreachable(verb, why)
         }
     }
+}
+
+/// Whether a connection string lists all these places and lets the driver find out which of them writes.
+fn finds_the_writer(value: &str, places: &[&Endpoint]) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let asks = [
+        "target_session_attrs=read-write",
+        "target_session_attrs=primary",
+        "targetservertype=primary",
+        "targetservertype=master",
+    ];
+    asks.iter().any(|word| lower.contains(word))
+        && places.iter().all(|place| lower.contains(&place.as_str().to_ascii_lowercase()))
+}
+
+/// Whether a value says this host, and with which port: `host:port`, or a word `port` elsewhere, as in a connection string.
+fn named_with(value: &str, host: &str) -> Option<Option<String>> {
+    let (value, host) = (value.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let digits = |text: &str| {
+        let text = text.trim_start_matches([' ', '=', ':', '"', '\'']);
+        let all: String = text.chars().take_while(char::is_ascii_digit).collect();
+        (!all.is_empty()).then_some(all)
+    };
+    value.match_indices(&host).find_map(|(at, _)| {
+        let (before, after) = (value.get(..at)?, value.get(at + host.len()..)?);
+        let whole = !before.ends_with(in_word) && !after.starts_with(in_word);
+        let beside = after.trim_start_matches([']', ' ']).strip_prefix(':').and_then(digits);
+        let apart = || value.match_indices("port").find_map(|(at, word)| digits(value.get(at + word.len()..)?));
+        (whole && !host.is_empty()).then(|| beside.or_else(apart))
+    })
 }
 
 fn file(number: u64) -> String {

@@ -11,7 +11,7 @@ use dr_core::{
     Becomes, DatabaseProbe, Effort, ManagedDatabase, Outcome, Rehearsal, RehearseMember, ResourceId, Tri, Weight,
 };
 use dr_postgres::{
-    Session,
+    ApplicationLogin, Password, Session,
     testing::{Binaries, ClusterOptions, LocalCluster, Node},
 };
 
@@ -136,6 +136,92 @@ async fn bug_a_standby_that_is_serializable_by_default_could_not_be_asked() {
     let settings = vec!["default_transaction_isolation = 'serializable'".to_owned()];
     let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
     assert_eq!(rehearse(&rig.sides[1], Effort::Try).await.obstacles, Vec::new());
+}
+
+/// The control role has a setting of its own, which hid that every other role would have been read-only.
+#[tokio::test]
+async fn bug_a_setting_of_the_control_role_hid_that_the_candidate_is_read_only() {
+    let rig = Rig::start(direct()).await;
+    on(rig.cluster.pg1(), "ALTER ROLE dr SET default_transaction_read_only = off").await;
+    let two = rig.cluster.pg2();
+    until("the role's setting", Duration::from_secs(10), || async {
+        let sql = "SELECT setconfig::text FROM pg_db_role_setting";
+        let seen = Session::open(&two.admin).await.unwrap().text_rows("look", sql).await.unwrap();
+        (!seen.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(rehearse(&rig.sides[1], Effort::Look).await.obstacles, Vec::new());
+    Session::open(&two.admin).await.unwrap().set_and_load("default_transaction_read_only", "yes").await.unwrap();
+    let seen = until("the obstacle", Duration::from_secs(10), || async {
+        let found = rehearse(&rig.sides[1], Effort::Look).await;
+        (!found.obstacles.is_empty()).then_some(found)
+    })
+    .await;
+    assert!(only(&seen).what.contains("default_transaction_read_only is on"), "{seen:#?}");
+}
+
+/// The proof of the new writer is a write of the control role: where that is read-only, the run stopped after the promotion.
+#[tokio::test]
+async fn bug_a_control_role_that_is_read_only_was_found_out_after_the_promotion() {
+    let rig = Rig::start(direct()).await;
+    on(rig.cluster.pg1(), "ALTER ROLE dr SET default_transaction_read_only = on").await;
+    let fresh = || Side::of(&rig.cluster.members()[1]);
+    let seen = until("the obstacle", Duration::from_secs(10), || async {
+        let found = rehearse(&fresh(), Effort::Look).await;
+        (!found.obstacles.is_empty()).then_some(found)
+    })
+    .await;
+    let obstacle = only(&seen);
+    assert!(obstacle.what.contains("is on for the control role") && obstacle.weight == Weight::Always, "{obstacle:?}");
+    // The command helps, as it is written.
+    on(rig.cluster.pg1(), obstacle.helps.strip_prefix("on the primary: ").unwrap()).await;
+    until("the role to write", Duration::from_secs(10), || async {
+        rehearse(&fresh(), Effort::Look).await.obstacles.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// The application's table and its right to it were tried after the promotion only: the run stopped there.
+#[tokio::test]
+async fn bug_the_applications_table_was_looked_for_after_the_promotion() {
+    let rig = Rig::start(direct()).await;
+    let standby = rig.cluster.app(rig.cluster.pg2());
+    let login = |table: &str| {
+        let password = Some(Password::new("local-cluster"));
+        ApplicationLogin::new("app", password, "app").with_table(table).unwrap()
+    };
+    for (table, words) in [
+        ("public.dr_writes", "the server replays"),
+        ("dr_writes", "the server replays"),
+        ("public.nope", "does not exist"),
+        ("pg_catalog.pg_class", "may not insert into"),
+    ] {
+        let seen = until(words, Duration::from_secs(10), || async {
+            let seen = login(table).write_at(&standby).await;
+            (seen.accepted == Tri::No && seen.detail.contains(words)).then_some(seen)
+        })
+        .await;
+        assert_eq!(seen.detail.contains("replays"), table.ends_with("dr_writes"), "{seen:?}");
+    }
+    on(rig.cluster.pg1(), "ALTER ROLE app SET default_transaction_read_only = on").await;
+    until("the role's default", Duration::from_secs(10), || async {
+        let seen = login("dr_writes").write_at(&standby).await;
+        seen.detail.contains("its transactions are read-only").then_some(())
+    })
+    .await;
+}
+
+/// Another schema before the catalogue in the control role's search_path answered in the place of the server.
+#[tokio::test]
+async fn bug_what_lies_in_a_schema_answered_for_the_server() {
+    let rig = Rig::start(direct()).await;
+    let one = rig.cluster.pg1();
+    let role = &one.admin.user;
+    on(one, "CREATE SCHEMA odd; CREATE FUNCTION odd.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT true'")
+        .await;
+    on(one, &format!("ALTER ROLE \"{role}\" SET search_path = odd, pg_catalog")).await;
+    let identity = Session::open(&one.admin).await.unwrap().identity().await.unwrap();
+    assert!(!identity.in_recovery, "{identity:?}");
 }
 
 /// Both servers of a synchronous pair name both: right while both are there.

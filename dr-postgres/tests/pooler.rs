@@ -627,7 +627,7 @@ async fn bug_a_candidate_that_rejects_the_application_is_refused() {
     assert!(found.obstacles.is_empty() && found.untried[0].contains("names no [application]"), "{found:?}");
     let pooler = bare.with_application(Some(login()));
     assert_eq!(rehearse(&pooler, Effort::Try).await, Rehearsal::default());
-    let hba = rig.cluster.pg2().server.data("pg_hba.conf");
+    let hba = rig.cluster.pg2().server.site().data.join("pg_hba.conf");
     let before = fs::read_to_string(&hba).unwrap();
     fs::write(&hba, format!("host all app 127.0.0.1/32 reject\n{before}")).unwrap();
     let admin = Session::open(&rig.cluster.pg2().admin).await.unwrap();
@@ -703,4 +703,46 @@ async fn bug_success_is_a_write_as_the_application_makes_it() {
     assert!(standby.accepted == Tri::No && standby.detail.contains("replays"), "{standby:?}");
     let direct = login().write_at(&rig.cluster.app(rig.cluster.pg1())).await;
     assert_eq!(direct.accepted, Tri::Yes, "{direct:?}");
+}
+
+/// The move was proved by a login that the pooler has never let in: the run waited for it after the promotion.
+#[tokio::test]
+async fn bug_a_login_that_the_pooler_refuses_was_tried_after_the_move() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let rehearse = |login: ApplicationLogin| {
+        let pooler = rig.pooler.clone().unwrap().with_application(Some(login));
+        async move {
+            let request = RehearseRoute { from: "pg1".into(), to: "pg2".into(), effort: Effort::Look };
+            pooler.rehearse(&request).await.unwrap()
+        }
+    };
+    assert_eq!(rehearse(login()).await.obstacles, Vec::new());
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    admin.run("make a role", &format!("CREATE ROLE app2 LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
+    let stranger = ApplicationLogin::new("app2", Some(Password::new(PASSWORD)), "app");
+    until("the role on pg2", Duration::from_secs(10), || async {
+        let found = rehearse(stranger.clone()).await;
+        found.obstacles.iter().any(|o| o.what.contains("the application cannot write through pgbouncer")).then_some(())
+    })
+    .await;
+}
+
+/// Between two clients the pooler holds no session, so nobody saw that the candidate turns its next one away.
+#[tokio::test]
+async fn bug_a_pooler_without_a_session_was_moved_to_a_server_that_turns_it_away() {
+    let rig = Rig::start(ClusterOptions::default()).await;
+    let route = rig.pooler.clone().unwrap();
+    let request = RehearseRoute { from: "pg1".into(), to: "pg2".into(), effort: Effort::Look };
+    // A client came, and went.
+    assert_eq!(login().through("app").write_at(&rig.cluster.app_through_pooler().unwrap()).await.accepted, Tri::Yes);
+    let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
+    const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'";
+    admin.run("end its sessions", END).await.unwrap();
+    assert_eq!(route.rehearse(&request).await.unwrap().obstacles, Vec::new());
+    let hba = rig.cluster.pg2().server.site().data.join("pg_hba.conf");
+    let before = std::fs::read_to_string(&hba).unwrap();
+    std::fs::write(&hba, format!("host app app all reject\n{before}")).unwrap();
+    admin.run("end its sessions", END).await.unwrap();
+    let found = route.rehearse(&request).await.unwrap();
+    assert!(found.obstacles.iter().any(|o| o.what.contains("turns away `app` in the database `app`")), "{found:#?}");
 }

@@ -153,6 +153,49 @@ async fn bug_a_secret_in_another_form_is_refused_before_anything_is_done() {
     only(&stage(&twice, &[("url", "{writer.endpoint}")]).rehearse(Effort::Look).await, "more than once");
 }
 
+/// Only whole values and `host:port` were compared, so a connection string beside went on naming the former writer.
+#[tokio::test]
+async fn bug_a_connection_string_beside_the_fields_stayed_at_the_former_writer() {
+    let both = [("host", "{writer.host}"), ("port", "{writer.port}")];
+    let beside = |value: &str| stage(&[("dsn", value), ("host", "10.1.0.11"), ("port", "5432")], &both);
+    for (value, part) in [
+        ("host=10.1.0.11 port=5432 dbname=app password=hush", "endpoint"),
+        ("Server=10.1.0.11;Port=5432;Database=app;Password=hush", "endpoint"),
+        ("postgresql://app:hush@10.1.0.11/app", "host"),
+        ("postgresql://app:hush@/app?host=10.1.0.11&port=5432", "endpoint"),
+        ("postgresql://app:hush@10.1.0.11:5432,10.2.0.11:5433/app", "endpoint"),
+    ] {
+        let found = beside(value).rehearse(Effort::Look).await;
+        only(&found, &format!("the field `dsn` holds the present writer's {part}"));
+    }
+    for value in [
+        "host=10.1.0.110 port=5432",
+        "postgresql://app:hush@10.1.0.11:6432/app",
+        "host=10.1.0.11 port=6432",
+        "postgresql://app:hush@10.1.0.11:5432,10.2.0.11:5433/app?target_session_attrs=read-write",
+        "jdbc:postgresql://10.1.0.11:5432,10.2.0.11:5433/app?targetServerType=primary",
+    ] {
+        assert_eq!(beside(value).rehearse(Effort::Look).await, Rehearsal::default(), "{value}");
+    }
+}
+
+/// A link by its whole path was refused; one that leads out of the directory still is.
+#[tokio::test]
+async fn bug_a_current_that_is_linked_by_its_whole_path_was_refused() {
+    let both = [("host", "{writer.host}"), ("port", "{writer.port}")];
+    let stage = stage(&[("host", "10.1.0.11"), ("port", "5432")], &both);
+    let link = |to: PathBuf| {
+        fs::remove_file(stage.path.join("current")).unwrap();
+        std::os::unix::fs::symlink(to, stage.path.join("current")).unwrap();
+    };
+    link(stage.path.join("v00000001.json"));
+    assert_eq!(stage.rehearse(Effort::Try).await, Rehearsal::default());
+    assert!(matches!(stage.patch().await, Outcome::Done(_)));
+    assert_eq!(stage.fields().get("host").map(String::as_str), Some("10.2.0.11"));
+    link(PathBuf::from("/elsewhere/v00000001.json"));
+    only(&stage.rehearse(Effort::Look).await, "leads to /elsewhere/v00000001.json");
+}
+
 /// What is not in the form is not overwritten: a URL keeps its password whatever happens.
 #[tokio::test]
 async fn a_field_in_another_form_is_not_overwritten() {

@@ -56,7 +56,7 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     let world = world(pair, &rules, &sessions).await?;
     let theirs = primary.hba_rules().await.ok();
     let secrets = pair.own.secrets(&sessions).await?;
-    let tls = if pair.own.setting("ssl").await?.as_deref() == Some("on") { Tls::On } else { Tls::Off };
+    let tls = pair.own.tls().await?;
     let together = share_a_machine(pair).await;
     let mut each = Rehearsal::default();
     for login in &sessions {
@@ -73,6 +73,34 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     }
     found.extend(short(each, name));
     Ok(found)
+}
+
+/// Compares the logins that poolers have made and can make again at any time: between two clients a pooler may hold no session at all.
+pub(crate) async fn compare_pooled(pair: &Pair<'_>, logins: BTreeSet<Login>) -> Result<Rehearsal, PgError> {
+    let Some(primary) = &pair.primary else { return Ok(Rehearsal::default()) };
+    let present = primary.application_logins().await?;
+    let is_present = |login: &Login| present.iter().any(|o| o.user == login.user && o.database == login.database);
+    let roles = primary.names("tell who may log in", "SELECT rolname::text FROM pg_roles WHERE rolcanlogin").await?;
+    let absent: BTreeSet<Login> =
+        logins.into_iter().filter(|login| !is_present(login) && roles.contains(&login.user)).collect();
+    let (own, theirs) = (pair.own.hba_rules().await?, primary.hba_rules().await?);
+    // Rules with errors are told with the sessions.
+    if absent.is_empty() || !own.errors.is_empty() || !theirs.errors.is_empty() {
+        return Ok(Rehearsal::default());
+    }
+    let (world, secrets) = (world(pair, &own, &absent).await?, pair.own.secrets(&absent).await?);
+    let (tls_here, tls_there) = (pair.own.tls().await?, primary.tls().await?);
+    let mut each = Rehearsal::default();
+    for login in &absent {
+        let before = admission(&theirs.rules, &offered(login, tls_there), &world);
+        if !matches!(before, Admission::Asked { .. }) {
+            continue;
+        }
+        let after = admission(&own.rules, &offered(login, tls_here), &world);
+        let secret = secrets.get(&login.user).copied();
+        judge(&mut each, (login, after, Some(before), secret), (pair.member.name.as_str(), &pair.psql()));
+    }
+    Ok(short(each, pair.member.name.as_str()))
 }
 
 /// Whether a server offers TLS.
@@ -228,6 +256,10 @@ async fn world(pair: &Pair<'_>, rules: &Rules, sessions: &BTreeSet<Login>) -> Re
 }
 
 impl Session {
+    async fn tls(&self) -> Result<Tls, PgError> {
+        Ok(if self.setting("ssl").await?.as_deref() == Some("on") { Tls::On } else { Tls::Off })
+    }
+
     /// Every kind of login that the server's present client sessions have made, ours left out.
     async fn application_logins(&self) -> Result<BTreeSet<Login>, PgError> {
         const WHAT: &str = "tell its sessions";

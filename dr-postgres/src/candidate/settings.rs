@@ -70,9 +70,9 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
         ));
     }
     let names: Vec<&str> = TOLD.iter().map(|(name, _)| *name).chain([LISTENS, LEVEL, TLS]).chain(SENDERS).collect();
-    let own = by_name(pair.own.settings(&names, Custom::With).await?);
+    let own = by_name(pair.own.server_settings(&names, Custom::With).await?);
     let Some(primary) = &pair.primary else { return Ok(found) };
-    let theirs = by_name(primary.settings(&names, Custom::With).await?);
+    let theirs = by_name(primary.server_settings(&names, Custom::With).await?);
     let sides = Sides { own: (pair.member.name.as_str(), &own), theirs: (pair.from.as_str(), &theirs) };
     sides.differences(&mut found);
     sides.obstacles(&mut found, &pair.psql());

@@ -28,15 +28,30 @@ const NAMES: &[&str] = &[
     "default_transaction_read_only",
 ];
 
+/// Under it a transaction that says nothing of itself writes nothing.
+const READ_ONLY: &str = "default_transaction_read_only";
+
 /// Looks at the candidate behind `session`, which a person reaches with `psql`. A primary that is read-only by default too loses nothing
 /// by a candidate that is.
 ///
 /// # Errors
 /// The server cannot be asked.
 pub(crate) async fn look(session: &Session, psql: &str, primary: Option<&Setting>) -> Result<Rehearsal, PgError> {
-    let settings = session.settings(NAMES, Custom::Without).await?;
+    let settings = session.server_settings(NAMES, Custom::Without).await?;
     let paused = session.receiver().await?.paused;
-    Ok(judge(&Standing { settings, paused }, psql, primary))
+    let mut found = judge(&Standing { settings, paused }, psql, primary);
+    let ours = session.settings(&[READ_ONLY], Custom::Without).await?;
+    let told = found.obstacles.iter().any(|obstacle| obstacle.what.starts_with(READ_ONLY));
+    if let Some(ours) = ours.first().filter(|ours| ours.value == "on" && !told) {
+        let role = session.names("tell its role", "SELECT current_user::text").await?.join("");
+        let role = crate::act::identifier(&role);
+        found.always(
+            format!("{READ_ONLY} is on for the control role {role} ({})", ours.source),
+            "the write that proves the new writer would be refused, and the change would stop half-way",
+            format!("on the primary: BEGIN READ WRITE; ALTER ROLE {role} SET {READ_ONLY} = off; COMMIT"),
+        );
+    }
+    Ok(found)
 }
 
 /// How a server's transactions begin when nobody says otherwise.
@@ -44,7 +59,7 @@ pub(crate) async fn look(session: &Session, psql: &str, primary: Option<&Setting
 /// # Errors
 /// The server cannot be asked.
 pub(crate) async fn read_only_default(session: &Session) -> Result<Setting, PgError> {
-    let found = session.settings(&["default_transaction_read_only"], Custom::Without).await?;
+    let found = session.server_settings(&["default_transaction_read_only"], Custom::Without).await?;
     found.into_iter().next().ok_or_else(|| PgError::Unreadable {
         server: session.label().into(),
         what: "default_transaction_read_only",

@@ -25,9 +25,43 @@ impl Setting {
         matches!(self.source.as_str(), "user" | "database" | "database user")
     }
 
-    /// The value with its unit, for messages.
+    /// Takes the word of a file in place of what the role has set for itself.
+    fn set_by_file(&mut self, value: String) {
+        let word = value.to_ascii_lowercase();
+        // A file may say it in any of the words that the server takes.
+        self.value = match (self.value.as_str(), word.as_str()) {
+            ("on" | "off", "on" | "true" | "yes" | "1" | "t" | "y") => "on".into(),
+            ("on" | "off", "off" | "false" | "no" | "0" | "f" | "n") => "off".into(),
+            _ => value,
+        };
+        self.source = "configuration file".into();
+        self.unit.clear();
+    }
+
+    /// The value as an operator writes it, for messages: `1h`, `64MB`.
     pub(crate) fn shown(&self) -> String {
-        if self.unit.is_empty() { format!("`{}`", self.value) } else { format!("{} × {}", self.value, self.unit) }
+        format!("`{}`", self.in_largest_unit().unwrap_or_else(|| self.value.clone()))
+    }
+
+    /// The same amount in the largest unit that leaves no fraction; none for what is no amount, such as -1 for "no limit".
+    fn in_largest_unit(&self) -> Option<String> {
+        const TIMES: [(&str, u64); 6] = [
+            ("us", 1),
+            ("ms", 1_000),
+            ("s", 1_000_000),
+            ("min", 60_000_000),
+            ("h", 3_600_000_000),
+            ("d", 86_400_000_000),
+        ];
+        const SIZES: [(&str, u64); 5] = [("B", 1), ("kB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
+        let digits = self.unit.chars().take_while(char::is_ascii_digit).count();
+        let (times, unit) = self.unit.split_at_checked(digits)?;
+        let times: u64 = if times.is_empty() { 1 } else { times.parse().ok()? };
+        let table: &[(&str, u64)] = if TIMES.iter().any(|(name, _)| *name == unit) { &TIMES } else { &SIZES };
+        let (_, one) = table.iter().find(|(name, _)| *name == unit)?;
+        let amount = self.value.parse::<u64>().ok()?.checked_mul(times)?.checked_mul(*one)?;
+        let (name, size) = table.iter().rev().find(|(_, size)| amount > 0 && amount.is_multiple_of(*size))?;
+        Some(format!("{}{name}", amount / size))
     }
 }
 
@@ -80,6 +114,33 @@ impl Session {
         rows.iter().map(read).collect()
     }
 
+    /// The same as a role gets them that has set nothing for itself: an application's role is another one than ours. What only the
+    /// command line says stays hidden, and so does a file that this role may not look into.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub(crate) async fn server_settings(&self, names: &[&str], custom: Custom) -> Result<Vec<Setting>, PgError> {
+        const WHAT: &str = "tell what its files set";
+        const FILES: &str = "SELECT name, setting FROM pg_file_settings WHERE applied AND name = ANY ($1)";
+        let mut all = self.settings(names, custom).await?;
+        let hidden: Vec<String> =
+            all.iter().filter(|setting| setting.is_personal()).map(|setting| setting.name.clone()).collect();
+        if hidden.is_empty() {
+            return Ok(all);
+        }
+        let rows = match self.rows(WHAT, FILES, &[(&hidden, Type::TEXT_ARRAY)]).await {
+            Err(error) if error.is_denied() => return Ok(all),
+            other => other?,
+        };
+        for row in &rows {
+            let (name, value): (String, String) = (self.get(WHAT, row, 0)?, self.get(WHAT, row, 1)?);
+            if let Some(setting) = all.iter_mut().find(|setting| setting.name == name) {
+                setting.set_by_file(value);
+            }
+        }
+        Ok(all)
+    }
+
     /// The settings whose new value waits for a restart.
     ///
     /// # Errors
@@ -87,5 +148,24 @@ impl Session {
     pub(crate) async fn waiting_for_restart(&self) -> Result<Vec<String>, PgError> {
         const SQL: &str = "SELECT name::text FROM pg_settings WHERE pending_restart ORDER BY name";
         self.names("tell what waits for a restart", SQL).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bug_an_amount_is_shown_as_an_operator_writes_it() {
+        let shown = |value: &str, unit: &str| {
+            let (name, source) = ("x".into(), "default".into());
+            Setting { name, value: value.into(), source, unit: unit.into(), needs_restart: false }.shown()
+        };
+        assert_eq!(shown("3600000", "ms"), "`1h`");
+        assert_eq!(shown("90", "s"), "`90s`");
+        assert_eq!(shown("8192", "8kB"), "`64MB`");
+        assert_eq!(shown("1500", "ms"), "`1500ms`");
+        assert_eq!((shown("0", "ms"), shown("-1", "kB")), ("`0`".into(), "`-1`".into()));
+        assert_eq!((shown("replica", ""), shown("", "")), ("`replica`".into(), "``".into()));
     }
 }

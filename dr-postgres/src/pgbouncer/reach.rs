@@ -1,11 +1,16 @@
 //! What lies around a process: others behind the same port, and the way to the coming writer.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use dr_core::Rehearsal;
 
-use super::{Instance, PgBouncer, console::Snapshot, rehearse::Course};
-use crate::{client::Session, error::PgError, server::HostCommand};
+use super::{Instance, PgBouncer, addresses, console::Snapshot, rehearse::Course};
+use crate::{
+    client::Session,
+    error::PgError,
+    hba_rules::{Encryption, Login},
+    server::HostCommand,
+};
 
 /// So many new connections find every one of two processes that share a port, but for one time in 32,000.
 const KNOCKS: u32 = 16;
@@ -36,6 +41,34 @@ fn unnamed(found: &mut Rehearsal, what: &str) {
 }
 
 impl PgBouncer {
+    /// Every login at a server that a process has made for its clients since it was started, as one at `host:port` would see it.
+    ///
+    /// # Errors
+    /// One cannot be asked.
+    pub(crate) async fn logins(&self, host: &str, port: u16) -> Result<BTreeSet<Login>, PgError> {
+        let mut all = BTreeSet::new();
+        for instance in &self.instances {
+            let console = instance.console().await?;
+            let snapshot = Snapshot::pooling(&console).await?;
+            let facts = snapshot.databases.get(&self.database);
+            let fact = |key: &str| facts.and_then(|facts| facts.get(key)).filter(|value| !value.is_empty());
+            // A process keeps a pool for every user that ever came.
+            let pools = console.text_rows("tell its pools", "SHOW POOLS").await?;
+            let ours = pools.iter().filter(|pool| pool.get("database") == Some(&self.database));
+            let users: BTreeSet<String> = ours.filter_map(|pool| Some(pool.get("user")?.to_owned())).collect();
+            let plain = matches!(snapshot.setting("server_tls_sslmode"), None | Some("disable" | "allow"));
+            for address in instance.seen_from(host, port).await {
+                all.extend(users.iter().map(|user| Login {
+                    user: fact("force_user").unwrap_or(user).clone(),
+                    database: Some(fact("database").unwrap_or(&self.database).clone()),
+                    address: Some(address),
+                    encryption: if plain { Encryption::Plain } else { Encryption::Tls },
+                }));
+            }
+        }
+        Ok(all)
+    }
+
     /// Processes of the same service that the group file does not name.
     pub(super) async fn find_unnamed(&self, snapshots: &[Option<&Snapshot>], found: &mut Rehearsal) {
         let missing = missing_peers(snapshots);
@@ -56,6 +89,20 @@ impl PgBouncer {
 }
 
 impl Instance {
+    /// The addresses that a server at `host` sees of this process: those of its console, or none if nothing tells.
+    async fn seen_from(&self, host: &str, port: u16) -> BTreeSet<IpAddr> {
+        let server = addresses(host, port).await;
+        let console = self.console.target();
+        let own = addresses(&console.host, console.port).await;
+        let beside = server.iter().all(IpAddr::is_loopback);
+        match console.host.starts_with('/') || own.iter().any(IpAddr::is_loopback) {
+            // Over the loopback device both ends have the same address.
+            true if beside => server,
+            true => BTreeSet::new(),
+            false => own,
+        }
+    }
+
     /// Whether the console is reached through a port that several processes share.
     pub(super) fn is_any_process(&self, snapshot: &Snapshot) -> bool {
         snapshot.shares_its_port() && !self.console.target().host.starts_with('/')
