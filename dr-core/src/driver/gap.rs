@@ -8,10 +8,21 @@ use crate::{
     run::{Event, Phase},
 };
 
+/// Why clients are turned away past the promote intent.
+const PROMOTING: &str = "the drain has outlived its budget after the promotion was asked for; clients now get errors at once, and are \
+                         let through as soon as the writer is ready";
+
+/// Why clients are turned away while a person is asked.
+const STUCK: &str = "the drain has outlived its budget and waits for a person; clients now get errors at once";
+
 impl Driver {
     /// While a drain is held, somebody looks at the clock.
     pub(super) fn watch_gap(&mut self) {
         let Some(since) = self.state.drained_since() else { return };
+        if self.state.phase == Phase::Parked && self.state.gap_over {
+            // What was to be given back is stuck, and a person decides: nobody waits for that without an error.
+            self.turn_away(STUCK);
+        }
         let settled = self.state.gap_over || self.state.gap_accepted || self.state.phase == Phase::Ended;
         if self.gap_timer || settled {
             return;
@@ -37,13 +48,24 @@ impl Driver {
             return Ok(());
         }
         self.append(vec![Event::GapOver]).await?;
-        if self.state.promote_intended && !flow {
-            self.fail_fast();
-            let text = "the drain has outlived its budget after the promotion was asked for; clients now get errors at once, and \
-                        are let through as soon as the writer is ready";
-            self.notify("gap-over", text);
+        if flow {
+            return Ok(());
+        }
+        if self.state.promote_intended {
+            self.turn_away(PROMOTING);
+        } else if self.state.phase == Phase::Parked {
+            self.turn_away(STUCK);
         }
         Ok(())
+    }
+
+    /// Once: clients get errors instead of waiting, and somebody is told.
+    fn turn_away(&mut self, text: &str) {
+        if std::mem::replace(&mut self.turned_away, true) {
+            return;
+        }
+        self.fail_fast();
+        self.notify("gap-over", text);
     }
 
     fn app(&self) -> Option<Arc<dyn AppTier>> {

@@ -280,6 +280,8 @@ struct Driver {
     gap_timer: bool,
     /// The budget is over, and writes flow: the drain is about to be seen as given back.
     gap_passed: bool,
+    /// Clients were turned away by this engine.
+    turned_away: bool,
     space_checked: bool,
 }
 
@@ -318,6 +320,7 @@ impl Driver {
             prepared_ahead: BTreeMap::new(),
             gap_timer: false,
             gap_passed: false,
+            turned_away: false,
             space_checked: false,
         }
     }

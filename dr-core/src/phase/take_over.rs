@@ -105,8 +105,8 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let budget = plan.policy().gap_budget;
     let mut closing = Pace::of_fence(&now.primary);
     if now.app.is_some() {
-        // Applications wait meanwhile: a fence that takes longer than they may is given up, and they go on.
-        closing.within = closing.within.min(budget);
+        // Applications wait meanwhile: half of their time is left to give back what a fence of unknown end may have done.
+        closing.within = closing.within.min(Millis::new(budget.count() / 2));
     }
     let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), closing);
     let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));

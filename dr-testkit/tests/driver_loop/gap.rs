@@ -166,6 +166,19 @@ fn bug_a_look_that_hangs_or_panics_does_not_hold_the_drain_for_ever() {
     }
 }
 
+/// A drain that cannot be given back left the run parked for a person, and every client waiting without an error.
+#[test]
+fn bug_a_parked_run_that_holds_the_drain_beyond_its_budget_turns_clients_away() {
+    let rig = rig();
+    rig.world.forever("drain", false, Fate::No);
+    let ended = rig.engine().spawn_start();
+    rig.wait_phase(Phase::Parked);
+    rig.rt.pass(minutes(1)).unwrap();
+    assert!(rig.world.is_on("drain") && ended.lock().unwrap().is_none());
+    assert_eq!((rig.world.failed_fast(), rig.count(GapOver)), (1, 1), "once");
+    assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
+}
+
 /// Past the promotion nothing can be given back: the run parks with what it knows, and does not wait for ever.
 #[test]
 fn bug_a_look_that_hangs_or_panics_past_the_promotion_parks() {
