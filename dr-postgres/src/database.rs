@@ -88,6 +88,12 @@ impl PostgresDatabase {
         let system = server.control_data().await?.system_identifier;
         match self.member.heard(system).await {
             Heard::Nothing => {}
+            // It was started between the two looks: what answers may well be its own.
+            Heard::Changing(_) | Heard::Something(_) | Heard::Writer(_)
+                if server.postmaster().await? != Postmaster::Stopped =>
+            {
+                return Err(silent);
+            }
             Heard::Changing(what) | Heard::Something(what) | Heard::Writer(what) => {
                 let place = server.site().data.display();
                 let why = format!("no server process works on {place}, and {what}: `data` is not its directory");

@@ -41,6 +41,9 @@ struct Args {
     /// Of the kill matrix, only every Nth position.
     #[arg(long, default_value_t = 1, value_name = "N")]
     every: usize,
+    /// Of the kill matrix, leaves out this many positions first: with `--every` it shares the positions out among machines.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    skip: usize,
     /// Plans, starts and watches a switchover of existing servers.
     #[arg(long, value_name = "FILE")]
     group: Option<PathBuf>,
@@ -94,7 +97,7 @@ async fn run(args: &Args) -> Result<Value, Failure> {
         return existing::switch(file, args.approve_as.as_deref()).await;
     }
     if args.kill_matrix {
-        return matrix::run(args.writers, args.every.max(1)).await;
+        return matrix::run(args.writers, args.every.max(1), args.skip).await;
     }
     rounds::run(args.writers, args.rounds.max(1), args.direct).await
 }

@@ -96,7 +96,7 @@ struct Matrix {
 }
 
 /// Kills at every position, twice.
-pub(crate) async fn run(writers: u16, every: usize) -> Result<Value, Failure> {
+pub(crate) async fn run(writers: u16, every: usize, skip: usize) -> Result<Value, Failure> {
     let mut matrix = Matrix::start().await?;
     let pooler = matrix.cluster.app_through_pooler().ok_or("no pooler")?;
     let mut load = Writers::start(vec![pooler], writers).await?;
@@ -106,7 +106,7 @@ pub(crate) async fn run(writers: u16, every: usize) -> Result<Value, Failure> {
     let mut positions: Vec<String> = (1..=number("records")).map(|n| format!("record:{n}")).collect();
     positions.extend((1..=number("calls")).map(|n| format!("call:{n}")));
     eprintln!("{} positions: {} records, {} call boundaries", positions.len(), number("records"), number("calls"));
-    let chosen: Vec<&String> = positions.iter().step_by(every).collect();
+    let chosen: Vec<&String> = positions.iter().skip(skip).step_by(every).collect();
     for position in &chosen {
         for late in [false, true] {
             let word = if late { "beyond the budget" } else { "at once" };

@@ -190,7 +190,7 @@ impl Show {
         if !switched.outcome.success() {
             return Err(format!("the run ended with {:?}", switched.outcome).into());
         }
-        let debts: Vec<&str> = switched.report.follow_ups.iter().map(|left| left.text.as_str()).collect();
+        let debts = &switched.report.follow_ups;
         let (former, writer) = (self.database(old).describe().await?, self.database(new).describe().await?);
         let replication = self.database(old).replication().await?;
         let follows = former.follows.as_ref() == Some(&writer.resource) && former.lineage == writer.lineage;
@@ -199,8 +199,9 @@ impl Show {
             let (is, lineage, writes) = (&former.status, &former.lineage, &writer.lineage);
             eprintln!("  the former primary is {is} on {lineage:?}, the writer on {writes:?}; {replication:?}");
         }
-        for debt in &debts {
-            eprintln!("  left to do: {debt}");
+        for debt in debts {
+            let because = debt.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            eprintln!("  left to do: {}{because}", debt.text);
         }
         let fenced = switched.fence >= Some(Grade::Confirmed);
         Ok(Facts { fenced, rejoined })
