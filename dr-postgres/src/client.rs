@@ -76,9 +76,11 @@ impl Session {
         let prologue = format!(
             "SET statement_timeout = {limit}; SET lock_timeout = {limit}; \
              SET idle_in_transaction_session_timeout = {limit}; \
-             SET default_transaction_isolation = 'read committed'; {CATALOGUE_FIRST}"
+             SET default_transaction_isolation = 'read committed'"
         );
         session.run("set the session's limits", &prologue).await?;
+        // On its own: statements sent together are one transaction, and a standby runs no query in a serializable one.
+        session.run("name the catalogue first", CATALOGUE_FIRST).await?;
         Ok(session)
     }
 
