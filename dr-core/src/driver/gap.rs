@@ -19,11 +19,8 @@ impl Driver {
     /// While a drain is held, somebody looks at the clock.
     pub(super) fn watch_gap(&mut self) {
         let Some(since) = self.state.drained_since() else { return };
-        if self.state.phase == Phase::Parked && self.state.gap_over {
-            // What was to be given back is stuck, and a person decides: nobody waits for that without an error.
-            self.turn_away(STUCK);
-        }
-        let settled = self.state.gap_over || self.state.gap_accepted || self.state.phase == Phase::Ended;
+        let settled =
+            (self.state.gap_over && !self.stuck()) || self.state.gap_accepted || self.state.phase == Phase::Ended;
         if self.gap_timer || settled {
             return;
         }
@@ -39,7 +36,7 @@ impl Driver {
     pub(super) async fn on_gap_timer(&mut self, flow: bool) -> Result<(), DriveError> {
         let Some(since) = self.state.drained_since() else { return Ok(()) };
         let spent = self.drive.runtime.now_wall().since(since);
-        let settled = self.state.gap_over || self.state.gap_accepted || self.state.outcome.is_some();
+        let settled = (self.state.gap_over && !self.stuck()) || self.state.gap_accepted || self.state.outcome.is_some();
         if spent < self.state.plan.policy.gap_budget || settled {
             return Ok(());
         }
@@ -47,16 +44,23 @@ impl Driver {
             self.gap_passed = true;
             return Ok(());
         }
-        self.append(vec![Event::GapOver]).await?;
-        if flow {
-            return Ok(());
+        if !self.state.gap_over {
+            self.append(vec![Event::GapOver]).await?;
         }
-        if self.state.promote_intended {
+        if flow {
+            // Whoever let them through by hand, or a release whose answer was lost: nobody is turned away then.
+            self.turned_away |= self.stuck();
+        } else if self.state.promote_intended {
             self.turn_away(PROMOTING);
-        } else if self.state.phase == Phase::Parked {
+        } else if self.stuck() {
             self.turn_away(STUCK);
         }
         Ok(())
+    }
+
+    /// What was to be given back is not, a person decides, and it was not looked yet whether clients wait for that.
+    fn stuck(&self) -> bool {
+        self.state.phase == Phase::Parked && self.state.gap_over && !self.turned_away
     }
 
     /// Once: clients get errors instead of waiting, and somebody is told.

@@ -280,7 +280,7 @@ struct Driver {
     gap_timer: bool,
     /// The budget is over, and writes flow: the drain is about to be seen as given back.
     gap_passed: bool,
-    /// Clients were turned away by this engine.
+    /// This engine turned clients away, or saw that a parked run keeps none of them waiting.
     turned_away: bool,
     space_checked: bool,
 }

@@ -179,6 +179,24 @@ fn bug_a_parked_run_that_holds_the_drain_beyond_its_budget_turns_clients_away() 
     assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
 }
 
+/// A person let the clients through by hand and answered nothing yet. Whoever resumed the run cut them off without a look.
+#[test]
+fn bug_clients_that_a_person_let_through_are_not_turned_away_by_a_restart() {
+    let rig = rig();
+    rig.world.forever("drain", false, Fate::No);
+    let first = rig.engine();
+    let _ended = first.spawn_start();
+    rig.wait_phase(Phase::Parked);
+    rig.rt.pass(minutes(1)).unwrap();
+    assert_eq!(rig.world.failed_fast(), 1);
+    first.die();
+    rig.world.set("drain", false);
+    let second = rig.engine();
+    let _resumed = second.spawn_resume();
+    rig.rt.pass(minutes(1)).unwrap();
+    assert_eq!((rig.world.failed_fast(), rig.state().phase), (1, Phase::Parked));
+}
+
 /// Past the promotion nothing can be given back: the run parks with what it knows, and does not wait for ever.
 #[test]
 fn bug_a_look_that_hangs_or_panics_past_the_promotion_parks() {
