@@ -142,8 +142,13 @@ impl PgError {
     /// The SQLSTATE that the server answered, if it answered one.
     #[must_use]
     pub fn sql_state(&self) -> Option<&SqlState> {
+        self.of_client().and_then(tokio_postgres::Error::code)
+    }
+
+    /// What the client library reports, where that is what went wrong.
+    fn of_client(&self) -> Option<&tokio_postgres::Error> {
         match self {
-            Self::Connect { source, .. } | Self::Query { source, .. } => source.code(),
+            Self::Connect { source, .. } | Self::Query { source, .. } => Some(source),
             Self::ConnectTimeout { .. }
             | Self::QueryTimeout { .. }
             | Self::Host { .. }
@@ -199,19 +204,8 @@ impl PgError {
     /// Whether nobody answered: no connection, or one that ended without a word. What answers with an error of its own lives.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        let source = match self {
-            Self::ConnectTimeout { .. } => return true,
-            Self::Connect { source, .. } | Self::Query { source, .. } => source,
-            Self::QueryTimeout { .. }
-            | Self::Host { .. }
-            | Self::Ssh { .. }
-            | Self::Program { .. }
-            | Self::Late { .. }
-            | Self::Refused { .. }
-            | Self::Unreadable { .. }
-            | Self::Config(_) => return false,
-        };
-        let by_io = || std::error::Error::source(source.as_ref()).is_some_and(|cause| cause.is::<io::Error>());
+        let Some(source) = self.of_client() else { return matches!(self, Self::ConnectTimeout { .. }) };
+        let by_io = || std::error::Error::source(source).is_some_and(|cause| cause.is::<io::Error>());
         source.code().is_none() && (source.is_closed() || by_io())
     }
 
