@@ -97,7 +97,7 @@ pub(crate) enum Verb {
     },
     /// Makes a member that follows nobody a standby of the writer, and follows the run to its end
     ///
-    /// What a switchover or failover left as a debt. It asks like every run; no application notices it. The same as
+    /// Finishes what a switchover or failover left as a debt. It asks like every run; no application notices it. The same as
     /// `dr plan rejoin … --save` and `dr start`.
     Rejoin {
         /// A group's name or file

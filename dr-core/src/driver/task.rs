@@ -78,7 +78,7 @@ fn nobody_knows(why: String) -> StepError {
     StepError { class: StepErrorClass::Unknown, cause: Cause::new(why) }
 }
 
-/// What a panic said, as far as it said something.
+/// Reads the message of a panic, if it has one.
 fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")

@@ -1,4 +1,4 @@
-//! What a field of a secret says of the writer, and where it says it.
+//! A pattern finds the place where a field of a secret names the writer, and fills it anew.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub struct FoundPattern {
 }
 
 impl FoundPattern {
-    /// Whether what it names is this endpoint's.
+    /// Tells whether the host and the port that were found are this endpoint's; a part that the form lacks is not compared.
     #[must_use]
     pub fn names(&self, endpoint: &Endpoint) -> bool {
         let (host, port) = host_and_port(endpoint);
@@ -51,13 +51,13 @@ impl FoundPattern {
 }
 
 impl SecretPattern {
-    /// What stands for the host alone.
+    /// The placeholder for the host alone.
     pub const HOST: &'static str = "{writer.host}";
-    /// What stands for the port alone.
+    /// The placeholder for the port alone.
     pub const PORT: &'static str = "{writer.port}";
-    /// What stands for the endpoint as the member has it: host and port with a colon between them, or the host alone.
+    /// The placeholder for the endpoint as the member has it: host and port with a colon between them, or the host alone.
     pub const ENDPOINT: &'static str = "{writer.endpoint}";
-    /// Everything that stands for a part of the writer.
+    /// All placeholders.
     pub const PLACEHOLDERS: [&'static str; 3] = [Self::HOST, Self::PORT, Self::ENDPOINT];
 
     /// Reads a form. Braces that are no placeholder are text; the check of a group file refuses them.
