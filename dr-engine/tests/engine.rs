@@ -178,7 +178,7 @@ async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
     let house = House::new();
     let engine = house.engine().await;
     let run = house.begin(&engine).await.unwrap();
-    house.lamp.broken.store(true, Ordering::SeqCst);
+    house.lamp.kills.store(true, Ordering::SeqCst);
     answer(&run, "ana", APPROVE).await.unwrap();
     // Many watchers, each at another place between look and wait, while the driver fails.
     let watchers: Vec<_> = (0..200)
@@ -194,17 +194,29 @@ async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
 
 /// A driver that fails by a bug of ours does not leave its watchers waiting, and the run can be resumed.
 #[tokio::test]
-async fn a_panic_in_a_handler_reaches_the_watcher_and_the_run_can_be_resumed() {
+async fn a_driver_that_dies_reaches_the_watcher_and_the_run_can_be_resumed() {
     let house = House::new();
     let engine = house.engine().await;
     let run = house.begin(&engine).await.unwrap();
-    house.lamp.broken.store(true, Ordering::SeqCst);
+    house.lamp.kills.store(true, Ordering::SeqCst);
     answer(&run, "ana", APPROVE).await.unwrap();
     let failed = run.wait().await.unwrap_err();
     assert!(matches!(failed, Error::Bug { .. }), "{failed}");
-    house.lamp.broken.store(false, Ordering::SeqCst);
+    house.lamp.kills.store(false, Ordering::SeqCst);
     let run = engine.resume_run(run.id(), false).await.unwrap();
     assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+}
+
+/// A handler that panics once did end the driver. Its look says nothing, and the next one decides.
+#[tokio::test]
+async fn a_handler_that_panics_is_asked_again() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let run = house.begin(&engine).await.unwrap();
+    house.lamp.panics.store(1, Ordering::SeqCst);
+    answer(&run, "ana", APPROVE).await.unwrap();
+    assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+    assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 2, "on, and off again at its release");
 }
 
 #[tokio::test]

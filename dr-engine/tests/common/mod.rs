@@ -88,8 +88,10 @@ impl Step for SetLamp {
 pub(crate) struct Lamp {
     pub(crate) on: Arc<AtomicBool>,
     pub(crate) switched: Arc<AtomicU32>,
-    /// The handler fails in a way that is our own fault.
-    pub(crate) broken: Arc<AtomicBool>,
+    /// How many looks panic before one answers.
+    pub(crate) panics: Arc<AtomicU32>,
+    /// A look ends the driver itself.
+    pub(crate) kills: Arc<AtomicBool>,
     /// When another program fills the disk, with which file.
     pub(crate) fills: Arc<OnceLock<(Moment, PathBuf)>>,
 }
@@ -99,6 +101,18 @@ pub(crate) struct Lamp {
 pub(crate) enum Moment {
     BeforeTheIntent,
     AfterTheEffect,
+}
+
+/// What a panic says. The driver catches the panic of a handler; it then drops this, and dies of it. Nothing else that is planted
+/// from outside ends a driver as a bug of its own would.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a bug of the driver");
+        }
+    }
 }
 
 impl Lamp {
@@ -122,7 +136,11 @@ impl Handler for Lamp {
     type Step = SetLamp;
 
     async fn observe(&self, _cx: &StepCx, step: &SetLamp) -> Result<Observed<()>, StepError> {
-        assert!(!self.broken.load(Ordering::SeqCst), "the lamp is broken");
+        if self.kills.load(Ordering::SeqCst) {
+            std::panic::panic_any(Bomb);
+        }
+        let panics = self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "the lamp is broken");
         self.at(Moment::BeforeTheIntent);
         Ok(if self.on.load(Ordering::SeqCst) == step.on { Observed::Done(()) } else { Observed::NotStarted })
     }
