@@ -226,7 +226,7 @@ impl ReadyGuard {
     async fn note(&mut self, epoch: Epoch) {
         let mut events = vec![Event::LeaseTaken { holder: HOLDER.to_owned() }];
         if !self.state.gap_over {
-            events.push(Event::GapOver);
+            events.push(Event::DrainOverBudget);
         }
         for event in events {
             let record = Record::after(self.head, self.guard.runtime.now_wall(), epoch, event);

@@ -193,7 +193,7 @@ impl MutationGate {
     pub(crate) fn fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {
         let fence = self.member(member)?.fence.clone();
         let inner = fence.ok_or_else(|| stop(format_args!("`{member}` has no fence; the group file lists none")))?;
-        Ok(Arc::new(wrap::Fenced { inner, gate: self.clone(), name: member.to_string() }))
+        Ok(Arc::new(wrap::GatedFence { inner, gate: self.clone(), name: member.to_string() }))
     }
 
     /// Engages a fence that this run has engaged before: no allow-list and no intent of its own, and never under a lost lease.

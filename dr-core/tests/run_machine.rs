@@ -194,7 +194,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         },
         EventKind::Accepted => Event::Accepted { node, handle: OpHandle::new("op-1"), calls: Vec::new() },
         EventKind::Finished => Event::Finished { node, output: Json(serde_json::json!(null)), calls: Vec::new() },
-        EventKind::Refused => Event::Refused { node, cause, again_in: Millis::ZERO, sent: true },
+        EventKind::NotDone => Event::NotDone { node, cause, again_in: Millis::ZERO, sent: true },
         EventKind::InDoubt => Event::InDoubt { node, cause, calls: Vec::new() },
         EventKind::Absent => Event::Absent { node },
         EventKind::Progressed => Event::Progressed { node, percent: 10 },
@@ -209,7 +209,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::Voided => Event::Voided { node, diff: vec!["lag".into()] },
         EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
-        EventKind::GapOver => Event::GapOver,
+        EventKind::DrainOverBudget => Event::DrainOverBudget,
         EventKind::SpaceLow => Event::SpaceLow,
         EventKind::Aborting => Event::Aborting { reason: "reason".into() },
         EventKind::Parked => Event::Parked { ask: ask() },
@@ -327,7 +327,7 @@ fn nothing_is_given_back_while_a_call_is_in_doubt() {
 fn what_was_in_doubt_once_is_given_back() {
     let mut run = Run::started();
     run.finish("look").done("drain").intend("fence").apply(of_kind(EventKind::InDoubt, "fence"));
-    run.apply(of_kind(EventKind::Absent, "fence")).apply(of_kind(EventKind::Refused, "fence"));
+    run.apply(of_kind(EventKind::Absent, "fence")).apply(of_kind(EventKind::NotDone, "fence"));
     run.apply(of_kind(EventKind::CancelAsked, "fence")).settle();
     assert_eq!(run.only(), begin("drain.undo"), "the applications do not wait for a fence that nobody has seen");
     run.done("drain.undo").settle();
@@ -357,10 +357,10 @@ fn a_parked_run_looks_again_when_a_person_says_so() {
 #[test]
 fn a_drain_over_budget_turns_back_before_and_goes_on_after_the_promote_intent() {
     let mut before = Run::started();
-    before.finish("look").done("drain").apply(Event::GapOver).settle();
+    before.finish("look").done("drain").apply(Event::DrainOverBudget).settle();
     assert_eq!(before.state.phase, Phase::Aborting);
     let mut after = Run::started();
-    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::GapOver);
+    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::DrainOverBudget);
     assert!(
         !decide(&after.state).iter().any(|command| matches!(command, Command::Record(_))),
         "the promotion is in flight"
@@ -389,7 +389,7 @@ fn bug_a_fence_in_doubt_does_not_keep_the_drain() {
 #[test]
 fn a_fence_that_stands_is_given_back_before_the_drain() {
     let mut run = Run::started();
-    run.finish("look").done("drain").done("fence").apply(Event::GapOver).settle();
+    run.finish("look").done("drain").done("fence").apply(Event::DrainOverBudget).settle();
     assert_eq!(run.only(), Command::Begin("fence.undo".into()));
     run.intend("fence.undo").fail("fence.undo", true).settle();
     assert_eq!(
@@ -450,7 +450,7 @@ fn held_things_are_visible_until_they_are_given_back() {
 #[test]
 fn a_line_of_another_version_is_refused() {
     let mut run = Run::started();
-    let line = run.record(Event::GapOver).line().unwrap();
+    let line = run.record(Event::DrainOverBudget).line().unwrap();
     let text = line.text.replace("\"v\":1", "\"v\":2");
     let hash = dr_core::canonical::leaf_hash(text.as_bytes());
     let error = Record::parse(&dr_core::Line { text, hash, ..line }).unwrap_err();

@@ -184,7 +184,7 @@ fn a_dead_engine_is_replaced_within_the_budget() {
     assert_eq!(onto.as_str(), "neu");
     assert!(held <= BUDGET, "writes were stopped for {held:?}");
     assert!(!scene.drained_now());
-    assert_eq!(scene.events(), ["Started", "Intended", "Finished", "LeaseTaken", "GapOver"]);
+    assert_eq!(scene.events(), ["Started", "Intended", "Finished", "LeaseTaken", "DrainOverBudget"]);
     let late = scene.time.run(scene.engine_writes(intended("fence"))).unwrap();
     assert!(matches!(late, Err(JournalError::Fenced { .. })), "the engine that was thought dead writes nothing more");
     assert_eq!(scene.cloud.violations(), []);

@@ -100,11 +100,11 @@ impl Runbook for SlowSwitchover {
         let ready = phase::ready_for(plan, now, &"weu".into())?;
         let drained = phase::drain(plan, now, &ready);
         let dawdle = plan.add("dawdle", Dawdle {}.after(&drained).within(seconds(60)));
-        let taken = phase::take_over(plan, now, &ready, &drained, &[&dawdle]);
-        let traffic = phase::repoint(plan, now, &taken);
+        let handed = phase::hand_over(plan, now, &ready, &drained, &[&dawdle]);
+        let traffic = phase::repoint(plan, now, &handed);
         let opened = phase::reopen(plan, drained, &traffic);
-        phase::finish(plan, now, &taken, &opened);
-        phase::rejoin(plan, now, taken, &opened);
+        phase::finish(plan, now, &handed, &opened);
+        phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }
 }
@@ -163,7 +163,7 @@ async fn killed_in_the_gap() {
     let (state, _) = replay(&run, &lines).unwrap();
     assert!(state.gap_over && !state.promote_intended && !state.fence_intended());
     let last = Record::parse(lines.last().unwrap()).unwrap();
-    assert_eq!(format!("{:?}", last.event.kind()), "GapOver");
+    assert_eq!(format!("{:?}", last.event.kind()), "DrainOverBudget");
 
     resumed_it_turns_back(&house, &run).await;
 }

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use dr_core::{
-    Actor, AppTier, Becomes, CatchUpReceipt, Consent, Digest, DrainRequest, Effort, EngageFence, Epoch, FenceReceipt,
-    Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
-    PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest, ReleaseOrder, Resolved,
-    ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime, SecretStore, SwapRequest, Target, Touch,
-    TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
+    Actor, AppTier, Becomes, CatchUpReceipt, Consent, Digest, DrainRequest, Effort, Ends, EngageFence, Epoch,
+    FenceReceipt, Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress, Outcome,
+    PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest,
+    ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime, SecretStore,
+    SwapRequest, Target, Touch, TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
 };
 use dr_testkit::{
     Access, Broken, CallKind, Careless, ChangeKind, Condition, CrashSwitch, Drift, Ended, Fault, FaultPlan, Flavour,
@@ -172,8 +172,8 @@ impl Hand {
         let consent = self.consent(&run);
         let bounded = admit::loss_bounded(&self.door(&run), &bound, &consent).unwrap();
         let consented = admit::consented(&self.door(&run), &consent, &[]).unwrap();
-        let pair = (self.target("neu"), self.target("weu"));
-        PromoteRequest::dangerous("orders-1/promote".into(), pair, bounded, consented, waiver)
+        let ends = Ends { from: self.target("neu"), to: self.target("weu") };
+        PromoteRequest::dangerous("orders-1/promote".into(), ends, bounded, consented, waiver)
     }
 
     fn forced_swap(&self) -> SwapRequest {

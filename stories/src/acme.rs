@@ -164,12 +164,12 @@ impl Runbook for SettledSwitchover {
             drained: Input::of(&drained),
         };
         let settled = plan.add("ledger-settled", compare.after(&consumers).within(minutes(2)).every(millis(20)));
-        let taken = phase::take_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape
-        let traffic = phase::repoint(plan, now, &taken); // secret, routes, warm-up
+        let handed = phase::hand_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape
+        let traffic = phase::repoint(plan, now, &handed); // secret, routes, warm-up
         plan.release(consumers, &traffic);
         let opened = phase::reopen(plan, drained, &traffic);
-        phase::finish(plan, now, &taken, &opened);
-        phase::rejoin(plan, now, taken, &opened);
+        phase::finish(plan, now, &handed, &opened);
+        phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }
 }

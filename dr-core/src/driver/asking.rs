@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{DriveError, Driver, task};
+use super::{DriveError, Driver, outcome::Doubt, task};
 use crate::{
     APPROVE, Actor, Ask, AskKind, Cause, Choice, Class, Consent, Fact, InboxRow, Input, Loss, LossBound, Millis,
     NodeId, Prepared, REJECT, Request, Role, StepCx, StepError,
@@ -70,7 +70,7 @@ impl Driver {
                     let who =
                         self.state.given.iter().find(|given| given.choice == REJECT).map(|given| given.by.to_string());
                     let cause = Cause::new(format!("{} said no", who.unwrap_or_default()));
-                    return self.fail(node, cause, false).await;
+                    return self.fail(node, cause, Doubt::None).await;
                 }
                 Some(_) => {}
                 None => {
@@ -88,7 +88,7 @@ impl Driver {
 
     async fn gather(&mut self, node: &NodeId) -> Result<(), DriveError> {
         if let Err(cause) = self.terms(node) {
-            return self.fail(node, cause, false).await;
+            return self.fail(node, cause, Doubt::None).await;
         }
         // The step's time is for reading what is shown; how long people thought about it does not count.
         let within = self.state.paced(node).map_or(Millis::minutes(5), |paced| paced.within);
@@ -124,7 +124,7 @@ impl Driver {
             Err(error) => {
                 if self.drive.runtime.now_mono() >= self.clock(node).deadline {
                     let cause = Cause::new(format!("it cannot be asked: {}", error.cause));
-                    return self.fail(node, cause, false).await;
+                    return self.fail(node, cause, Doubt::None).await;
                 }
                 self.again_in(node, Millis::seconds(1));
                 return Ok(());
@@ -140,7 +140,7 @@ impl Driver {
         }
         let ask = match self.question(node, facts) {
             Ok(ask) => ask,
-            Err(cause) => return self.fail(node, cause, false).await,
+            Err(cause) => return self.fail(node, cause, Doubt::None).await,
         };
         if ask.people == 0 && phase == NodePhase::Waiting {
             return self.grant(node, ask).await;
@@ -207,7 +207,7 @@ impl Driver {
         match expires {
             Some(at) if undecided && self.drive.runtime.now_wall() > at => {
                 let cause = Cause::new(format!("nobody answered until {at}"));
-                self.fail(node, cause, false).await
+                self.fail(node, cause, Doubt::None).await
             }
             Some(_) | None => Ok(()),
         }

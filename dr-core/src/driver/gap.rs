@@ -45,7 +45,7 @@ impl Driver {
             return Ok(());
         }
         if !self.state.gap_over {
-            self.append(vec![Event::GapOver]).await?;
+            self.append(vec![Event::DrainOverBudget]).await?;
         }
         if flow {
             // Whoever let them through by hand, or a release whose answer was lost: nobody is turned away then.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{DriveError, Driver, attempt_timeout, is_waiting, must_seal, request_digest, task};
+use super::{DriveError, Driver, attempt_timeout, is_waiting, must_seal, outcome::Doubt, request_digest, task};
 use crate::{
     Cause, Class, Consent, Effect, Json, Millis, MutationGate, NodeId, Prepared, Ready, StepCx, StepError,
     StepErrorClass, Touch,
@@ -128,12 +128,12 @@ impl Driver {
             }
             (_, _, Err(cause)) => {
                 self.busy.remove(node);
-                self.fail(node, cause, false).await?;
+                self.fail(node, cause, Doubt::None).await?;
                 Ok(None)
             }
             (None, _, Ok(_)) | (_, None, Ok(_)) => {
                 self.busy.remove(node);
-                self.fail(node, Cause::new("its kind is missing in this engine"), false).await?;
+                self.fail(node, Cause::new("its kind is missing in this engine"), Doubt::None).await?;
                 Ok(None)
             }
         }
@@ -190,13 +190,13 @@ impl Driver {
         match step.result {
             Ok(Prepared::Ready(ready)) => self.send(&node, step.params, ready).await,
             Ok(Prepared::AlreadyDone(output)) => self.already(&node, output).await,
-            Ok(Prepared::Conflict(cause)) => self.fail(&node, cause, false).await,
+            Ok(Prepared::Conflict(cause)) => self.fail(&node, cause, Doubt::None).await,
             Ok(Prepared::NotReady(reason)) => match reason.retry {
-                crate::Retry::Never => self.fail(&node, reason.cause, false).await,
+                crate::Retry::Never => self.fail(&node, reason.cause, Doubt::None).await,
                 crate::Retry::After(pause) => self.later(&node, reason.cause, pause).await,
                 crate::Retry::ReadFirst => self.later(&node, reason.cause, self.every(&node)).await,
             },
-            Err(StepError { class: StepErrorClass::Stop, cause }) => self.fail(&node, cause, false).await,
+            Err(StepError { class: StepErrorClass::Stop, cause }) => self.fail(&node, cause, Doubt::None).await,
             Err(StepError { class: StepErrorClass::NotDone(crate::Retry::After(pause)), cause }) => {
                 self.later(&node, cause, pause).await
             }
@@ -215,7 +215,7 @@ impl Driver {
     async fn later(&mut self, node: &NodeId, cause: Cause, pause: Millis) -> Result<(), DriveError> {
         if self.drive.runtime.now_mono() >= self.clock(node).deadline {
             let cause = Cause::new(format!("its time is over: {cause}"));
-            return self.fail(node, cause, false).await;
+            return self.fail(node, cause, Doubt::None).await;
         }
         self.again_in(node, pause);
         Ok(())
@@ -225,7 +225,7 @@ impl Driver {
         let pivot = self.state.plan.call(node).is_some_and(|call| call.class == Class::Pivot);
         if pivot && !self.state.promote_intended {
             let cause = Cause::new("it is promoted already, and not by this run: somebody else is at work");
-            return self.fail(node, cause, false).await;
+            return self.fail(node, cause, Doubt::None).await;
         }
         self.clocks.remove(node);
         self.append(vec![Event::Finished { node: node.clone(), output, calls: Vec::new() }]).await

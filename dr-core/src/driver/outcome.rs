@@ -7,6 +7,15 @@ use crate::{
     run::{Event, NodePhase},
 };
 
+/// Whether an effect of a step that failed may have happened nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It may: only a look or a person can tell.
+    Left,
+    /// It did not: nothing was sent, or the provider proved that nothing was done.
+    None,
+}
+
 impl Driver {
     pub(super) async fn on_submitted(
         &mut self,
@@ -45,12 +54,12 @@ impl Driver {
             Outcome::NotDone(NotDone { cause, retry: Retry::After(pause) }) => {
                 self.refuse(node, cause, pause, sent).await
             }
-            Outcome::NotDone(NotDone { cause, retry: Retry::Never }) => self.fail(node, cause, false).await,
+            Outcome::NotDone(NotDone { cause, retry: Retry::Never }) => self.fail(node, cause, Doubt::None).await,
             Outcome::NotDone(NotDone { cause, retry: Retry::ReadFirst }) | Outcome::Unknown(cause) => {
                 self.again_in(node, Millis::ZERO);
                 self.append(vec![Event::InDoubt { node: node.clone(), cause, calls }]).await
             }
-            Outcome::Conflict(cause) => self.fail(node, cause, true).await,
+            Outcome::Conflict(cause) => self.fail(node, cause, Doubt::Left).await,
         }
     }
 
@@ -76,18 +85,19 @@ impl Driver {
         let spent = sent && !giving_back && self.state.node(node).attempt >= most;
         if spent || self.over(node) {
             let cause = Cause::new(format!("no attempt or time is left: {cause}"));
-            return self.fail(node, cause, self.state.phase_of(node) == NodePhase::InDoubt).await;
+            let doubt = if self.state.phase_of(node) == NodePhase::InDoubt { Doubt::Left } else { Doubt::None };
+            return self.fail(node, cause, doubt).await;
         }
         let again_in = if giving_back { again_in.max(Millis::new(100)) } else { again_in };
         self.again_in(node, again_in);
-        self.append(vec![Event::Refused { node: node.clone(), cause, again_in, sent }]).await
+        self.append(vec![Event::NotDone { node: node.clone(), cause, again_in, sent }]).await
     }
 
     /// Failed for good, or owed.
-    pub(super) async fn fail(&mut self, node: &NodeId, cause: Cause, doubt: bool) -> Result<(), DriveError> {
+    pub(super) async fn fail(&mut self, node: &NodeId, cause: Cause, doubt: Doubt) -> Result<(), DriveError> {
         self.clocks.remove(node);
         let event = match self.state.on_failure(node) {
-            OnFailure::Stop => Event::Failed { node: node.clone(), cause, doubt },
+            OnFailure::Stop => Event::Failed { node: node.clone(), cause, doubt: doubt == Doubt::Left },
             OnFailure::Debt { .. } => Event::Owed { node: node.clone(), cause },
         };
         self.append(vec![event]).await
@@ -133,7 +143,7 @@ impl Driver {
                 return self.append(vec![Event::Finished { node: node.clone(), output, calls: Vec::new() }]).await;
             }
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
-                return self.fail(node, cause, false).await;
+                return self.fail(node, cause, Doubt::None).await;
             }
             Ok(Observed::NotStarted) => Cause::new("it is not so"),
             Ok(Observed::Partial { missing, .. }) => Cause::new(format!("missing: {missing}")),
@@ -143,7 +153,7 @@ impl Driver {
         let clock = self.clock(node);
         if began >= clock.deadline {
             let cause = Cause::new(format!("its time is over: {why}"));
-            return self.fail(node, cause, false).await;
+            return self.fail(node, cause, Doubt::None).await;
         }
         self.again_in(node, self.every(node));
         if self.state.phase_of(node) == NodePhase::Waiting {
@@ -186,13 +196,13 @@ impl Driver {
             }
             Ok(Observed::NotStarted) => self.absent(node, began).await,
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
-                self.fail(node, cause, true).await
+                self.fail(node, cause, Doubt::Left).await
             }
             Ok(Observed::Unknown(cause)) | Err(StepError { cause, .. }) => {
                 if began >= self.clock(node).deadline {
                     let why = format!("its time is over and it is not known what became of it: {cause}");
                     let cause = self.doubted(node, &why);
-                    return self.fail(node, cause, true).await;
+                    return self.fail(node, cause, Doubt::Left).await;
                 }
                 self.again_in(node, self.every(node).max(Millis::new(100)));
                 Ok(())
@@ -262,13 +272,13 @@ impl Driver {
                 return self.append(vec![Event::InDoubt { node: node.clone(), cause, calls: Vec::new() }]).await;
             }
             Ok(Polled::Ended(Outcome::Conflict(cause))) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
-                return self.fail(node, cause, true).await;
+                return self.fail(node, cause, Doubt::Left).await;
             }
             Err(StepError { cause, .. }) => (self.every(node).max(Millis::new(100)), cause),
         };
         if began >= self.clock(node).deadline {
             let cause = Cause::new(format!("its time is over: {why}"));
-            return self.fail(node, cause, true).await;
+            return self.fail(node, cause, Doubt::Left).await;
         }
         self.again_in(node, pause);
         Ok(())

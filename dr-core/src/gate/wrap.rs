@@ -91,14 +91,14 @@ impl ManagedDatabase for Database {
 }
 
 #[derive(Debug)]
-pub(super) struct Fenced {
+pub(super) struct GatedFence {
     pub(super) inner: Arc<dyn Fence>,
     pub(super) gate: MutationGate,
     pub(super) name: String,
 }
 
 #[async_trait]
-impl Fence for Fenced {
+impl Fence for GatedFence {
     fn name(&self) -> String {
         self.inner.name()
     }

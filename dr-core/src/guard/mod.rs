@@ -18,4 +18,4 @@ pub use receipt::{
     CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement, PromotionReceipt,
     QuiesceReceipt, Shape, WriterReceipt,
 };
-pub use request::{Certified, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};
+pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

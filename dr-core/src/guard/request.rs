@@ -45,6 +45,15 @@ impl Certified {
     }
 }
 
+/// The two members between which the writer changes. Named fields, because two targets in a row can be swapped by mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// The former primary, as it was expected.
+    pub from: Target,
+    /// The member that becomes the writer, with the lineage that it follows.
+    pub to: Target,
+}
+
 /// Asks for the promotion of a standby. Consumes its proofs.
 #[derive(Debug)]
 pub struct PromoteRequest {
@@ -95,13 +104,13 @@ impl PromoteRequest {
     #[must_use]
     pub fn dangerous(
         key: IdempotencyKey,
-        (from, target): (Target, Target),
+        Ends { from, to }: Ends,
         bounded: LossBounded,
         consented: Consented,
         waiver: Waiver,
     ) -> Self {
         Self {
-            target,
+            target: to,
             from,
             terms: PromotionTerms::Dangerous { waiver, loss: bounded.bound.loss },
             key,

@@ -1,9 +1,9 @@
 //! After the writer is confirmed: where clients find it, letting them through, and the way back to a pair.
 
 use super::{
+    hand_over::{HandedOver, Proof},
     pace::Pace,
     ready::edge,
-    take_over::{Proof, TakenOver},
 };
 use crate::{
     DrainReceipt, Edge, Held, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
@@ -20,8 +20,8 @@ const SAMPLES: u8 = 10;
 
 /// Points the secret and the routes at the writer and warms it up, all at once. The answer stands for all of it, for one more write
 /// that the writer accepted, and for a fence that still holds.
-pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Ref<()> {
-    let writer = &taken.writer;
+pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> Ref<()> {
+    let writer = &handed.writer;
     let mut done: Vec<Ref<()>> = Vec::new();
     if now.secret.is_some() {
         let secret = plan.add("point-secret", PointSecret::at(writer).within(minutes(5)).every(Millis::new(500)));
@@ -38,9 +38,9 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver) -> Re
     done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
     let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     let every = Pace::of(&now.primary).every.min(Millis::new(100));
-    let check = match (&taken.fenced, taken.read_back) {
+    let check = match (&handed.fenced, handed.read_back) {
         (Some((fence, minimum)), _) => CheckWriter::of(writer).fenced_by(fence, *minimum),
-        (None, Some(minimum)) => CheckWriter::of(writer).swapped(&taken.promotion, &now.writer, minimum),
+        (None, Some(minimum)) => CheckWriter::of(writer).swapped(&handed.promotion, &now.writer, minimum),
         (None, None) => CheckWriter::of(writer),
     };
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
@@ -56,20 +56,25 @@ pub fn reopen(plan: &mut PlanBuilder, drained: Held<DrainReceipt>, repointed: &i
 }
 
 /// Sees the writer serve, counts the loss and tells people. `opened` is what let the applications through.
-pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened: &impl Edge) -> Ref<LossMeasurement> {
+pub fn finish(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    handed: &HandedOver,
+    opened: &impl Edge,
+) -> Ref<LossMeasurement> {
     let mut seen: Vec<Ref<()>> = vec![edge(opened)];
     let within = minutes(10).saturating_add(now.route_ttl).saturating_add(now.route_ttl);
     for route in now.routes.keys() {
         let verify =
-            VerifyServing::of(route, SAMPLES, &taken.writer).after(opened).within(within).every(now.route_poll);
+            VerifyServing::of(route, SAMPLES, &handed.writer).after(opened).within(within).every(now.route_poll);
         seen.push(plan.add(&format!("verify-{}", node_name(route)), verify));
     }
-    let measure = MeasureLoss::of(&now.writer, &taken.promotion);
-    let measure = match &taken.fenced {
+    let measure = MeasureLoss::of(&now.writer, &handed.promotion);
+    let measure = match &handed.fenced {
         Some((fence, _)) => measure.fenced(fence),
         None => measure,
     };
-    let measure = match &taken.proof {
+    let measure = match &handed.proof {
         Proof::CaughtUp(caught) => measure.caught_up(caught),
         Proof::Quiesced(quiesced) => measure.quiesced(quiesced),
         Proof::Bounded(bound) => measure.bounded(bound),
@@ -77,7 +82,7 @@ pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened
     let loss = plan.add("measure-loss", measure.after(opened).within(seconds(30)));
     seen.push(edge(&loss));
     let after: Vec<&dyn Edge> = seen.iter().map(|edge| edge as &dyn Edge).collect();
-    let (from, to) = (&now.primary.name, &taken.to);
+    let (from, to) = (&now.primary.name, &handed.to);
     let text = format!("{}: the writer changed from {from} to {to}; applications write again", now.group.name);
     plan.add("notify-end", Notify { urgent: false, text }.after_all(&after).within(seconds(30)));
     loss
@@ -85,14 +90,14 @@ pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened
 
 /// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
 /// reopening: nobody waits for it.
-pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened: &impl Edge) {
+pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &impl Edge) {
     let old = &now.writer;
-    let writer = &taken.writer;
+    let writer = &handed.writer;
     // A silent primary is judged by the member that takes its place, not by any standby.
-    let offers = now.primary.capabilities.or_else(|| now.member(&taken.to).and_then(|member| member.capabilities));
+    let offers = now.primary.capabilities.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities));
     let how = offers.map_or(Rejoin::Never, |offers| offers.rejoin);
     let mut after: Vec<Ref<()>> = vec![edge(opened)];
-    after.extend(taken.owes_fence.clone());
+    after.extend(handed.owes_fence.clone());
     if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot) {
         let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
         let snapshot = FinalSnapshot { target: old.clone() }.after_all(&edges).within(minutes(5)).every(seconds(5));
@@ -105,7 +110,7 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened:
     let text = format!("make a standby of the new writer; {} has not become one (plan the failback then)", old.member);
     let rejoined = match how {
         Rejoin::InPlace => {
-            let step = RejoinMember::of(old, writer, &taken.promotion).after_all(&edges);
+            let step = RejoinMember::of(old, writer, &handed.promotion).after_all(&edges);
             let step = step.within(pace.within).every(pace.every).visibility(pace.visibility);
             plan.attempt("rejoin", step, text, "dba")
         }
@@ -119,14 +124,14 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, taken: TakenOver, opened:
             plan.attempt("rejoin", step, text, "dba")
         }
     };
-    let Some((fenced, _)) = &taken.fenced else { return };
+    let Some((fenced, _)) = &handed.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
     let text = format!(
         "look whether the fence of {} still stands, keep it until {0} follows the new writer, and take it away then",
         old.member
     );
     let retired = plan.attempt("retire-fence", retire.visibility(pace.visibility), text, "dba");
-    if let Some(held) = taken.fence {
+    if let Some(held) = handed.fence {
         plan.retired(held, &retired);
     }
 }

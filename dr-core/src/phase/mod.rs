@@ -1,7 +1,7 @@
 //! Phases: what runbooks are written with. The built-in ones use nothing else, so a step of one's own goes between any two.
 //!
 //! ```text
-//!  ready ──► drain ──► take_over ──► repoint ──► reopen ──► finish, rejoin
+//!  ready ──► drain ──► hand_over ──► repoint ──► reopen ──► finish, rejoin
 //!  checks    writes    fence or      secret,     writes     serving, loss, notice; the former primary
 //!  consent   held      swap; one     warm-up,    again      follows, its fence is retired
 //!  settle    back      writer        routes
@@ -12,13 +12,13 @@
 
 mod after;
 mod checks;
+mod hand_over;
 mod pace;
 mod ready;
-mod take_over;
 
 pub use after::{finish, rejoin, reopen, repoint};
+pub use hand_over::{HandedOver, drain, hand_over};
 pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
-pub use take_over::{TakenOver, drain, take_over};
 
 pub(crate) use checks::target as standby;
 pub(crate) use pace::Pace;

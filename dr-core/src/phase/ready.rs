@@ -29,7 +29,7 @@ pub(super) enum Terms {
 
 /// Both sides were looked at, people agreed, and what shortens the gap is done.
 #[derive(Clone, Debug)]
-#[must_use = "nothing happens until the writer is taken over"]
+#[must_use = "nothing happens until the writer is handed over"]
 pub struct Ready {
     /// The member that becomes the writer, with the lineage that it follows.
     pub target: Target,

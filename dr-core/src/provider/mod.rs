@@ -2,28 +2,35 @@
 //!
 //! Backends report facts and do single verbs. They know no runbook, no run and no other backend.
 
+mod app;
 mod database;
+mod evidence;
 mod fence;
-mod plane;
+mod notify;
+mod probe;
 mod rehearsal;
+mod samples;
+mod secret;
+mod traffic;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
+pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
     Capabilities, Description, ManagedDatabase, OpProgress, Rejoin, RejoinRequest, Replication, SnapshotRequest,
 };
+pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
-pub use plane::{
-    AppReading, AppTier, DatabaseProbe, DrainRequest, EvidenceSink, LongTransaction, Notice, Notifier, PatchSecret,
-    PositionReading, PositionSample, Query, ResumeRequest, RouteReading, RouteRequest, Rows, SecretReference,
-    SecretStore, TrafficRouter, WriteProbe,
-};
-
+pub use notify::{Notice, Notifier};
+pub use probe::{DatabaseProbe, LongTransaction, PositionReading, Query, Rows, WriteProbe};
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
+pub use samples::PositionSample;
+pub use secret::{PatchSecret, SecretReference, SecretStore};
+pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 
 use crate::{GroupName, ProviderError, ResourceRef, Timestamp};
 

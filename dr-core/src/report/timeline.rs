@@ -47,7 +47,7 @@ fn said(event: &Event) -> Option<String> {
         Event::LeaseTaken { holder } => Some(holder.clone()),
         Event::Intended { attempt, .. } => (*attempt > 1).then(|| format!("attempt {attempt}")),
         Event::Accepted { handle, .. } => (!handle.is_none()).then(|| format!("operation {handle}")),
-        Event::Refused { cause, .. }
+        Event::NotDone { cause, .. }
         | Event::InDoubt { cause, .. }
         | Event::Failed { cause, .. }
         | Event::Owed { cause, .. } => Some(cause.to_string()),
@@ -67,7 +67,7 @@ fn said(event: &Event) -> Option<String> {
         | Event::Finished { .. }
         | Event::Absent { .. }
         | Event::Progressed { .. }
-        | Event::GapOver
+        | Event::DrainOverBudget
         | Event::SpaceLow => None,
     }
 }

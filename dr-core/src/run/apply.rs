@@ -112,7 +112,7 @@ impl RunState {
                 self.rows.insert(row.clone());
                 self.cancel = Some(format!("{by}: {because}"));
             }
-            Event::GapOver => self.gap_over = true,
+            Event::DrainOverBudget => self.gap_over = true,
             Event::SpaceLow => self.space_low = true,
             Event::Aborting { reason } => self.turn_back(reason),
             Event::Parked { ask } => {
@@ -130,7 +130,7 @@ impl RunState {
             | Event::Intended { .. }
             | Event::Accepted { .. }
             | Event::Finished { .. }
-            | Event::Refused { .. }
+            | Event::NotDone { .. }
             | Event::InDoubt { .. }
             | Event::Absent { .. }
             | Event::Progressed { .. }
@@ -214,7 +214,7 @@ impl RunState {
             | Event::LeaseTaken { .. }
             | Event::Began { .. }
             | Event::Accepted { .. }
-            | Event::Refused { .. }
+            | Event::NotDone { .. }
             | Event::InDoubt { .. }
             | Event::Absent { .. }
             | Event::Progressed { .. }
@@ -224,7 +224,7 @@ impl RunState {
             | Event::Voided { .. }
             | Event::PauseSet { .. }
             | Event::CancelAsked { .. }
-            | Event::GapOver
+            | Event::DrainOverBudget
             | Event::SpaceLow
             | Event::Aborting { .. }
             | Event::Parked { .. }
@@ -264,7 +264,7 @@ fn remember(node: &mut NodeState, row: &NodeRow, record: &Record) {
         }
         Event::Accepted { handle, .. } => node.handle = Some(handle.clone()),
         Event::Finished { output, .. } => node.output = Some(output.clone()),
-        Event::Refused { cause, again_in, sent, .. } => {
+        Event::NotDone { cause, again_in, sent, .. } => {
             // Proved not done by the provider itself: nothing of this attempt stands. After a doubt the proof is two looks, and a
             // late effect is possible, so what may stand stays so.
             if row.number == 215 && node.attempt <= 1 {
@@ -303,7 +303,7 @@ fn remember(node: &mut NodeState, row: &NodeRow, record: &Record) {
         | Event::TurnedAway { .. }
         | Event::PauseSet { .. }
         | Event::CancelAsked { .. }
-        | Event::GapOver
+        | Event::DrainOverBudget
         | Event::SpaceLow
         | Event::Aborting { .. }
         | Event::Parked { .. }

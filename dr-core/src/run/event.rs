@@ -109,8 +109,8 @@ pub enum Event {
         /// What went through the gate.
         calls: Vec<Touch>,
     },
-    /// It was not done, and will be tried again.
-    Refused {
+    /// The call was not done, and the step will be tried again.
+    NotDone {
         /// The step.
         node: NodeId,
         /// Why.
@@ -203,8 +203,8 @@ pub enum Event {
         /// Why.
         because: String,
     },
-    /// A drain has lasted longer than its budget.
-    GapOver,
+    /// A drain lasted longer than its budget (`limits.gap_budget`).
+    DrainOverBudget,
     /// The journal's disk is full; the reserve is in use.
     SpaceLow,
     /// The run turns back.
@@ -239,7 +239,7 @@ pub enum EventKind {
     Intended,
     Accepted,
     Finished,
-    Refused,
+    NotDone,
     InDoubt,
     Absent,
     Progressed,
@@ -251,7 +251,7 @@ pub enum EventKind {
     Voided,
     PauseSet,
     CancelAsked,
-    GapOver,
+    DrainOverBudget,
     SpaceLow,
     Aborting,
     Parked,
@@ -268,7 +268,7 @@ impl EventKind {
         Self::Intended,
         Self::Accepted,
         Self::Finished,
-        Self::Refused,
+        Self::NotDone,
         Self::InDoubt,
         Self::Absent,
         Self::Progressed,
@@ -280,7 +280,7 @@ impl EventKind {
         Self::Voided,
         Self::PauseSet,
         Self::CancelAsked,
-        Self::GapOver,
+        Self::DrainOverBudget,
         Self::SpaceLow,
         Self::Aborting,
         Self::Parked,
@@ -300,7 +300,7 @@ impl Event {
             Self::Intended { .. } => EventKind::Intended,
             Self::Accepted { .. } => EventKind::Accepted,
             Self::Finished { .. } => EventKind::Finished,
-            Self::Refused { .. } => EventKind::Refused,
+            Self::NotDone { .. } => EventKind::NotDone,
             Self::InDoubt { .. } => EventKind::InDoubt,
             Self::Absent { .. } => EventKind::Absent,
             Self::Progressed { .. } => EventKind::Progressed,
@@ -312,7 +312,7 @@ impl Event {
             Self::Voided { .. } => EventKind::Voided,
             Self::PauseSet { .. } => EventKind::PauseSet,
             Self::CancelAsked { .. } => EventKind::CancelAsked,
-            Self::GapOver => EventKind::GapOver,
+            Self::DrainOverBudget => EventKind::DrainOverBudget,
             Self::SpaceLow => EventKind::SpaceLow,
             Self::Aborting { .. } => EventKind::Aborting,
             Self::Parked { .. } => EventKind::Parked,
@@ -329,7 +329,7 @@ impl Event {
             | Self::Intended { node, .. }
             | Self::Accepted { node, .. }
             | Self::Finished { node, .. }
-            | Self::Refused { node, .. }
+            | Self::NotDone { node, .. }
             | Self::InDoubt { node, .. }
             | Self::Absent { node }
             | Self::Progressed { node, .. }
@@ -343,7 +343,7 @@ impl Event {
             | Self::TurnedAway { .. }
             | Self::PauseSet { .. }
             | Self::CancelAsked { .. }
-            | Self::GapOver
+            | Self::DrainOverBudget
             | Self::SpaceLow
             | Self::Aborting { .. }
             | Self::Parked { .. }

@@ -35,10 +35,10 @@ impl Runbook for UnplannedFailover {
 
     fn plan(&self, now: &Situation, plan: &mut PlanBuilder) -> Result<(), Refusal> {
         let ready = phase::ready_to_fail_over(plan, now, &self.to, self.without_fence.as_deref())?;
-        let taken = phase::take_over(plan, now, &ready, None, &[]);
-        let traffic = phase::repoint(plan, now, &taken);
-        phase::finish(plan, now, &taken, &traffic);
-        phase::rejoin(plan, now, taken, &traffic);
+        let handed = phase::hand_over(plan, now, &ready, None, &[]);
+        let traffic = phase::repoint(plan, now, &handed);
+        phase::finish(plan, now, &handed, &traffic);
+        phase::rejoin(plan, now, handed, &traffic);
         Ok(())
     }
 }

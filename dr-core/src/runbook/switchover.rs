@@ -28,11 +28,11 @@ impl Runbook for PlannedSwitchover {
     fn plan(&self, now: &Situation, plan: &mut PlanBuilder) -> Result<(), Refusal> {
         let ready = phase::ready_for(plan, now, &self.to)?;
         let drained = phase::drain(plan, now, &ready);
-        let taken = phase::take_over(plan, now, &ready, &drained, &[]);
-        let traffic = phase::repoint(plan, now, &taken);
+        let handed = phase::hand_over(plan, now, &ready, &drained, &[]);
+        let traffic = phase::repoint(plan, now, &handed);
         let opened = phase::reopen(plan, drained, &traffic);
-        phase::finish(plan, now, &taken, &opened);
-        phase::rejoin(plan, now, taken, &opened);
+        phase::finish(plan, now, &handed, &opened);
+        phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }
 }

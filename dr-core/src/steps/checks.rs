@@ -162,7 +162,7 @@ fn writes(cx: &StepCx, seen: &Seen, expected: &Target) -> Option<Observed<SidesS
     unfit(cx, seen, expected)
 }
 
-/// What speaks against `seen` being a standby of the primary that could take over.
+/// What speaks against `seen` being a standby of the primary that could become the writer.
 fn follows(cx: &StepCx, seen: &Seen, sides: (&Target, &Target)) -> Option<Observed<SidesSeen>> {
     let (primary, candidate) = sides;
     let member = &candidate.member;

@@ -36,7 +36,7 @@ impl Step for Drain {
 }
 
 /// Lets the applications write again: onto `before` as long as no promotion was ever intended, onto `after` from then on. The same
-/// call gives a drain back in an abort and opens the writer after a take-over.
+/// call gives a drain back in an abort and opens the writer after the promotion.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeWrites {

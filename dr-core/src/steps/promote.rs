@@ -11,9 +11,9 @@ use super::{
     read::refuse,
 };
 use crate::{
-    Carries, CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, Handler, Input, Kind, LossBound, Observed,
-    OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Step, StepCx, StepError,
-    Target, Touch, Waiver, admit,
+    Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound,
+    Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Step, StepCx,
+    StepError, Target, Touch, Waiver, admit,
 };
 
 /// Makes a standby the primary. Its intent is the point of no return.
@@ -62,18 +62,14 @@ impl Promote {
     /// Without a fence: two people took the risk of a second writer, because of `reason`.
     #[must_use]
     pub fn dangerous(
-        (from, target): (&Target, &Target),
+        Ends { from, to }: Ends,
         bound: &impl Carries<LossBound>,
         consent: &impl Carries<Consent>,
         reason: impl Into<String>,
     ) -> Self {
-        let terms = Terms::Dangerous {
-            from: from.clone(),
-            bound: Input::of(bound),
-            reason: reason.into(),
-            accepts: Grade::Unconfirmable,
-        };
-        Self { target: target.clone(), consent: Input::of(consent), terms }
+        let terms =
+            Terms::Dangerous { from, bound: Input::of(bound), reason: reason.into(), accepts: Grade::Unconfirmable };
+        Self { target: to, consent: Input::of(consent), terms }
     }
 
     /// Raises the grade that the fence must have, to that of the policy.
@@ -179,7 +175,7 @@ impl Promoting {
                     let bounded = admit::loss_bounded(&door, bound, consent)?;
                     let waiver = waiver(consent, reason, *accepts)
                         .map_err(|why| admit::Refused::Lost { what: "waiver", why })?;
-                    let ends = (from.clone(), step.target.clone());
+                    let ends = Ends { from: from.clone(), to: step.target.clone() };
                     Ok(PromoteRequest::dangerous(cx.key(), ends, bounded, consented, waiver))
                 })())
             }

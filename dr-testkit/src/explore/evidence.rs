@@ -80,7 +80,7 @@ fn is_outcome(event: &Event) -> bool {
     matches!(
         event,
         Event::Finished { .. }
-            | Event::Refused { .. }
+            | Event::NotDone { .. }
             | Event::Failed { .. }
             | Event::Owed { .. }
             | Event::Absent { .. }

@@ -3,7 +3,7 @@
 use dr_core::{
     Millis, NodeId, Request, StepExt, millis, minutes,
     run::{
-        EventKind::{self, GapOver, Parked},
+        EventKind::{self, DrainOverBudget, Parked},
         NodePhase, Phase, Record, RunOutcome,
     },
     seconds,
@@ -114,7 +114,7 @@ fn bug_a_drain_over_budget_after_the_promotion_was_asked_for_fails_fast_and_goes
     rig.world.fates("weu", &[Fate::Accepted("op-1", seconds(60))]);
     let ended = rig.engine().spawn_start();
     rig.rt.pass(BUDGET.saturating_add(Millis::new(10))).unwrap();
-    assert_eq!((rig.world.failed_fast(), rig.count(GapOver)), (1, 1));
+    assert_eq!((rig.world.failed_fast(), rig.count(DrainOverBudget)), (1, 1));
     assert_eq!(rig.state().phase, Phase::Running, "the promotion is under way");
     assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
     rig.rt.pass(minutes(4)).unwrap();
@@ -124,7 +124,7 @@ fn bug_a_drain_over_budget_after_the_promotion_was_asked_for_fails_fast_and_goes
     rig.world.set("b", true);
     assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
     assert_eq!(changes(&rig), ["drain on", "fence on", "weu on", "drain off"]);
-    assert_eq!((rig.count(Parked), rig.count(GapOver), rig.world.failed_fast()), (0, 1, 1));
+    assert_eq!((rig.count(Parked), rig.count(DrainOverBudget), rig.world.failed_fast()), (0, 1, 1));
 }
 
 /// An engine died just after it had let the applications through. The clock of the drain ran on, and whoever resumed the run turned
@@ -142,7 +142,7 @@ fn bug_clients_that_write_again_are_not_turned_away_by_a_clock_that_ran_on() {
     rig.rt.pass(minutes(2)).unwrap();
     let second = rig.engine();
     assert_eq!(second.run(second.resume()).unwrap(), RunOutcome::Succeeded);
-    assert_eq!((rig.world.failed_fast(), rig.count(GapOver), rig.count(Parked)), (0, 0, 0));
+    assert_eq!((rig.world.failed_fast(), rig.count(DrainOverBudget), rig.count(Parked)), (0, 0, 0));
     rig.assert_sound();
 }
 
@@ -175,7 +175,7 @@ fn bug_a_parked_run_that_holds_the_drain_beyond_its_budget_turns_clients_away() 
     rig.wait_phase(Phase::Parked);
     rig.rt.pass(minutes(1)).unwrap();
     assert!(rig.world.is_on("drain") && ended.lock().unwrap().is_none());
-    assert_eq!((rig.world.failed_fast(), rig.count(GapOver)), (1, 1), "once");
+    assert_eq!((rig.world.failed_fast(), rig.count(DrainOverBudget)), (1, 1), "once");
     assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
 }
 

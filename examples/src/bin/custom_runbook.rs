@@ -112,12 +112,12 @@ impl Runbook for SettledSwitchover {
         let (left, right) = (now.primary.name.clone(), ready.target.member.clone());
         let ledger = CompareLedger { left, right, drained: Input::of(&drained) };
         let settled = plan.add("ledger-settled", ledger.after(&paused).within(minutes(2)).every(millis(5)));
-        let taken = phase::take_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape
-        let traffic = phase::repoint(plan, now, &taken); // secret, warm-up, routes
+        let handed = phase::hand_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape
+        let traffic = phase::repoint(plan, now, &handed); // secret, warm-up, routes
         plan.release(paused, &traffic);
         let opened = phase::reopen(plan, drained, &traffic);
-        phase::finish(plan, now, &taken, &opened);
-        phase::rejoin(plan, now, taken, &opened);
+        phase::finish(plan, now, &handed, &opened);
+        phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{
     },
 };
 use crate::{
-    CatchUpReceipt, DrainReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome, Planes,
+    CatchUpReceipt, DrainReceipt, Ends, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome, Planes,
     QuiesceReceipt, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
@@ -68,7 +68,7 @@ fn forced(world: &Arc<World>) -> Promote {
 }
 
 fn dangerous(world: &Arc<World>, people: &[&str]) -> Promote {
-    let ends = (&target("a", 1), &target("b", 1));
+    let ends = Ends { from: target("a", 1), to: target("b", 1) };
     let step = Promote::dangerous(ends, &from("bound"), &from("consent"), "the region is dark");
     resolved(&step, &[("bound", value(&bound())), ("consent", value(&consent(world, people)))])
 }

@@ -5,8 +5,8 @@ use super::{
     ready::{Ready, Terms, edge},
 };
 use crate::{
-    Carries, CatchUpReceipt, DrainReceipt, Edge, FenceReceipt, Grade, Held, LossBound, MemberId, Millis, PlanBuilder,
-    PromotionReceipt, QuiesceReceipt, Ref, Shape, Situation, Spec, StepExt, WriterReceipt,
+    Carries, CatchUpReceipt, DrainReceipt, Edge, Ends, FenceReceipt, Grade, Held, LossBound, MemberId, Millis,
+    PlanBuilder, PromotionReceipt, QuiesceReceipt, Ref, Shape, Situation, Spec, StepExt, WriterReceipt,
     steps::{
         AwaitCatchUp, AwaitQuiesced, BoundLoss, ConfirmWriter, Drain, FenceMember, NoDrain, NothingToResume, Promote,
         ReleaseFence, ResumeWrites, SwapRoles,
@@ -16,7 +16,7 @@ use crate::{
 /// There is exactly one writer, and it is the new one.
 #[derive(Debug)]
 #[must_use = "the former primary still has to rejoin, or somebody owes a standby: move it into `rejoin`"]
-pub struct TakenOver {
+pub struct HandedOver {
     /// All that secret and traffic accept.
     pub writer: Ref<WriterReceipt>,
     /// What a planned change fenced with; it is retired by `rejoin`.
@@ -59,13 +59,13 @@ pub fn drain(plan: &mut PlanBuilder, now: &Situation, ready: &Ready) -> Held<Dra
 /// Makes the candidate the one writer: fences the former primary, waits for the candidate and promotes it; or swaps the roles in one
 /// call. `between` are steps of one's own that must have ended first.
 #[expect(single_use_lifetimes, reason = "an elided lifetime is not allowed inside `impl Into` yet")]
-pub fn take_over<'a>(
+pub fn hand_over<'a>(
     plan: &mut PlanBuilder,
     now: &Situation,
     ready: &Ready,
     drained: impl Into<Option<&'a Held<DrainReceipt>>>,
     between: &[&dyn Edge],
-) -> TakenOver {
+) -> HandedOver {
     let drained: Option<&Held<DrainReceipt>> = drained.into();
     let mut after: Vec<&dyn Edge> = between.to_vec();
     let edges = ready.edges();
@@ -99,7 +99,7 @@ fn target_pace(now: &Situation, ready: &Ready) -> Pace {
     now.member(&ready.target.member).map_or_else(|| Pace::of(&now.primary), Pace::of)
 }
 
-fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
+fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
@@ -117,7 +117,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let fenced = Some((Ref::new(fence.to()), minimum));
-    TakenOver {
+    HandedOver {
         to: ready.target.member.clone(),
         writer,
         fence: Some(fence),
@@ -135,7 +135,7 @@ fn swap(
     ready: &Ready,
     drained: &impl Carries<DrainReceipt>,
     after: &[&dyn Edge],
-) -> TakenOver {
+) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
@@ -145,7 +145,7 @@ fn swap(
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
-    TakenOver {
+    HandedOver {
         to: ready.target.member.clone(),
         writer,
         fence: None,
@@ -157,7 +157,7 @@ fn swap(
     }
 }
 
-fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> TakenOver {
+fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Enforced);
     let pace = target_pace(now, ready);
     let take = FenceMember::of(&now.writer, minimum).silent().after_all(after);
@@ -169,7 +169,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
-    TakenOver {
+    HandedOver {
         to: ready.target.member.clone(),
         writer,
         fence: None,
@@ -187,7 +187,7 @@ fn force_swap(
     ready: &Ready,
     (bound, unfenced): (&Ref<LossBound>, bool),
     after: &[&dyn Edge],
-) -> TakenOver {
+) -> HandedOver {
     // A forced swap is worth `enforced` when its own fence is read back; people were shown what it is worth at worst.
     let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
     let pace = target_pace(now, ready);
@@ -196,7 +196,7 @@ fn force_swap(
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
-    TakenOver {
+    HandedOver {
         to: ready.target.member.clone(),
         writer,
         fence: None,
@@ -214,14 +214,15 @@ fn promote_unfenced(
     ready: &Ready,
     (bound, reason): (&Ref<LossBound>, &str),
     after: &[&dyn Edge],
-) -> TakenOver {
+) -> HandedOver {
     let pace = target_pace(now, ready);
-    let call = Promote::dangerous((&now.writer, &ready.target), bound, &ready.consent, reason);
+    let call =
+        Promote::dangerous(Ends { from: now.writer.clone(), to: ready.target.clone() }, bound, &ready.consent, reason);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(Grade::Unconfirmable);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = Some(fence_later(plan, now, &writer));
-    TakenOver {
+    HandedOver {
         to: ready.target.member.clone(),
         writer,
         fence: None,

@@ -1,0 +1,158 @@
+//! What is true inside a database server: probe writes, positions, sessions and questions.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Lineage, Millis, Position, ProviderError, Timestamp, Tri};
+
+/// What a probe write showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteProbe {
+    /// Whether a real write was acknowledged.
+    pub accepted: Tri,
+    /// The lineage that took it, if it was accepted.
+    pub lineage: Option<Lineage>,
+    /// What was seen, for people.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where a server is, from inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionReading {
+    /// The history it carries.
+    pub lineage: Lineage,
+    /// Whether it is in recovery (a standby).
+    pub in_recovery: Tri,
+    /// Durable here: written and flushed on a primary, received and flushed on a standby.
+    pub durable: Position,
+    /// Visible here: the same as durable on a primary, applied on a standby.
+    pub applied: Position,
+    /// Where this history left its parent, if it did (the switch point of the last promotion).
+    pub parted_at: Option<Position>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A transaction that has been open for long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LongTransaction {
+    /// What an operator would name it by, such as `pid 48121`.
+    pub id: String,
+    /// Whose it is.
+    pub user: String,
+    /// For how long it has been open.
+    pub age: Millis,
+    /// What it does: `active`, `idle in transaction`, `prepared`.
+    pub state: String,
+    /// What ends it, as a command.
+    pub helps: String,
+}
+
+/// A named question to the database. The name is what the simulated cloud and evidence know it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Query {
+    /// The name.
+    pub name: String,
+    /// The SQL that answers one or a few rows.
+    pub sql: String,
+}
+
+impl Query {
+    /// The question `sql`, called `name`.
+    #[must_use]
+    pub fn new(name: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { name: name.into(), sql: sql.into() }
+    }
+}
+
+/// A few rows, as text. Absent values are `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows(pub Vec<Vec<Option<String>>>);
+
+impl Rows {
+    /// One row with one value.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "reads better at the call: Rows::one(count)")]
+    pub fn one(value: impl ToString) -> Self {
+        Self(vec![vec![Some(value.to_string())]])
+    }
+}
+
+/// The data plane of one member: what is true inside, not what the management plane believes.
+#[async_trait]
+pub trait DatabaseProbe: Debug + Send + Sync + 'static {
+    /// Tries one real write that needs no table, and says what happened.
+    ///
+    /// - a refused write (recovery, read-only) is `accepted: No`
+    /// - no answer is `accepted: Unknown`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`] that says nothing about the server.
+    async fn write(&self) -> Result<WriteProbe, ProviderError>;
+
+    /// Tries one write as an application makes it: its role, its database, its default settings.
+    ///
+    /// - a refused login or write is `accepted: No` with the server's words
+    /// - without a login of an application ([`ApplicationSpec`](crate::ApplicationSpec)): `Unsupported`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn write_as_application(&self) -> Result<WriteProbe, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "write-as-application" })
+    }
+
+    /// Where the server is.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn position(&self) -> Result<PositionReading, ProviderError>;
+
+    /// Extensions with their versions (D05).
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError>;
+
+    /// Extensions that could be used here after a promotion, with the versions available.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError>;
+
+    /// Transactions older than `limit`, prepared ones included (D04).
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError>;
+
+    /// How many sessions of others could write now.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn writing_sessions(&self) -> Result<u32, ProviderError>;
+
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn ask(&self, query: &Query) -> Result<Rows, ProviderError>;
+
+    /// Runs synthetic reads so that caches and pools are warm (D19); answers how long the slowest of the last ones took.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn warm_up(&self) -> Result<Millis, ProviderError>;
+
+    /// Takes the lock that says "this group is being operated" at the resource itself, for as long as this object's
+    /// connection lives. `Ok(false)` when another holds it; `Unsupported` where the resource has none.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn group_lock(&self, _holder: &str) -> Result<bool, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "group-lock" })
+    }
+}
