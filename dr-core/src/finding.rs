@@ -1,15 +1,18 @@
 //! What a rule says about a plan, and why an engine refuses. Refusals are values: nothing was changed.
 
+pub mod known;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use self::known::Known;
 use crate::{CanonicalError, NodeId};
 
 /// What one rule found. It names the rule, the step, what is wrong, why that matters and what helps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The rule's number: DR101 and up. Stable, with gaps.
+    /// The number of the rule over plans (DR101 and up) or of the row of [`known`] (DR201 and up). Stable, with gaps.
     pub rule: u16,
     /// The step, if there is one.
     pub node: Option<NodeId>,
@@ -22,10 +25,23 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding without a step.
+    /// Makes a finding of a registered kind, without a step: `what` says what is wrong, with the operands. Why it matters and what
+    /// helps are those of the registry, until [`Finding::why`] or [`Finding::helps`] say it more exactly.
     #[must_use]
-    pub fn new(rule: u16, what: impl Into<String>, why: impl Into<String>, helps: impl Into<String>) -> Self {
-        Self { rule, node: None, what: what.into(), why: why.into(), helps: helps.into() }
+    pub fn new(known: &Known, what: impl Into<String>) -> Self {
+        Self { rule: known.number, node: None, what: what.into(), why: known.why.into(), helps: known.helps.into() }
+    }
+
+    /// Says why it matters here.
+    #[must_use]
+    pub fn why(self, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..self }
+    }
+
+    /// Says what helps here.
+    #[must_use]
+    pub fn helps(self, helps: impl Into<String>) -> Self {
+        Self { helps: helps.into(), ..self }
     }
 
     /// Names the step.
@@ -36,24 +52,23 @@ impl Finding {
     }
 
     pub(crate) fn twice(node: &NodeId) -> Self {
-        Self::new(
-            101,
-            format!("two steps are called `{node}`"),
-            "references would be ambiguous",
-            "give one another name",
-        )
-        .at(node)
+        Self {
+            rule: 101,
+            node: Some(node.clone()),
+            what: format!("two steps are called `{node}`"),
+            why: "references would be ambiguous".into(),
+            helps: "give one another name".into(),
+        }
     }
 
     pub(crate) fn no_canonical_form(node: &NodeId, error: &CanonicalError) -> Self {
-        let why = "the plan's hash would not mean the same everywhere";
-        Self::new(
-            102,
-            format!("`{node}` cannot be written canonically: {error}"),
-            why,
-            "use the type that the message names",
-        )
-        .at(node)
+        Self {
+            rule: 102,
+            node: Some(node.clone()),
+            what: format!("`{node}` cannot be written canonically: {error}"),
+            why: "the plan's hash would not mean the same everywhere".into(),
+            helps: "use the type that the message names".into(),
+        }
     }
 }
 

@@ -40,7 +40,10 @@ pub use canonical::{CanonicalError, Int64, Json};
 pub use catalog::{Catalog, Declared, Derived};
 pub use drain_guard::{DrainGuard, GuardEnd, GuardError, Pulse, ReadyGuard};
 pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
-pub use finding::{Finding, Refusal};
+pub use finding::{
+    Finding, Refusal,
+    known::{self, Known},
+};
 pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Description, Finding, MemberFacts, MemberId, ResourceId, Target, Tri};
+use crate::{Description, Finding, MemberFacts, MemberId, ResourceId, Target, Tri, known};
 
 /// What the members are to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,14 +75,13 @@ fn unsure(
     let silent = members.iter().find(|member| member.name != writer.name && !member.answers() && !follows(member))?;
     (!known && !seen).then(|| {
         Finding::new(
-            207,
+            &known::WRITER_UNSURE,
             format!(
                 "it cannot be said whether `{}` writes: only its provider answers, and `{}` is silent",
                 writer.name, silent.name
             ),
-            "the silent member may be the writer",
-            format!("make `{}` answer, or give the probe access to `{}`", silent.name, writer.name),
         )
+        .helps(format!("make `{}` answer, or give the probe access to `{}`", silent.name, writer.name))
     })
 }
 
@@ -96,12 +95,7 @@ fn strangers(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) 
         })
         .filter(|(_, id, _)| !names.contains_key(id))
         .map(|(member, id, how)| {
-            Finding::new(
-                201,
-                format!("`{}` {how} {id}, which the group file does not list", member.name),
-                "it would be left behind on a history that nobody continues, or be the real writer",
-                "name it in place of a member, or detach it for the time of the change: a group has two members",
-            )
+            Finding::new(&known::STRANGER, format!("`{}` {how} {id}, which the group file does not list", member.name))
         })
         .collect()
 }
@@ -120,10 +114,8 @@ fn chains(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) -> 
         })
         .map(|(member, upstream, top)| {
             Finding::new(
-                202,
+                &known::CASCADE,
                 format!("`{}` follows `{upstream}`, which itself follows `{top}`", member.name),
-                "a cascade cannot be promoted from the middle without rebuilding its end",
-                "let every standby follow the writer directly",
             )
         })
         .collect()
@@ -140,10 +132,8 @@ fn contradictions(members: &[MemberFacts]) -> Vec<Finding> {
         .filter(both)
         .map(|member| {
             Finding::new(
-                203,
+                &known::FOLLOWER_WRITES,
                 format!("`{}` follows another member and accepts writes", member.name),
-                "its own writes are on no other member",
-                "find out who writes there, and look again",
             )
         })
         .collect()
@@ -151,12 +141,7 @@ fn contradictions(members: &[MemberFacts]) -> Vec<Finding> {
 
 fn several(writers: &[&MemberFacts]) -> Finding {
     let names: Vec<String> = writers.iter().map(|member| format!("`{}`", member.name)).collect();
-    Finding::new(
-        204,
-        format!("{} each follow nobody and may take writes", names.join(" and ")),
-        "two writers have two histories, and one of them will be lost",
-        "fence all but one, and look again",
-    )
+    Finding::new(&known::SEVERAL_WRITERS, format!("{} each follow nobody and may take writes", names.join(" and ")))
 }
 
 /// Whether a member takes no writes because it does not run: its management plane describes what is left of it, and the server
@@ -187,7 +172,7 @@ fn silent(
         ([one], Some(known)) if *one == known => Ok(Roles { writer: (*one).clone(), answers: false }),
         ([], Some(known)) => Ok(Roles { writer: known.clone(), answers: false }),
         (_, _) => Err(Finding::new(
-            205,
+            &known::NO_WRITER,
             match quiet.as_slice() {
                 [] => "every member answers, and none of them may take writes".to_owned(),
                 [..] => format!(
@@ -195,8 +180,6 @@ fn silent(
                     quiet.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
                 ),
             },
-            "a promotion needs to know whose history it continues",
-            "see what the members say about themselves with `dr status`, and repair that first",
         )),
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::{Either, join, join_all, join3, select};
 
 use crate::{
     Cause, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Refusal,
-    Rehearsal, Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, roles, steps::Cast,
+    Rehearsal, Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, known, roles, steps::Cast,
 };
 
 /// What to look at.
@@ -171,10 +171,8 @@ impl Survey {
             .map(|(member, age)| {
                 let (age, limit) = (crate::text::human(age), crate::text::human(limit));
                 Finding::new(
-                    209,
+                    &known::STALE,
                     format!("what is known of `{}` is {age} old, the limit is {limit}", member.name),
-                    "roles may have changed since",
-                    "look again when the provider answers afresh, or raise `limits.fact_age`",
                 )
             })
             .collect()
@@ -227,10 +225,5 @@ impl Survey {
 }
 
 fn no_lineage(member: &MemberId) -> Finding {
-    Finding::new(
-        206,
-        format!("nobody can say which history `{member}` writes"),
-        "a fence and a promotion are bound to one history",
-        "make the writer or a standby of it answer, and look again",
-    )
+    Finding::new(&known::NO_HISTORY, format!("nobody can say which history `{member}` writes"))
 }

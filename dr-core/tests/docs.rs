@@ -1,5 +1,5 @@
-//! The documentation of the run machine is its table (covers G12): `docs/architecture.md` is compared with what the code says.
-//! `DR_BLESS=1` writes the document anew.
+//! The documentation of the run machine is its table (covers G12), that of the findings their registry: the documents are compared
+//! with what the code says. `DR_BLESS=1` writes them anew.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,7 +9,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use dr_core::run::{NodePhase, Phase, node_rows, run_rows};
+use dr_core::{
+    known,
+    run::{NodePhase, Phase, node_rows, run_rows},
+    verify,
+};
 
 /// One row as the document shows it, whatever machine it belongs to.
 struct Shown {
@@ -17,6 +21,8 @@ struct Shown {
     from: String,
     event: String,
     to: String,
+    when: &'static str,
+    does: String,
     sentence: &'static str,
 }
 
@@ -35,9 +41,9 @@ fn mermaid(rows: &[Shown], first: &str, last: &[String]) -> String {
     for phase in last {
         writeln!(text, "    {phase} --> [*]").unwrap();
     }
-    text.push_str("```\n\n| rule | from | event | to | means |\n|---|---|---|---|---|\n");
-    for row in rows {
-        writeln!(text, "| {} | {} | {} | {} | {} |", row.number, row.from, row.event, row.to, row.sentence).unwrap();
+    text.push_str("```\n\n| rule | from | event | when | to | does | means |\n|---|---|---|---|---|---|---|\n");
+    for Shown { number, from, event, to, when, does, sentence } in rows {
+        writeln!(text, "| {number} | {from} | {event} | {when} | {to} | {does} | {sentence} |").unwrap();
     }
     text
 }
@@ -50,6 +56,8 @@ fn run_machine() -> String {
             from: format!("{:?}", row.from),
             event: format!("{:?}", row.event),
             to: format!("{:?}", row.to),
+            when: row.when.words(),
+            does: row.does.iter().map(|does| does.words()).collect::<Vec<_>>().join(", "),
             sentence: row.sentence,
         })
         .collect();
@@ -64,6 +72,8 @@ fn node_machine() -> String {
             from: format!("{:?}", row.from),
             event: format!("{:?}", row.event),
             to: format!("{:?}", row.to),
+            when: row.when.words(),
+            does: row.does.iter().map(|does| does.words()).collect::<Vec<_>>().join(", "),
             sentence: row.sentence,
         })
         .collect();
@@ -80,18 +90,39 @@ fn replaced(document: &str, name: &str, text: &str) -> String {
 
 #[test]
 fn the_architecture_shows_the_table_of_transitions() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/architecture.md");
+    compare("architecture.md", &[("run machine", run_machine()), ("node machine", node_machine())]);
+}
+
+#[test]
+fn the_page_of_findings_shows_the_registry() {
+    compare("findings.md", &[("findings", known::markdown())]);
+}
+
+/// Compares the named parts of a document with what the code says.
+fn compare(document: &str, parts: &[(&str, String)]) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(document);
     let found = std::fs::read_to_string(&path).unwrap();
-    let wanted = replaced(&found, "run machine", &run_machine());
-    let wanted = replaced(&wanted, "node machine", &node_machine());
+    let wanted = parts.iter().fold(found.clone(), |text, (name, part)| replaced(&text, name, part));
     if std::env::var_os("DR_BLESS").is_some() {
         std::fs::write(&path, &wanted).unwrap();
         return;
     }
-    assert!(
-        found == wanted,
-        "docs/architecture.md is behind the table: run `DR_BLESS=1 cargo test -p dr-core --test docs`"
-    );
+    assert!(found == wanted, "docs/{document} is behind: run `DR_BLESS=1 cargo test -p dr-core --test docs`");
+}
+
+/// Covers B22: a number means one thing, and its range says what kind of thing.
+#[test]
+fn bug_no_two_things_share_a_number() {
+    let mut taken: BTreeMap<u16, String> = BTreeMap::new();
+    let mut take = |number: u16, name: String, range: std::ops::RangeInclusive<u16>| {
+        assert!(range.contains(&number), "{name} has the number {number}, its range is {range:?}");
+        let other = taken.insert(number, name.clone());
+        assert_eq!(other, None, "{number} is also {name}");
+    };
+    verify::rules().for_each(|rule| take(rule.number, format!("the rule {}", rule.name), 100..=199));
+    known::ALL.iter().for_each(|row| take(row.number, format!("the finding {}", row.name), 200..=399));
+    run_rows().iter().for_each(|row| take(row.number, format!("{:?} of a run", row.event), 400..=499));
+    node_rows().iter().for_each(|row| take(row.number, format!("{:?} of a step", row.event), 500..=599));
 }
 
 #[test]

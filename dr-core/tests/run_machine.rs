@@ -8,7 +8,10 @@ use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
     Kind, Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
     ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
-    run::{Command, Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState, decide, node_rows, run_rows},
+    run::{
+        Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
+        run_rows,
+    },
 };
 
 fn call(kind: &'static str, class: Class, effect: Effect) -> Call {
@@ -223,10 +226,17 @@ fn the_table_has_one_row_per_number_and_per_pair() {
     let numbers: Vec<u16> =
         run_rows().iter().map(|row| row.number).chain(node_rows().iter().map(|row| row.number)).collect();
     assert_eq!(numbers.len(), numbers.iter().collect::<BTreeSet<_>>().len(), "a number stands twice");
-    let pairs: BTreeSet<_> = run_rows().iter().map(|row| (row.from, row.event)).collect();
+    let pairs: BTreeSet<_> = run_rows().iter().map(|row| (row.from, row.event, row.when)).collect();
     assert_eq!(pairs.len(), run_rows().len(), "a pair of the run stands twice");
-    let pairs: BTreeSet<_> = node_rows().iter().map(|row| (row.from, row.event)).collect();
+    let pairs: BTreeSet<_> = node_rows().iter().map(|row| (row.from, row.event, row.when)).collect();
     assert_eq!(pairs.len(), node_rows().len(), "a pair of a step stands twice");
+    // A row without a condition beside one with a condition would hide it, or be hidden.
+    let always: BTreeSet<_> =
+        run_rows().iter().filter(|row| row.when == When::Always).map(|row| (row.from, row.event)).collect();
+    assert!(run_rows().iter().all(|row| row.when == When::Always || !always.contains(&(row.from, row.event))));
+    let always: BTreeSet<_> =
+        node_rows().iter().filter(|row| row.when == NodeWhen::Always).map(|row| (row.from, row.event)).collect();
+    assert!(node_rows().iter().all(|row| row.when == NodeWhen::Always || !always.contains(&(row.from, row.event))));
 }
 
 #[test]
@@ -272,6 +282,57 @@ fn every_pair_of_step_phase_and_event_is_a_row_or_refused() {
             }
         }
     }
+}
+
+/// Events of the run that move steps: a new engine, turning back, a decision. Each is a row, with its number in the state.
+#[test]
+fn an_event_of_the_run_moves_steps_by_rows_too() {
+    let rows = [
+        (EventKind::LeaseTaken, "look", NodePhase::Intended, false, NodePhase::InDoubt, 561),
+        (EventKind::Aborting, "look", NodePhase::Looking, false, NodePhase::Waiting, 562),
+        (EventKind::Aborting, "look", NodePhase::Asking, false, NodePhase::Waiting, 563),
+        (EventKind::Decided, "look", NodePhase::Failed, true, NodePhase::InDoubt, 571),
+        (EventKind::Decided, "look", NodePhase::Failed, false, NodePhase::Waiting, 572),
+        (EventKind::Decided, "retry", NodePhase::Failed, true, NodePhase::Waiting, 572),
+    ];
+    let moved: BTreeSet<u16> = rows.iter().map(|row| row.5).collect();
+    let listed = node_rows().iter().filter(|row| of_kind(row.event, "fence").node().is_none());
+    assert_eq!(moved, listed.map(|row| row.number).collect(), "every such row is played here");
+    for (kind, choice, from, may_stand, to, number) in rows {
+        let mut run = Run::started();
+        run.state.phase = if kind == EventKind::Decided { Phase::Parked } else { Phase::Running };
+        let node = run.state.nodes.entry("fence".into()).or_default();
+        (node.phase, node.may_stand, node.attempt) = (from, may_stand, 1);
+        run.state.nodes.entry("drain".into()).or_default().phase = NodePhase::Done;
+        let mut event = of_kind(kind, "fence");
+        if let Event::Decided { choice: chosen } = &mut event {
+            *chosen = choice.to_owned();
+        }
+        run.apply(event);
+        let node = run.state.node(&"fence".into());
+        assert_eq!((node.phase, node.rule), (to, number), "{from:?} + {kind:?}");
+        assert_eq!(run.state.phase_of(&"drain".into()), NodePhase::Done, "a settled step stays settled");
+    }
+}
+
+/// A run that parked while it turned back goes on turning back.
+#[test]
+fn a_decision_goes_back_to_where_the_run_parked() {
+    for (from, to, number) in [(Phase::Running, Phase::Running, 461), (Phase::Aborting, Phase::Aborting, 462)] {
+        let mut run = Run::started();
+        (run.state.phase, run.state.parked_from) = (Phase::Parked, from);
+        run.apply(of_kind(EventKind::Decided, "fence"));
+        assert_eq!((run.state.phase, run.state.rule), (to, number));
+    }
+}
+
+/// A pause that is said twice is refused: the second one is no row.
+#[test]
+fn a_pause_is_not_said_twice() {
+    let mut run = Run::started();
+    run.apply(of_kind(EventKind::PauseSet, "fence"));
+    let again = run.record(of_kind(EventKind::PauseSet, "fence"));
+    assert!(run.state.apply(&again).is_err());
 }
 
 #[test]

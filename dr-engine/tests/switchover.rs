@@ -3,7 +3,7 @@
 mod common;
 
 use common::{House, answer};
-use dr_core::{Loss, run::RunOutcome};
+use dr_core::{Loss, known, run::RunOutcome};
 use dr_engine::{
     APPROVE, Actor, Error, Start,
     runbook::{PlannedSwitchover, UnplannedFailover},
@@ -47,10 +47,10 @@ async fn no_drain_without_somebody_who_ends_it() {
     let engine = house.guarded(None).start().await.unwrap();
     let group = house.group(&engine);
     let findings = engine.check(&group).await.unwrap();
-    assert!(findings.iter().any(|finding| finding.rule == 207), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.rule == known::NO_GUARD.number), "{findings:?}");
     let plan = engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap();
     let refused = engine.start(plan, mira()).await.unwrap_err();
-    assert!(refused.is_refusal() && refused.to_string().contains("DR207"), "{refused}");
+    assert!(refused.is_refusal() && refused.to_string().contains("DR301"), "{refused}");
     assert!(engine.runs().await.unwrap().is_empty());
     drop(engine);
 

@@ -1,7 +1,7 @@
 //! What speaks against a plan before it is written: each reason with a number, the operands, why it matters and what helps.
 
 use crate::{
-    Finding, Grade, MemberFacts, MemberId, Millis, Obstacle, Policy, Shape, Situation, Tri, Weight,
+    Finding, Grade, MemberFacts, MemberId, Millis, Obstacle, Policy, Shape, Situation, Tri, Weight, known,
     steps::{major, missing_extensions, transactions_in_words},
     text,
 };
@@ -11,19 +11,14 @@ type Check = fn(&Situation, &MemberFacts, &Policy) -> Vec<Finding>;
 /// The member that a plan goes to, by name.
 pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
     if *name == now.primary.name {
-        let helps = "name another member, or nothing: it is where it should be";
-        return Err(Finding::new(221, format!("`{name}` is the writer already"), "there is nothing to change", helps));
+        return Err(Finding::new(&known::IS_THE_WRITER, format!("`{name}` is the writer already")));
     }
     now.standbys.iter().find(|member| member.name == *name).ok_or_else(|| {
         let names: Vec<&str> = now.group.members.iter().map(|member| member.name.as_str()).collect();
         let meant = text::suggest(name.as_str(), names.iter().copied());
         let meant = meant.map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
-        Finding::new(
-            220,
-            format!("group `{}` has no member `{name}`", now.group.name),
-            "there is nothing to promote",
-            format!("{meant}members: {}", names.join(", ")),
-        )
+        Finding::new(&known::NO_SUCH_MEMBER, format!("group `{}` has no member `{name}`", now.group.name))
+            .helps(format!("{meant}members: {}", names.join(", ")))
     })
 }
 
@@ -32,10 +27,8 @@ pub(super) fn shape(target: &MemberFacts, forced: bool) -> Result<Shape, Finding
     let name = &target.name;
     let Some(offers) = &target.capabilities else {
         return Err(Finding::new(
-            222,
+            &known::OFFERS_UNKNOWN,
             format!("`{name}` does not say what it can do ({})", target.silence.join("; ")),
-            "a promotion that nobody offers cannot be planned",
-            "make its provider answer",
         ));
     };
     let swaps = if forced { offers.forced_swap } else { offers.swap_roles };
@@ -46,10 +39,8 @@ pub(super) fn shape(target: &MemberFacts, forced: bool) -> Result<Shape, Finding
     } else {
         let verb = if forced { "a forced promotion" } else { "a planned promotion" };
         Err(Finding::new(
-            219,
+            &known::NOT_OFFERED,
             format!("the provider of `{name}` offers no {}", verb.trim_start_matches("a ")),
-            "there is no call that would make it the writer",
-            "look at edition and topology; the other kind of operation may be offered",
         ))
     }
 }
@@ -76,12 +67,10 @@ pub(super) fn forced(
     findings.extend(unhealthy(target));
     findings.extend(fatal_obstacles(now, target));
     if now.primary_answers && alive(&now.primary) {
-        findings.push(Finding::new(
-            229,
-            format!("`{}` is alive", now.primary.name),
-            "a failover would lose its last writes and could make a second writer",
-            format!("dr plan switchover {} --to {}", now.group.name, target.name),
-        ));
+        findings.push(
+            Finding::new(&known::PRIMARY_IS_ALIVE, format!("`{}` is alive", now.primary.name))
+                .helps(format!("dr plan switchover {} --to {}", now.group.name, target.name)),
+        );
     }
     if shape == Shape::SeparateFence && fenced {
         findings.extend(fence(&now.primary, policy.fence.max(Grade::Enforced)));
@@ -102,7 +91,7 @@ fn fatal_obstacles(now: &Situation, target: &MemberFacts) -> Vec<Finding> {
 }
 
 fn obstacle(found: &Obstacle) -> Finding {
-    Finding::new(240, found.what.as_str(), found.why.as_str(), found.helps.as_str())
+    Finding::new(&known::OBSTACLE, found.what.as_str()).why(found.why.as_str()).helps(found.helps.as_str())
 }
 
 /// Where nobody is asked, nobody agrees to what the change drops.
@@ -113,10 +102,8 @@ fn unseen_drops(now: &Situation, target: &MemberFacts, policy: &Policy) -> Vec<F
     }
     let all: Vec<String> = drops.iter().map(|one| format!("{} ({})", one.what, one.detail)).collect();
     vec![Finding::new(
-        241,
+        &known::UNSEEN_DROPS,
         format!("the change to `{}` drops, beyond the log: {}", target.name, all.join("; ")),
-        "nobody is asked in automatic mode, so nobody would agree to that by name",
-        "take `switchover` out of `[automatic]` for this change, or remove what would be dropped",
     )]
 }
 
@@ -130,10 +117,8 @@ fn answers(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Findi
     silent
         .map(|member| {
             Finding::new(
-                223,
+                &known::SILENT_MEMBER,
                 format!("`{}` does not answer ({})", member.name, member.silence.join("; ")),
-                "a planned operation reads both sides, or stops",
-                "make it answer; a writer that is down is failed over",
             )
         })
         .collect()
@@ -147,19 +132,12 @@ fn unhealthy(member: &MemberFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(seen) = &member.description else { return findings };
     if seen.healthy == Tri::No {
-        findings.push(Finding::new(
-            217,
-            format!("`{}` is not healthy: {}", member.name, seen.status),
-            "a role change on an unhealthy server is one more fault",
-            "repair it first",
-        ));
+        findings.push(Finding::new(&known::UNHEALTHY, format!("`{}` is not healthy: {}", member.name, seen.status)));
     }
     if let Some(busy) = &seen.busy {
         findings.push(Finding::new(
-            218,
+            &known::PROVIDER_AT_WORK,
             format!("the provider is at work on `{}`: {busy}", member.name),
-            "it would refuse the role change, or do it later",
-            "wait for its end",
         ));
     }
     findings
@@ -171,23 +149,20 @@ fn lag(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> 
     let lag = reading.and_then(|reading| reading.lag);
     if reading.is_some_and(|reading| reading.streaming == Tri::No) {
         return vec![Finding::new(
-            210,
+            &known::NOT_RECEIVING,
             format!("`{}` receives nothing from `{}`", target.name, now.primary.name),
-            "it would not get what is written from now on",
-            "attach it again, or rebuild it",
         )];
     }
     if lag.is_some_and(|lag| lag <= limit) {
         return Vec::new();
     }
-    let why = "the lag is waited for while writes are held back; an unknown one is no small one";
     let (name, limit) = (&target.name, text::human(limit));
-    let rule = if lag.is_some() { 212 } else { 211 };
+    let kind = if lag.is_some() { &known::LAG_TOO_LARGE } else { &known::LAG_UNKNOWN };
     let what = format!(
         "the lag of `{name}` is {}, the limit is {limit}",
         lag.map_or_else(|| "unknown".to_owned(), text::human)
     );
-    vec![Finding::new(rule, what, why, "wait until it is smaller, or make the metric readable")]
+    vec![Finding::new(kind, what)]
 }
 
 fn transactions(now: &Situation, _target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
@@ -195,16 +170,15 @@ fn transactions(now: &Situation, _target: &MemberFacts, _policy: &Policy) -> Vec
     let limit = text::human(now.group.limits.long_transaction);
     old.map(|one| {
         Finding::new(
-            214,
+            &known::LONG_TRANSACTION,
             format!(
                 "a transaction on {} is {} old, the limit is {limit} ({})",
                 now.primary.name,
                 text::human(one.age),
                 transactions_in_words(std::slice::from_ref(one))
             ),
-            "the drain would wait for it, or cut it off",
-            format!("let it end, or: {}", one.helps),
         )
+        .helps(format!("let it end, or: {}", one.helps))
     })
     .collect()
 }
@@ -215,19 +189,15 @@ fn parity(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Findin
         && major(&old.version) != major(&new.version)
     {
         findings.push(Finding::new(
-            216,
+            &known::OTHER_VERSION,
             format!("`{}` runs version {}, `{}` runs {}", now.primary.name, old.version, target.name, new.version),
-            "applications would meet another engine",
-            "upgrade one of them first",
         ));
     }
     if let (Some(used), Some(available)) = (&now.primary.extensions, &target.available_extensions) {
         findings.extend(missing_extensions(used, available).into_iter().map(|missing| {
             Finding::new(
-                215,
+                &known::EXTENSION_MISSING,
                 format!("an extension of `{}` is missing on `{}`: {missing}", now.primary.name, target.name),
-                "statements that use it would fail after the promotion",
-                "install it there",
             )
         }));
     }
@@ -238,14 +208,12 @@ fn gap(now: &Situation, _target: &MemberFacts, policy: &Policy) -> Vec<Finding> 
     let over = now.app.is_some() && now.drain_limit.is_some_and(|limit| policy.gap_budget >= limit);
     let words = |limit: Millis| {
         Finding::new(
-            226,
+            &known::GAP_BUDGET_TOO_LONG,
             format!(
                 "a drain may last {}, clients give up after {}",
                 text::human(policy.gap_budget),
                 text::human(limit)
             ),
-            "every client would see an error before the drain is given back",
-            "make `limits.gap_budget` smaller, or the clients' own limit larger",
         )
     };
     now.drain_limit.filter(|_| over).map(words).into_iter().collect()
@@ -257,13 +225,11 @@ fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<
     let what = || {
         let found = told.map_or_else(|| "unknown".to_owned(), ToString::to_string);
         Finding::new(
-            213,
+            &known::OTHER_HISTORY,
             format!(
                 "the lineage of `{}` is {found}, that of `{}` is {}",
                 target.name, now.writer.member, now.writer.lineage
             ),
-            "promoting another history, or an unknown one, loses what the writer has",
-            "rebuild it from the writer, or make its lineage readable",
         )
     };
     wrong.then(what).into_iter().collect()
@@ -272,19 +238,12 @@ fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<
 fn fence(primary: &MemberFacts, needed: Grade) -> Vec<Finding> {
     let name = &primary.name;
     let Some(promised) = primary.fence else {
-        return vec![Finding::new(
-            224,
-            format!("`{name}` has no fence"),
-            "a promotion beside a primary that may still write makes two writers",
-            "list a fence in the group file",
-        )];
+        return vec![Finding::new(&known::NO_FENCE, format!("`{name}` has no fence"))];
     };
     let weak = || {
         Finding::new(
-            225,
+            &known::WEAK_FENCE,
             format!("the fences of `{name}` are worth `{}` at best, this needs `{needed}`", promised.grade()),
-            "some way to write would stay open",
-            "add a fence that closes it: new sessions, open sessions, jobs, restart",
         )
     };
     (promised.grade() < needed).then(weak).into_iter().collect()

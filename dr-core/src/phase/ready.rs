@@ -3,7 +3,7 @@
 use super::{checks, pace::Pace};
 use crate::{
     ApprovalSpec, Consent, Edge, Finding, Grade, Loss, LossBound, MemberFacts, MemberId, Millis, PlanBuilder, Purpose,
-    Ref, Refusal, Shape, Situation, Spec, StepExt, Target, seconds,
+    Ref, Refusal, Shape, Situation, Spec, StepExt, Target, known, seconds,
     steps::{
         AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
         CheckTransactions, FactSpec, FinalSnapshot, Notify, Rehearse, RehearseAgain, Rehearsed, SettleMember,
@@ -72,10 +72,8 @@ pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> 
         several => {
             let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();
             let finding = Finding::new(
-                227,
+                &known::NO_TARGET_NAMED,
                 format!("the group has {} standbys: {}", names.len(), names.join(", ")),
-                "which one becomes the writer is not said",
-                "name it",
             );
             Err(Refusal::one(now.group.name.to_string(), finding))
         }

@@ -1,12 +1,12 @@
 //! One event at a time turns a state into the next. Whatever the table does not list is refused.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use super::{
-    Event, EventKind, NodePhase, NodeState, Phase, Record, RunState,
-    table::{self, NodeRow},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
-use crate::{Class, Millis, NodeId, RunId};
+
+use super::{Does, Event, EventKind, NodeDoes, NodePhase, NodeRow, NodeState, Phase, Record, Row, RunState, table};
+use crate::{Cause, Class, Millis, NodeId, RunId, Timestamp};
 
 /// An event that cannot happen in this state: the journal is damaged, or this version does not understand it.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +36,14 @@ impl RunState {
         if plan.hash().ok() != Some(*hash) {
             return Err(Illegal::new(record.event.kind(), format!("with a plan whose hash is not {hash}")));
         }
-        Ok(Self {
+        let mut state = Self {
             run,
             plan: Arc::new((**plan).clone()),
             hash: *hash,
             by: by.clone(),
             because: because.clone(),
-            phase: Phase::Running,
-            rule: 101,
+            phase: Phase::New,
+            rule: 0,
             since: record.at,
             started: record.at,
             last: record.at,
@@ -59,9 +59,11 @@ impl RunState {
             gap_over: false,
             gap_accepted: false,
             space_low: false,
-            rows: std::collections::BTreeSet::new(),
+            rows: BTreeSet::new(),
             outcome: None,
-        })
+        };
+        state.apply_run(record)?;
+        Ok(state)
     }
 
     /// Takes one more record in.
@@ -82,102 +84,21 @@ impl RunState {
         }
     }
 
+    /// Moves the run, and every step that has a row for this event of the run.
     fn apply_run(&mut self, record: &Record) -> Result<(), Illegal> {
-        let kind = record.event.kind();
-        let Some(row) = table::of_run(self.phase, kind) else {
-            return Err(Illegal::new(kind, format!("while the run is {:?}", self.phase)));
+        let Some(row) = table::of_run(self, &record.event) else {
+            return Err(Illegal::new(record.event.kind(), format!("while the run is {:?}", self.phase)));
         };
         let was = self.phase;
-        if row.to != was {
-            self.since = record.at;
-        }
-        self.phase = row.to;
-        self.rule = row.number;
-        match &record.event {
-            Event::LeaseTaken { .. } => self.taken_over(),
-            Event::Answered { row, given } => {
-                self.rows.insert(row.clone());
-                self.given.push(given.clone());
+        self.enter(row, record.at);
+        row.does.iter().for_each(|does| self.remember(*does, was, &record.event));
+        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for id in ids {
+            if let Some(row) = table::of_node(self, &id, &record.event) {
+                self.move_node(&id, row, record);
             }
-            Event::TurnedAway { row, .. } => {
-                self.rows.insert(row.clone());
-            }
-            Event::PauseSet { row, on, .. } => {
-                self.rows.insert(row.clone());
-                if *on != (row_is_pause(was)) {
-                    return Err(Illegal::new(kind, "twice"));
-                }
-            }
-            Event::CancelAsked { row, by, because } => {
-                self.rows.insert(row.clone());
-                self.cancel = Some(format!("{by}: {because}"));
-            }
-            Event::DrainOverBudget => self.gap_over = true,
-            Event::SpaceLow => self.space_low = true,
-            Event::Aborting { reason } => self.turn_back(reason),
-            Event::Parked { ask } => {
-                self.parked_from = was;
-                self.ask = Some((**ask).clone());
-                self.given.clear();
-            }
-            Event::Decided { choice } => self.decide_on(choice),
-            Event::Ended { outcome } => {
-                self.outcome = Some(outcome.clone());
-                self.ask = None;
-            }
-            Event::Started { .. }
-            | Event::Began { .. }
-            | Event::Intended { .. }
-            | Event::Accepted { .. }
-            | Event::Finished { .. }
-            | Event::NotDone { .. }
-            | Event::InDoubt { .. }
-            | Event::Absent { .. }
-            | Event::Progressed { .. }
-            | Event::Failed { .. }
-            | Event::Owed { .. }
-            | Event::Asked { .. }
-            | Event::Voided { .. } => return Err(Illegal::new(kind, "as an event of the run")),
         }
         Ok(())
-    }
-
-    fn turn_back(&mut self, reason: &str) {
-        self.aborting = Some(reason.to_owned());
-        self.ask = None;
-        self.given.clear();
-        for node in self.nodes.values_mut().filter(|node| matches!(node.phase, NodePhase::Looking | NodePhase::Asking))
-        {
-            node.phase = NodePhase::Waiting;
-        }
-    }
-
-    /// A new engine: what may have left is in doubt until it is looked at.
-    fn taken_over(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| node.phase == NodePhase::Intended) {
-            node.phase = NodePhase::InDoubt;
-            node.absent = None;
-            node.cause = Some(crate::Cause::new("the engine that sent it is gone"));
-        }
-    }
-
-    fn decide_on(&mut self, choice: &str) {
-        self.ask = None;
-        self.given.clear();
-        self.gap_accepted |= self.gap_over;
-        self.gap_over = false;
-        if self.parked_from == Phase::Aborting {
-            self.phase = Phase::Aborting;
-        }
-        let plan = Arc::clone(&self.plan);
-        for (id, node) in self.nodes.iter_mut().filter(|(_, node)| node.phase == NodePhase::Failed) {
-            let mutates = plan.call(id).is_some_and(|call| call.effect != crate::Effect::ReadOnly);
-            let look = mutates && node.may_stand && choice == super::decide::LOOK;
-            node.phase = if look { NodePhase::InDoubt } else { NodePhase::Waiting };
-            node.absent = None;
-            node.attempt = node.attempt.saturating_sub(1);
-            node.started = Some(self.last);
-        }
     }
 
     fn apply_node(&mut self, id: &NodeId, record: &Record) -> Result<(), Illegal> {
@@ -188,126 +109,175 @@ impl RunState {
         if id.undone().is_some() && self.aborting.is_none() {
             return Err(Illegal::new(kind, format!("to `{id}` while the run does not turn back")));
         }
-        let node = self.nodes.entry(id.clone()).or_default();
-        let Some(row) = table::of_node(node.phase, kind) else {
-            return Err(Illegal::new(kind, format!("to `{id}` while it is {:?}", node.phase)));
+        let Some(row) = table::of_node(self, id, &record.event) else {
+            return Err(Illegal::new(kind, format!("to `{id}` while it is {:?}", self.phase_of(id))));
         };
-        move_node(node, row, record);
-        match &record.event {
-            Event::Intended { .. } => {
-                let pivot = self.plan.call(id).is_some_and(|call| call.class == Class::Pivot);
-                self.promote_intended |= pivot;
-            }
-            Event::Asked { ask, .. } => {
-                self.ask = Some((**ask).clone());
-                self.given.clear();
-            }
-            Event::Finished { .. } | Event::Failed { .. }
-                if self.plan.call(id).is_some_and(|call| call.class == Class::Consent) =>
-            {
-                self.ask = None;
-                self.given.clear();
-            }
-            Event::Finished { .. }
-            | Event::Failed { .. }
-            | Event::Started { .. }
-            | Event::LeaseTaken { .. }
-            | Event::Began { .. }
-            | Event::Accepted { .. }
-            | Event::NotDone { .. }
-            | Event::InDoubt { .. }
-            | Event::Absent { .. }
-            | Event::Progressed { .. }
-            | Event::Owed { .. }
-            | Event::Answered { .. }
-            | Event::TurnedAway { .. }
-            | Event::Voided { .. }
-            | Event::PauseSet { .. }
-            | Event::CancelAsked { .. }
-            | Event::DrainOverBudget
-            | Event::SpaceLow
-            | Event::Aborting { .. }
-            | Event::Parked { .. }
-            | Event::Decided { .. }
-            | Event::Ended { .. } => {}
-        }
+        self.move_node(id, row, record);
         Ok(())
     }
-}
 
-/// Whether a `PauseSet` in this phase must say "on".
-fn row_is_pause(was: Phase) -> bool {
-    was == Phase::Running
-}
-
-fn move_node(node: &mut NodeState, row: &NodeRow, record: &Record) {
-    node.phase = row.to;
-    node.rule = row.number;
-    node.started.get_or_insert(record.at);
-    if matches!(row.to, NodePhase::Done | NodePhase::Backoff | NodePhase::Failed | NodePhase::Owed) {
-        node.ended = Some(record.at);
+    fn move_node(&mut self, id: &NodeId, row: &NodeRow, record: &Record) {
+        self.nodes.entry(id.clone()).or_default().enter(row, record.at);
+        for does in row.does {
+            self.remember_for(id, *does, &record.event);
+            if let Some(node) = self.nodes.get_mut(id) {
+                node.remember(*does, record);
+            }
+        }
     }
-    remember(node, row, record);
+
+    /// The only place where the phase of a run is assigned.
+    fn enter(&mut self, row: &Row, at: Timestamp) {
+        if row.to != self.phase {
+            self.since = at;
+        }
+        self.phase = row.to;
+        self.rule = row.number;
+    }
+
+    fn remember(&mut self, does: Does, was: Phase, event: &Event) {
+        match does {
+            Does::NoteRow => self.rows.extend(event.inbox_row().map(ToOwned::to_owned)),
+            Does::NoteCancel => {
+                if let Event::CancelAsked { by, because, .. } = event {
+                    self.cancel = Some(format!("{by}: {because}"));
+                }
+            }
+            Does::NoteOverBudget => self.gap_over = true,
+            Does::AcceptOverBudget => {
+                self.gap_accepted |= self.gap_over;
+                self.gap_over = false;
+            }
+            Does::NoteSpaceLow => self.space_low = true,
+            Does::NoteReason => {
+                if let Event::Aborting { reason } = event {
+                    self.aborting = Some(reason.clone());
+                }
+            }
+            Does::NotePhase => self.parked_from = was,
+            Does::OpenQuestion => self.open_question(event),
+            Does::CloseQuestion => self.close_question(),
+            Does::KeepAnswer => {
+                if let Event::Answered { given, .. } = event {
+                    self.given.push(given.clone());
+                }
+            }
+            Does::KeepOutcome => {
+                if let Event::Ended { outcome } = event {
+                    self.outcome = Some(outcome.clone());
+                }
+            }
+        }
+    }
+
+    /// What a step's row changes in the run.
+    fn remember_for(&mut self, id: &NodeId, does: NodeDoes, event: &Event) {
+        match does {
+            NodeDoes::PassNoReturn => {
+                self.promote_intended |= self.plan.call(id).is_some_and(|call| call.class == Class::Pivot);
+            }
+            NodeDoes::OpenQuestion => self.open_question(event),
+            NodeDoes::CloseQuestion => self.close_question(),
+            NodeDoes::NoPause
+            | NodeDoes::KeepAttempt
+            | NodeDoes::KeepHandle
+            | NodeDoes::KeepOutput
+            | NodeDoes::KeepCause
+            | NodeDoes::BlameLostEngine
+            | NodeDoes::PlanAgain
+            | NodeDoes::NothingStands
+            | NodeDoes::JudgeDoubt
+            | NodeDoes::NoteAbsence
+            | NodeDoes::ForgetAbsence
+            | NodeDoes::KeepPercent
+            | NodeDoes::Forget
+            | NodeDoes::Restart => {}
+        }
+    }
+
+    fn open_question(&mut self, event: &Event) {
+        if let Event::Asked { ask, .. } | Event::Parked { ask } = event {
+            self.ask = Some((**ask).clone());
+            self.given.clear();
+        }
+    }
+
+    fn close_question(&mut self) {
+        self.ask = None;
+        self.given.clear();
+    }
 }
 
-fn remember(node: &mut NodeState, row: &NodeRow, record: &Record) {
-    let at = record.at;
-    match &record.event {
-        Event::Intended { attempt, pre_image, .. } => {
-            node.attempt = *attempt;
-            node.absent = None;
-            if node.intended.is_none() {
-                node.intended = Some(at);
-                node.pre_image.clone_from(pre_image);
+impl NodeState {
+    /// The only place where the phase of a step is assigned.
+    fn enter(&mut self, row: &NodeRow, at: Timestamp) {
+        self.phase = row.to;
+        self.rule = row.number;
+        self.started.get_or_insert(at);
+        if matches!(row.to, NodePhase::Done | NodePhase::Backoff | NodePhase::Failed | NodePhase::Owed) {
+            self.ended = Some(at);
+        }
+    }
+
+    /// What a step's row changes in the step.
+    fn remember(&mut self, does: NodeDoes, record: &Record) {
+        match does {
+            NodeDoes::NoPause => self.again_in = Millis::ZERO,
+            NodeDoes::KeepAttempt => self.keep_attempt(record),
+            NodeDoes::KeepHandle => {
+                if let Event::Accepted { handle, .. } = &record.event {
+                    self.handle = Some(handle.clone());
+                }
             }
-            node.may_stand = true;
-        }
-        Event::Accepted { handle, .. } => node.handle = Some(handle.clone()),
-        Event::Finished { output, .. } => node.output = Some(output.clone()),
-        Event::NotDone { cause, again_in, sent, .. } => {
-            // Proved not done by the provider itself: nothing of this attempt stands. After a doubt the proof is two looks, and a
-            // late effect is possible, so what may stand stays so.
-            if row.number == 215 && node.attempt <= 1 {
-                node.may_stand = false;
+            NodeDoes::KeepOutput => {
+                if let Event::Finished { output, .. } = &record.event {
+                    self.output = Some(output.clone());
+                }
             }
-            if !sent {
-                node.attempt = node.attempt.saturating_sub(1);
+            NodeDoes::KeepCause => self.cause = record.event.cause().cloned(),
+            NodeDoes::BlameLostEngine => self.cause = Some(Cause::new("the engine that sent it is gone")),
+            NodeDoes::PlanAgain => {
+                if let Event::NotDone { again_in, sent, .. } = record.event {
+                    self.attempt = self.attempt.saturating_sub(u8::from(!sent));
+                    self.again_in = again_in;
+                }
             }
-            node.cause = Some(cause.clone());
-            node.again_in = *again_in;
-        }
-        Event::InDoubt { cause, .. } => {
-            node.cause = Some(cause.clone());
-            node.absent = None;
-        }
-        Event::Absent { .. } => {
-            node.absent.get_or_insert(at);
-        }
-        Event::Progressed { percent, .. } => node.percent = Some(*percent),
-        Event::Failed { cause, doubt, .. } => {
-            node.cause = Some(cause.clone());
-            if !doubt && node.attempt <= 1 {
-                node.may_stand = false;
+            NodeDoes::NothingStands => self.may_stand &= self.attempt > 1,
+            NodeDoes::JudgeDoubt => {
+                if matches!(record.event, Event::Failed { doubt: false, .. }) {
+                    self.may_stand &= self.attempt > 1;
+                }
             }
+            NodeDoes::NoteAbsence => {
+                self.absent.get_or_insert(record.at);
+            }
+            NodeDoes::ForgetAbsence => self.absent = None,
+            NodeDoes::KeepPercent => {
+                if let Event::Progressed { percent, .. } = record.event {
+                    self.percent = Some(percent);
+                }
+            }
+            NodeDoes::Forget => {
+                self.output = None;
+                self.ended = None;
+                self.started = None;
+            }
+            NodeDoes::Restart => {
+                self.attempt = self.attempt.saturating_sub(1);
+                self.started = Some(record.at);
+            }
+            NodeDoes::PassNoReturn | NodeDoes::OpenQuestion | NodeDoes::CloseQuestion => {}
         }
-        Event::Owed { cause, .. } => node.cause = Some(cause.clone()),
-        Event::Voided { .. } => {
-            node.output = None;
-            node.ended = None;
-            node.started = None;
+    }
+
+    fn keep_attempt(&mut self, record: &Record) {
+        let Event::Intended { attempt, pre_image, .. } = &record.event else { return };
+        self.attempt = *attempt;
+        self.absent = None;
+        if self.intended.is_none() {
+            self.intended = Some(record.at);
+            self.pre_image.clone_from(pre_image);
         }
-        Event::Asked { .. } | Event::Began { .. } => node.again_in = Millis::ZERO,
-        Event::Started { .. }
-        | Event::LeaseTaken { .. }
-        | Event::Answered { .. }
-        | Event::TurnedAway { .. }
-        | Event::PauseSet { .. }
-        | Event::CancelAsked { .. }
-        | Event::DrainOverBudget
-        | Event::SpaceLow
-        | Event::Aborting { .. }
-        | Event::Parked { .. }
-        | Event::Decided { .. }
-        | Event::Ended { .. } => {}
+        self.may_stand = true;
     }
 }

@@ -46,7 +46,7 @@ fn forward(state: &RunState) -> Vec<Command> {
             return in_flight;
         }
         return vec![if state.promote_intended {
-            park(state, &reason, 151)
+            park(state, &reason, 451)
         } else {
             record(Event::Aborting { reason })
         }];
@@ -81,7 +81,7 @@ fn forward(state: &RunState) -> Vec<Command> {
         return vec![record(Event::Ended { outcome: end(state) })];
     }
     if commands.is_empty() && state.phase == Phase::Running {
-        return vec![park(state, "no step can begin although some are left", 151)];
+        return vec![park(state, "no step can begin although some are left", 451)];
     }
     commands
 }
@@ -175,7 +175,7 @@ fn backward(state: &RunState) -> Vec<Command> {
         };
     }
     match stuck {
-        Some(reason) => vec![park(state, &reason, 153)],
+        Some(reason) => vec![park(state, &reason, 453)],
         None => vec![record(Event::Ended { outcome: turned_back(state) })],
     }
 }

@@ -352,6 +352,34 @@ impl Event {
         }
     }
 
+    /// The inbox row that became this event, if one did.
+    #[must_use]
+    pub fn inbox_row(&self) -> Option<&str> {
+        if let Self::Answered { row, .. }
+        | Self::TurnedAway { row, .. }
+        | Self::PauseSet { row, .. }
+        | Self::CancelAsked { row, .. } = self
+        {
+            Some(row)
+        } else {
+            None
+        }
+    }
+
+    /// Why a step is not done, where the event says it.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        if let Self::NotDone { cause, .. }
+        | Self::InDoubt { cause, .. }
+        | Self::Failed { cause, .. }
+        | Self::Owed { cause, .. } = self
+        {
+            Some(cause)
+        } else {
+            None
+        }
+    }
+
     /// Whether the event comes before an effect: if it cannot be stored, nothing is sent.
     #[must_use]
     pub fn precedes_effect(&self) -> bool {

@@ -16,4 +16,4 @@ pub use apply::Illegal;
 pub use decide::{Command, decide};
 pub use event::{BadRecord, Event, EventKind, RECORD_VERSION, Record, RunOutcome};
 pub use state::{HeldThing, NodePhase, NodeState, Phase, RunState};
-pub use table::{NodeRow, Row, node_rows, run_rows};
+pub use table::{Does, NodeDoes, NodeRow, NodeWhen, Row, When, node_rows, run_rows};

@@ -1,18 +1,26 @@
 //! The transitions, as data: every row has a stable number and a sentence. What is no row is refused.
+//!
+//! A row says when it counts besides phase and event, and what it does besides changing the phase. An event of the run also moves
+//! every step that has a row for it: a new engine puts what may have left in doubt, a decision takes up what failed.
 
-use super::{EventKind as E, NodePhase as N, Phase as P};
+use super::{Event, EventKind as E, NodePhase as N, NodeState, Phase as P, RunState, decide::LOOK};
+use crate::{Effect, NodeId};
 
 /// A transition of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Stable, with gaps.
+    /// Stable, with gaps: 400 to 499.
     pub number: u16,
     /// From.
     pub from: P,
     /// The event.
     pub event: E,
+    /// What must be so besides.
+    pub when: When,
     /// To.
     pub to: P,
+    /// What is remembered besides the phase.
+    pub does: &'static [Does],
     /// What it means, for people.
     pub sentence: &'static str,
 }
@@ -20,106 +28,377 @@ pub struct Row {
 /// A transition of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeRow {
-    /// Stable, with gaps.
+    /// Stable, with gaps: 500 to 599.
     pub number: u16,
     /// From.
     pub from: N,
-    /// The event.
+    /// The event: one of the step, or one of the run that moves every step in this phase.
     pub event: E,
+    /// What must be so besides.
+    pub when: NodeWhen,
     /// To.
     pub to: N,
+    /// What is remembered besides the phase.
+    pub does: &'static [NodeDoes],
     /// What it means, for people.
     pub sentence: &'static str,
 }
 
-const fn row(number: u16, from: P, event: E, to: P, sentence: &'static str) -> Row {
-    Row { number, from, event, to, sentence }
+/// What must be so, besides phase and event, for a row of the run to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// Nothing.
+    Always,
+    /// The message asks for a pause.
+    PauseOn,
+    /// The message ends a pause.
+    PauseOff,
+    /// The run did not turn back when it parked.
+    ParkedGoingForward,
+    /// The run turned back when it parked.
+    ParkedTurningBack,
 }
 
-const fn node(number: u16, from: N, event: E, to: N, sentence: &'static str) -> NodeRow {
-    NodeRow { number, from, event, to, sentence }
+impl When {
+    /// For people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Always => "",
+            Self::PauseOn => "it says: pause",
+            Self::PauseOff => "it says: go on",
+            Self::ParkedGoingForward => "the run did not turn back when it parked",
+            Self::ParkedTurningBack => "the run turned back when it parked",
+        }
+    }
+
+    fn holds(self, state: &RunState, event: &Event) -> bool {
+        let pause = |wanted: bool| matches!(event, Event::PauseSet { on, .. } if *on == wanted);
+        match self {
+            Self::Always => true,
+            Self::PauseOn => pause(true),
+            Self::PauseOff => pause(false),
+            Self::ParkedGoingForward => state.parked_from != P::Aborting,
+            Self::ParkedTurningBack => state.parked_from == P::Aborting,
+        }
+    }
 }
 
-const RUN: &[Row] = &[
-    row(101, P::New, E::Started, P::Running, "the run began"),
-    row(103, P::Running, E::LeaseTaken, P::Running, "an engine drives the run"),
-    row(104, P::Paused, E::LeaseTaken, P::Paused, "an engine holds the paused run"),
-    row(105, P::Aborting, E::LeaseTaken, P::Aborting, "an engine goes on turning back"),
-    row(106, P::Parked, E::LeaseTaken, P::Parked, "an engine waits with the parked run"),
-    row(111, P::Running, E::PauseSet, P::Paused, "paused: nothing new begins"),
-    row(112, P::Paused, E::PauseSet, P::Running, "going on"),
-    row(
-        121,
-        P::Running,
-        E::CancelAsked,
-        P::Running,
-        "asked to turn back; what is under way is driven to a known end first",
-    ),
-    row(122, P::Paused, E::CancelAsked, P::Paused, "asked to turn back while paused"),
-    row(131, P::Running, E::DrainOverBudget, P::Running, "the drain has outlived its budget"),
-    row(132, P::Paused, E::DrainOverBudget, P::Paused, "the drain has outlived its budget while paused"),
-    row(133, P::Aborting, E::DrainOverBudget, P::Aborting, "the drain has outlived its budget while turning back"),
-    row(134, P::Running, E::SpaceLow, P::Running, "the journal's disk is full; the reserve is in use"),
-    row(135, P::Paused, E::SpaceLow, P::Paused, "the journal's disk is full while paused"),
-    row(136, P::Aborting, E::SpaceLow, P::Aborting, "the journal's disk is full while turning back"),
-    row(137, P::Parked, E::SpaceLow, P::Parked, "the journal's disk is full while parked"),
-    row(138, P::Parked, E::DrainOverBudget, P::Parked, "the drain has outlived its budget while parked"),
-    row(141, P::Running, E::Aborting, P::Aborting, "turning back: what was taken is given back, the latest first"),
-    row(142, P::Paused, E::Aborting, P::Aborting, "turning back from a pause"),
-    row(151, P::Running, E::Parked, P::Parked, "parked: a person must decide"),
-    row(152, P::Paused, E::Parked, P::Parked, "parked while paused: a person must decide"),
-    row(153, P::Aborting, E::Parked, P::Parked, "parked while turning back: a person must decide"),
-    row(161, P::Parked, E::Decided, P::Running, "a person decided; the run goes on"),
-    row(171, P::Running, E::Answered, P::Running, "an answer counts"),
-    row(172, P::Paused, E::Answered, P::Paused, "an answer counts while paused"),
-    row(173, P::Parked, E::Answered, P::Parked, "a decision counts"),
-    row(174, P::Running, E::TurnedAway, P::Running, "a message did not count"),
-    row(175, P::Paused, E::TurnedAway, P::Paused, "a message did not count while paused"),
-    row(176, P::Parked, E::TurnedAway, P::Parked, "a message did not count while parked"),
-    row(177, P::Aborting, E::TurnedAway, P::Aborting, "a message did not count while turning back"),
-    row(181, P::Running, E::Ended, P::Ended, "over"),
-    row(182, P::Aborting, E::Ended, P::Ended, "over: turned back"),
-    row(183, P::Parked, E::Ended, P::Ended, "over: handed over"),
-    row(184, P::Paused, E::Ended, P::Ended, "over while paused: nothing was left to begin"),
-];
+/// What must be so, besides phase and event, for a row of a step to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeWhen {
+    /// Nothing.
+    Always,
+    /// The decision is to look again, and an effect of the step may stand.
+    LookAgain,
+    /// The decision is another one, or nothing of the step can stand.
+    TryAgain,
+}
 
-const NODE: &[NodeRow] = &[
-    node(201, N::Waiting, E::Began, N::Looking, "looking"),
-    node(202, N::Looking, E::Finished, N::Done, "seen"),
-    node(203, N::Waiting, E::Finished, N::Done, "it is so already"),
-    node(204, N::Looking, E::Failed, N::Failed, "the look ended badly"),
-    node(205, N::Looking, E::Owed, N::Owed, "not seen in time; somebody owes it"),
-    node(211, N::Waiting, E::Intended, N::Intended, "the intent is durable; the call may leave"),
-    node(212, N::Backoff, E::Intended, N::Intended, "the next attempt's intent is durable"),
-    node(213, N::Intended, E::Accepted, N::Accepted, "the provider works on it"),
-    node(214, N::Intended, E::Finished, N::Done, "done and read back"),
-    node(215, N::Intended, E::NotDone, N::Backoff, "not done; it will be tried again"),
-    node(216, N::Intended, E::InDoubt, N::InDoubt, "sent, and nobody knows; only a look decides"),
-    node(217, N::Intended, E::Failed, N::Failed, "not done, for good"),
-    node(218, N::Intended, E::Owed, N::Owed, "not done; somebody owes it"),
-    node(221, N::Accepted, E::Progressed, N::Accepted, "under way"),
-    node(222, N::Accepted, E::Accepted, N::Accepted, "under way, with another handle"),
-    node(223, N::Accepted, E::Finished, N::Done, "ended well and read back"),
-    node(224, N::Accepted, E::InDoubt, N::InDoubt, "the operation cannot be followed; only a look decides"),
-    node(225, N::Accepted, E::Failed, N::Failed, "did not end in time, or badly"),
-    node(226, N::Accepted, E::Owed, N::Owed, "did not end in time, or badly; somebody owes it"),
-    node(231, N::InDoubt, E::Absent, N::InDoubt, "one look saw no trace; a second one decides"),
-    node(232, N::InDoubt, E::Accepted, N::Accepted, "a look found it under way"),
-    node(233, N::InDoubt, E::Finished, N::Done, "a look found it done"),
-    node(234, N::InDoubt, E::NotDone, N::Backoff, "seen not to be done; it will be tried again"),
-    node(235, N::InDoubt, E::Failed, N::Failed, "still unknown, or seen not to be done, for good"),
-    node(236, N::InDoubt, E::Owed, N::Owed, "still unknown; somebody owes it"),
-    node(241, N::Backoff, E::Finished, N::Done, "before the next attempt it was seen to be so"),
-    node(242, N::Backoff, E::Failed, N::Failed, "no attempt is left"),
-    node(243, N::Backoff, E::Owed, N::Owed, "no attempt is left; somebody owes it"),
-    node(244, N::Waiting, E::Failed, N::Failed, "it cannot begin"),
-    node(245, N::Waiting, E::Owed, N::Owed, "it cannot begin; somebody owes it"),
-    node(251, N::Waiting, E::Asked, N::Asking, "people are asked"),
-    node(252, N::Asking, E::Asked, N::Asking, "people are asked again: a fact changed"),
-    node(253, N::Asking, E::Finished, N::Done, "people agreed"),
-    node(254, N::Asking, E::Failed, N::Failed, "people refused, or nobody answered in time"),
-    node(255, N::Done, E::Voided, N::Waiting, "what people agreed to does not hold any more"),
-];
+impl NodeWhen {
+    /// For people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Always => "",
+            Self::LookAgain => "the choice is to look, and an effect may stand",
+            Self::TryAgain => "the choice is another one, or no effect can stand",
+        }
+    }
+
+    fn holds(self, state: &RunState, id: &NodeId, node: &NodeState, event: &Event) -> bool {
+        let mutates = || state.plan.call(id).is_some_and(|call| call.effect != Effect::ReadOnly);
+        let look = || node.may_stand && matches!(event, Event::Decided { choice } if choice == LOOK) && mutates();
+        match self {
+            Self::Always => true,
+            Self::LookAgain => look(),
+            Self::TryAgain => !look(),
+        }
+    }
+}
+
+/// What a row of the run remembers besides the phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Does {
+    /// The inbox row became an event.
+    NoteRow,
+    /// Who wants the run to turn back, and why.
+    NoteCancel,
+    /// The drain has outlived its budget.
+    NoteOverBudget,
+    /// The drain may outlive its budget: a person knows.
+    AcceptOverBudget,
+    /// The journal's disk is full.
+    NoteSpaceLow,
+    /// Why the run turns back.
+    NoteReason,
+    /// The phase in which the run parked.
+    NotePhase,
+    /// People are asked; earlier answers are forgotten.
+    OpenQuestion,
+    /// Nobody is asked any more.
+    CloseQuestion,
+    /// One more answer to the open question.
+    KeepAnswer,
+    /// How the run ended.
+    KeepOutcome,
+}
+
+impl Does {
+    /// For people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoteRow => "notes the inbox row",
+            Self::NoteCancel => "notes who cancels",
+            Self::NoteOverBudget => "notes the overrun",
+            Self::AcceptOverBudget => "takes the overrun as accepted",
+            Self::NoteSpaceLow => "notes the full disk",
+            Self::NoteReason => "keeps the reason",
+            Self::NotePhase => "notes the phase",
+            Self::OpenQuestion => "opens the question",
+            Self::CloseQuestion => "closes the question",
+            Self::KeepAnswer => "keeps the answer",
+            Self::KeepOutcome => "keeps the outcome",
+        }
+    }
+}
+
+/// What a row of a step remembers besides the phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeDoes {
+    /// Nothing waits for a next attempt.
+    NoPause,
+    /// The attempt, the first intent and its pre-image; an effect may stand from now on.
+    KeepAttempt,
+    /// The intent of a promotion is the run's point of no return.
+    PassNoReturn,
+    /// What to ask the provider with.
+    KeepHandle,
+    /// What the step leaves behind.
+    KeepOutput,
+    /// Why it is where it is.
+    KeepCause,
+    /// The engine that sent it is the cause.
+    BlameLostEngine,
+    /// When it is tried again; an attempt of which nothing left does not count.
+    PlanAgain,
+    /// The provider proved that the first attempt did nothing. After a doubt the proof is two looks, and a late effect is possible.
+    NothingStands,
+    /// An effect may stand only if the event says so, or an earlier attempt may have left one.
+    JudgeDoubt,
+    /// When the first of two looks saw no trace.
+    NoteAbsence,
+    /// No look has seen its absence.
+    ForgetAbsence,
+    /// How far it is.
+    KeepPercent,
+    /// Output and times are void.
+    Forget,
+    /// Its time begins anew, and its last attempt does not count.
+    Restart,
+    /// The run asks people; earlier answers are forgotten.
+    OpenQuestion,
+    /// The run asks nobody any more.
+    CloseQuestion,
+}
+
+impl NodeDoes {
+    /// For people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NoPause => "ends the pause",
+            Self::KeepAttempt => "keeps attempt and pre-image",
+            Self::PassNoReturn => "passes the point of no return, if it promotes",
+            Self::KeepHandle => "keeps the handle",
+            Self::KeepOutput => "keeps the output",
+            Self::KeepCause => "keeps the cause",
+            Self::BlameLostEngine => "names the lost engine as cause",
+            Self::PlanAgain => "plans the next attempt",
+            Self::NothingStands => "nothing of a first attempt stands",
+            Self::JudgeDoubt => "nothing of a first attempt stands, if the event is sure",
+            Self::NoteAbsence => "notes the first look",
+            Self::ForgetAbsence => "forgets earlier looks",
+            Self::KeepPercent => "keeps the percentage",
+            Self::Forget => "forgets output and times",
+            Self::Restart => "restarts its time",
+            Self::OpenQuestion => "opens the question",
+            Self::CloseQuestion => "closes the question",
+        }
+    }
+}
+
+macro_rules! rows {
+    ($row:ident, $from:ident, $when:ident, $does:ident:
+     $($number:literal $was:ident $event:ident [$cond:ident] $to:ident [$($do:ident)*] $sentence:literal)*) => {
+        &[$($row {
+            number: $number,
+            from: $from::$was,
+            event: E::$event,
+            when: $when::$cond,
+            to: $from::$to,
+            does: &[$($does::$do),*],
+            sentence: $sentence,
+        }),*]
+    };
+}
+
+const RUN: &[Row] = rows! { Row, P, When, Does:
+    401 New      Started         [Always] Running  []
+        "the run began"
+    403 Running  LeaseTaken      [Always] Running  []
+        "an engine drives the run"
+    404 Paused   LeaseTaken      [Always] Paused   []
+        "an engine holds the paused run"
+    405 Aborting LeaseTaken      [Always] Aborting []
+        "an engine goes on turning back"
+    406 Parked   LeaseTaken      [Always] Parked   []
+        "an engine waits with the parked run"
+    411 Running  PauseSet        [PauseOn] Paused   [NoteRow]
+        "paused: nothing new begins"
+    412 Paused   PauseSet        [PauseOff] Running  [NoteRow]
+        "going on"
+    421 Running  CancelAsked     [Always] Running  [NoteRow NoteCancel]
+        "asked to turn back; what is under way is driven to a known end first"
+    422 Paused   CancelAsked     [Always] Paused   [NoteRow NoteCancel]
+        "asked to turn back while paused"
+    431 Running  DrainOverBudget [Always] Running  [NoteOverBudget]
+        "the drain has outlived its budget"
+    432 Paused   DrainOverBudget [Always] Paused   [NoteOverBudget]
+        "the drain has outlived its budget while paused"
+    433 Aborting DrainOverBudget [Always] Aborting [NoteOverBudget]
+        "the drain has outlived its budget while turning back"
+    434 Running  SpaceLow        [Always] Running  [NoteSpaceLow]
+        "the journal's disk is full; the reserve is in use"
+    435 Paused   SpaceLow        [Always] Paused   [NoteSpaceLow]
+        "the journal's disk is full while paused"
+    436 Aborting SpaceLow        [Always] Aborting [NoteSpaceLow]
+        "the journal's disk is full while turning back"
+    437 Parked   SpaceLow        [Always] Parked   [NoteSpaceLow]
+        "the journal's disk is full while parked"
+    438 Parked   DrainOverBudget [Always] Parked   [NoteOverBudget]
+        "the drain has outlived its budget while parked"
+    441 Running  Aborting        [Always] Aborting [NoteReason CloseQuestion]
+        "turning back: what was taken is given back, the latest first"
+    442 Paused   Aborting        [Always] Aborting [NoteReason CloseQuestion]
+        "turning back from a pause"
+    451 Running  Parked          [Always] Parked   [NotePhase OpenQuestion]
+        "parked: a person must decide"
+    452 Paused   Parked          [Always] Parked   [NotePhase OpenQuestion]
+        "parked while paused: a person must decide"
+    453 Aborting Parked          [Always] Parked   [NotePhase OpenQuestion]
+        "parked while turning back: a person must decide"
+    461 Parked   Decided         [ParkedGoingForward] Running  [CloseQuestion AcceptOverBudget]
+        "a person decided; the run goes on"
+    462 Parked   Decided         [ParkedTurningBack] Aborting [CloseQuestion AcceptOverBudget]
+        "a person decided; the run goes on turning back"
+    471 Running  Answered        [Always] Running  [NoteRow KeepAnswer]
+        "an answer counts"
+    472 Paused   Answered        [Always] Paused   [NoteRow KeepAnswer]
+        "an answer counts while paused"
+    473 Parked   Answered        [Always] Parked   [NoteRow KeepAnswer]
+        "a decision counts"
+    474 Running  TurnedAway      [Always] Running  [NoteRow]
+        "a message did not count"
+    475 Paused   TurnedAway      [Always] Paused   [NoteRow]
+        "a message did not count while paused"
+    476 Parked   TurnedAway      [Always] Parked   [NoteRow]
+        "a message did not count while parked"
+    477 Aborting TurnedAway      [Always] Aborting [NoteRow]
+        "a message did not count while turning back"
+    481 Running  Ended           [Always] Ended    [KeepOutcome CloseQuestion]
+        "over"
+    482 Aborting Ended           [Always] Ended    [KeepOutcome CloseQuestion]
+        "over: turned back"
+    483 Parked   Ended           [Always] Ended    [KeepOutcome CloseQuestion]
+        "over: handed over"
+    484 Paused   Ended           [Always] Ended    [KeepOutcome CloseQuestion]
+        "over while paused: nothing was left to begin"
+};
+
+const NODE: &[NodeRow] = rows! { NodeRow, N, NodeWhen, NodeDoes:
+    501 Waiting  Began           [Always] Looking  [NoPause]
+        "looking"
+    502 Looking  Finished        [Always] Done     [KeepOutput]
+        "seen"
+    503 Waiting  Finished        [Always] Done     [KeepOutput]
+        "it is so already"
+    504 Looking  Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "the look ended badly"
+    505 Looking  Owed            [Always] Owed     [KeepCause]
+        "not seen in time; somebody owes it"
+    511 Waiting  Intended        [Always] Intended [KeepAttempt PassNoReturn]
+        "the intent is durable; the call may leave"
+    512 Backoff  Intended        [Always] Intended [KeepAttempt PassNoReturn]
+        "the next attempt's intent is durable"
+    513 Intended Accepted        [Always] Accepted [KeepHandle]
+        "the provider works on it"
+    514 Intended Finished        [Always] Done     [KeepOutput]
+        "done and read back"
+    515 Intended NotDone         [Always] Backoff  [KeepCause NothingStands PlanAgain]
+        "not done; it will be tried again"
+    516 Intended InDoubt         [Always] InDoubt  [KeepCause ForgetAbsence]
+        "sent, and nobody knows; only a look decides"
+    517 Intended Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "not done, for good"
+    518 Intended Owed            [Always] Owed     [KeepCause]
+        "not done; somebody owes it"
+    521 Accepted Progressed      [Always] Accepted [KeepPercent]
+        "under way"
+    522 Accepted Accepted        [Always] Accepted [KeepHandle]
+        "under way, with another handle"
+    523 Accepted Finished        [Always] Done     [KeepOutput]
+        "ended well and read back"
+    524 Accepted InDoubt         [Always] InDoubt  [KeepCause ForgetAbsence]
+        "the operation cannot be followed; only a look decides"
+    525 Accepted Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "did not end in time, or badly"
+    526 Accepted Owed            [Always] Owed     [KeepCause]
+        "did not end in time, or badly; somebody owes it"
+    531 InDoubt  Absent          [Always] InDoubt  [NoteAbsence]
+        "one look saw no trace; a second one decides"
+    532 InDoubt  Accepted        [Always] Accepted [KeepHandle]
+        "a look found it under way"
+    533 InDoubt  Finished        [Always] Done     [KeepOutput]
+        "a look found it done"
+    534 InDoubt  NotDone         [Always] Backoff  [KeepCause PlanAgain]
+        "seen not to be done; it will be tried again"
+    535 InDoubt  Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "still unknown, or seen not to be done, for good"
+    536 InDoubt  Owed            [Always] Owed     [KeepCause]
+        "still unknown; somebody owes it"
+    541 Backoff  Finished        [Always] Done     [KeepOutput]
+        "before the next attempt it was seen to be so"
+    542 Backoff  Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "no attempt is left"
+    543 Backoff  Owed            [Always] Owed     [KeepCause]
+        "no attempt is left; somebody owes it"
+    544 Waiting  Failed          [Always] Failed   [KeepCause JudgeDoubt]
+        "it cannot begin"
+    545 Waiting  Owed            [Always] Owed     [KeepCause]
+        "it cannot begin; somebody owes it"
+    551 Waiting  Asked           [Always] Asking   [NoPause OpenQuestion]
+        "people are asked"
+    552 Asking   Asked           [Always] Asking   [NoPause OpenQuestion]
+        "people are asked again: a fact changed"
+    553 Asking   Finished        [Always] Done     [KeepOutput CloseQuestion]
+        "people agreed"
+    554 Asking   Failed          [Always] Failed   [KeepCause JudgeDoubt CloseQuestion]
+        "people refused, or nobody answered in time"
+    555 Done     Voided          [Always] Waiting  [Forget]
+        "what people agreed to does not hold any more"
+    561 Intended LeaseTaken      [Always] InDoubt  [ForgetAbsence BlameLostEngine]
+        "the engine that sent it is gone; only a look decides"
+    562 Looking  Aborting        [Always] Waiting  []
+        "the run turns back; nobody looks any more"
+    563 Asking   Aborting        [Always] Waiting  []
+        "the run turns back; nobody is asked any more"
+    571 Failed   Decided         [LookAgain] InDoubt  [ForgetAbsence Restart]
+        "a person decided to look again"
+    572 Failed   Decided         [TryAgain] Waiting  [ForgetAbsence Restart]
+        "a person decided to try again"
+};
 
 /// The transitions of the run.
 #[must_use]
@@ -133,12 +412,14 @@ pub fn node_rows() -> &'static [NodeRow] {
     NODE
 }
 
-/// The row for a phase and an event.
-pub(super) fn of_run(from: P, event: E) -> Option<&'static Row> {
-    RUN.iter().find(|row| row.from == from && row.event == event)
+/// The row for a run's state and an event.
+pub(super) fn of_run(state: &RunState, event: &Event) -> Option<&'static Row> {
+    let kind = event.kind();
+    RUN.iter().find(|row| row.from == state.phase && row.event == kind && row.when.holds(state, event))
 }
 
-/// The row for a step's phase and an event.
-pub(super) fn of_node(from: N, event: E) -> Option<&'static NodeRow> {
-    NODE.iter().find(|row| row.from == from && row.event == event)
+/// The row for a step's state and an event, of the step or of the run.
+pub(super) fn of_node(state: &RunState, id: &NodeId, event: &Event) -> Option<&'static NodeRow> {
+    let (node, kind) = (state.node(id), event.kind());
+    NODE.iter().find(|row| row.from == node.phase && row.event == kind && row.when.holds(state, id, &node, event))
 }

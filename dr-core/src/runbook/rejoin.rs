@@ -1,7 +1,7 @@
 //! The way back of a member that follows nobody: what a change of the writer left as a debt, done later.
 
 use crate::{
-    Finding, MemberId, PlanBuilder, Purpose, Refusal, Runbook, RunbookId, Situation, StepExt,
+    Finding, MemberId, PlanBuilder, Purpose, Refusal, Runbook, RunbookId, Situation, StepExt, known,
     phase::{self, Pace},
     seconds,
     steps::{AskConsent, AttachStandby, FactSpec, Notify, TakeGroupLock},
@@ -42,12 +42,10 @@ impl Runbook for RejoinStandby {
         let refuse = |finding: Finding| Refusal::one(format!("{}: rejoin {member}", now.group.name), finding);
         let known = phase::standby(now, member).map_err(refuse)?;
         if !now.primary_answers {
-            return Err(refuse(Finding::new(
-                242,
-                format!("`{}`, the writer, does not answer", writer.member),
-                "nobody can follow a server that is silent",
-                format!("make it answer, or: dr plan failover {} --to {member}", now.group.name),
-            )));
+            return Err(refuse(
+                Finding::new(&known::SILENT_WRITER, format!("`{}`, the writer, does not answer", writer.member))
+                    .helps(format!("make it answer, or: dr plan failover {} --to {member}", now.group.name)),
+            ));
         }
         let Pace { every, visibility, within } = Pace::of(known);
         let discards = if self.may_discard { format!("; what only {member} has is destroyed") } else { String::new() };

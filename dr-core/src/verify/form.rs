@@ -124,8 +124,13 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 pub(super) fn no_hash(error: &CanonicalError) -> Finding {
-    let why = "the plan's hash would not mean the same everywhere, and people approve the hash";
-    Finding::new(102, format!("the plan cannot be written canonically: {error}"), why, "use the type that it names")
+    Finding {
+        rule: 102,
+        node: None,
+        what: format!("the plan cannot be written canonically: {error}"),
+        why: "the plan's hash would not mean the same everywhere, and people approve the hash".into(),
+        helps: "use the type that it names".into(),
+    }
 }
 
 /// Whether a fault of a plan's making is among those that DR101 and DR102 pass on.

@@ -229,7 +229,7 @@ fn a_running_view_tells_step_held_and_operation() {
     let view = tape.view();
     assert_eq!(view.state, Standing::Running);
     assert_eq!(view.sentence.text, "neu follows, weu writes");
-    assert_eq!(view.sentence.rule, 213);
+    assert_eq!(view.sentence.rule, 513);
     assert_eq!((view.progress.done, view.progress.total), (3, 7));
     assert!(view.writes_stopped() && view.no_return);
     assert_eq!(view.held[0].lasts, seconds(36));
@@ -418,7 +418,7 @@ fn html_escapes_what_people_wrote_and_json_names_its_form() {
     let json = report.to_json();
     assert_eq!(json["schema"], "dr.report/1");
     assert_eq!(json["evidence"], "evidence/orders-17");
-    assert_eq!(json["timeline"][2]["rule"], 121);
+    assert_eq!(json["timeline"][2]["rule"], 421);
 }
 
 #[test]

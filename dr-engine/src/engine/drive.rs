@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dr_core::{
     Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Lease, LeaseError,
     LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, RunId, Timestamp, Verified, begin,
-    canonical, drive, lease_keys, replay, run::RunOutcome,
+    canonical, drive, known, lease_keys, replay, run::RunOutcome,
 };
 use tokio::{
     sync::watch,
@@ -191,8 +191,7 @@ impl Engine {
     fn open_again(&self, spec: &dr_core::GroupSpec, whose: impl std::fmt::Display) -> Result<(), Error> {
         let opened = self.inner.backends.open(spec).map_err(|error| {
             let what = format!("{whose}: {error}");
-            let helps = "start the engine with the backends that the plan was made with";
-            Error::Refused(Refusal::one(spec.name.to_string(), Finding::new(211, what, NOT_OPENED, helps)))
+            Error::Refused(Refusal::one(spec.name.to_string(), Finding::new(&known::NOT_OPENED, what)))
         })?;
         self.inner.desk.put(&opened);
         Ok(())
@@ -308,12 +307,7 @@ impl Engine {
 
 /// The finding of a plan that drains without a guard.
 pub(super) fn no_guard() -> Finding {
-    Finding::new(
-        207,
-        "the drain does not end by itself, and no guard process is available",
-        "if this process died during the drain, writes would stay stopped until a person comes",
-        "say `guarded_by` with the `dr` binary, or choose `unguarded` by name",
-    )
+    Finding::new(&known::NO_GUARD, "the drain does not end by itself, and no guard process is available")
 }
 
 /// A new id for a request that is not the same request when it is said twice.
@@ -327,5 +321,3 @@ pub(super) fn fresh(kind: &str, at: Timestamp) -> String {
 /// How long a run that is over may take to give its lease back, and how often that is looked at, in milliseconds.
 const GIVING_BACK: u64 = 2_000;
 const LOOK_AGAIN: u64 = 20;
-
-const NOT_OPENED: &str = "a run acts only on the resources that its plan names";

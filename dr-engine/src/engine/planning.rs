@@ -2,7 +2,7 @@
 
 use dr_core::{
     Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample,
-    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified,
+    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified, known,
 };
 
 use super::{Engine, Group};
@@ -28,8 +28,7 @@ impl Engine {
         let policy = self.policy(&group.spec, runbook.purpose());
         let header = situation.header(runbook.id(), runbook.purpose(), policy);
         let header = header.map_err(|error| {
-            let finding =
-                Finding::new(102, error.to_string(), "a plan is bound to its group by a hash", "see the message");
+            let finding = Finding::new(&known::GROUP_WITHOUT_HASH, error.to_string());
             Refusal::one(group.spec.name.to_string(), finding)
         })?;
         let mut builder = PlanBuilder::new(header);

@@ -1,8 +1,8 @@
 //! Where a group stands, and what would keep it from being operated.
 
 use dr_core::{
-    Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp, View, roles, run::RunOutcome,
-    text,
+    Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp, View, known, roles,
+    run::RunOutcome, text,
 };
 use serde::Serialize;
 
@@ -116,17 +116,13 @@ impl Engine {
         let budget = group.spec().limits.gap_budget;
         match app.limit().await {
             Ok(limit) if budget >= limit => findings.push(Finding::new(
-                208,
+                &known::GAP_BUDGET_TOO_LONG,
                 format!("the gap budget is {}, and clients give up after {}", text::human(budget), text::human(limit)),
-                "clients would see errors before the drain is given back",
-                "make `gap_budget` in `[limits]` shorter, or let clients wait longer",
             )),
             Ok(_) => {}
             Err(error) => findings.push(Finding::new(
-                209,
+                &known::CLIENT_LIMIT_UNKNOWN,
                 format!("the application tier does not say how long clients wait: {}", dr_core::Cause::chain(&error)),
-                "a drain must end before clients give up",
-                "make the tier reachable, and check again",
             )),
         }
         findings
@@ -170,25 +166,13 @@ pub(super) async fn summary(engine: &Engine, run: RunId) -> RunSummary {
 }
 
 fn silence(member: &MemberFacts) -> Vec<Finding> {
-    let finding = |why: &String| {
-        Finding::new(
-            210,
-            format!("`{}` did not answer: {why}", member.name),
-            "a planned operation reads every member again and again",
-            "make it reachable with the credentials of the group file",
-        )
-    };
+    let finding = |why: &String| Finding::new(&known::READ_FAILED, format!("`{}` did not answer: {why}", member.name));
     member.silence.iter().map(finding).collect()
 }
 
 fn fenceless(member: &MemberFacts) -> Option<Finding> {
     let swaps = member.capabilities.is_some_and(|offered| offered.swap_roles || offered.forced_swap);
     (member.fence.is_none() && !swaps).then(|| {
-        Finding::new(
-            212,
-            format!("`{}` has no fence, and its backend does not swap roles", member.name),
-            "a promotion needs proof that the former primary cannot write any more",
-            "list a `[[fence]]` in the group file",
-        )
+        Finding::new(&known::NO_FENCE, format!("`{}` has no fence, and its backend does not swap roles", member.name))
     })
 }

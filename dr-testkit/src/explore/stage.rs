@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use dr_core::{
-    Actor, AllowSpec, Ask, CanonicalError, Catalog, Cause, Drive, DriveError, Epoch, Finding, LeaseRequest, LeaseStore,
-    Loss, LossBound, Plan, PlanBuilder, Providers, Purpose, Refusal, RunId, Runbook, Runtime, Situation, Verified,
-    begin, drive, lease_keys, millis, minutes, replay, run::RunOutcome,
+    Actor, AllowSpec, Ask, CanonicalError, Catalog, Cause, Drive, DriveError, Epoch, Finding, Known, LeaseRequest,
+    LeaseStore, Loss, LossBound, Plan, PlanBuilder, Providers, Purpose, Refusal, RunId, Runbook, Runtime, Situation,
+    Verified, begin, drive, lease_keys, millis, minutes, replay, run::RunOutcome,
 };
 use futures_util::future::{Either, select};
 
@@ -20,6 +20,14 @@ use crate::{
     world::{Ended, Setup},
 };
 
+/// The simulated setup is wrong: a program that explores has a number of its own.
+const SETUP: Known = Known {
+    number: 901,
+    name: "simulated-setup",
+    means: "the simulated group cannot be described",
+    why: "nothing can be planned",
+    helps: "look at the setup",
+};
 /// How often a run may be resumed after a crash.
 const RESUMES: u32 = 6;
 
@@ -130,9 +138,7 @@ impl Stage {
     /// # Errors
     /// Everything that speaks against it.
     pub fn plan(&self, runbook: &dyn Runbook, catalog: &Catalog) -> Result<Verified, Refusal> {
-        let refuse = |what: String| {
-            Refusal::one(self.run.to_string(), Finding::new(200, what, "nothing can be planned", "look at the setup"))
-        };
+        let refuse = |what: String| Refusal::one(self.run.to_string(), Finding::new(&SETUP, what));
         self.cloud.only_look(Some("planning"));
         let planned = self.runtime.run(async {
             let providers = self.providers_of("engine", CrashSwitch::new());
