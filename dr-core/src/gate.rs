@@ -18,7 +18,7 @@ use std::{
 use crate::{
     AppTier, Bound, Certified, DatabaseProbe, Epoch, Fence, GroupName, ManagedDatabase, MemberId, MemberProvider,
     Millis, Mono, Notifier, Outcome, PositionSample, ProviderError, Providers, Resolved, Runtime, SecretStore,
-    StepError, Timestamp, Touch, TrafficRouter, handler::stop,
+    StepError, Timestamp, Touch, TrafficRouter, Verb, handler::stop,
 };
 
 /// Whether the engine that drives a run may still act. Shared by the driver, which renews it, and every gate.
@@ -128,10 +128,14 @@ impl MutationGate {
         self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets one mutating verb through, or says why not.
-    pub(crate) fn pass(&self, resource: &str, verb: &str, certified: Option<&Certified>) -> Result<(), Blocked> {
-        let touch = Touch::new(resource, verb);
-        let refused = self.refuse(&touch, certified);
+    /// Lets one verb of the table through, or says why not.
+    pub(crate) fn pass(&self, resource: &str, verb: Verb, certified: Option<&Certified>) -> Result<(), Blocked> {
+        let touch = verb.on(resource);
+        let refused = if verb.certified() && certified.is_none() {
+            Some(Blocked::never(format!("`{touch}` brings no proofs")))
+        } else {
+            self.refuse(&touch, certified)
+        };
         let call = GateCall {
             touch,
             at: self.inner.runtime.now_wall(),

@@ -7,6 +7,7 @@ mod ask;
 mod backend;
 pub mod canonical;
 mod catalog;
+mod class;
 mod drain_guard;
 mod driver;
 mod finding;
@@ -31,6 +32,7 @@ pub mod steps;
 mod survey;
 pub mod text;
 mod time;
+pub mod verb;
 pub mod verify;
 mod view;
 
@@ -38,6 +40,7 @@ pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Requ
 pub use backend::{Backend, Opened, Provider, Route};
 pub use canonical::{CanonicalError, Int64, Json};
 pub use catalog::{Catalog, Declared, Derived};
+pub use class::Class;
 pub use drain_guard::{DrainGuard, GuardEnd, GuardError, Pulse, ReadyGuard};
 pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
 pub use finding::{
@@ -86,7 +89,8 @@ pub use provider::{
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{Roles, roles};
 pub use runbook::{MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, Situation, UnplannedFailover};
-pub use step::{Attempted, Class, Effect, Output, Step};
+pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};
+pub use verb::Verb;
 pub use view::{Eta, HeldView, Progress, Sentence, Standing, StepTook, StepView, View, took};

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Debug};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, PromotionReceipt,
+    CatchUpReceipt, Class, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, PromotionReceipt,
     QuiesceReceipt, Touch, WriterReceipt,
 };
 
@@ -21,46 +21,6 @@ pub enum Effect {
     Reconcilable,
     /// It must happen at most once; its intent is sealed before it is sent.
     AtMostOnce,
-}
-
-/// What part a step plays in the safety rules. A user's own steps are [`Class::Other`] or [`Class::Guard`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A check that must not be dropped or bypassed.
-    Guard,
-    /// Asks people.
-    Consent,
-    /// Changes something that leaves nothing to give back: a snapshot, a checkpoint, a notice.
-    Harmless,
-    /// Holds writes of applications back.
-    Drain,
-    /// Lets them through again.
-    Resume,
-    /// Keeps the former primary from writing.
-    Fence,
-    /// Lets it write again.
-    ReleaseFence,
-    /// Proves that the candidate has everything.
-    CatchUp,
-    /// Promotes or swaps: its intent is the point of no return.
-    Pivot,
-    /// Proves that there is exactly one writer.
-    ConfirmWriter,
-    /// Changes a secret.
-    Secret,
-    /// Changes where traffic goes.
-    Traffic,
-    /// Makes the former primary a standby.
-    Rejoin,
-    /// Takes away what is left of a fence.
-    RetireFence,
-    /// Destroys something.
-    Destroy,
-    /// Changes topology: not ours (A03).
-    Topology,
-    /// Anything else.
-    Other,
 }
 
 /// What a step leaves behind for later steps. The name is part of every plan, so that a reference says what it carries.

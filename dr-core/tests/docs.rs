@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 use dr_core::{
     known,
     run::{NodePhase, Phase, node_rows, run_rows},
-    verify,
+    verb, verify,
 };
 
 /// One row as the document shows it, whatever machine it belongs to.
@@ -90,7 +90,10 @@ fn replaced(document: &str, name: &str, text: &str) -> String {
 
 #[test]
 fn the_architecture_shows_the_table_of_transitions() {
-    compare("architecture.md", &[("run machine", run_machine()), ("node machine", node_machine())]);
+    compare(
+        "architecture.md",
+        &[("run machine", run_machine()), ("node machine", node_machine()), ("verbs", verb::markdown())],
+    );
 }
 
 #[test]

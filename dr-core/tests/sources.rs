@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use dr_core::verb;
+
 /// All sources of the library and of the programs, by path, without tests.
 fn sources() -> Vec<(String, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -88,4 +90,89 @@ fn no_phase_is_assigned_outside_the_table() {
     ];
     let found: Vec<(&str, &str)> = found.iter().map(|(file, line)| (file.as_str(), line.as_str())).collect();
     assert_eq!(found, allowed, "a phase is assigned by a row of the table, in `enter`");
+}
+
+/// The methods of a block that answer an outcome, with their bodies where they have one: `(name, text)`.
+fn mutating(block: &str) -> Vec<(String, String)> {
+    let starts: Vec<usize> = block.match_indices("async fn ").map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([block.len()]);
+    let methods = starts.iter().copied().zip(ends).map(|(start, end)| block.get(start..end).unwrap());
+    let answers = |text: &&str| text.split(['{', ';']).next().unwrap().contains("-> Outcome<");
+    methods.filter(answers).map(|text| (text.split(['(', ' ']).nth(2).unwrap().to_owned(), text.to_owned())).collect()
+}
+
+/// The blocks that begin with `what`, by the first word after it.
+fn blocks(text: &str, what: &str) -> Vec<(String, String)> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let found = code.split(what).skip(1).map(|rest| {
+        let name = rest.split([':', ' ', '<']).next().unwrap().to_owned();
+        (name, rest.split("\n}\n").next().unwrap().to_owned())
+    });
+    found.collect()
+}
+
+/// What the table says about the traits and the gate: words about every mutating method without exactly one row, every row without
+/// a method, and every method of the gate that does not pass by its own row.
+fn amiss(traits: &[String], gate: &str, rows: &[(&str, &str, &str)]) -> Vec<String> {
+    let listed = |provider: &str, method: &str| rows.iter().filter(|row| (row.0, row.1) == (provider, method)).count();
+    let methods: Vec<(String, String)> = traits
+        .iter()
+        .flat_map(|text| blocks(text, "pub trait "))
+        .flat_map(|(name, block)| mutating(&block).into_iter().map(move |(method, _)| (name.clone(), method)))
+        .collect();
+    let mut words: Vec<String> = methods
+        .iter()
+        .filter(|(provider, method)| listed(provider, method) != 1)
+        .map(|(provider, method)| format!("{provider}::{method} has {} rows", listed(provider, method)))
+        .collect();
+    let gated: Vec<(String, String, String)> = blocks(gate, "impl ")
+        .into_iter()
+        .flat_map(|(name, block)| mutating(&block).into_iter().map(move |(method, body)| (name.clone(), method, body)))
+        .collect();
+    for (provider, method, name) in rows {
+        if !methods.iter().any(|found| (found.0.as_str(), found.1.as_str()) == (*provider, *method)) {
+            words.push(format!("{provider}::{method} is a row and no method"));
+        }
+        let pass = format!("verb::{},", name.to_uppercase().replace('-', "_"));
+        let passes = |found: &&(String, String, String)| found.0 == *provider && found.1 == *method;
+        if !gated.iter().any(|found| passes(&found) && found.2.contains("pass!(") && found.2.contains(&pass)) {
+            words.push(format!("the gate lets {provider}::{method} through by another row, or by none"));
+        }
+    }
+    words
+}
+
+/// A verb that is added to a trait has no class and passes no gate until it has its row.
+#[test]
+fn every_mutating_method_of_a_provider_has_exactly_one_row() {
+    let texts = |part: &str| -> Vec<String> {
+        sources().into_iter().filter(|(path, _)| path.contains(part)).map(|(_, text)| text).collect()
+    };
+    let (traits, gate) = (texts("dr-core/src/provider/"), texts("dr-core/src/gate/wrap.rs").join("\n"));
+    let rows: Vec<(&str, &str, &str)> =
+        verb::ALL.iter().map(|verb| (verb.provider(), verb.method(), verb.name())).collect();
+    assert!(rows.len() > 12);
+    assert_eq!(amiss(&traits, &gate, &rows), Vec::<String>::new());
+    // The test sees what it is there for: a row that is missing, one that stands twice, one without a method, a pass left out.
+    for at in 0..rows.len() {
+        let mut fewer = rows.clone();
+        let gone = fewer.remove(at);
+        assert_eq!(amiss(&traits, &gate, &fewer), [format!("{}::{} has 0 rows", gone.0, gone.1)]);
+        let mut more = rows.clone();
+        more.push(gone);
+        assert_eq!(amiss(&traits, &gate, &more), [format!("{}::{} has 2 rows", gone.0, gone.1)]);
+        let open = gate.replace(&format!("verb::{},", gone.2.to_uppercase().replace('-', "_")), "verb::OTHER,");
+        assert_eq!(amiss(&traits, &open, &rows).len(), 1, "{}", gone.2);
+    }
+    let mut gone = rows;
+    gone.push(("AppTier", "explode", "explode"));
+    assert_eq!(amiss(&traits, &gate, &gone).len(), 2);
+}
+
+/// No two verbs of one kind of thing have one name: a touch would mean both.
+#[test]
+fn a_touch_means_one_verb() {
+    for verb in verb::ALL {
+        assert_eq!(verb::find(verb.of(), verb.name()), Some(verb), "{}", verb.name());
+    }
 }

@@ -12,11 +12,11 @@ use crate::{
     ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError,
     Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
     RetireFence, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
-    TrafficRouter, Tri, WriteProbe,
+    TrafficRouter, Tri, WriteProbe, verb,
 };
 
 macro_rules! pass {
-    ($self:ident, $resource:expr, $verb:literal, $certified:expr) => {
+    ($self:ident, $resource:expr, $verb:expr, $certified:expr) => {
         if let Err(blocked) = $self.gate.pass($resource, $verb, $certified) {
             return blocked.outcome();
         }
@@ -49,12 +49,12 @@ impl ManagedDatabase for Database {
     }
 
     async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
-        pass!(self, &self.name, "promote", Some(request.certified()));
+        pass!(self, &self.name, verb::PROMOTE, Some(request.certified()));
         self.inner.promote(request).await
     }
 
     async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
-        pass!(self, &self.name, "swap-roles", Some(request.certified()));
+        pass!(self, &self.name, verb::SWAP_ROLES, Some(request.certified()));
         self.inner.swap_roles(request).await
     }
 
@@ -63,12 +63,12 @@ impl ManagedDatabase for Database {
     }
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
-        pass!(self, &self.name, "rejoin", None);
+        pass!(self, &self.name, verb::REJOIN, None);
         self.inner.rejoin(request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
-        pass!(self, &self.name, "snapshot", None);
+        pass!(self, &self.name, verb::SNAPSHOT, None);
         self.inner.snapshot(request).await
     }
 
@@ -77,7 +77,7 @@ impl ManagedDatabase for Database {
     }
 
     async fn settle(&self) -> Outcome<()> {
-        pass!(self, &self.name, "settle", None);
+        pass!(self, &self.name, verb::SETTLE, None);
         self.inner.settle().await
     }
 
@@ -116,7 +116,7 @@ impl Fence for GatedFence {
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
-        pass!(self, &self.name, "fence", None);
+        pass!(self, &self.name, verb::FENCE, None);
         self.inner.engage(request).await
     }
 
@@ -125,12 +125,12 @@ impl Fence for GatedFence {
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
-        pass!(self, &self.name, "release-fence", None);
+        pass!(self, &self.name, verb::RELEASE_FENCE, None);
         self.inner.release(order).await
     }
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
-        pass!(self, &self.name, "retire-fence", None);
+        pass!(self, &self.name, verb::RETIRE_FENCE, None);
         self.inner.retire(request).await
     }
 
@@ -156,7 +156,7 @@ impl SecretStore for Secret {
     }
 
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
-        pass!(self, "secret", "patch", None);
+        pass!(self, "secret", verb::PATCH, None);
         self.inner.patch(request).await
     }
 
@@ -187,7 +187,7 @@ impl TrafficRouter for Traffic {
     }
 
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
-        pass!(self, &self.name, "apply", None);
+        pass!(self, &self.name, verb::APPLY, None);
         self.inner.apply(request).await
     }
 
@@ -233,17 +233,17 @@ impl AppTier for App {
     }
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {
-        pass!(self, "app", "drain", None);
+        pass!(self, "app", verb::DRAIN, None);
         self.inner.drain(request).await
     }
 
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
-        pass!(self, "app", "resume", None);
+        pass!(self, "app", verb::RESUME, None);
         self.inner.resume(request).await
     }
 
     async fn fail_fast(&self) -> Outcome<()> {
-        pass!(self, "app", "fail-fast", None);
+        pass!(self, "app", verb::FAIL_FAST, None);
         self.inner.fail_fast().await
     }
 

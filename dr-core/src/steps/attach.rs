@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Carries, Class, Consent, Effect, Handler, Input, Kind, MemberId, Observed, OpHandle, Outcome, Polled, Prepared,
-    Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri,
+    Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, verb,
 };
 
 /// Makes `member` a standby of `primary`, the writer that the plan was made for. A member that is a writer itself is never touched, and
@@ -54,7 +54,7 @@ impl Step for AttachStandby {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.member.as_str(), "rejoin")]
+        vec![verb::REJOIN.on(self.member.as_str())]
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Class, Effect, Handler, Kind, MemberId, Observed, Outcome, Prepared, Ready, SnapshotRequest, Step, StepCx,
-    StepError, Target, Touch, Tri,
+    StepError, Target, Touch, Tri, verb,
 };
 
 /// Lets a member do what makes the coming stop or promotion short, and changes no data: a checkpoint, retry intervals.
@@ -27,7 +27,7 @@ impl Step for SettleMember {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.member.as_str(), "settle")]
+        vec![verb::SETTLE.on(self.member.as_str())]
     }
 }
 
@@ -50,7 +50,7 @@ impl Step for FinalSnapshot {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.target.member.as_str(), "snapshot")]
+        vec![verb::SNAPSHOT.on(self.target.member.as_str())]
     }
 }
 

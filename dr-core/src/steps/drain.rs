@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::read::{conflict, later, not_yet, refuse};
 use crate::{
     Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, MemberId, Millis, Observed, Outcome, Prepared,
-    Ready, ResumeRequest, Retry, Step, StepCx, StepError, Touch, Tri, text,
+    Ready, ResumeRequest, Retry, Step, StepCx, StepError, Touch, Tri, text, verb,
 };
 
 /// Holds the writes of applications back. The budget lies below the clients' own limit; a drain never outlives it.
@@ -31,7 +31,7 @@ impl Step for Drain {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new("app", "drain")]
+        vec![verb::DRAIN.on("app")]
     }
 }
 
@@ -64,7 +64,7 @@ impl Step for ResumeWrites {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new("app", "resume")]
+        vec![verb::RESUME.on("app")]
     }
 }
 

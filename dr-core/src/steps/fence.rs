@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Attempted, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind, Observed,
     Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Step, StepCx, StepError, Target, Touch, Tri,
-    WriterReceipt, canonical, stop,
+    WriterReceipt, canonical, stop, verb,
 };
 
 /// Fences a member: it cannot write any more, read back at `minimum` or better.
@@ -49,7 +49,7 @@ impl Step for FenceMember {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.target.member.as_str(), "fence")]
+        vec![verb::FENCE.on(self.target.member.as_str())]
     }
 }
 
@@ -81,7 +81,7 @@ impl Step for ReleaseFence {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.target.member.as_str(), "release-fence")]
+        vec![verb::RELEASE_FENCE.on(self.target.member.as_str())]
     }
 }
 
@@ -124,7 +124,7 @@ impl Step for RetireMemberFence {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.member.as_str(), "retire-fence")]
+        vec![verb::RETIRE_FENCE.on(self.member.as_str())]
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound,
     Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Step, StepCx,
-    StepError, Target, Touch, Waiver, admit,
+    StepError, Target, Touch, Waiver, admit, verb,
 };
 
 /// Makes a standby the primary. Its intent is the point of no return.
@@ -109,7 +109,7 @@ impl Step for Promote {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.target.member.as_str(), "promote")]
+        vec![verb::PROMOTE.on(self.target.member.as_str())]
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::read::not_yet;
 use crate::{
     Carries, Class, Effect, Handler, Input, Kind, Look, MemberId, Observed, OpHandle, OpProgress, Outcome, Polled,
-    Prepared, PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt,
+    Prepared, PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt, verb,
 };
 
 /// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
@@ -50,7 +50,7 @@ impl Step for RejoinMember {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.old.member.as_str(), "rejoin")]
+        vec![verb::REJOIN.on(self.old.member.as_str())]
     }
 }
 

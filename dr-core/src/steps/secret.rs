@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Carries, Class, Effect, Endpoint, Fact, Handler, Input, Json, Kind, Millis, Observed, Outcome, Output, PatchSecret,
     Prepared, Ready, Retry, SecretReference, SecretVersion, Step, StepCx, StepError, Touch, Tri, WriterReceipt,
-    canonical,
+    canonical, verb,
 };
 
 /// Points the connection secret at the writer; nothing is written when it names it already.
@@ -57,7 +57,7 @@ impl Step for PointSecret {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new("secret", "patch")]
+        vec![verb::PATCH.on("secret")]
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Observed, OpHandle, Outcome, Polled, Prepared,
-    PromotionReceipt, QuiesceReceipt, Ready, Shape, Step, StepCx, StepError, SwapRequest, Target, Touch, admit,
+    PromotionReceipt, QuiesceReceipt, Ready, Shape, Step, StepCx, StepError, SwapRequest, Target, Touch, admit, verb,
 };
 
 /// Makes the standby the primary and the primary a standby, in one call. Its intent is the point of no return.
@@ -83,7 +83,7 @@ impl Step for SwapRoles {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.to.member.as_str(), "swap-roles")]
+        vec![verb::SWAP_ROLES.on(self.to.member.as_str())]
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Carries, Class, Effect, Fact, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, Ready,
-    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text,
+    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text, verb,
 };
 
 /// Sends one route to the writer, all of it at once, and reads it back.
@@ -40,7 +40,7 @@ impl Step for ShiftTraffic {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![Touch::new(self.route.as_str(), "apply")]
+        vec![verb::APPLY.on(self.route.as_str())]
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Fault, Look, Rule};
-use crate::{Call, CanonicalError, Class, Finding, NodeId, PLAN_FORMAT, RULES_VERSION, literals, references};
+use crate::{Call, CanonicalError, Finding, NodeId, PLAN_FORMAT, RULES_VERSION, literals, references};
 
 /// How the names of this library's own step kinds begin.
 const SHIPPED: &str = "dr.";
@@ -293,27 +293,9 @@ fn order(look: &Look<'_>) -> Vec<Fault> {
 
 fn reserved_classes(look: &Look<'_>) -> Vec<Fault> {
     calls(look)
-        .filter(|(_, call)| reserved(call.class) && !call.kind.name().starts_with(SHIPPED))
+        .filter(|(_, call)| call.class.reserved() && !call.kind.name().starts_with(SHIPPED))
         .map(|(id, call)| Fault::at(&id, format!("`{id}` is a `{}` and claims the class {:?}", call.kind, call.class)))
         .collect()
-}
-
-fn reserved(class: Class) -> bool {
-    match class {
-        Class::Guard | Class::Harmless | Class::Destroy | Class::Topology | Class::Other => false,
-        Class::Consent
-        | Class::Drain
-        | Class::Resume
-        | Class::Fence
-        | Class::ReleaseFence
-        | Class::CatchUp
-        | Class::Pivot
-        | Class::ConfirmWriter
-        | Class::Secret
-        | Class::Traffic
-        | Class::Rejoin
-        | Class::RetireFence => true,
-    }
 }
 
 fn usable_names(look: &Look<'_>) -> Vec<Fault> {

@@ -282,7 +282,7 @@ fn people_are_told(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     let Some((pivot, _)) = look.pivot() else { return found };
     let notices: Vec<&NodeId> = look.of_kind("dr.notify").map(|(id, _)| id).collect();
-    let stops = [Class::Drain, Class::Fence, Class::Pivot].into_iter().flat_map(|class| look.of(class));
+    let stops = look.nodes().filter(|(_, node)| node.call.class.stops_writes());
     for (id, _) in stops.filter(|(id, _)| *id == pivot || look.follows(pivot, id)) {
         if !notices.iter().any(|notice| look.follows(id, notice)) {
             found.push(Fault::at(id, format!("`{id}` stops writes, and nobody is told before")));

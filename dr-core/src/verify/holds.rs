@@ -66,10 +66,9 @@ fn way_back(look: &Look<'_>) -> Vec<Fault> {
     let Some((pivot, _)) = look.pivot() else { return Vec::new() };
     let gives_back = |id| look.plan.holds.values().any(|hold| hold.released_by.as_ref() == Some(id));
     // DR144 speaks of drains and fences; the fence of a failover stays whatever happens.
-    let elsewhere = |class| matches!(class, Class::Harmless | Class::Drain | Class::Fence);
     look.nodes()
         .filter(|(id, node)| mutates(node) && look.follows(pivot, id))
-        .filter(|(id, node)| !elsewhere(node.call.class) && !gives_back(id))
+        .filter(|(id, node)| !node.call.class.way_back_elsewhere() && !gives_back(id))
         .filter(|(id, _)| !look.plan.holds.contains_key(*id))
         .map(|(id, _)| Fault::at(id, format!("`{id}` changes something before `{pivot}` and has no way back")))
         .collect()

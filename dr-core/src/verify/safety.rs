@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Fault, Look, Rule};
 use crate::{
     CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId, PromotionReceipt,
-    Purpose, QuiesceReceipt, WriterReceipt,
+    Purpose, QuiesceReceipt, WriterReceipt, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -158,7 +158,7 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Whether the pivot leaves the old primary alone, so that it needs a fence of its own.
 pub(super) fn promotes(pivot: &Node) -> bool {
-    pivot.call.touches.iter().any(|touch| touch.verb == "promote")
+    pivot.call.touches.iter().any(|touch| verb::PROMOTE.is(touch))
 }
 
 /// Whether it changes anything that a resource or a person would notice; a notice does not.
@@ -194,7 +194,7 @@ fn promotion_is_fenced(look: &Look<'_>) -> Vec<Fault> {
 fn fences_member(look: &Look<'_>, fence: &NodeId) -> bool {
     let writer = look.plan.expects.member.as_str();
     look.node(fence)
-        .is_some_and(|node| node.call.touches.iter().any(|touch| touch.verb == "fence" && touch.resource == writer))
+        .is_some_and(|node| node.call.touches.iter().any(|touch| verb::FENCE.is(touch) && touch.resource == writer))
 }
 
 fn promotion_is_caught_up(look: &Look<'_>) -> Vec<Fault> {
@@ -291,24 +291,9 @@ fn reopen_last(look: &Look<'_>) -> Vec<Fault> {
     let given_back = look.plan.holds.values().filter_map(|hold| hold.released_by.as_ref());
     for id in given_back.filter(|id| look.follows(id, pivot)) {
         let drain = look.node(id).is_some_and(|node| node.call.class == Class::Resume);
-        let first = look.nodes().filter(|(_, node)| match node.call.class {
-            Class::ConfirmWriter => true,
-            Class::Secret | Class::Traffic => drain,
-            Class::Guard
-            | Class::Consent
-            | Class::Harmless
-            | Class::Drain
-            | Class::Resume
-            | Class::Fence
-            | Class::ReleaseFence
-            | Class::CatchUp
-            | Class::Pivot
-            | Class::Rejoin
-            | Class::RetireFence
-            | Class::Destroy
-            | Class::Topology
-            | Class::Other => false,
-        });
+        let first = look
+            .nodes()
+            .filter(|(_, node)| node.call.class == Class::ConfirmWriter || (drain && node.call.class.opens_traffic()));
         for (missing, _) in first.filter(|(first, _)| !look.follows(id, first)) {
             found.push(Fault::at(id, format!("`{id}` gives back what was held without waiting for `{missing}`")));
         }
@@ -436,25 +421,12 @@ fn shows_the_risk(ask: &Value) -> bool {
 fn grade_is_asked_for(look: &Look<'_>) -> Vec<Fault> {
     let Some((pivot, promotion)) = look.pivot() else { return Vec::new() };
     let read_back = look.plan.purpose == Purpose::Failover && !promotes(promotion);
-    let wanted = |id: &NodeId, node: &Node| match node.call.class {
-        Class::Fence if look.follows(pivot, id) => look.plan.policy.fence,
-        Class::ConfirmWriter if read_back || risky(look).is_some() => Grade::Unconfirmable,
-        Class::Pivot | Class::ConfirmWriter => look.plan.policy.fence,
-        Class::Guard
-        | Class::Consent
-        | Class::Harmless
-        | Class::Drain
-        | Class::Resume
-        | Class::Fence
-        | Class::ReleaseFence
-        | Class::CatchUp
-        | Class::Secret
-        | Class::Traffic
-        | Class::Rejoin
-        | Class::RetireFence
-        | Class::Destroy
-        | Class::Topology
-        | Class::Other => Grade::Unconfirmable,
+    let any = read_back || risky(look).is_some();
+    let wanted = |id: &NodeId, node: &Node| {
+        let class = node.call.class;
+        let afterwards = class == Class::Fence && !look.follows(pivot, id);
+        let whatever = class == Class::ConfirmWriter && any;
+        if class.wants_grade() && !afterwards && !whatever { look.plan.policy.fence } else { Grade::Unconfirmable }
     };
     let mut found = Vec::new();
     for (id, node) in look.nodes() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
     Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output, PromotionReceipt,
-    Purpose, QuiesceReceipt, ResourceKind, Target, Touch, WriterReceipt, references,
+    Purpose, QuiesceReceipt, ResourceKind, Target, Touch, Verb, WriterReceipt, references, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -107,7 +107,7 @@ fn standby_without_traffic(look: &Look<'_>) -> Vec<Fault> {
         return Vec::new();
     }
     let moves = |call: &Call| {
-        let class = matches!(call.class, Class::Secret | Class::Traffic | Class::Pivot);
+        let class = call.class.opens_traffic() || call.class == Class::Pivot;
         class
             || call.touches.iter().any(|touch| {
                 look.plan
@@ -160,24 +160,11 @@ fn loss_is_named(look: &Look<'_>) -> Vec<Fault> {
     vec![Fault::plan(format!("the plan may lose {}", look.plan.loss))]
 }
 
-/// The verbs of each kind of thing that the gate knows.
-const fn verbs(kind: ResourceKind) -> &'static [&'static str] {
-    match kind {
-        ResourceKind::Database => {
-            &["fence", "promote", "rejoin", "release-fence", "retire-fence", "settle", "snapshot", "swap-roles"]
-        }
-        ResourceKind::Secret => &["patch"],
-        ResourceKind::Traffic => &["apply"],
-        ResourceKind::App => &["drain", "fail-fast", "resume"],
-        ResourceKind::Custom => &[],
-    }
-}
-
 fn touches_are_allowed(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, touch) in touched(look) {
         let bound = look.plan.bindings.get(&touch.resource);
-        let built_in = bound.is_some_and(|bound| verbs(bound.kind).contains(&touch.verb.as_str()));
+        let built_in = bound.is_some_and(|bound| verb::find(bound.kind, &touch.verb).is_some());
         if !built_in && !look.plan.allow.contains(touch) {
             found.push(Fault::at(&id, format!("`{id}` touches `{touch}`, which the group does not allow")));
         }
@@ -256,28 +243,12 @@ fn targets(params: &Value) -> Vec<Target> {
     }
 }
 
-/// The class whose steps may use a verb; `None` for verbs that any step may use.
-fn class_of(verb: &str) -> Option<Class> {
-    Some(match verb {
-        "fence" => Class::Fence,
-        "release-fence" => Class::ReleaseFence,
-        "retire-fence" => Class::RetireFence,
-        "promote" | "swap-roles" => Class::Pivot,
-        "rejoin" => Class::Rejoin,
-        "patch" => Class::Secret,
-        "apply" => Class::Traffic,
-        "drain" => Class::Drain,
-        "resume" | "fail-fast" => Class::Resume,
-        _ => return None,
-    })
-}
-
 fn verbs_belong_to_classes(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, call) in every_call(look) {
-        let bound = |touch: &&Touch| look.plan.bindings.contains_key(&touch.resource);
-        for touch in call.touches.iter().filter(bound) {
-            let wanted = class_of(&touch.verb);
+        let verb = |touch: &Touch| verb::find(look.plan.bindings.get(&touch.resource)?.kind, &touch.verb);
+        for touch in &call.touches {
+            let wanted = verb(touch).and_then(Verb::class);
             if wanted.is_some_and(|wanted| wanted != call.class) {
                 let class = call.class;
                 found.push(Fault::at(&id, format!("`{id}` is a step of class {class:?} and touches `{touch}`")));
@@ -285,25 +256,6 @@ fn verbs_belong_to_classes(look: &Look<'_>) -> Vec<Fault> {
         }
     }
     found
-}
-
-/// Whether others rely on the outputs of such a step for their safety.
-const fn dangerous(class: Class) -> bool {
-    match class {
-        Class::Guard
-        | Class::Consent
-        | Class::Drain
-        | Class::Resume
-        | Class::Fence
-        | Class::ReleaseFence
-        | Class::CatchUp
-        | Class::Pivot
-        | Class::ConfirmWriter
-        | Class::Secret
-        | Class::Traffic
-        | Class::Destroy => true,
-        Class::Harmless | Class::Rejoin | Class::RetireFence | Class::Topology | Class::Other => false,
-    }
 }
 
 fn no_debt_before_danger(look: &Look<'_>) -> Vec<Fault> {
@@ -321,12 +273,12 @@ fn no_debt_before_danger(look: &Look<'_>) -> Vec<Fault> {
         let class = node.call.class;
         let owed = class == Class::Fence && look.pivot().is_some_and(|(pivot, _)| look.follows(id, pivot));
         let debt = matches!(node.on_failure, OnFailure::Debt { .. }) && !owed;
-        if debt && (dangerous(class) || receipts.iter().any(|receipt| *receipt == node.call.output)) {
+        if debt && (class.relied_upon() || receipts.iter().any(|receipt| *receipt == node.call.output)) {
             found.push(Fault::at(id, format!("`{id}` may fail and be owed, but others rely on it")));
         }
         let missing =
             references(&node.call.params.0).into_iter().filter(|input| input.carries.starts_with("attempted "));
-        for input in missing.filter(|_| dangerous(class)) {
+        for input in missing.filter(|_| class.relied_upon()) {
             let what = format!("`{id}` takes `{}` from `{}`, which may have failed", input.path, input.node);
             found.push(Fault::at(id, what));
         }

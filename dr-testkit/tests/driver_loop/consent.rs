@@ -6,7 +6,7 @@ use dr_core::{
     APPROVE, Actor, Answer, Digest, Fact, Millis, REJECT, Request, Role, StepExt, Tolerance, millis, minutes,
     run::{
         Event,
-        EventKind::{Answered, Asked, Finished, Intended, Refused, Voided},
+        EventKind::{Answered, Asked, Finished, Intended, NotDone, Voided},
         NodePhase, RunOutcome,
     },
     seconds,
@@ -363,7 +363,7 @@ fn bug_a_first_attempt_that_did_nothing_does_not_spend_the_look_at_the_facts() {
     rig.wait_node("a", NodePhase::Backoff);
     rig.world.facts(vec![fact("writer", "weu")]);
     wait_asked(&rig, 2);
-    assert_eq!((rig.story("a"), rig.world.sends("a", true)), (vec![Intended, Refused], 1));
+    assert_eq!((rig.story("a"), rig.world.sends("a", true)), (vec![Intended, NotDone], 1));
     rig.answer("2", APPROVE, &person("ana"));
     succeeds(&rig, &ended);
 }

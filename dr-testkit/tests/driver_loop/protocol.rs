@@ -4,7 +4,7 @@ use dr_core::{
     StepErrorClass, StepExt, millis, minutes,
     run::{
         Event,
-        EventKind::{Absent, Accepted, Began, Failed, Finished, InDoubt, Intended, Refused},
+        EventKind::{Absent, Accepted, Began, Failed, Finished, InDoubt, Intended, NotDone},
         NodePhase, Phase, RunOutcome,
     },
     seconds,
@@ -68,7 +68,7 @@ fn it_is_sent_again_only_after_two_spaced_looks_saw_no_trace() {
     rig.world.fates("a", &[Fate::Nothing]);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
     rig.assert_sound();
-    assert_eq!(rig.story("a"), [Intended, InDoubt, Absent, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, InDoubt, Absent, NotDone, Intended, Finished]);
     let looks = rig.world.looks("a");
     let [_before, first, second, _again] = looks.as_slice() else { panic!("{looks:?}") };
     assert!(second.since(*first) >= seconds(3), "{looks:?}");
@@ -113,7 +113,7 @@ fn an_idempotent_call_is_sent_again_at_once() {
     let rig = Rig::new(|plan| drop(plan.add("a", Flip::on("a"))));
     rig.world.fates("a", &[Fate::Nothing]);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
-    assert_eq!(rig.story("a"), [Intended, InDoubt, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, InDoubt, NotDone, Intended, Finished]);
     assert_eq!(rig.now(), millis(0));
     rig.assert_sound();
 }
@@ -123,7 +123,7 @@ fn what_is_half_done_is_completed_forward() {
     let rig = turn();
     rig.world.fates("a", &[Fate::Half]);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
-    assert_eq!(rig.story("a"), [Intended, InDoubt, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, InDoubt, NotDone, Intended, Finished]);
     assert!(rig.world.is_on("a"));
     rig.assert_sound();
 }
@@ -166,7 +166,7 @@ fn an_operation_that_failed_without_a_trace_is_sent_again_after_two_looks() {
     rig.world.fates("a", &[Fate::Stalled("op-1")]);
     rig.world.reports("a", &[Report::Failed]);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
-    assert_eq!(rig.story("a"), [Intended, Accepted, InDoubt, Absent, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, Accepted, InDoubt, Absent, NotDone, Intended, Finished]);
     assert_eq!(rig.world.sends("a", true), 2);
 }
 
@@ -320,7 +320,7 @@ fn a_call_that_surely_did_nothing_is_tried_again_after_the_pause_that_was_named(
     let rig = turn();
     rig.world.fates("a", &[Fate::Busy(seconds(7))]);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
-    assert_eq!(rig.story("a"), [Intended, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, NotDone, Intended, Finished]);
     assert_eq!(rig.now(), seconds(7));
 }
 

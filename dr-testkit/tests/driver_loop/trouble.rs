@@ -3,7 +3,7 @@
 use dr_core::{
     DriveError, JournalError, StepExt, millis, minutes,
     run::{
-        EventKind::{Finished, Intended, Refused, SpaceLow},
+        EventKind::{Finished, Intended, NotDone, SpaceLow},
         NodePhase, RunOutcome,
     },
     seconds,
@@ -161,7 +161,7 @@ fn a_seal_that_fails_sends_nothing_and_does_not_count_as_an_attempt() {
     stubborn.seals_fail(3);
     rig.stubborn = Some(stubborn);
     assert_eq!(rig.go(), RunOutcome::Succeeded);
-    assert_eq!(rig.story("a"), [Intended, Refused, Intended, Refused, Intended, Refused, Intended, Finished]);
+    assert_eq!(rig.story("a"), [Intended, NotDone, Intended, NotDone, Intended, NotDone, Intended, Finished]);
     assert_eq!((rig.world.sends("a", true), rig.now()), (1, seconds(3)));
     rig.assert_sound();
 }
