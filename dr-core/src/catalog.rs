@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Call, Cause, Class, Effect, Handler, Json, Kind, Look, Observed, OpHandle, Outcome, Output, Polled, Prepared, Step,
-    StepCx, StepError, StepErrorClass, canonical, stop,
+    Call, Cause, Class, Effect, Handler, Json, Kind, Look, Marks, Observed, OpHandle, Outcome, Output, Polled,
+    Prepared, Step, StepCx, StepError, StepErrorClass, canonical, stop,
 };
 
 /// What a kind declares; a rule compares it with what a plan says.
@@ -38,6 +38,8 @@ pub struct Derived {
     pub sentence: String,
     /// What it may change.
     pub touches: Vec<crate::Touch>,
+    /// What the rules go by.
+    pub marks: Marks,
 }
 
 type Derive = fn(&Value) -> Result<Derived, String>;
@@ -130,7 +132,7 @@ fn parse<S: Step>(params: &Value) -> Result<S, String> {
 
 fn derive<S: Step>(params: &Value) -> Result<Derived, String> {
     let step: S = parse(params)?;
-    Ok(Derived { sentence: step.sentence(), touches: step.touches() })
+    Ok(Derived { sentence: step.sentence(), touches: step.touches(), marks: step.marks() })
 }
 
 struct Erased<H>(H);

@@ -17,6 +17,7 @@ pub mod guard;
 mod handler;
 mod id;
 mod journal;
+mod mark;
 mod model;
 mod outcome;
 pub mod phase;
@@ -68,6 +69,7 @@ pub use id::{
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
 };
+pub use mark::{Duty, Marks, Stage};
 pub use model::{
     Fact, Grade, Lineage, Loss, Planes, Position, PositionUnit, ResourceKind, ResourceRef, Target, Tolerance, Touch,
     Tri,

@@ -5,8 +5,8 @@ use std::{borrow::Cow, fmt::Debug};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    CatchUpReceipt, Class, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, PromotionReceipt,
-    QuiesceReceipt, Touch, WriterReceipt,
+    CatchUpReceipt, Class, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, Marks,
+    PromotionReceipt, QuiesceReceipt, Touch, WriterReceipt,
 };
 
 /// What happens when a call is made twice, or its answer is lost.
@@ -81,6 +81,11 @@ pub trait Step: Serialize + DeserializeOwned + Debug + Send + Sync + 'static {
 
     /// One sentence for people, in the imperative: `pause consumer group billing`.
     fn sentence(&self) -> String;
+
+    /// What the rules go by: where it has its place, what a plan needs it for, the grade that it asks for, the risk that it takes.
+    fn marks(&self) -> Marks {
+        Marks::default()
+    }
 
     /// Everything that it may change. The gate lets nothing else through.
     fn touches(&self) -> Vec<Touch> {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
-    Kind, Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
-    ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose,
+    RULES_VERSION, ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
     run::{
         Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
         run_rows,
@@ -24,6 +24,7 @@ fn call(kind: &'static str, class: Class, effect: Effect) -> Call {
         sentence: kind.into(),
         touches: Vec::new(),
         manual: Vec::new(),
+        marks: Marks::default(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use dr_core::verb;
+use dr_core::{Duty, verb};
 
 /// All sources of the library and of the programs, by path, without tests.
 fn sources() -> Vec<(String, String)> {
@@ -174,5 +174,31 @@ fn every_mutating_method_of_a_provider_has_exactly_one_row() {
 fn a_touch_means_one_verb() {
     for verb in verb::ALL {
         assert_eq!(verb::find(verb.of(), verb.name()), Some(verb), "{}", verb.name());
+    }
+}
+
+/// A duty that is missing in the list would be needed by no plan.
+#[test]
+fn every_duty_is_listed() {
+    let mark = sources().into_iter().find(|(path, _)| path.ends_with("/mark.rs")).unwrap().1;
+    let (_, rest) = mark.split_once("pub enum Duty {").unwrap();
+    let variants = rest.split_once("\n}").unwrap().0.lines().filter(|line| line.trim_end().ends_with(','));
+    let mut listed: Vec<String> = Duty::ALL.iter().map(|duty| format!("{duty:?},")).collect();
+    listed.sort();
+    let mut variants: Vec<String> = variants.map(|line| line.trim().to_owned()).collect();
+    variants.sort();
+    assert_eq!(listed, variants);
+}
+
+/// The rules name no step kind and read no parameter by its place: what they go by, a step declares (`Marks`).
+#[test]
+fn no_rule_names_a_kind_or_reads_a_parameter_by_its_place() {
+    let by_name = |text: &str| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("const SHIPPED"));
+        code.filter(|line| line.contains("\"dr.") || line.contains(".pointer(") || line.contains(".get(\"")).count()
+    };
+    assert_eq!(by_name("look.of_kind(\"dr.check-lag\")\nparams.pointer(\"/minimum\")\nask.get(\"people\")"), 3);
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.contains("/verify/")) {
+        assert_eq!(by_name(&text), 0, "{path}");
     }
 }

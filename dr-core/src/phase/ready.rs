@@ -222,7 +222,7 @@ pub fn ready_to_fail_over(
     let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
     let candidate = plan.add("check-candidate", candidate.after(&lock).within(CHECK));
     let change = Rehearse::forced(primary, &target);
-    let rehearsed = plan.add("rehearse", change.clone().after(&candidate).within(REHEARSAL));
+    let rehearsed = plan.add("rehearse", change.clone().after_all(&[&down, &candidate]).within(REHEARSAL));
     let reserve = reserve(now, member);
     let bound = BoundLoss::before_fence(primary, &target, reserve);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));

@@ -347,6 +347,7 @@ impl PlanBuilder {
             params: Json(params),
             sentence: step.sentence(),
             touches: step.touches(),
+            marks: step.marks(),
             manual: Vec::new(),
         }
     }

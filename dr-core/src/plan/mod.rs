@@ -20,7 +20,7 @@ pub use refs::{Carries, Edge, FoundRef, Held, Input, Ref, Unresolved, literals, 
 pub use standby::{StandbyBuilder, StandbyStep};
 
 use crate::{
-    CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Loss, MemberId, Millis, NodeId,
+    CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Loss, Marks, MemberId, Millis, NodeId,
     ResourceRef, Role, RunbookId, Target, Touch, canonical,
 };
 
@@ -79,6 +79,8 @@ pub struct Call {
     pub sentence: String,
     /// What it may change.
     pub touches: Vec<Touch>,
+    /// What the rules go by.
+    pub marks: Marks,
     /// The provider's own commands for it, for people.
     pub manual: Vec<String>,
 }

@@ -9,8 +9,8 @@ use super::{
     rejoin::{come_back, progress},
 };
 use crate::{
-    Carries, Class, Consent, Effect, Handler, Input, Kind, MemberId, Observed, OpHandle, Outcome, Polled, Prepared,
-    Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, verb,
+    Carries, Class, Consent, Duty, Effect, Handler, Input, Kind, Marks, MemberId, Observed, OpHandle, Outcome, Polled,
+    Prepared, Ready, RejoinRequest, Stage, Step, StepCx, StepError, Target, Touch, Tri, verb,
 };
 
 /// Makes `member` a standby of `primary`, the writer that the plan was made for. A member that is a writer itself is never touched, and
@@ -51,6 +51,10 @@ impl Step for AttachStandby {
         } else {
             format!("make {member} a standby of {primary}, if it has nothing of its own")
         }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After).duty(Duty::Rejoin)
     }
 
     fn touches(&self) -> Vec<Touch> {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Class, Effect, Handler, Kind, MemberId, Observed, Outcome, Prepared, Ready, SnapshotRequest, Step, StepCx,
-    StepError, Target, Touch, Tri, verb,
+    Class, Duty, Effect, Handler, Kind, Marks, MemberId, Observed, Outcome, Prepared, Ready, SnapshotRequest, Stage,
+    Step, StepCx, StepError, Target, Touch, Tri, verb,
 };
 
 /// Lets a member do what makes the coming stop or promotion short, and changes no data: a checkpoint, retry intervals.
@@ -24,6 +24,10 @@ impl Step for SettleMember {
 
     fn sentence(&self) -> String {
         format!("settle {} (checkpoint), so that the gap is short", self.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Shorten).duty(Duty::Settling)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -47,6 +51,10 @@ impl Step for FinalSnapshot {
 
     fn sentence(&self) -> String {
         format!("take a last snapshot of {}", self.target.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Shorten).or(Stage::After).duty(Duty::Snapshot)
     }
 
     fn touches(&self) -> Vec<Touch> {

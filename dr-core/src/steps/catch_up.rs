@@ -9,8 +9,8 @@ use super::{
     read::{conflict, not_yet},
 };
 use crate::{
-    Carries, CatchUpReceipt, Class, DrainReceipt, Effect, FenceReceipt, Input, Kind, Look, Observed, Position,
-    PositionReading, QuiesceReceipt, Step, StepCx, StepError, Target, Tri,
+    Carries, CatchUpReceipt, Class, DrainReceipt, Effect, FenceReceipt, Input, Kind, Look, Marks, Observed, Position,
+    PositionReading, QuiesceReceipt, Stage, Step, StepCx, StepError, Target, Tri,
 };
 
 /// Waits until the candidate has everything that the fenced history contains.
@@ -37,6 +37,10 @@ impl Step for AwaitCatchUp {
 
     fn sentence(&self) -> String {
         format!("wait until {} has everything up to the end of the fenced history", self.target.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Prove)
     }
 }
 
@@ -65,6 +69,10 @@ impl Step for AwaitQuiesced {
 
     fn sentence(&self) -> String {
         format!("see no writing session on {} and {} equal to it", self.primary.member, self.target.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Prove)
     }
 }
 

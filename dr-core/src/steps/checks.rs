@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{Seen, conflict, not_yet, see, stale};
 use crate::{
-    Class, Description, Effect, Kind, Look, Millis, Observed, Output, PositionReading, Replication, Step, StepCx,
-    StepError, Target, Tri, text,
+    Class, Description, Duty, Effect, Kind, Look, Marks, Millis, Observed, Output, PositionReading, Replication, Stage,
+    Step, StepCx, StepError, Target, Tri, text,
 };
 
 /// What was seen of both sides before anything was changed: the system's state for the evidence (D34).
@@ -46,6 +46,10 @@ impl Step for CheckSides {
     fn sentence(&self) -> String {
         format!("read both sides again: {} writes, {} follows it", self.primary.member, self.candidate.member)
     }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Sides)
+    }
 }
 
 /// Reads the candidate alone, when the primary is silent: it is a replica of the expected writer, on its lineage, and healthy (D01, E03, E07).
@@ -67,6 +71,10 @@ impl Step for CheckCandidate {
     fn sentence(&self) -> String {
         format!("see {} as a healthy replica of {}", self.candidate.member, self.primary.member)
     }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Candidate)
+    }
 }
 
 /// The candidate receives the primary's history.
@@ -85,6 +93,10 @@ impl Step for CheckReplication {
 
     fn sentence(&self) -> String {
         format!("see {} receive lineage {}", self.candidate.member, self.candidate.lineage)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::check(Duty::Replication)
     }
 }
 
@@ -106,6 +118,10 @@ impl Step for CheckLag {
 
     fn sentence(&self) -> String {
         format!("see {} at most {} behind", self.candidate.member, text::human(self.at_most))
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::check(Duty::Lag)
     }
 }
 

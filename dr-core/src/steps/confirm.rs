@@ -9,8 +9,9 @@ use super::{
     read::{conflict, not_yet, offered, see},
 };
 use crate::{
-    Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, MemberId, Millis, Observed, PromotionReceipt,
-    ProviderError, Retry, Step, StepCx, StepError, Target, Tri, WriteProbe, WriterReceipt, admit,
+    Carries, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Look, Marks, MemberId, Millis, Observed,
+    PromotionReceipt, ProviderError, Retry, Stage, Step, StepCx, StepError, Target, Tri, WriteProbe, WriterReceipt,
+    admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -56,6 +57,10 @@ impl Step for ConfirmWriter {
             "see exactly one writer: edges, one probe write, {from} kept from writing at `{}` or better",
             self.minimum
         )
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Confirm).asks_for(self.minimum)
     }
 }
 
@@ -114,6 +119,10 @@ impl Step for CheckWriter {
             ),
             (None, None) => "see one more write accepted by the writer, before the applications are let through".into(),
         }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Recheck).duty(Duty::WriterStill).asks_for(self.minimum)
     }
 }
 

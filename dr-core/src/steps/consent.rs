@@ -9,8 +9,8 @@ use super::{
     rehearse::Rehearsed,
 };
 use crate::{
-    Class, Consent, Effect, Fact, Handler, Input, Kind, LossBound, Millis, Observed, Outcome, Prepared, Ready, Role,
-    Step, StepCx, StepError, text,
+    Class, Consent, Effect, Fact, Handler, Input, Kind, LossBound, Marks, Millis, Observed, Outcome, Prepared, Ready,
+    Role, Stage, Step, StepCx, StepError, text,
 };
 
 /// Asks people for their consent to this plan, these facts and at most this loss. The driver asks, judges the answers and makes the
@@ -74,6 +74,10 @@ impl Step for AskConsent {
             1 => format!("ask one person, for at most {}", text::human(self.expires_in)),
             people => format!("ask {people} people, for at most {}", text::human(self.expires_in)),
         }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Ask).people(self.people).risk(self.watch.iter().find_map(FactSpec::risk))
     }
 }
 

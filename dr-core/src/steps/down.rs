@@ -5,7 +5,9 @@ use futures_util::future::join3;
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
-use crate::{Class, Effect, Kind, Look, Observed, ProviderError, Step, StepCx, StepError, Target, Tri};
+use crate::{
+    Class, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Stage, Step, StepCx, StepError, Target, Tri,
+};
 
 /// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,10 @@ impl Step for CheckPrimaryDown {
             "see {primary} down from two of three places: its provider, itself, the stream to {}",
             self.candidate.member
         )
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Silence)
     }
 }
 

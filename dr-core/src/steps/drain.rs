@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, later, not_yet, refuse};
 use crate::{
-    Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, MemberId, Millis, Observed, Outcome, Prepared,
-    Ready, ResumeRequest, Retry, Step, StepCx, StepError, Touch, Tri, text, verb,
+    Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, Marks, MemberId, Millis, Observed, Outcome,
+    Prepared, Ready, ResumeRequest, Retry, Stage, Step, StepCx, StepError, Touch, Tri, text, verb,
 };
 
 /// Holds the writes of applications back. The budget lies below the clients' own limit; a drain never outlives it.
@@ -28,6 +28,10 @@ impl Step for Drain {
 
     fn sentence(&self) -> String {
         format!("hold the applications' writes back, for at most {}", text::human(self.budget))
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Hold)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -63,6 +67,10 @@ impl Step for ResumeWrites {
         format!("let the applications write again, on {} (on {} if nothing was promoted)", self.after, self.before)
     }
 
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Open)
+    }
+
     fn touches(&self) -> Vec<Touch> {
         vec![verb::RESUME.on("app")]
     }
@@ -81,6 +89,10 @@ impl Step for NoDrain {
     fn sentence(&self) -> String {
         "hold nothing back: the group names no application tier, so clients see errors while nobody writes".into()
     }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Hold)
+    }
 }
 
 /// Nothing was held back, so there is nothing to let through.
@@ -95,6 +107,10 @@ impl Step for NothingToResume {
 
     fn sentence(&self) -> String {
         "let nothing through: nothing was held back".into()
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Open)
     }
 }
 

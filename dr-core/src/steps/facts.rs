@@ -79,6 +79,12 @@ pub enum FactSpec {
 const AT_THE_PIVOT: &str = "candidate";
 
 impl FactSpec {
+    /// The reason for which two writers may be possible, if this fact shows it.
+    #[must_use]
+    pub fn risk(&self) -> Option<String> {
+        if let Self::NoFence { reason, .. } = self { Some(reason.clone()) } else { None }
+    }
+
     /// The name under which the fact is shown and compared.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -9,9 +9,9 @@ use super::{
     read::{conflict, later, not_yet, refuse, see},
 };
 use crate::{
-    Attempted, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind, Observed,
-    Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Step, StepCx, StepError, Target, Touch, Tri,
-    WriterReceipt, canonical, stop, verb,
+    Attempted, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind, Marks,
+    Observed, Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx, StepError, Target,
+    Touch, Tri, WriterReceipt, canonical, stop, verb,
 };
 
 /// Fences a member: it cannot write any more, read back at `minimum` or better.
@@ -46,6 +46,10 @@ impl Step for FenceMember {
 
     fn sentence(&self) -> String {
         format!("fence {}, read back as `{}` or better", self.target.member, self.minimum)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Fence).or(Stage::Owe).asks_for(self.minimum)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -121,6 +125,10 @@ impl Step for RetireMemberFence {
 
     fn sentence(&self) -> String {
         format!("take the fence of {} away, which follows the new writer", self.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After)
     }
 
     fn touches(&self) -> Vec<Touch> {

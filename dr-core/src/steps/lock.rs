@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, offered};
-use crate::{Class, Effect, Kind, Look, MemberId, Observed, Step, StepCx, StepError};
+use crate::{Class, Duty, Effect, Kind, Look, Marks, MemberId, Observed, Stage, Step, StepCx, StepError};
 
 /// Takes the lock at the candidate that says "this group is being operated". It lives with the connection of the engine; where the
 /// service has no such lock there is nothing to take.
@@ -23,6 +23,10 @@ impl Step for TakeGroupLock {
 
     fn sentence(&self) -> String {
         format!("take the group's lock at {}", self.at)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Lock).duty(Duty::GroupLock)
     }
 }
 

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{catch_up::both, read::position};
 use crate::{
-    Carries, CatchUpReceipt, Class, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound, LossMeasurement, Millis,
-    Observed, Position, PositionSample, PromotionReceipt, QuiesceReceipt, Step, StepCx, StepError, Target, Timestamp,
-    text,
+    Carries, CatchUpReceipt, Class, Duty, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound, LossMeasurement,
+    Marks, Millis, Observed, Position, PositionSample, PromotionReceipt, QuiesceReceipt, Stage, Step, StepCx,
+    StepError, Target, Timestamp, text,
 };
 
 /// How far back samples are asked for.
@@ -60,6 +60,10 @@ impl Step for BoundLoss {
             ),
             Some(_) => format!("bound what {new} loses, now that {old} is fenced"),
         }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(if self.fence.is_some() { Stage::Prove } else { Stage::Check }).duty(Duty::LossBound)
     }
 }
 
@@ -121,6 +125,10 @@ impl Step for MeasureLoss {
 
     fn sentence(&self) -> String {
         format!("count what was lost of {}", self.from.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After).duty(Duty::LossMeasured)
     }
 }
 

@@ -5,7 +5,8 @@ use futures_util::future::{join_all, select};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Class, Effect, Handler, Kind, Millis, Notice, Observed, Outcome, Prepared, Ready, Step, StepCx, StepError,
+    Class, Duty, Effect, Handler, Kind, Marks, Millis, Notice, Observed, Outcome, Prepared, Ready, Step, StepCx,
+    StepError,
 };
 
 /// How long a notice may take before the run goes on without it.
@@ -29,6 +30,10 @@ impl Step for Notify {
 
     fn sentence(&self) -> String {
         format!("tell: {}", self.text)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::default().duty(Duty::Notice)
     }
 }
 

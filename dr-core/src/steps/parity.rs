@@ -7,7 +7,9 @@ use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, offered};
-use crate::{Class, Effect, Kind, LongTransaction, Look, Millis, Observed, Step, StepCx, StepError, Target, text};
+use crate::{
+    Class, Duty, Effect, Kind, LongTransaction, Look, Marks, Millis, Observed, Step, StepCx, StepError, Target, text,
+};
 
 /// No transaction on the primary is older than the limit: a drain would wait for it, or cut it off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ impl Step for CheckTransactions {
 
     fn sentence(&self) -> String {
         format!("see no transaction older than {} on {}", text::human(self.limit), self.primary.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::check(Duty::Transactions)
     }
 }
 
@@ -48,6 +54,10 @@ impl Step for CheckParity {
 
     fn sentence(&self) -> String {
         format!("compare extensions and versions of {} and {}", self.primary.member, self.candidate.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::check(Duty::Parity)
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
     read::refuse,
 };
 use crate::{
-    Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound,
-    Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Step, StepCx,
+    Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound, Marks,
+    Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Stage, Step, StepCx,
     StepError, Target, Touch, Waiver, admit, verb,
 };
 
@@ -105,6 +105,15 @@ impl Step for Promote {
             Terms::Dangerous { from, .. } => {
                 format!("promote {member} although {} is not fenced: two writers are possible", from.member)
             }
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        match &self.terms {
+            Terms::Planned { minimum, .. } | Terms::Forced { minimum, .. } => {
+                Marks::at(Stage::Change).asks_for(*minimum)
+            }
+            Terms::Dangerous { reason, .. } => Marks::at(Stage::Change).risk(Some(reason.clone())),
         }
     }
 

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    Becomes, Carries, Cause, Class, Dropped, Effect, Effort, Endpoint, Fact, Fence, Input, Kind, Look, ManagedDatabase,
-    MemberId, Millis, Observed, Obstacle, Output, ProviderError, Rehearsal, RehearseMember, RehearseRoute,
-    RehearseSecret, ResourceKind, Runtime, SecretStore, Step, StepCx, StepError, Target, Timestamp, TrafficRouter,
-    Weight, seconds,
+    Becomes, Carries, Cause, Class, Dropped, Duty, Effect, Effort, Endpoint, Fact, Fence, Input, Kind, Look,
+    ManagedDatabase, Marks, MemberId, Millis, Observed, Obstacle, Output, ProviderError, Rehearsal, RehearseMember,
+    RehearseRoute, RehearseSecret, ResourceKind, Runtime, SecretStore, Stage, Step, StepCx, StepError, Target,
+    Timestamp, TrafficRouter, Weight, seconds,
 };
 
 /// How long one part may take to rehearse: a login that hangs must not hold the others up for longer.
@@ -100,6 +100,10 @@ impl Step for Rehearse {
             }
         }
     }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Check).duty(Duty::Rehearsal)
+    }
 }
 
 /// Rehearses the change once more after people agreed: whatever changed since the first rehearsal stops the run while nothing is held
@@ -127,6 +131,10 @@ impl Step for RehearseAgain {
 
     fn sentence(&self) -> String {
         format!("rehearse the change to {} once more, before writes are held back", self.change.candidate.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Shorten).duty(Duty::RehearsalAgain)
     }
 }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::read::not_yet;
 use crate::{
-    Carries, Class, Effect, Handler, Input, Kind, Look, MemberId, Observed, OpHandle, OpProgress, Outcome, Polled,
-    Prepared, PromotionReceipt, Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt, verb,
+    Carries, Class, Duty, Effect, Handler, Input, Kind, Look, Marks, MemberId, Observed, OpHandle, OpProgress, Outcome,
+    Polled, Prepared, PromotionReceipt, Ready, RejoinRequest, Stage, Step, StepCx, StepError, Target, Touch, Tri,
+    WriterReceipt, verb,
 };
 
 /// Makes the former primary a standby of the writer. What only it has is not destroyed unless the step says so.
@@ -49,6 +50,10 @@ impl Step for RejoinMember {
         }
     }
 
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After).duty(Duty::Rejoin)
+    }
+
     fn touches(&self) -> Vec<Touch> {
         vec![verb::REJOIN.on(self.old.member.as_str())]
     }
@@ -77,6 +82,10 @@ impl Step for AwaitRejoined {
 
     fn sentence(&self) -> String {
         format!("see {} receive from the writer as its standby", self.old.member)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After).duty(Duty::Rejoin)
     }
 }
 

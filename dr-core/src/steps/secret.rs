@@ -9,9 +9,9 @@ use super::{
     read::{later, refuse},
 };
 use crate::{
-    Carries, Class, Effect, Endpoint, Fact, Handler, Input, Json, Kind, Millis, Observed, Outcome, Output, PatchSecret,
-    Prepared, Ready, Retry, SecretReference, SecretVersion, Step, StepCx, StepError, Touch, Tri, WriterReceipt,
-    canonical, verb,
+    Carries, Class, Effect, Endpoint, Fact, Handler, Input, Json, Kind, Marks, Millis, Observed, Outcome, Output,
+    PatchSecret, Prepared, Ready, Retry, SecretReference, SecretVersion, Stage, Step, StepCx, StepError, Touch, Tri,
+    WriterReceipt, canonical, verb,
 };
 
 /// Points the connection secret at the writer; nothing is written when it names it already.
@@ -54,6 +54,10 @@ impl Step for PointSecret {
 
     fn sentence(&self) -> String {
         "point the connection secret at the writer's endpoint".into()
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Move)
     }
 
     fn touches(&self) -> Vec<Touch> {

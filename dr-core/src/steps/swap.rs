@@ -11,8 +11,9 @@ use super::{
     read::refuse,
 };
 use crate::{
-    Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Observed, OpHandle, Outcome, Polled, Prepared,
-    PromotionReceipt, QuiesceReceipt, Ready, Shape, Step, StepCx, StepError, SwapRequest, Target, Touch, admit, verb,
+    Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Marks, Observed, OpHandle, Outcome, Polled,
+    Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx, StepError, SwapRequest, Target,
+    Touch, admit, verb,
 };
 
 /// Makes the standby the primary and the primary a standby, in one call. Its intent is the point of no return.
@@ -80,6 +81,10 @@ impl Step for SwapRoles {
                 format!("force the roles over to {to} and lose at most what was accepted; {from} is silent")
             }
         }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Change)
     }
 
     fn touches(&self) -> Vec<Touch> {

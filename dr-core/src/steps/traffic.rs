@@ -9,8 +9,9 @@ use super::{
     read::{not_yet, offered, refuse},
 };
 use crate::{
-    Carries, Class, Effect, Fact, Handler, Input, Kind, Look, Observed, OpHandle, Outcome, Prepared, Ready,
-    RouteReading, RouteRequest, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text, verb,
+    Carries, Class, Duty, Effect, Fact, Handler, Input, Kind, Look, Marks, Observed, OpHandle, Outcome, Prepared,
+    Ready, RouteReading, RouteRequest, Stage, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text,
+    verb,
 };
 
 /// Sends one route to the writer, all of it at once, and reads it back.
@@ -37,6 +38,10 @@ impl Step for ShiftTraffic {
 
     fn sentence(&self) -> String {
         format!("send {} to the writer", self.route)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Move)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -70,6 +75,10 @@ impl Step for VerifyServing {
 
     fn sentence(&self) -> String {
         format!("see {} of {} samples of {} served by the writer", self.samples, self.samples, self.route)
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::After).duty(Duty::Serving).looks_at(self.route.as_str())
     }
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{not_yet, offered};
 use crate::{
-    Carries, Effect, Input, Kind, Look, Millis, Observed, Query, Rows, Step, StepCx, StepError, WriterReceipt, text,
+    Carries, Effect, Input, Kind, Look, Marks, Millis, Observed, Query, Rows, Stage, Step, StepCx, StepError,
+    WriterReceipt, text,
 };
 
 /// Runs synthetic reads on the writer until the slowest of the last ones is quick enough.
@@ -31,6 +32,10 @@ impl Step for WarmUp {
 
     fn sentence(&self) -> String {
         format!("warm the writer up until its slowest read takes {} at most", text::human(self.slowest))
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Move)
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 104,
         name: "says-what-it-is",
-        sentence: "Class, effect, output, sentence and touches of every step are those that its kind derives from its data",
+        sentence: "Class, effect, output, sentence, touches and marks of every step are those that its kind derives from its data",
         why: "people approve the words and the rules judge the class; both must be those of what will run",
         helps: "make the plan again instead of editing it",
         check: says_what_it_is,
@@ -100,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 112,
         name: "reserved-classes",
-        sentence: "Only kinds of this library fence, promote, confirm, ask, drain or steer; others are guards, harmless, topology, destroying or other",
+        sentence: "Only kinds of this library fence, promote, confirm, ask, drain or steer, or have a duty; others are guards, harmless, topology, destroying or other",
         why: "the safety rules trust these classes",
         helps: "use the built-in step, or another class",
         check: reserved_classes,
@@ -201,6 +201,9 @@ fn lies(look: &Look<'_>, call: &Call) -> Vec<String> {
         if call.touches != derived.touches {
             differs("touches", &call.touches, &derived.touches);
         }
+        if call.marks != derived.marks {
+            differs("marks", &call.marks, &derived.marks);
+        }
     }
     lies
 }
@@ -293,8 +296,13 @@ fn order(look: &Look<'_>) -> Vec<Fault> {
 
 fn reserved_classes(look: &Look<'_>) -> Vec<Fault> {
     calls(look)
-        .filter(|(_, call)| call.class.reserved() && !call.kind.name().starts_with(SHIPPED))
-        .map(|(id, call)| Fault::at(&id, format!("`{id}` is a `{}` and claims the class {:?}", call.kind, call.class)))
+        .filter(|(_, call)| !call.kind.name().starts_with(SHIPPED))
+        .flat_map(|(id, call)| {
+            let class = call.class.reserved().then(|| format!("the class {:?}", call.class));
+            let claims = class.into_iter().chain(call.marks.duty.map(|duty| format!("the duty {duty:?}")));
+            let fault = move |claim| Fault::at(&id, format!("`{id}` is a `{}` and claims {claim}", call.kind));
+            claims.map(fault).collect::<Vec<_>>()
+        })
         .collect()
 }
 

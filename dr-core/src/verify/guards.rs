@@ -1,9 +1,7 @@
 //! DR160 to DR169: the checks that make a plan safe are there, and nothing runs past them.
 
-use serde_json::Value;
-
 use super::{Fault, Look, Rule, safety::mutates};
-use crate::{Class, Node, NodeId, Purpose, ResourceKind};
+use crate::{Class, Duty, NodeId, Purpose, ResourceKind, Stage, mark::Needed};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -32,11 +30,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         number: 163,
-        name: "order-of-the-built-in-steps",
-        sentence: "Built-in steps come in the order that gives them their meaning",
+        name: "order-of-the-stages",
+        sentence: "Every step waits for all steps of earlier stages, from the lock to what comes after the opening; a late fence is waited for only by what is done to the former primary",
         why: "a step that runs too early looks at, or changes, something that is not so yet",
         helps: "use the built-in phases, or say `after`",
-        check: order_of_the_built_in_steps,
+        check: order_of_the_stages,
     },
     Rule {
         number: 164,
@@ -56,53 +54,23 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-const PLANNED: &[Purpose] = &[Purpose::Switchover, Purpose::Drill];
-const FORCED: &[Purpose] = &[Purpose::Failover];
-const BOTH: &[Purpose] = &[Purpose::Switchover, Purpose::Drill, Purpose::Failover];
-
-/// A built-in check that stands before the ask, and the plans that need it.
-struct Check {
-    kind: &'static str,
-    purposes: &'static [Purpose],
-}
-
-const CHECKS: &[Check] = &[
-    Check { kind: "dr.group-lock", purposes: BOTH },
-    Check { kind: "dr.check-sides", purposes: PLANNED },
-    Check { kind: "dr.check-replication", purposes: PLANNED },
-    Check { kind: "dr.check-lag", purposes: PLANNED },
-    Check { kind: "dr.check-transactions", purposes: PLANNED },
-    Check { kind: "dr.check-parity", purposes: PLANNED },
-    Check { kind: "dr.rehearse", purposes: BOTH },
-    Check { kind: SILENCE, purposes: FORCED },
-    Check { kind: "dr.check-candidate", purposes: FORCED },
-    Check { kind: "dr.bound-loss", purposes: FORCED },
-];
-
-/// The check that a failover repeats after the answer.
-const SILENCE: &str = "dr.check-primary-down";
-
-/// The rehearsal that every change repeats after the answer.
-const REHEARSAL: &str = "dr.rehearse-again";
-
-fn needed(look: &Look<'_>) -> impl Iterator<Item = &'static str> {
+/// The duties that must be done before people are asked.
+fn needed(look: &Look<'_>) -> impl Iterator<Item = Duty> {
     let purpose = look.pivot().map(|_| look.plan.purpose);
-    let checks = CHECKS.iter().filter(move |check| purpose.is_some_and(|purpose| check.purposes.contains(&purpose)));
-    checks.map(|check| check.kind)
+    Duty::ALL.into_iter().filter(move |duty| purpose.is_some_and(|purpose| duty.before(purpose)))
 }
 
 fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
-    let missing = needed(look).filter(|kind| look.of_kind(kind).next().is_none());
-    let mut found: Vec<Fault> =
-        missing.map(|kind| Fault::plan(format!("the plan changes the writer and has no `{kind}`"))).collect();
+    let again = |duty: &Duty| duty.needed() == Needed::Again && needed(look).next().is_some();
+    let missing =
+        needed(look).chain(Duty::ALL.into_iter().filter(again)).filter(|duty| look.on(*duty).next().is_none());
+    let words = |duty: Duty| Fault::plan(format!("the plan changes the writer and has no step that {}", duty.words()));
+    let mut found: Vec<Fault> = missing.map(words).collect();
     if let (Some(to), None) = (&look.plan.to, look.pivot()) {
         found.push(Fault::plan(format!("the plan is to make `{to}` the writer, and nothing in it promotes anybody")));
     }
-    if needed(look).next().is_some() && look.of_kind(REHEARSAL).next().is_none() {
-        found.push(Fault::plan(format!("the plan changes the writer and has no `{REHEARSAL}`")));
-    }
     let app = look.plan.bindings.values().any(|bound| bound.kind == ResourceKind::App);
-    let planned = look.pivot().is_some() && PLANNED.contains(&look.plan.purpose);
+    let planned = look.pivot().is_some() && matches!(look.plan.purpose, Purpose::Switchover | Purpose::Drill);
     if app && planned && !look.has(Class::Drain) {
         found.push(Fault::plan("the group has an application tier, and the plan does not drain it"));
     }
@@ -112,10 +80,10 @@ fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
 fn checks_come_first(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     let Some((pivot, _)) = look.pivot() else { return found };
-    for kind in needed(look).filter(|kind| look.of_kind(kind).next().is_some()) {
+    for duty in needed(look).filter(|duty| look.on(*duty).next().is_some()) {
         for (ask, _) in look.of(Class::Consent) {
-            if !look.of_kind(kind).any(|(check, _)| look.follows(ask, check)) {
-                found.push(Fault::at(ask, format!("`{ask}` does not wait for a `{kind}`")));
+            if !look.on(duty).any(|(check, _)| look.follows(ask, check)) {
+                found.push(Fault::at(ask, format!("`{ask}` does not wait for a step that {}", duty.words())));
             }
         }
     }
@@ -123,10 +91,10 @@ fn checks_come_first(look: &Look<'_>) -> Vec<Fault> {
         return found;
     }
     let again = |id: &NodeId| look.of(Class::Consent).all(|(ask, _)| look.follows(id, ask));
-    let checked = |id: &NodeId| look.of_kind(SILENCE).any(|(check, _)| again(check) && look.follows(id, check));
+    let checked = |id: &NodeId| look.on(Duty::Silence).any(|(check, _)| again(check) && look.follows(id, check));
     let changes = look.nodes().filter(|(id, node)| mutates(node) && (*id == pivot || look.follows(pivot, id)));
     for (id, _) in changes.filter(|(id, _)| !checked(id)) {
-        found.push(Fault::at(id, format!("`{id}` does not wait for a `{SILENCE}` after the ask")));
+        found.push(Fault::at(id, format!("`{id}` does not wait for a look at the silent primary after the ask")));
     }
     found
 }
@@ -141,7 +109,7 @@ fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
     for (name, bound) in &look.plan.bindings {
         let touched =
             |class| look.of(class).any(|(_, node)| node.call.touches.iter().any(|touch| touch.resource == *name));
-        let sampled = || look.of_kind("dr.verify-serving").any(|(_, node)| route(node) == Some(name));
+        let sampled = || look.on(Duty::Serving).any(|(_, node)| node.call.marks.looks_at.as_ref() == Some(name));
         match bound.kind {
             ResourceKind::Secret if !touched(Class::Secret) => {
                 missing(format!("step that points `{name}` at the writer"))
@@ -155,13 +123,12 @@ fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
             | ResourceKind::Custom => {}
         }
     }
-    if look.of_kind("dr.check-writer").next().is_none() {
-        missing("`dr.check-writer`".into());
+    for duty in Duty::ALL.into_iter().filter(|duty| duty.needed() == Needed::After) {
+        if look.on(duty).next().is_none() {
+            missing(format!("step that {}", duty.words()));
+        }
     }
-    if look.of_kind("dr.measure-loss").next().is_none() {
-        missing("`dr.measure-loss`".into());
-    }
-    if !look.has(Class::Rejoin) && look.of_kind("dr.await-rejoined").next().is_none() {
+    if look.on(Duty::Rejoin).next().is_none() {
         missing("rejoin of the former primary".into());
     }
     let fenced = look.of(Class::Fence).any(|(fence, _)| look.follows(pivot, fence));
@@ -171,125 +138,95 @@ fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
     found
 }
 
-fn route(node: &Node) -> Option<&str> {
-    node.call.params.0.get("route").and_then(Value::as_str)
-}
-
-/// Which steps a line of the order speaks of.
+/// What a line of the order beside the stages speaks of.
 #[derive(Clone, Copy)]
 enum Those {
-    Kind(&'static str),
+    Duty(Duty),
     Class(Class),
-    /// Of a class, and only before the promotion.
-    Before(Class),
-    /// Of a kind, and only before the promotion.
-    BeforeKind(&'static str),
-    /// Of a kind, and only after the promotion.
-    AfterKind(&'static str),
-    /// Of a class, and only after the promotion.
-    After(Class),
 }
+
+/// What the stages do not say: within a stage, beside all stages, or past a stage that nobody waits for. Each with its reason.
+const BESIDE_THE_STAGES: &[(Those, Those, &str)] = {
+    use Those::{Class as Of, Duty as On};
+    let first = "the former primary is to be fenced before anything else is done to it";
+    &[
+        (On(Duty::Notice), Of(Class::Consent), "people would be told of a change that nobody agreed to"),
+        (On(Duty::Settling), On(Duty::Snapshot), "a long snapshot makes the checkpoint old again"),
+        (On(Duty::Rejoin), On(Duty::Snapshot), "a rejoin may destroy what only the former primary has"),
+        (On(Duty::Rejoin), Of(Class::Fence), first),
+        (On(Duty::Snapshot), Of(Class::Fence), first),
+    ]
+};
 
 impl Those {
     fn find<'a>(self, look: &Look<'a>) -> Vec<&'a NodeId> {
-        let pivot = look.pivot().map(|(id, _)| id);
-        let before = |id: &NodeId| pivot.is_some_and(|pivot| look.follows(pivot, id));
-        let after = |id: &NodeId| pivot.is_some_and(|pivot| look.follows(id, pivot));
-        let ids = |found: Vec<(&'a NodeId, &'a Node)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         match self {
-            Self::Kind(kind) => ids(look.of_kind(kind).collect()),
-            Self::Class(class) => ids(look.of(class).collect()),
-            Self::Before(class) => ids(look.of(class).filter(|(id, _)| before(id)).collect()),
-            Self::BeforeKind(kind) => ids(look.of_kind(kind).filter(|(id, _)| before(id)).collect()),
-            Self::AfterKind(kind) => ids(look.of_kind(kind).filter(|(id, _)| after(id)).collect()),
-            Self::After(class) => ids(look.of(class).filter(|(id, _)| after(id)).collect()),
+            Self::Duty(duty) => look.on(duty).map(|(id, _)| id).collect(),
+            Self::Class(class) => look.of(class).map(|(id, _)| id).collect(),
         }
     }
 }
 
-/// Which steps come after which, and why: all of the first after all of the second.
-const ORDER: &[(Those, Those, &str)] = {
-    use Those::{After, AfterKind, Before, BeforeKind, Class as Of, Kind};
-    &[
-        (Kind("dr.check-sides"), Kind("dr.group-lock"), "another orchestrator may change what it sees"),
-        (Kind("dr.check-replication"), Kind("dr.check-sides"), "it may look at the wrong member"),
-        (Kind("dr.check-lag"), Kind("dr.check-sides"), "it may look at the wrong member"),
-        (Kind("dr.check-transactions"), Kind("dr.check-sides"), "it may look at the wrong member"),
-        (Kind("dr.check-parity"), Kind("dr.check-sides"), "it may look at the wrong member"),
-        (Kind("dr.rehearse"), Kind("dr.check-sides"), "it may rehearse with the wrong member"),
-        (Kind("dr.rehearse"), Kind("dr.check-candidate"), "it may rehearse with the wrong member"),
-        (Kind(REHEARSAL), Of(Class::Consent), "what changes while people think would not be found"),
-        (Of(Class::Drain), Kind(REHEARSAL), "an obstacle would be found while writes are held back"),
-        (Before(Class::Fence), Kind(REHEARSAL), "an obstacle would be found while writes are held back"),
-        (Of(Class::Pivot), Kind(REHEARSAL), "an obstacle would be found when there is no way back"),
-        (Kind(SILENCE), Kind("dr.group-lock"), "another orchestrator may change what it sees"),
-        (Kind("dr.check-candidate"), Kind("dr.group-lock"), "another orchestrator may change what it sees"),
-        (Kind("dr.bound-loss"), Kind("dr.check-candidate"), "it may bound the loss of the wrong member"),
-        (Kind("dr.notify"), Of(Class::Consent), "people would be told of a change that nobody agreed to"),
-        (Kind("dr.settle"), BeforeKind("dr.final-snapshot"), "a long snapshot makes the checkpoint old again"),
-        (Of(Class::Drain), Kind("dr.settle"), "a checkpoint would lengthen the gap"),
-        (Before(Class::Fence), Of(Class::Drain), "clients would see errors instead of waiting"),
-        (Before(Class::Fence), Kind("dr.settle"), "a checkpoint would lengthen the gap"),
-        (Kind("dr.quiesced"), Of(Class::Drain), "writes go on"),
-        (Kind("dr.check-writer"), Of(Class::Secret), "a slow secret would come after the last look"),
-        (Kind("dr.check-writer"), Of(Class::Traffic), "a slow route would come after the last look"),
-        (Kind("dr.check-writer"), Kind("dr.warm-up"), "applications would meet a cold writer"),
-        (
-            Of(Class::Resume),
-            Kind("dr.check-writer"),
-            "applications would be sent to a writer that was not looked at again",
-        ),
-        (Kind("dr.nothing-to-resume"), Kind("dr.check-writer"), "writes would count as open too early"),
-        (Kind("dr.verify-serving"), Kind("dr.check-writer"), "it would see what was served before"),
-        (Kind("dr.measure-loss"), Kind("dr.check-writer"), "it would slow the writer down while clients wait"),
-        (After(Class::Rejoin), Kind("dr.check-writer"), "it would slow the writer down while clients wait"),
-        (Kind("dr.await-rejoined"), Kind("dr.check-writer"), "it would slow the writer down while clients wait"),
-        (AfterKind("dr.final-snapshot"), Kind("dr.check-writer"), "it would slow the writer down while clients wait"),
-        (Kind("dr.verify-serving"), Of(Class::Resume), "nothing is served yet"),
-        (Kind("dr.measure-loss"), Of(Class::Resume), "it would slow the writer down while clients wait"),
-        (After(Class::Rejoin), Of(Class::Resume), "it would slow the writer down while clients wait"),
-        (Kind("dr.await-rejoined"), Of(Class::Resume), "it would slow the writer down while clients wait"),
-        (AfterKind("dr.final-snapshot"), Of(Class::Resume), "it would slow the writer down while clients wait"),
-        (
-            After(Class::Rejoin),
-            After(Class::Fence),
-            "the former primary is to be fenced before anything else is done to it",
-        ),
-        (Kind("dr.await-rejoined"), After(Class::Fence), "the former primary is to be fenced before anything else"),
-        (
-            AfterKind("dr.final-snapshot"),
-            After(Class::Fence),
-            "the former primary is to be fenced before anything else",
-        ),
-        (After(Class::Rejoin), AfterKind("dr.final-snapshot"), "a rejoin may destroy what only the former primary has"),
-        (Kind("dr.await-rejoined"), AfterKind("dr.final-snapshot"), "the snapshot would be that of a standby"),
-    ]
-};
+/// The stage in which a step stands: the last of those that it declares which it has reached.
+fn stage(look: &Look<'_>, id: &NodeId) -> Option<Stage> {
+    let stages = &look.node(id)?.call.marks.stages;
+    let reached = |stage: Stage| {
+        let asked = stage <= Stage::Ask || look.of(Class::Consent).all(|(ask, _)| look.follows(id, ask));
+        let changed = stage <= Stage::Change || look.pivot().is_none_or(|(pivot, _)| look.follows(id, pivot));
+        asked && changed
+    };
+    stages.iter().rev().copied().find(|stage| reached(*stage)).or_else(|| stages.first().copied())
+}
 
-fn order_of_the_built_in_steps(look: &Look<'_>) -> Vec<Fault> {
-    let mut found = Vec::new();
-    for (later, earlier, why) in ORDER {
+fn order_of_the_stages(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = too_early(look);
+    for (later, earlier, why) in BESIDE_THE_STAGES {
         for id in later.find(look) {
-            for first in earlier.find(look).into_iter().filter(|first| *first != id && !look.follows(id, first)) {
-                found.push(Fault::at(id, format!("`{id}` does not wait for `{first}`: {why}")));
-            }
+            let at = stage(look, id);
+            let counts = |first: &NodeId| first != id && (at.is_none() || stage(look, first) <= at);
+            let missing = earlier.find(look).into_iter().filter(|first| counts(first) && !look.follows(id, first));
+            found.extend(missing.map(|first| early(id, first, why)));
         }
     }
     found
 }
 
+/// What does not wait for a step of an earlier stage. What follows such a step, and what comes before that stage, is not named again.
+fn too_early(look: &Look<'_>) -> Vec<Fault> {
+    let staged: Vec<(&NodeId, Stage)> = look.nodes().filter_map(|(id, _)| Some((id, stage(look, id)?))).collect();
+    // Without a promotion only the checks have an order: the rest of a plan of one's own is its author's.
+    let counts = |later: Stage| look.pivot().is_some() || later <= Stage::Check;
+    let pairs = staged.iter().flat_map(|later| staged.iter().map(move |first| (later, first)));
+    let wrong: Vec<(&NodeId, Stage, &NodeId)> = pairs
+        .filter(|((_, later), (_, earlier))| earlier < later && *earlier != Stage::Owe && counts(*later))
+        .filter(|((id, _), (first, _))| !look.follows(id, first))
+        .map(|((id, later), (first, _))| (*id, *later, *first))
+        .collect();
+    let implied = |id: &NodeId, first: &NodeId| {
+        let by = |(other, _, another): &(&NodeId, Stage, &NodeId)| {
+            (*another == first && look.follows(id, other)) || (*other == id && look.follows(another, first))
+        };
+        wrong.iter().any(by)
+    };
+    let named = wrong.iter().filter(|(id, _, first)| !implied(id, first));
+    named.map(|(id, later, first)| early(id, first, later.why())).collect()
+}
+
+fn early(id: &NodeId, first: &NodeId, why: &str) -> Fault {
+    Fault::at(id, format!("`{id}` does not wait for `{first}`: {why}"))
+}
+
 fn people_are_told(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     let Some((pivot, _)) = look.pivot() else { return found };
-    let notices: Vec<&NodeId> = look.of_kind("dr.notify").map(|(id, _)| id).collect();
+    let notices: Vec<&NodeId> = look.on(Duty::Notice).map(|(id, _)| id).collect();
     let stops = look.nodes().filter(|(_, node)| node.call.class.stops_writes());
     for (id, _) in stops.filter(|(id, _)| *id == pivot || look.follows(pivot, id)) {
         if !notices.iter().any(|notice| look.follows(id, notice)) {
             found.push(Fault::at(id, format!("`{id}` stops writes, and nobody is told before")));
         }
     }
-    let ends: Vec<&NodeId> =
-        look.of_kind("dr.measure-loss").chain(look.of_kind("dr.verify-serving")).map(|(id, _)| id).collect();
+    let ends: Vec<&NodeId> = look.on(Duty::LossMeasured).chain(look.on(Duty::Serving)).map(|(id, _)| id).collect();
     if !notices.iter().any(|notice| look.follows(notice, pivot) && ends.iter().all(|end| look.follows(notice, end))) {
         let ends = ends.iter().map(|end| end.as_str()).collect::<Vec<_>>().join("`, `");
         found.push(Fault::plan(format!("nobody is told when `{ends}` have ended")));

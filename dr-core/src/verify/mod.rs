@@ -22,7 +22,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Catalog, Class, Finding, FoundRef, Node, NodeId, Output, Plan, Purpose, Refusal, Verified, references};
+use crate::{
+    Catalog, Class, Duty, Finding, FoundRef, Node, NodeId, Output, Plan, Purpose, Refusal, Verified, references,
+};
 
 /// One rule.
 #[derive(Clone, Copy, Debug)]
@@ -84,8 +86,8 @@ impl<'a> Look<'a> {
         self.nodes().filter(move |(_, node)| node.call.class == class)
     }
 
-    fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = (&'a NodeId, &'a Node)> {
-        self.nodes().filter(move |(_, node)| node.call.kind.name() == kind)
+    fn on(&self, duty: Duty) -> impl Iterator<Item = (&'a NodeId, &'a Node)> {
+        self.nodes().filter(move |(_, node)| node.call.marks.duty == Some(duty))
     }
 
     fn has(&self, class: Class) -> bool {

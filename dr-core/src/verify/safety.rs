@@ -1,8 +1,5 @@
 //! DR120 to DR135: never two writers, never a silent loss, nothing undecided.
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::{Fault, Look, Rule};
 use crate::{
     CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId, PromotionReceipt,
@@ -168,7 +165,7 @@ pub(super) fn mutates(node: &Node) -> bool {
 
 /// Whether people take the risk of a promotion without a fence.
 fn waived(pivot: &Node) -> bool {
-    pivot.call.params.0.pointer("/terms/dangerous").is_some()
+    pivot.call.marks.risk.is_some()
 }
 
 fn one_pivot(look: &Look<'_>) -> Vec<Fault> {
@@ -367,22 +364,16 @@ fn nothing_beside_the_promotion(look: &Look<'_>) -> Vec<Fault> {
 }
 
 fn somebody_is_asked(look: &Look<'_>) -> Vec<Fault> {
-    let nobody = |node: &Node| node.call.params.0.get("people").and_then(Value::as_u64) == Some(0);
+    let nobody = |node: &Node| node.call.marks.people == Some(0);
     look.of(Class::Consent)
         .filter(|(_, node)| nobody(node) && look.plan.policy.automatic.is_none())
         .map(|(id, _)| Fault::at(id, format!("`{id}` asks nobody")))
         .collect()
 }
 
-/// The least grade that a step says it is content with, wherever its kind writes it.
-fn minimum(node: &Node) -> Option<Grade> {
-    let places = ["/minimum", "/terms/planned/minimum", "/terms/forced/minimum"];
-    places.iter().find_map(|place| Grade::deserialize(node.call.params.0.pointer(place)?).ok())
-}
-
 /// The promotion, if two writers are possible after it: it takes no fence, or a writer beside an unfenced one is good enough.
 fn risky<'a>(look: &Look<'a>) -> Option<(&'a NodeId, &'a Node)> {
-    let weak = |node: &Node| minimum(node).is_some_and(|grade| grade < Grade::Enforced);
+    let weak = |node: &Node| node.call.marks.asks_for.is_some_and(|grade| grade < Grade::Enforced);
     look.pivot().filter(|(_, pivot)| waived(pivot) || look.of(Class::ConfirmWriter).any(|(_, node)| weak(node)))
 }
 
@@ -393,14 +384,14 @@ fn risk_is_taken_by_name(look: &Look<'_>) -> Vec<Fault> {
         found.push(Fault::at(id, format!("two writers are possible after `{id}` in a plan that is no failover")));
     }
     for ask in look.sources::<Consent>(pivot, Class::Consent) {
-        let Some(params) = look.node(ask).map(|node| &node.call.params.0) else { continue };
-        if params.get("people").and_then(Value::as_u64).is_none_or(|people| people < 2) {
+        let Some(marks) = look.node(ask).map(|node| &node.call.marks) else { continue };
+        if marks.people.is_none_or(|people| people < 2) {
             found.push(Fault::at(
                 ask,
                 format!("`{ask}` asks fewer than two people whether two writers may be possible"),
             ));
         }
-        if !shows_the_risk(params) {
+        if marks.risk.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
             found.push(Fault::at(ask, format!("`{ask}` does not show that there is no fence, and why")));
         }
     }
@@ -408,14 +399,6 @@ fn risk_is_taken_by_name(look: &Look<'_>) -> Vec<Fault> {
         found.push(Fault::at(id, format!("two writers are possible after `{id}`, and nobody owes a fence")));
     }
     found
-}
-
-fn shows_the_risk(ask: &Value) -> bool {
-    let facts = ask.get("watch").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    facts.iter().any(|fact| {
-        let reason = fact.get("reason").and_then(Value::as_str).unwrap_or_default();
-        fact.get("fact").and_then(Value::as_str) == Some("no-fence") && !reason.trim().is_empty()
-    })
 }
 
 fn grade_is_asked_for(look: &Look<'_>) -> Vec<Fault> {
@@ -431,7 +414,7 @@ fn grade_is_asked_for(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, node) in look.nodes() {
         let wanted = wanted(id, node);
-        if let Some(content) = minimum(node).filter(|grade| *grade < wanted) {
+        if let Some(content) = node.call.marks.asks_for.filter(|grade| *grade < wanted) {
             found.push(Fault::at(id, format!("`{id}` is content with `{content}`, the policy wants `{wanted}`")));
         }
     }

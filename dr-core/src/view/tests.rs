@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Standing, StepTook, View};
 use crate::{
     Actor, Ask, AskKind, Call, Choice, Class, Digest, Effect, Epoch, Fact, Given, Grade, Head, Hold, Json, Kind,
-    Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, Plan, Policy, Purpose, Report, RunId, RunbookId, Target,
-    Timestamp, Tolerance, minutes,
+    Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, Plan, Policy, Purpose, Report, RunId, RunbookId,
+    Target, Timestamp, Tolerance, minutes,
     run::{Event, NodePhase, Record, RunOutcome, RunState},
     seconds,
 };
@@ -28,6 +28,7 @@ fn call(kind: &'static str, class: Class, output: &str, sentence: &str) -> Call 
         sentence: sentence.into(),
         touches: vec![],
         manual: vec![],
+        marks: Marks::default(),
     }
 }
 

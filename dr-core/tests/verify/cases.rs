@@ -109,6 +109,14 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (104, "nicer words", || promotion(|plan| call(plan, "promote").sentence = "look at weu".into())),
     (104, "a touch left out", || promotion(|plan| call(plan, "promote").touches.clear())),
     (104, "another output", || promotion(|plan| call(plan, "lag").output = "dr.consent".into())),
+    (104, "another stage", || promotion(|plan| call(plan, "rejoin").marks.stages.clear())),
+    (104, "another duty", || promotion(|plan| call(plan, "warm-up").marks.duty = Some(dr_core::Duty::Lag))),
+    (104, "a lower grade than the parameters say", || {
+        promotion(|plan| call(plan, "fence").marks.asks_for = Some(Grade::Unconfirmable))
+    }),
+    (104, "a risk that the parameters do not take", || {
+        promotion(|plan| call(plan, "promote").marks.risk = Some("none".into()))
+    }),
     (105, "an input from nowhere", || {
         promotion(|plan| {
             say(plan, "measure-loss", |says| {
@@ -154,6 +162,9 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (112, "a promotion of one's own", || {
         of(plans::custom(Purpose::Drill), |plan| add(plan, "promote", &Imposter::default(), &["consent"]))
     }),
+    (112, "a check of one's own that passes for ours", || {
+        of(plans::custom(Purpose::Drill), |plan| add(plan, "lag", &OwnLag::default(), &["consent"]))
+    }),
     (113, "a step named like an undo", || promotion(|plan| add(plan, "lag.undo", &Lag::default(), &["sides"]))),
     (114, "a hold that nothing takes", || {
         promotion(|plan| {
@@ -169,7 +180,8 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             let again = plan.nodes.get(&id("promote")).unwrap().clone();
             plan.nodes.insert(id("promote-again"), again);
             plan.order.push(id("promote-again"));
-            join(plan, "promote-again", "confirm-writer");
+            join(plan, "promote-again", "promote");
+            join(plan, "confirm-writer", "promote-again");
         })
     }),
     (121, "a promotion without a fence", || {
@@ -186,7 +198,12 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             })
         })
     }),
-    (122, "a promotion without a catch-up", || promotion(|plan| drop_input(plan, "promote", "caught-up"))),
+    (122, "a promotion without a catch-up", || {
+        promotion(|plan| {
+            drop_input(plan, "promote", "caught-up");
+            join(plan, "promote", "catch-up");
+        })
+    }),
     (122, "a catch-up that does not know the fence", || {
         promotion(|plan| {
             drop_input(plan, "catch-up", "fence");
@@ -251,11 +268,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             plan.nodes.get_mut(&id("release-consumers")).unwrap().after = [id("promote")].into();
         })
     }),
-    (129, "a checkpoint before the ask", || {
-        promotion(|plan| {
-            cut(plan, "settle-neu", "consent");
-        })
-    }),
+    (129, "a change before the ask", || of(plans::custom(Purpose::Drill), |plan| cut(plan, "consumers", "consent"))),
     (130, "a step without a deadline", || {
         promotion(|plan| plan.nodes.get_mut(&id("catch-up")).unwrap().within = Millis::ZERO)
     }),
@@ -302,7 +315,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (136, "no reason for two writers", || {
         of(plans::dangerous(), |plan| {
             say(plan, "consent", |says| {
-                says.more.remove("watch");
+                says.more.remove("risk");
             })
         })
     }),
@@ -424,7 +437,8 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (161, "an ask that does not wait for a check", || {
         promotion(|plan| {
             cut(plan, "consent", "lag");
-            join(plan, "fence", "lag");
+            join(plan, "lag", "consent");
+            join(plan, "drain", "lag");
         })
     }),
     (161, "a failover that does not look again", || of(plans::forced(), |plan| remove(plan, "still-down"))),
@@ -439,11 +453,30 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             join(plan, "fence", "settle-neu");
         })
     }),
+    (163, "a settling before the ask", || {
+        promotion(|plan| {
+            cut(plan, "settle-neu", "consent");
+            add(plan, "consent-0", &Ask(Says::default().with("people", json!(1))), &["group-lock", "sides"]);
+            plan.nodes
+                .get_mut(&id("consent-0"))
+                .unwrap()
+                .after
+                .extend(["lag", "parity", "rehearse", "replication", "transactions"].map(id));
+            join(plan, "settle-neu", "consent-0");
+        })
+    }),
+    (163, "a look at the writer beside the secret", || {
+        promotion(|plan| {
+            cut(plan, "writer-ready", "point-secret");
+            join(plan, "release-drain", "point-secret");
+        })
+    }),
+    (163, "a rejoin beside a late fence", || of(plans::dangerous(), |plan| cut(plan, "rejoin", "fence-later"))),
     (164, "nobody knows that it begins", || promotion(|plan| remove(plan, "notify-start"))),
     (164, "nobody knows that it is over", || promotion(|plan| remove(plan, "notify-end"))),
     (165, "a check that nothing waits for", || {
         promotion(|plan| {
-            add(plan, "replication-again", &Replication::default(), &["consent"]);
+            add(plan, "own-check", &OwnCheck::default(), &["consent"]);
         })
     }),
     (171, "a queue that the group does not allow", || of(plans::custom(Purpose::Drill), |plan| plan.allow.clear())),

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt::Debug, marker::PhantomData};
 
 use async_trait::async_trait;
 use dr_core::{
-    Attempted, Catalog, CatchUpReceipt, Class, Consent, DrainReceipt, Effect, FenceReceipt, Json, Kind, Look,
-    LossBound, LossMeasurement, NodeId, Observed, Output, Plan, PromotionReceipt, QuiesceReceipt, Step, StepCx,
-    StepError, Touch, WriterReceipt,
+    Attempted, Catalog, CatchUpReceipt, Class, Consent, DrainReceipt, Duty, Effect, FenceReceipt, Json, Kind, Look,
+    LossBound, LossMeasurement, Marks, NodeId, Observed, Output, Plan, PromotionReceipt, QuiesceReceipt, Stage, Step,
+    StepCx, StepError, Touch, WriterReceipt,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,6 +18,50 @@ pub(crate) struct Says {
     pub(crate) takes: BTreeMap<String, Value>,
     #[serde(flatten)]
     pub(crate) more: BTreeMap<String, Json>,
+}
+
+/// What the kind of the library declares, with what the parameters of a test step say.
+fn marks(kind: &str, says: &Says) -> Marks {
+    let places = match kind {
+        "dr.group-lock" => Marks::at(Stage::Lock).duty(Duty::GroupLock),
+        "dr.check-sides" => Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Sides),
+        "dr.check-candidate" => Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Candidate),
+        "dr.check-primary-down" => Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Silence),
+        "dr.check-replication" => Marks::check(Duty::Replication),
+        "dr.check-lag" => Marks::check(Duty::Lag),
+        "dr.check-transactions" => Marks::check(Duty::Transactions),
+        "dr.check-parity" => Marks::check(Duty::Parity),
+        "dr.rehearse" => Marks::at(Stage::Check).duty(Duty::Rehearsal),
+        "dr.rehearse-again" => Marks::at(Stage::Shorten).duty(Duty::RehearsalAgain),
+        "dr.bound-loss" if says.takes.contains_key("fence") => Marks::at(Stage::Prove).duty(Duty::LossBound),
+        "dr.bound-loss" => Marks::at(Stage::Check).duty(Duty::LossBound),
+        "dr.ask" => Marks::at(Stage::Ask),
+        "dr.settle" => Marks::at(Stage::Shorten).duty(Duty::Settling),
+        "dr.notify" => Marks::default().duty(Duty::Notice),
+        "dr.final-snapshot" => Marks::at(Stage::Shorten).or(Stage::After).duty(Duty::Snapshot),
+        "dr.drain" => Marks::at(Stage::Hold),
+        "dr.fence" => Marks::at(Stage::Fence).or(Stage::Owe),
+        "dr.catch-up" | "dr.quiesced" => Marks::at(Stage::Prove),
+        "dr.promote" | "dr.swap-roles" => Marks::at(Stage::Change),
+        "dr.confirm-writer" => Marks::at(Stage::Confirm),
+        "dr.point-secret" | "dr.shift-traffic" | "dr.warm-up" => Marks::at(Stage::Move),
+        "dr.check-writer" => Marks::at(Stage::Recheck).duty(Duty::WriterStill),
+        "dr.resume-writes" => Marks::at(Stage::Open),
+        "dr.verify-serving" => Marks::at(Stage::After).duty(Duty::Serving),
+        "dr.measure-loss" => Marks::at(Stage::After).duty(Duty::LossMeasured),
+        "dr.rejoin" => Marks::at(Stage::After).duty(Duty::Rejoin),
+        "dr.retire-fence" => Marks::at(Stage::After),
+        "acme.lag" => Marks::default().duty(Duty::Lag),
+        _ => Marks::default(),
+    };
+    let more = |name: &str| says.more.get(name).map(|json| json.0.clone());
+    Marks {
+        asks_for: more("minimum").and_then(|grade| serde_json::from_value(grade).ok()),
+        people: more("people").and_then(|people| serde_json::from_value(people).ok()),
+        risk: more("risk").and_then(|reason| serde_json::from_value(reason).ok()),
+        looks_at: more("route").and_then(|route| serde_json::from_value(route).ok()),
+        ..places
+    }
 }
 
 /// Sees nothing: rules never ask a handler.
@@ -48,6 +92,9 @@ macro_rules! kinds {
                 }
                 fn touches(&self) -> Vec<Touch> {
                     self.0.touch.clone()
+                }
+                fn marks(&self) -> Marks {
+                    marks($name, &self.0)
                 }
             }
 
@@ -99,6 +146,8 @@ kinds! {
     Rejoin = "dr.rejoin", Rejoin, Reconcilable, ();
     Retire = "dr.retire-fence", RetireFence, Reconcilable, ();
     Other = "acme.set", Other, Idempotent, ();
+    OwnCheck = "acme.check", Guard, ReadOnly, ();
+    OwnLag = "acme.lag", Guard, ReadOnly, ();
     Imposter = "acme.promote", Pivot, AtMostOnce, PromotionReceipt;
     Wipe = "acme.wipe", Destroy, AtMostOnce, ();
     Grow = "acme.add-replica", Topology, Idempotent, ();
@@ -140,5 +189,6 @@ pub(crate) fn say(plan: &mut Plan, node: &str, change: impl FnOnce(&mut Says)) {
     let mut says: Says = serde_json::from_value(call.params.0.clone()).unwrap();
     change(&mut says);
     call.touches.clone_from(&says.touch);
+    call.marks = marks(call.kind.name(), &says);
     call.params.0 = serde_json::to_value(says).unwrap();
 }

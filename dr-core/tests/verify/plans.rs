@@ -176,7 +176,7 @@ fn ready_to_fail_over(plan: &mut PlanBuilder, ask: Says) -> [Ref<()>; 3] {
     let down = plan.add("primary-down", Down::default().after(&lock));
     let candidate = plan.add("candidate", Candidate::default().after(&lock));
     plan.add("bound-loss", Bound::default().after_all(&[&down, &candidate]));
-    let rehearsed = plan.add("rehearse", Rehearse::default().after(&candidate));
+    let rehearsed = plan.add("rehearse", Rehearse::default().after_all(&[&down, &candidate]));
     let ask = Ask(ask.taking::<LossBound>("loss", "bound-loss"));
     let consent = plan.add("consent", ask.after(&rehearsed));
     let again = plan.add("rehearse-again", RehearseAgain::default().after(&consent));
@@ -205,12 +205,13 @@ pub(crate) fn forced() -> Plan {
 /// A failover without a fence, at the risk of two people.
 pub(crate) fn dangerous() -> Plan {
     let mut plan = builder(Purpose::Failover);
-    let watch = json!([{ "fact": "no-fence", "reason": "the data centre burns", "accepts": "unconfirmable" }]);
-    let [still, told, again] = ready_to_fail_over(&mut plan, says().with("people", json!(2)).with("watch", watch));
+    let reason = json!("the data centre burns");
+    let [still, told, again] =
+        ready_to_fail_over(&mut plan, says().with("people", json!(2)).with("risk", reason.clone()));
     let promote = touching(&[("weu", "promote")])
         .taking::<LossBound>("bound", "bound-loss")
         .taking::<Consent>("consent", "consent")
-        .with("terms", json!({ "dangerous": { "reason": "the data centre burns" } }));
+        .with("risk", reason);
     plan.add("promote", Promote(promote).after_all(&[&still, &told, &again]));
     let ready = repointed(&mut plan, "promote", false);
     let owed = fence().after(&ready);

@@ -20,6 +20,7 @@ use crate::{
         promote::Promoting,
         swap::Swapping,
     },
+    verb,
 };
 
 fn image() -> Json {
@@ -430,4 +431,15 @@ fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
     let answer = polled(&world);
     let crate::Polled::Ended(Outcome::Unknown(cause)) = &answer else { panic!("{answer:?}") };
     assert!(cause.to_string().contains("nobody works on it any more"), "{cause}");
+}
+
+/// A verb that wants proofs never passes the gate without them, whatever the plan allows; one that the step does not declare passes never.
+#[test]
+fn a_promotion_without_proofs_is_held_at_the_gate() {
+    let world = pair();
+    let pass =
+        |declared: &str, verb, certified| Call::of(&world).may("b", declared).cx().gate.pass("b", verb, certified);
+    assert!(pass("promote", verb::PROMOTE, None).unwrap_err().why.contains("brings no proofs"));
+    assert!(pass("snapshot", verb::SETTLE, None).unwrap_err().why.contains("does not declare"));
+    assert!(pass("snapshot", verb::SNAPSHOT, None).is_ok());
 }
