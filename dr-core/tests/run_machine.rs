@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
     Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose,
-    RULES_VERSION, ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp,
     run::{
         Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
         run_rows,
@@ -69,7 +69,8 @@ fn plan() -> Plan {
         group_digest: Digest::zero(),
         expects: Target {
             member: "neu".into(),
-            resource: ResourceId::new("neu-1"),
+            address: ResourceAddress::new("neu-1"),
+            identity: None,
             lineage: Lineage { system: SystemId::new("s"), generation: 1 },
         },
         to: Some("weu".into()),

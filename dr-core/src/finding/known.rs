@@ -141,6 +141,9 @@ known! {
     GROUP_WITHOUT_HASH = 305, "group-without-hash": "the group's configuration cannot be written canonically",
         why "a plan is bound to its group by a hash",
         helps "use the type that the message names";
+    REPLACED = 306, "replaced": "a member of a plan is another resource than the one that the plan was approved for",
+        why "the plan was approved for another resource: its data and its history are not those of this one",
+        helps "make a new plan from what is there now";
 }
 
 /// The registry as a Markdown table, for the docs.

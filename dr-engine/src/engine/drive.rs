@@ -128,6 +128,11 @@ impl Engine {
                 Err(DriveError::Journal { source: JournalError::Conflict { .. }, .. }) => {
                     self.inner.leases.release(&drive.lease).await?;
                 }
+                Err(DriveError::Replaced { source, .. }) => {
+                    self.inner.leases.release(&drive.lease).await?;
+                    let finding = Finding::new(&known::REPLACED, source.to_string());
+                    return Err(Error::Refused(Refusal::one(plan.plan().subject(), finding)));
+                }
                 Err(error) => {
                     self.inner.leases.release(&drive.lease).await?;
                     return Err(error.into());
@@ -193,7 +198,7 @@ impl Engine {
             let what = format!("{whose}: {error}");
             Error::Refused(Refusal::one(spec.name.to_string(), Finding::new(&known::NOT_OPENED, what)))
         })?;
-        self.inner.desk.put(&opened);
+        self.inner.desk.put(spec, &opened);
         Ok(())
     }
 
@@ -289,7 +294,7 @@ impl Engine {
             return false;
         }
         let Some(binding) = plan.bindings.get("app") else { return false };
-        match self.inner.desk.resolve(binding).await {
+        match self.inner.desk.resolve(plan.group_digest, binding).await {
             Ok(Resolved::App(app)) => !app.drain_expires_by_itself(),
             // The driver refuses a binding that cannot be opened.
             Ok(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => false,
