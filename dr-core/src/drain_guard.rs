@@ -268,7 +268,7 @@ impl ReadyGuard {
     }
 
     fn key(&self) -> IdempotencyKey {
-        self.guard.run.key(&NodeId::new("drain-guard"))
+        self.guard.run.key(&self.state.origin, &NodeId::new("drain-guard"))
     }
 
     /// What people would type to give the drain back and to look at the fence.

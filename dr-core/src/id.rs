@@ -70,7 +70,7 @@ name! {
     Role
 }
 name! {
-    /// The key that makes a mutating call repeatable: `run/node`, stable over attempts, restarts and engines (G05).
+    /// The key that makes a mutating call repeatable: stable over attempts, restarts and engines, and no other run's ([`RunId::key`]).
     IdempotencyKey
 }
 name! {
@@ -90,6 +90,9 @@ name! {
     SystemId
 }
 
+/// How much of a key is readable in [`IdempotencyKey::slug`].
+const SLUG_TEXT: usize = 24;
+
 impl IdempotencyKey {
     /// The key as 36 characters in the form of a UUID, for services that take a client token of 32 to 64 characters.
     #[must_use]
@@ -99,16 +102,21 @@ impl IdempotencyKey {
         format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
     }
 
-    /// The key as at most 40 characters of `a-z`, `0-9` and `-`, for names of snapshots, servers and aliases.
+    /// Returns the key as a name for snapshots, servers and aliases: the run and the node in at most 24 characters, and 64 bits of the
+    /// hash of the whole key, such as `orders-17-final-snapshot-5be00d1491c27f3a`.
+    ///
+    /// A name has at most 41 characters of `a-z`, `0-9` and `-`, begins with a letter, and has neither two hyphens in a row nor one at its
+    /// end, as the strictest of the clouds want it (RDS snapshot identifiers).
     #[must_use]
     pub fn slug(&self) -> String {
-        let plain: String = self
-            .0
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .take(30)
-            .collect();
-        format!("{}-{}", plain.trim_matches('-'), crate::canonical::sha256(self.0.as_bytes()).code())
+        let (text, _) = self.0.split_once('#').unwrap_or((&self.0, ""));
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let mut name = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            name.insert_str(0, "dr-");
+        }
+        name.truncate(SLUG_TEXT);
+        format!("{}-{}", name.trim_end_matches('-'), crate::canonical::sha256(self.0.as_bytes()).bits64())
     }
 }
 
@@ -214,10 +222,14 @@ impl RunId {
         self.number
     }
 
-    /// The key for the calls of one node (G05).
+    /// Returns the key for the calls of one node, such as `orders-17/promote#91c27f3a5be00d14`.
+    ///
+    /// Numbers begin again with every journal, and services remember keys and names for years. `origin` is the hash of the run's first
+    /// line ([`RunState::origin`](crate::run::RunState)); 64 bits of it keep the runs of two journals apart, also where both run the
+    /// same plan.
     #[must_use]
-    pub fn key(&self, node: &NodeId) -> IdempotencyKey {
-        IdempotencyKey::new(format!("{self}/{node}"))
+    pub fn key(&self, origin: &Digest, node: &NodeId) -> IdempotencyKey {
+        IdempotencyKey::new(format!("{self}/{node}#{}", origin.bits64()))
     }
 }
 
@@ -294,6 +306,12 @@ impl Digest {
     #[must_use]
     pub fn code(&self) -> String {
         self.hex().chars().take(4).collect()
+    }
+
+    /// The first 64 bits as 16 hexadecimal digits: enough to keep names apart for good.
+    #[must_use]
+    pub fn bits64(&self) -> String {
+        self.hex().chars().take(16).collect()
     }
 
     /// The longer code that names a plan: `7f3a-91c2`.
@@ -468,5 +486,45 @@ impl Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slug(group: &str, node: &str) -> String {
+        RunId::new(GroupName::new(group), 17).key(&Digest::new([7; 32]), &NodeId::new(node)).slug()
+    }
+
+    /// Two groups whose names began alike shared all but 16 bits of a snapshot's name.
+    #[test]
+    fn bug_long_names_that_begin_alike_differ_in_64_bits() {
+        let long = "payments-of-the-northern-countries-".to_owned();
+        let (one, two) = (slug(&(long.clone() + "a"), "snapshot"), slug(&(long + "b"), "snapshot"));
+        let (text, hash) = one.rsplit_once('-').unwrap();
+        let (other_text, other_hash) = two.rsplit_once('-').unwrap();
+        assert_eq!((text, hash.len(), other_text), ("payments-of-the-northern", 16, "payments-of-the-northern"));
+        assert_ne!(hash, other_hash);
+    }
+
+    #[test]
+    fn a_slug_is_a_name_on_every_cloud() {
+        let table = [
+            ("orders", "final-snapshot", "orders-17-final-snapshot-"),
+            ("orders", "fence.undo", "orders-17-fence-undo-"),
+            ("a__b", "-x-", "a-b-17-x-"),
+            ("3d", "x", "dr-3d-17-x-"),
+            ("abcdefghijklmnopqrstuvw", "x", "abcdefghijklmnopqrstuvw-"),
+            ("\u{e4}\u{e4}", "X", "dr-17-x-"),
+        ];
+        for (group, node, begins) in table {
+            let name = slug(group, node);
+            let rest = name.strip_prefix(begins).unwrap_or_else(|| panic!("{name} does not begin with {begins}"));
+            assert_eq!(rest.len(), 16, "{name}");
+            assert!(name.len() <= 41 && name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+            assert!(!name.contains("--") && !name.ends_with('-'), "{name}");
+        }
     }
 }

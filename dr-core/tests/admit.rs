@@ -253,7 +253,7 @@ fn request(epoch: u64, at: u64) -> PromoteRequest {
     let fenced = now(admit::fenced(&door, &Says(Some(fence_reading())), &fence_receipt(), Grade::Enforced)).unwrap();
     let caught = now(admit::caught_up(&door, &server(4, 1000, 1000), &catch_up_receipt(), &fence_receipt())).unwrap();
     let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-    PromoteRequest::planned(run.key(&NodeId::new("promote")), fenced, caught, consented)
+    PromoteRequest::planned(run.key(&Digest::zero(), &NodeId::new("promote")), fenced, caught, consented)
 }
 
 fn mono(seconds: u64) -> Mono {
@@ -379,7 +379,7 @@ fn a_primary_with_writing_sessions_or_a_candidate_behind_is_not_quiet() {
     assert!(matches!(forked, Err(Refused::Lost { .. })), "{forked:?}");
     let quiet = now(admit::quiesced(&door, &server(4, 1000, 1000), &server(4, 1000, 1000), &receipt, false)).unwrap();
     let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-    let swap = SwapRequest::planned(run.key(&NodeId::new("swap")), quiet, consented);
+    let swap = SwapRequest::planned(run.key(&Digest::zero(), &NodeId::new("swap")), quiet, consented);
     assert_eq!(swap.allow_loss(), None);
     assert_eq!((swap.from(), swap.to()), (&target("neu", 4), &target("weu", 4)));
 }
@@ -437,7 +437,7 @@ fn a_forced_promotion_needs_an_enforced_fence() {
         let bound = LossBound { run: run.clone(), loss: Loss::Nothing, sampled_at: None, fenced_at: None };
         let bounded = admit::loss_bounded(&door, &bound, &consent()).unwrap();
         let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-        let key = run.key(&NodeId::new("promote"));
+        let key = run.key(&Digest::zero(), &NodeId::new("promote"));
         PromoteRequest::forced(key, target("weu", 4), fenced, bounded, consented).map(drop)
     };
     assert_eq!(forced(Grade::Partial), Err(Grade::Partial));

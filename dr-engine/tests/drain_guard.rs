@@ -126,7 +126,7 @@ impl Scene {
             Resolved::App(app) => app,
             other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
         };
-        let request = DrainRequest { budget: BUDGET, within: seconds(1), key: self.run.key(&NodeId::new("drain")) };
+        let request = DrainRequest { budget: BUDGET, within: seconds(1), key: self.run.key(&Digest::zero(), &NodeId::new("drain")) };
         assert!(matches!(app.drain(request).await, Outcome::Done(()) | Outcome::Accepted(_)));
         self.engine_writes(finished("drain")).await.unwrap();
     }
@@ -167,7 +167,7 @@ impl Scene {
 fn intended(node: &str) -> Event {
     let run: RunId = "orders-1".parse().unwrap();
     let node = NodeId::new(node);
-    let (key, request) = (run.key(&node), Digest::zero());
+    let (key, request) = (run.key(&Digest::zero(), &node), Digest::zero());
     Event::Intended { node, attempt: 1, key, facts: Vec::new(), pre_image: None, request }
 }
 

@@ -46,7 +46,7 @@ impl Stage {
         let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
         let target = Target { member: MemberId::new("pg2"), resource: ResourceId::new("pg2"), lineage };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
-        let key: IdempotencyKey = run.key(&NodeId::new("secret"));
+        let key: IdempotencyKey = run.key(&dr_core::Digest::zero(), &NodeId::new("secret"));
         let writer = WriterReceipt { run, target, endpoint, old_side: Grade::Confirmed, at };
         self.store.patch(PatchSecret { writer, expected: SecretVersion::new("1"), key }).await
     }

@@ -132,7 +132,7 @@ impl Tape {
 
     pub(crate) fn intended(&mut self, node: &str) -> &mut Self {
         let node = NodeId::new(node);
-        let key = RunId::new("orders".into(), 17).key(&node);
+        let key = RunId::new("orders".into(), 17).key(&Digest::zero(), &node);
         self.push(0, Event::Intended { node, attempt: 1, key, facts: vec![], pre_image: None, request: Digest::zero() })
     }
 

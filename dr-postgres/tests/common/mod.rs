@@ -96,7 +96,7 @@ pub(crate) fn run() -> RunId {
 }
 
 pub(crate) fn key(node: &str) -> IdempotencyKey {
-    run().key(&NodeId::new(node))
+    run().key(&dr_core::Digest::zero(), &NodeId::new(node))
 }
 
 pub(crate) fn clock() -> Clock {
