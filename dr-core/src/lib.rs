@@ -56,8 +56,8 @@ pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
-    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
-    OpHandle, Region, ResourceId, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadHandle, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId,
+    NodeId, OpHandle, Region, ResourceId, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,

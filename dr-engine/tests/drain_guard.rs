@@ -126,7 +126,11 @@ impl Scene {
             Resolved::App(app) => app,
             other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
         };
-        let request = DrainRequest { budget: BUDGET, within: seconds(1), key: self.run.key(&Digest::zero(), &NodeId::new("drain")) };
+        let request = DrainRequest {
+            budget: BUDGET,
+            within: seconds(1),
+            key: self.run.key(&Digest::zero(), &NodeId::new("drain")),
+        };
         assert!(matches!(app.drain(request).await, Outcome::Done(()) | Outcome::Accepted(_)));
         self.engine_writes(finished("drain")).await.unwrap();
     }

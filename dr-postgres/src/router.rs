@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, MemberId, Millis, OpHandle, Outcome, ProviderError, Rehearsal, RehearseRoute,
+    AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, Rehearsal, RehearseRoute,
     ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
 };
 use futures_util::future::join_all;
@@ -419,7 +419,7 @@ impl AppTier for PostgresPooler {
     /// RESUME answers at once; the clients go on when the first of them has a server again.
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
         match self.go_on(&request.onto).await {
-            Ok(()) => Outcome::Accepted(OpHandle::none()),
+            Ok(()) => Outcome::accepted(),
             Err(e) => Outcome::unknown(e.chain()),
         }
     }

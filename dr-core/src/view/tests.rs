@@ -194,7 +194,7 @@ impl Tape {
         tape.looked("look", 4, json!(null)).asked().agreed(250);
         tape.intended("drain").finished("drain", 18, json!({"detail": "drained on 6 of 6"}));
         tape.intended("swap-roles");
-        let handle = OpHandle::new("0c9e7f1c-8ad1-4e55-9b0e-000000000041");
+        let handle = OpHandle::new("0c9e7f1c-8ad1-4e55-9b0e-000000000041").unwrap();
         tape.push(1, Event::Accepted { node: "swap-roles".into(), handle, calls: vec![] });
         tape
     }

@@ -301,9 +301,9 @@ impl World {
             }
             Fate::Accepted(handle, after) => {
                 self.apply_later(thing, on, after);
-                Outcome::Accepted(OpHandle::new(handle))
+                Outcome::accepted_as(handle)
             }
-            Fate::Stalled(handle) => Outcome::Accepted(OpHandle::new(handle)),
+            Fate::Stalled(handle) => Outcome::accepted_as(handle),
             Fate::Half => {
                 self.lock().half.insert(thing.into(), on);
                 Outcome::unknown("the answer is lost")
@@ -348,7 +348,7 @@ impl World {
             }
             Sight::Absent => Observed::NotStarted,
             Sight::Unknown => Observed::Unknown(Cause::new("no answer")),
-            Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle), percent: None },
+            Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle).unwrap(), percent: None },
             Sight::Conflict => Observed::Conflict(Cause::new("somebody else is at work")),
             Sight::Never => std::future::pending().await,
             Sight::Panic => panic!("a planted panic at {thing}"),

@@ -332,7 +332,7 @@ fn bug_a_rejoin_that_nobody_works_on_is_a_doubt_and_no_wait() {
     world.set("a", |a| (a.follows, a.mute) = (None, true));
     let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
     let step = resolved(&RejoinMember::of(&target("a", 1), &from("writer"), &from("promote")), &outputs);
-    let poll = || now(Rejoining.poll(&Call::of(&world).intended().cx(), &step, &OpHandle::new("rejoin/b")));
+    let poll = || now(Rejoining.poll(&Call::of(&world).intended().cx(), &step, &OpHandle::new("rejoin/b").unwrap()));
     assert!(matches!(poll(), Ok(Polled::Ended(Outcome::Unknown(_)))));
     world.set("a", |a| a.mute = false);
     assert!(matches!(poll(), Ok(Polled::Pending { .. })), "somebody works on it");

@@ -423,7 +423,7 @@ fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
     let step = planned(&world);
     let polled = |world: &Arc<World>| {
         let cx = Call::of(world).intended().past_the_pivot().cx();
-        now(Promoting.poll(&cx, &step, &crate::OpHandle::new("op-1"))).unwrap()
+        now(Promoting.poll(&cx, &step, &crate::OpHandle::new("op-1").unwrap())).unwrap()
     };
     assert!(matches!(polled(&world), crate::Polled::Pending { .. }));
     world.set("b", |b| b.mute = true);
