@@ -7,6 +7,7 @@ mod ask;
 mod backend;
 pub mod canonical;
 mod catalog;
+mod contain;
 mod drain_guard;
 mod driver;
 mod finding;

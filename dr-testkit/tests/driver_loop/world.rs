@@ -87,6 +87,15 @@ pub(crate) struct Sent {
     pub(crate) at: Timestamp,
 }
 
+/// What a panic carries: whoever drops it meets the next one.
+struct Bomb(String);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "{} panics once more", self.0);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     on: BTreeMap<String, bool>,
@@ -106,6 +115,7 @@ struct Inner {
     facts_take: VecDeque<Millis>,
     notices: Vec<Notice>,
     fail_fast: u32,
+    stray: Option<Sight>,
     strangers: Vec<String>,
     wrong: Vec<String>,
 }
@@ -151,6 +161,20 @@ impl World {
     /// Every look at `thing` sees this, once those of [`World::sights`] are over.
     pub(crate) fn always_sees(&self, thing: &str, sight: Sight) {
         self.lock().sights_forever.insert(thing.into(), sight);
+    }
+
+    /// From now on the application tier and the notifier do not answer, or panic.
+    pub(crate) fn strays(&self, how: Sight) {
+        self.lock().stray = Some(how);
+    }
+
+    async fn may_stray(&self, who: &str) {
+        let how = self.lock().stray;
+        match how {
+            Some(Sight::Never) => std::future::pending().await,
+            Some(Sight::Panic) => std::panic::panic_any(Bomb(who.to_owned())),
+            Some(_) | None => {}
+        }
     }
 
     /// The next looks at operations on `thing` see this; later ones see what is true.
@@ -248,7 +272,7 @@ impl World {
     fn arrived(&self, thing: &str, on: bool, key: &IdempotencyKey, engine: &str) {
         let lines = self.journal.lines(&self.run);
         let parse = |line| Record::parse(line).unwrap();
-        let node = NodeId::new(key.as_str().rsplit_once('/').unwrap().1);
+        let node = NodeId::new(key.as_str().rsplit_once('/').unwrap().1.split_once('#').unwrap().0);
         let last = lines.iter().rev().map(parse).find(|record| record.event.node() == Some(&node));
         let mut wrong = Vec::new();
         match last {
@@ -400,6 +424,7 @@ struct Bell(World);
 impl Notifier for Bell {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
         self.0.lock().notices.push(notice);
+        self.0.may_stray("the notifier").await;
         Ok(())
     }
 }
@@ -489,6 +514,7 @@ impl AppTier for Thing {
     }
 
     async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.world.may_stray("the tier").await;
         Ok(AppReading {
             drained: dr_core::Tri::from(self.world.is_on("drain")),
             stragglers: Vec::new(),
@@ -508,6 +534,7 @@ impl AppTier for Thing {
 
     async fn fail_fast(&self) -> Outcome<()> {
         self.world.lock().fail_fast += 1;
+        self.world.may_stray("the tier").await;
         Outcome::Done(())
     }
 
