@@ -7,7 +7,7 @@ use dr_core::{
     run::{
         Event,
         EventKind::{Answered, Asked, Finished, Intended, Refused, Voided},
-        NodePhase, RunOutcome,
+        NodePhase, Phase, RunOutcome,
     },
     seconds,
 };
@@ -15,7 +15,7 @@ use dr_core::{
 use crate::{
     rig::{Ended, Rig, asked, fact, person, policy},
     stubborn::Stubborn,
-    world::{AskPeople, Check, Fate, Switches, Turn},
+    world::{AskPeople, Check, Fate, Promote, Switches, Turn},
 };
 
 /// People are asked, then `a` is switched on.
@@ -197,6 +197,51 @@ fn a_role_that_is_needed_is_needed() {
     assert_eq!(rig.turned_away(), ["DR303  this needs one of dba; ana has none of them"]);
     assert_eq!(rig.world.sent(), []);
     rig.answer("2", APPROVE, &person("ben").with_role("dba"));
+    succeeds(&rig, &ended);
+}
+
+/// A step beside the question ended: the question was wiped, with the answers that it had.
+#[test]
+fn bug_a_step_that_ends_meanwhile_leaves_the_question_and_its_answers() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople::of(2));
+        let seen = plan.add("seen", Check::on("b").within(seconds(60)));
+        plan.add("a", Turn::on("a").after_all(&[&ask, &seen]));
+    });
+    rig.world.facts(vec![fact("writer", "neu")]);
+    let ended = begin(&rig);
+    rig.answer("1", APPROVE, &person("ana"));
+    rig.rt.pass(seconds(5)).unwrap();
+    rig.world.set("b", true);
+    rig.wait_node("seen", NodePhase::Done);
+    let state = rig.state();
+    assert_eq!((state.ask.is_some(), state.given.len()), (true, 1), "the question stands, with its answer");
+    rig.answer("2", APPROVE, &person("ben"));
+    succeeds(&rig, &ended);
+    assert!(rig.state().ask.is_none(), "an answered question is none any more");
+}
+
+/// Anyone could decide about a parked run, past the promotion too: the roles of the approval were asked for by nobody.
+#[test]
+fn bug_a_parked_run_takes_a_decision_from_the_roles_of_its_approval_only() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople { roles: vec![Role::new("dba")], ..AskPeople::of(1) });
+        let promote = plan.add("promote", Promote::on("weu").after(&ask));
+        plan.add("a", Turn::on("a").after(&promote));
+    });
+    rig.world.facts(vec![fact("writer", "neu")]);
+    rig.world.fates("weu", &[Fate::No]);
+    let ended = begin(&rig);
+    rig.answer("1", APPROVE, &person("ana").with_role("dba"));
+    rig.wait_phase(Phase::Parked);
+    for (id, choice) in [("2", "retry"), ("3", "hand-over")] {
+        rig.answer(id, choice, &person("ben").with_role("support"));
+        rig.rt.pass(minutes(1)).unwrap();
+        assert_eq!(rig.state().phase, Phase::Parked, "{choice}: nobody asked ben");
+    }
+    let none = "DR303  this needs one of dba; ben has none of them";
+    assert_eq!((rig.turned_away(), rig.world.sends("weu", true)), (vec![none.to_owned(), none.to_owned()], 1));
+    rig.answer("4", "retry", &person("cem").with_role("dba"));
     succeeds(&rig, &ended);
 }
 

@@ -530,6 +530,7 @@ pub(super) struct Call<'a> {
     attempt: u8,
     touch: Option<Touch>,
     origin: Digest,
+    driven_under: Epoch,
 }
 
 impl<'a> Call<'a> {
@@ -542,6 +543,7 @@ impl<'a> Call<'a> {
             attempt: 1,
             touch: None,
             origin: Digest::zero(),
+            driven_under: Epoch::new(1),
         }
     }
 
@@ -564,6 +566,11 @@ impl<'a> Call<'a> {
     /// The run's first line has this hash.
     pub(super) fn origin(self, origin: Digest) -> Self {
         Self { origin, ..self }
+    }
+
+    /// The engine drives under this epoch when the call passes the gate; its proofs are made under the first one.
+    pub(super) fn driven_under(self, epoch: Epoch) -> Self {
+        Self { driven_under: epoch, ..self }
     }
 
     pub(super) fn may(self, resource: &str, verb: &str) -> Self {
@@ -589,7 +596,7 @@ impl<'a> Call<'a> {
             .into(),
         };
         let plan = plan();
-        let live = Arc::new(Liveness::new(Epoch::new(1)));
+        let live = Arc::new(Liveness::new(self.driven_under));
         live.lasts(Mono::new(Duration::from_secs(1 << 30)));
         let runtime: Arc<dyn Runtime> = Arc::new(Clock(Arc::clone(self.world)));
         let gate = MutationGate::new(GateParts {
