@@ -62,7 +62,7 @@ pub fn finish(plan: &mut PlanBuilder, now: &Situation, taken: &TakenOver, opened
     for route in now.routes.keys() {
         let verify =
             VerifyServing::of(route, SAMPLES, &taken.writer).after(opened).within(within).every(now.route_poll);
-        seen.push(plan.add(&format!("verify-{}", node_name(route)), verify));
+        seen.push(edge(&plan.add(&format!("verify-{}", node_name(route)), verify)));
     }
     let measure = MeasureLoss::of(&now.writer, &taken.promotion);
     let measure = match &taken.fenced {
