@@ -10,8 +10,8 @@ use super::{
     },
 };
 use crate::{
-    CatchUpReceipt, DrainReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome, Planes,
-    QuiesceReceipt, Timestamp, Tri, canonical,
+    CatchUpReceipt, DrainReceipt, FenceReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome,
+    Planes, QuiesceReceipt, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
         catch_up::{CatchUp, Quiescing},
@@ -310,6 +310,18 @@ fn bug_a_candidate_that_died_past_the_fence_kept_the_writes_stopped() {
         });
         let cx = Call::of(&world).recorded(image()).cx();
         assert_eq!(ready(&now(Releasing.prepare(&cx, &step))), want, "{name}");
+    }
+}
+
+/// A fence that stops the server and tells no end: the stopped server was asked until the budget was over, with the writes held back.
+#[test]
+fn bug_an_end_that_nobody_can_tell_is_not_waited_for() {
+    for (silent, want) in [(true, "conflict"), (false, "error")] {
+        let world = pair();
+        world.set("a", |a| a.dark = true);
+        let receipt = FenceReceipt { silent, ..fence_receipt(None) };
+        let step = resolved(&AwaitCatchUp::of(&target("b", 1), &from("fence")), &[("fence", value(&receipt))]);
+        assert_eq!(seen(&now(CatchUp.look(&Call::of(&world).cx(), &step))), want, "silent: {silent}");
     }
 }
 
