@@ -46,6 +46,8 @@ step!(Fence, "dr.toy-fence", Class::Fence, "fence neu");
 step!(Release, "dr.toy-release", Class::ReleaseFence, "release neu");
 
 const BUDGET: Millis = seconds(5);
+/// A guard that neither acts nor goes by then never will.
+const LONGEST_WATCH: Millis = seconds(600);
 
 /// Whether the engine is dead, as the guard is told.
 #[derive(Debug)]
@@ -155,7 +157,16 @@ impl Scene {
     }
 
     fn watch(&self, guard: DrainGuard) -> GuardEnd {
-        self.time.run(async move { guard.ready().await.unwrap().watch().await }).unwrap()
+        let time = self.time.clone();
+        let watched = async move { guard.ready().await.unwrap().watch().await };
+        let bounded = async move {
+            let late = time.sleep_until(time.now_mono() + LONGEST_WATCH);
+            match futures_util::future::select(Box::pin(watched), late).await {
+                futures_util::future::Either::Left((end, _)) => end,
+                futures_util::future::Either::Right(_) => panic!("the guard still watches after {LONGEST_WATCH:?}"),
+            }
+        };
+        self.time.run(bounded).unwrap()
     }
 
     fn drained_now(&self) -> bool {

@@ -171,7 +171,8 @@ fn an_answer_to_another_question_does_not_count() {
     let ended = begin(&rig);
     rig.post("1", &Request::Answer(Answer::choose(APPROVE, Digest::new([7; 32]), person("ana"))));
     rig.rt.pass(minutes(1)).unwrap();
-    assert!(rig.turned_away().concat().starts_with("DR301"), "{:?}", rig.turned_away());
+    let away = rig.turned_away();
+    assert!(away.concat().starts_with("DR301"), "an answer to another question counted: turned away was {away:?}");
     assert_eq!(rig.world.sent(), []);
     rig.answer("2", APPROVE, &person("ana"));
     succeeds(&rig, &ended);
