@@ -49,9 +49,9 @@ pub use group::{
     NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
-    CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given, LossBound,
-    LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt, Quiesced,
-    ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
+    AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, FenceReceipt, Fenced, Given,
+    LossBound, LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt,
+    Quiesced, ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
 };
 pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,

@@ -423,7 +423,7 @@ fn more_loss_than_was_accepted_is_refused() {
     let run = run("orders");
     let clock = clock(100);
     let door = door(&run, 1, &clock);
-    let bound = |loss| LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None };
+    let bound = |loss| LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None, asked: None };
     let accepts = |loss| Consent { loss, ..consent() };
     let unknown = || Loss::Unknown { because: "no sample".into() };
     let refused = |bound, accepted| admit::loss_bounded(&door, &bound, &accepted).is_err();
@@ -444,7 +444,7 @@ fn a_forced_promotion_needs_an_enforced_fence() {
     let forced = |grade| {
         let reading = FenceReading { planes: Planes::all(grade), ..fence_reading() };
         let fenced = now(admit::fenced(&door, &Says(Some(reading)), &fence_receipt(), Grade::Partial)).unwrap();
-        let bound = LossBound { run: run.clone(), loss: Loss::Nothing, sampled_at: None, fenced_at: None };
+        let bound = LossBound { run: run.clone(), loss: Loss::Nothing, sampled_at: None, fenced_at: None, asked: None };
         let bounded = admit::loss_bounded(&door, &bound, &consent()).unwrap();
         let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
         let key = run.key(&Digest::zero(), &NodeId::new("promote"));

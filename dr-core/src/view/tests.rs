@@ -143,6 +143,7 @@ impl Tape {
     fn ask(&self) -> Ask {
         let fact = Fact { tolerance: Tolerance::AtMost(seconds(10)), ..Fact::equal("lag", "3 s", "metrics", self.now) };
         Ask {
+            asked: None,
             kind: AskKind::Consent,
             node: Some("consent".into()),
             plan: plan().hash().unwrap(),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dr_core::{
-    APPROVE, Actor, Answer, Digest, Fact, Millis, REJECT, Request, Role, StepExt, Tolerance, millis, minutes,
+    APPROVE, Actor, Answer, Digest, Fact, Input, Loss, Millis, REJECT, Request, Role, StepExt, Tolerance, millis,
+    minutes,
     run::{
         Event,
         EventKind::{Answered, Asked, Finished, Intended, Refused, Voided},
@@ -15,7 +16,7 @@ use dr_core::{
 use crate::{
     rig::{Ended, Rig, asked, fact, person, policy},
     stubborn::Stubborn,
-    world::{AskPeople, Check, Fate, Promote, Switches, Turn},
+    world::{AskPeople, Check, Fate, Promote, Stake, Switches, Turn},
 };
 
 /// People are asked, then `a` is switched on.
@@ -187,6 +188,36 @@ fn a_word_that_is_no_choice_does_not_count() {
     assert!(rig.turned_away().concat().starts_with("DR307"), "{:?}", rig.turned_away());
     rig.answer("2", APPROVE, &person("ana"));
     succeeds(&rig, &ended);
+}
+
+/// What people are shown of a loss that grows is as of now. Whoever takes longer than was said is asked again, with what it has grown to,
+/// and nothing is touched before.
+#[test]
+fn bug_a_loss_that_outgrew_its_consent_is_bounded_and_asked_about_anew() {
+    for (takes, asks) in [(minutes(4), 1), (minutes(6), 2)] {
+        let rig = Rig::with(asked(), |plan| {
+            let stake = plan.add("stake", Stake { answer: minutes(5) });
+            let ask = plan.add("ask", AskPeople { loss: Some(Input::of(&stake)), ..AskPeople::of(1) });
+            plan.add("a", Turn::on("a").after(&ask));
+        });
+        rig.world.facts(vec![fact("writer", "neu")]);
+        let ended = begin(&rig);
+        let shown = |rig: &Rig| match rig.state().ask.unwrap().asked.unwrap().now {
+            Loss::AtMost { time, .. } => time,
+            loss @ (Loss::Nothing | Loss::Unknown { .. }) => panic!("{loss:?}"),
+        };
+        assert!(shown(&rig) < seconds(1), "what would be lost now");
+        rig.rt.pass(takes).unwrap();
+        rig.answer("1", APPROVE, &person("ana"));
+        if asks == 2 {
+            wait_asked(&rig, 2);
+            assert!(shown(&rig) >= takes, "bounded anew: {:?}", shown(&rig));
+            assert_eq!(rig.world.sent(), []);
+            rig.answer("2", APPROVE, &person("ana"));
+        }
+        succeeds(&rig, &ended);
+        assert_eq!(rig.count(Asked), asks);
+    }
 }
 
 #[test]

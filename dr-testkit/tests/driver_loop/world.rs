@@ -8,12 +8,12 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, DrainRequest,
-    Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, LossBound, ManagedDatabase,
-    MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle, OpProgress, Outcome, Polled,
-    PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready, Replication, Resolved,
-    ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, SnapshotRequest, Step, StepCx,
-    StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    AppReading, AppTier, AskedLoss, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description,
+    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
+    LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
+    OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
+    Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime,
+    SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
@@ -716,6 +716,41 @@ impl Look for Eyes {
     }
 }
 
+/// Bounds a loss that grows by a second each second from when time began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stake {
+    /// How long people may take to answer.
+    pub(crate) answer: Millis,
+}
+
+impl Step for Stake {
+    const KIND: Kind = Kind::new("test.stake", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Guard;
+    type Output = LossBound;
+
+    fn sentence(&self) -> String {
+        "bound the loss".into()
+    }
+}
+
+struct Grows;
+
+#[async_trait]
+impl Look for Grows {
+    type Step = Stake;
+
+    async fn look(&self, cx: &StepCx, step: &Stake) -> Result<Observed<LossBound>, StepError> {
+        let grown = cx.now().since(VirtualRuntime::ORIGIN);
+        let at_most = |time| Loss::AtMost { time, amount: None, because: "it grows".into() };
+        let asked = AskedLoss { now: at_most(grown), answer: step.answer, good_until: cx.now() + step.answer };
+        let loss = at_most(grown.saturating_add(step.answer));
+        let run = cx.run().clone();
+        Ok(Observed::Done(LossBound { run, loss, sampled_at: None, fenced_at: None, asked: Some(asked) }))
+    }
+}
+
 /// Asks people.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -783,6 +818,7 @@ impl Handler for Asking {
 pub(crate) fn catalog(world: &World) -> Catalog {
     Catalog::empty()
         .looking(Eyes(world.clone()))
+        .looking(Grows)
         .with(hands::<Flip>(world))
         .with(hands::<Turn>(world))
         .with(hands::<Once>(world))

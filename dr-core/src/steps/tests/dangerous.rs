@@ -32,7 +32,7 @@ fn caught_up(end: u64) -> CatchUpReceipt {
 
 fn bound() -> LossBound {
     let loss = Loss::AtMost { time: Millis::seconds(3), amount: None, because: "sampled".into() };
-    LossBound { run: run(), loss, sampled_at: None, fenced_at: None }
+    LossBound { run: run(), loss, sampled_at: None, fenced_at: None, asked: None }
 }
 
 /// The primary stopped and fenced, its history at an end.

@@ -11,7 +11,7 @@ use crate::{
 fn swap(world: &Arc<World>, cx: &StepCx) -> SwapRequest {
     let consent = consent(world, &["ana"]);
     let loss = Loss::AtMost { time: Millis::seconds(3), amount: None, because: "sampled".into() };
-    let bound = LossBound { run: run(), loss, sampled_at: None, fenced_at: None };
+    let bound = LossBound { run: run(), loss, sampled_at: None, fenced_at: None, asked: None };
     let facts = now(at_pivot(cx, &consent, &"b".into())).unwrap();
     let consented = admit::consented(&cx.door(), &consent, &facts).unwrap();
     let bounded = admit::loss_bounded(&cx.door(), &bound, &consent).unwrap();
