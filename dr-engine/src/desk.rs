@@ -1,14 +1,14 @@
-//! Where a run's steps get their providers: everything that the group of its plan names, by immutable id.
+//! Where a run's steps get their providers: everything that the opened groups name, by group file and address.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Digest, GroupName, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved, ResourceRef,
-    Timestamp,
+    Cause, Digest, GroupName, GroupSpec, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved,
+    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
 };
 
 use crate::{
@@ -17,10 +17,11 @@ use crate::{
     runtime::wall,
 };
 
-/// The providers of an engine, by the group file that they were opened from.
+/// The providers of an engine. Opening a group puts its resources here; a plan's bindings find them again by the digest of
+/// the group file that it was made with: a run goes on with the fences and clients of its own file when another version is opened.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    open: Mutex<BTreeMap<Digest, Bindings>>,
+    open: Mutex<BTreeMap<Key, Resolved>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     samples: Samples,
 }
@@ -31,53 +32,44 @@ impl Desk {
         Self { open: Mutex::default(), notifiers: notifiers.into_iter().enumerate().map(once).collect(), samples }
     }
 
-    /// Takes in what the group of this digest names. What is there already stays: a run may be using it.
-    pub(crate) fn put(&self, group: Digest, bindings: Bindings) {
-        self.lock().entry(group).or_insert(bindings);
-    }
-
-    /// The providers for plans that were made from the group of this digest. An edited file of the same group is another group: it may
-    /// list other fences for the same member.
-    pub(crate) fn of(self: &Arc<Self>, group: Digest) -> Arc<dyn Providers> {
-        Arc::new(OfGroup { desk: Arc::clone(self), group })
+    /// Takes in what a group file names. What is open already stays: a run may be using it.
+    pub(crate) fn put(&self, group: &GroupSpec, bindings: &Bindings) {
+        // A file that has no digest makes no plan, so nothing asks for what it names.
+        let Ok(group) = group.digest() else { return };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for (reference, resolved) in bindings.by_name.values() {
+            open.entry(key(group, reference)).or_insert_with(|| resolved.clone());
+        }
     }
 
     pub(crate) fn samples_of(&self) -> &Samples {
         &self.samples
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Digest, Bindings>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// What one group names, for the plans that were made from it.
-#[derive(Debug)]
-struct OfGroup {
-    desk: Arc<Desk>,
-    group: Digest,
+/// What tells two opened resources apart.
+type Key = (Digest, String, ResourceKind, ResourceAddress);
+
+fn key(group: Digest, reference: &ResourceRef) -> Key {
+    (group, reference.provider.clone(), reference.kind, reference.address.clone())
 }
 
 #[async_trait]
-impl Providers for OfGroup {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
-        let same = |(reference, _): &&(ResourceRef, Resolved)| {
-            reference.provider == wanted.provider && reference.kind == wanted.kind && reference.id == wanted.id
-        };
-        let open = self.desk.lock();
-        let found = open.get(&self.group).and_then(|bindings| bindings.by_name.values().find(same));
-        found.map(|(_, resolved)| resolved.clone()).ok_or_else(|| ProviderError::Refused {
+impl Providers for Desk {
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&key(group, wanted)).cloned().ok_or_else(|| ProviderError::Refused {
             verb: "resolve",
-            why: format!("the group of the plan does not name {} ({})", wanted.id, wanted.provider),
+            why: format!("no opened group names {} ({})", wanted.address, wanted.provider),
         })
     }
 
     fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
-        self.desk.notifiers.clone()
+        self.notifiers.clone()
     }
 
     async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
-        let samples = self.desk.samples.since(group, since).await;
+        let samples = self.samples.since(group, since).await;
         samples.map_err(|error| ProviderError::unreachable("samples", Cause::chain(&error)))
     }
 }
@@ -109,37 +101,9 @@ impl Notifier for Once {
 
 #[cfg(test)]
 mod tests {
-    use dr_core::{AppTier, RunId};
-    use dr_testkit::{Setup, SimCloud, VirtualRuntime};
+    use dr_core::RunId;
 
     use super::*;
-
-    /// Providers were found by resource alone: whoever planned an edited group file replaced what a run of the older one bound a moment
-    /// later, its fences among them.
-    #[tokio::test]
-    async fn bug_an_edited_group_file_changes_nothing_for_a_plan_of_the_older_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(dir.path()).unwrap();
-        let desk = Arc::new(Desk::new(journal.samples().unwrap(), &journal, Vec::new()));
-        let clouds = [(); 3].map(|()| SimCloud::new(Setup::pair("g", "a", "b"), Arc::new(VirtualRuntime::new())));
-        let wanted = clouds[0].app_ref();
-        let mut tiers: Vec<Arc<dyn AppTier>> = Vec::new();
-        for cloud in &clouds {
-            let Resolved::App(tier) = cloud.providers().resolve(&wanted).await.unwrap() else { panic!("no app tier") };
-            tiers.push(tier);
-        }
-        let [older, edited] = [[1; 32], [2; 32]].map(Digest::new);
-        for (group, tier) in [(older, &tiers[0]), (edited, &tiers[1]), (older, &tiers[2])] {
-            let bound = (wanted.clone(), Resolved::App(Arc::clone(tier)));
-            desk.put(group, Bindings { by_name: [("app".to_owned(), bound)].into() });
-        }
-        for (group, tier) in [(older, &tiers[0]), (edited, &tiers[1])] {
-            let Resolved::App(found) = desk.of(group).resolve(&wanted).await.unwrap() else { panic!("no app tier") };
-            assert!(Arc::ptr_eq(&found, tier), "{group}");
-        }
-        let nobody = desk.of(Digest::zero()).resolve(&wanted).await.unwrap_err();
-        assert!(nobody.to_string().contains("the group of the plan does not name"), "{nobody}");
-    }
 
     #[derive(Debug, Default)]
     struct Bell {
@@ -170,7 +134,7 @@ mod tests {
         *bells[0].fails.lock().unwrap() = 1;
         let samples = journal.samples().unwrap();
         let all = bells.iter().map(|bell| Arc::clone(bell) as Arc<dyn Notifier>).collect();
-        let desk = Arc::new(Desk::new(samples, &journal, all)).of(Digest::zero());
+        let desk = Desk::new(samples, &journal, all);
         let run = RunId::new(GroupName::new("orders"), 1);
         for _ in 0..3 {
             for notifier in desk.notifiers() {
@@ -180,5 +144,33 @@ mod tests {
         }
         let rings: Vec<usize> = bells.iter().map(|bell| bell.rings.lock().unwrap().len()).collect();
         assert_eq!(rings, [1, 1]);
+    }
+
+    /// A group file was edited while a run of its older version was about to begin: the run then held the fences of the new one.
+    #[tokio::test]
+    async fn bug_an_edited_group_file_does_not_replace_what_a_run_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let desk = Desk::new(journal.samples().unwrap(), &journal, Vec::new());
+        let cloud = dr_testkit::SimCloud::new(
+            dr_testkit::Setup::pair("orders", "neu", "weu"),
+            Arc::new(crate::TokioRuntime::current().unwrap()),
+        );
+        let older = cloud.group().unwrap();
+        let mut newer = older.clone();
+        newer.limits.gap_budget = newer.limits.gap_budget.saturating_sub(dr_core::Millis::seconds(1));
+        let wanted = cloud.member_ref("neu");
+        let mut opened = Vec::new();
+        for spec in [&older, &newer, &older] {
+            let resolved = cloud.providers().resolve(spec.digest().unwrap(), &wanted).await.unwrap();
+            let Resolved::Member(member) = &resolved else { continue };
+            opened.push(Arc::clone(&member.database));
+            let by_name = BTreeMap::from([("neu".to_owned(), (wanted.clone(), resolved))]);
+            desk.put(spec, &Bindings { by_name });
+        }
+        for (spec, database) in [(&older, 0), (&newer, 1)] {
+            let found = desk.resolve(spec.digest().unwrap(), &wanted).await.unwrap();
+            assert!(matches!(found, Resolved::Member(member) if Arc::ptr_eq(&member.database, &opened[database])));
+        }
     }
 }

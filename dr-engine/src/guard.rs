@@ -131,7 +131,7 @@ impl EngineBuilder {
             run: run.clone(),
             runtime: Arc::clone(&inner.runtime),
             journal: Arc::new(inner.journal.clone()),
-            providers: inner.desk.of(plan.group_digest),
+            providers: Arc::<crate::desk::Desk>::clone(&inner.desk),
             pulse: Arc::new(inner.leases.clone()),
         };
         let ready = guard.ready().await.map_err(failed)?;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use dr_core::{
-    Actor, Class, Digest, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Lease, LeaseError,
-    LeaseRequest, LeaseStore, Plan, Refusal, Request, Resolved, RunId, Timestamp, Verified, begin, canonical, drive,
-    lease_keys, replay, run::RunOutcome,
+    Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Lease, LeaseError,
+    LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, RunId, Timestamp, Verified, begin,
+    canonical, drive, lease_keys, replay, run::RunOutcome,
 };
 use tokio::{
     sync::watch,
@@ -98,7 +98,7 @@ impl Engine {
     pub async fn start(&self, plan: Verified, start: Start) -> Result<Run, Error> {
         let spec = self.inner.journal.group(plan.plan().group_digest).await?;
         let spec = spec.ok_or_else(|| Error::GroupGone { run: plan.plan().group.to_string() })?;
-        self.open_again(plan.plan().group_digest, &spec, &plan.plan().group)?;
+        self.open_again(&spec, &plan.plan().group)?;
         let guarded = self.needs_guard(plan.plan()).await;
         if guarded && self.inner.guard.is_none() {
             return Err(Error::Refused(Refusal::one(plan.plan().subject(), no_guard())));
@@ -124,12 +124,18 @@ impl Engine {
             let last = numbers.iter().filter(|run| run.group() == group).map(RunId::number).max().unwrap_or(0);
             let run = RunId::new(group.clone(), last.saturating_add(1));
             let lease = self.lease(&run, plan.plan(), Epoch::new(0), false).await?;
-            let drive = self.drive_of(run, plan.plan(), lease);
+            let drive = self.drive_of(run, lease);
             match begin(&drive, plan, &start.by, &start.because).await {
                 Ok(()) => return Ok(drive),
                 // Another process took the number between the look and the lease.
                 Err(DriveError::Journal { source: JournalError::Conflict { .. }, .. }) => {
                     self.inner.leases.release(&drive.lease).await?;
+                }
+                Err(DriveError::Replaced { source, .. }) => {
+                    self.inner.leases.release(&drive.lease).await?;
+                    let finding =
+                        Finding::new(231, source.to_string(), REPLACED, "make a new plan from what is there now");
+                    return Err(Error::Refused(Refusal::one(plan.plan().subject(), finding)));
                 }
                 Err(error) => {
                     self.inner.leases.release(&drive.lease).await?;
@@ -178,7 +184,7 @@ impl Engine {
             let _no_guard = self.spawn_guard(run).await;
         }
         self.sample(&spec);
-        self.drive(self.drive_of(run.clone(), &state.plan, lease));
+        self.drive(self.drive_of(run.clone(), lease));
         Ok(Run::new(self.clone(), run.clone()))
     }
 
@@ -186,18 +192,18 @@ impl Engine {
     pub(crate) async fn open_plan(&self, plan: &Plan, run: &RunId) -> Result<dr_core::GroupSpec, Error> {
         let spec = self.inner.journal.group(plan.group_digest).await?;
         let spec = spec.ok_or_else(|| Error::GroupGone { run: run.to_string() })?;
-        self.open_again(plan.group_digest, &spec, run)?;
+        self.open_again(&spec, run)?;
         Ok(spec)
     }
 
     /// Opens what a kept group names, so that a plan's bindings are found.
-    fn open_again(&self, group: Digest, spec: &dr_core::GroupSpec, whose: impl std::fmt::Display) -> Result<(), Error> {
+    fn open_again(&self, spec: &dr_core::GroupSpec, whose: impl std::fmt::Display) -> Result<(), Error> {
         let opened = self.inner.backends.open(spec).map_err(|error| {
             let what = format!("{whose}: {error}");
             let helps = "start the engine with the backends that the plan was made with";
             Error::Refused(Refusal::one(spec.name.to_string(), Finding::new(211, what, NOT_OPENED, helps)))
         })?;
-        self.inner.desk.put(group, opened);
+        self.inner.desk.put(spec, &opened);
         Ok(())
     }
 
@@ -228,14 +234,14 @@ impl Engine {
         lines.is_ok_and(|lines| replay(run, &lines).is_ok_and(|(state, _)| state.outcome.is_some()))
     }
 
-    fn drive_of(&self, run: RunId, plan: &Plan, lease: Lease) -> Drive {
+    fn drive_of(&self, run: RunId, lease: Lease) -> Drive {
         let inner = &self.inner;
         Drive {
             run,
             runtime: Arc::clone(&inner.runtime),
             journal: Arc::new(inner.journal.clone()),
             leases: Arc::new(inner.leases.clone()),
-            providers: inner.desk.of(plan.group_digest),
+            providers: Arc::<crate::desk::Desk>::clone(&inner.desk),
             catalog: inner.catalog.clone(),
             lease,
         }
@@ -302,7 +308,7 @@ impl Engine {
             return false;
         }
         let Some(binding) = plan.bindings.get("app") else { return false };
-        match self.inner.desk.of(plan.group_digest).resolve(binding).await {
+        match self.inner.desk.resolve(plan.group_digest, binding).await {
             Ok(Resolved::App(app)) => !app.drain_expires_by_itself(),
             // The driver refuses a binding that cannot be opened.
             Ok(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => false,
@@ -340,11 +346,13 @@ pub(super) fn fresh(kind: &str, at: Timestamp) -> String {
 const GIVING_BACK: u64 = 2_000;
 const LOOK_AGAIN: u64 = 20;
 
+const REPLACED: &str = "the plan was approved for another resource: its data and its history are not those of this one";
+
 const NOT_OPENED: &str = "a run acts only on the resources that its plan names";
 
 #[cfg(test)]
 mod tests {
-    use dr_core::ResourceId;
+    use dr_core::ResourceAddress;
 
     use super::*;
 
@@ -361,7 +369,7 @@ mod tests {
         let engine = Engine::open(dir.path()).leases(dir.path().join("leases")).start().await.unwrap();
         let run: RunId = "orders-1".parse().unwrap();
         let take = |above| LeaseRequest {
-            keys: vec![ResourceId::new("db")],
+            keys: vec![ResourceAddress::new("db")],
             run: run.clone(),
             holder: "test".into(),
             above,
