@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, CanonicalError, Digest, Fact, Given, Loss, NodeId, Role, Timestamp, canonical};
+use crate::{Actor, AskedLoss, CanonicalError, Digest, Fact, Given, Loss, NodeId, Role, Timestamp, canonical};
 
 /// One possible answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct Ask {
     pub facts: Vec<Fact>,
     /// What may be lost.
     pub loss: Loss,
+    /// How that is while the question is asked, where it may grow until the primary is fenced.
+    pub asked: Option<AskedLoss>,
     /// The possible answers; the first one is the one that goes on.
     pub choices: Vec<Choice>,
     /// How many different people must choose the same.

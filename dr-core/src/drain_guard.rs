@@ -15,13 +15,15 @@
 //! afterwards under the epoch that was fenced off. A living engine gets its budget and turns back by itself; it counts as hanging
 //! when it writes nothing for [`DrainGuard::GRACE`] after that. A dead one is not waited for beyond the budget.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, future::Future, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use crate::{
-    AppTier, Cause, DriveError, Epoch, Head, IdempotencyKey, Journal, JournalError, Millis, NodeId, Notice, Outcome,
-    ProviderError, Providers, Resolved, ResumeRequest, RunId, Runtime, Timestamp, Tri,
+    AppTier, Cause, DriveError, Epoch, Head, IdempotencyKey, Journal, JournalError, Millis, NodeId, Notice, Notifier,
+    Outcome, ProviderError, Providers, Resolved, ResumeRequest, RunId, Runtime, Timestamp, Tri,
+    contain::{self, NoAnswer},
     run::{Event, Phase, Record, RunState},
 };
 
@@ -243,7 +245,8 @@ impl ReadyGuard {
         let mut told = false;
         loop {
             let request = ResumeRequest { onto: onto.clone(), key: self.key() };
-            let said = self.app.resume(request).await;
+            let said = self.ask(RESUME_WITHIN, async { self.app.resume(request).await }).await;
+            let said = said.unwrap_or_else(Outcome::unknown);
             if self.flows().await {
                 let held = self.guard.runtime.now_wall().since(since);
                 self.tell(&format!("the drain guard let applications write on {onto} again; resume the run to end it"))
@@ -264,11 +267,17 @@ impl ReadyGuard {
     }
 
     async fn flows(&self) -> bool {
-        self.app.read().await.is_ok_and(|reading| reading.drained == Tri::No)
+        let reading = self.ask(READ_WITHIN, async { self.app.read().await }).await;
+        reading.is_ok_and(|reading| reading.is_ok_and(|reading| reading.drained == Tri::No))
+    }
+
+    /// Asks a tier or a notifier. Nothing of theirs may keep the guard from what it is there for.
+    async fn ask<T>(&self, limit: Millis, call: impl Future<Output = T> + Send) -> Result<T, NoAnswer> {
+        contain::within(self.guard.runtime.as_ref(), limit, call).await
     }
 
     fn key(&self) -> IdempotencyKey {
-        self.guard.run.key(&NodeId::new("drain-guard"))
+        self.guard.run.key(&self.state.origin, &NodeId::new("drain-guard"))
     }
 
     /// What people would type to give the drain back and to look at the fence.
@@ -276,19 +285,21 @@ impl ReadyGuard {
         let holds = self.state.held();
         let undos = holds.iter().filter_map(|held| self.state.plan.holds.get(&held.node));
         let listed = undos.flat_map(|hold| hold.undo.manual.iter().cloned());
-        self.app.manual("resume").into_iter().chain(listed).collect()
+        let resume = contain::at_once(|| self.app.manual("resume")).unwrap_or_default();
+        resume.into_iter().chain(listed).collect()
     }
 
     async fn tell(&self, text: &str) {
         let run = &self.guard.run;
         let commands = self.commands();
         let how = if commands.is_empty() { String::new() } else { format!("; by hand: {}", commands.join("; ")) };
-        for notifier in self.guard.providers.notifiers() {
-            let key = format!("{run}/drain-guard/{text}");
-            let notice = Notice { key, run: run.clone(), urgent: true, text: format!("{run}: {text}{how}") };
-            // Best effort: what is told is in the journal and in the guard's end as well.
-            drop(notifier.notify(notice).await);
-        }
+        let (key, text) = (format!("{run}/drain-guard/{text}"), format!("{run}: {text}{how}"));
+        let tell = |notifier: Arc<dyn Notifier>| {
+            let notice = Notice { key: key.clone(), run: run.clone(), urgent: true, text: text.clone() };
+            self.ask(TELL_WITHIN, async move { notifier.notify(notice).await })
+        };
+        // Best effort: what is told is in the journal and in the guard's end as well.
+        drop(join_all(self.guard.providers.notifiers().into_iter().map(tell)).await);
     }
 
     async fn catch_up(&mut self) {
@@ -321,4 +332,8 @@ enum Pen {
 }
 
 const LOOK_EVERY: Millis = Millis::new(50);
+/// How long the tier may take to answer before it is asked again, and how long a notifier may take.
+const RESUME_WITHIN: Millis = Millis::seconds(10);
+const READ_WITHIN: Millis = Millis::seconds(2);
+const TELL_WITHIN: Millis = Millis::seconds(5);
 const HOLDER: &str = "drain guard";

@@ -211,6 +211,7 @@ pub struct StepCx {
     pub(crate) epoch: Epoch,
     pub(crate) plan: Arc<Plan>,
     pub(crate) hash: Digest,
+    pub(crate) origin: Digest,
     pub(crate) every: Millis,
     pub(crate) intended_at: Option<Timestamp>,
     pub(crate) pre_image: Option<Json>,
@@ -262,10 +263,10 @@ impl StepCx {
         &self.plan.policy
     }
 
-    /// The key for the calls of this node: stable over attempts, restarts and engines.
+    /// The key for the calls of this node: stable over attempts, restarts and engines, and no other run's.
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
-        self.run.key(&self.node)
+        self.run.key(&self.origin, &self.node)
     }
 
     /// The pause between two looks.
@@ -357,7 +358,7 @@ impl StepCx {
         let request = crate::EngageFence {
             target: receipt.target.clone(),
             token: receipt.token.clone(),
-            key: self.run.key(node),
+            key: self.run.key(&self.origin, node),
         };
         let engaged = self.gate.engage_again(&receipt.target.member, request);
         let late = self.runtime.sleep_until(self.runtime.now_mono() + PATIENCE);

@@ -76,12 +76,8 @@ name! {
     Role
 }
 name! {
-    /// The key that makes a mutating call repeatable: `run/node`, stable over attempts, restarts and engines (G05).
+    /// The key that makes a mutating call repeatable: stable over attempts, restarts and engines, and no other run's ([`RunId::key`]).
     IdempotencyKey
-}
-name! {
-    /// What a provider gave us to ask after a long operation. Empty where the provider gives nothing.
-    OpHandle
 }
 name! {
     /// A version of a secret, as its store names it.
@@ -96,6 +92,9 @@ name! {
     SystemId
 }
 
+/// How much of a key is readable in [`IdempotencyKey::slug`].
+const SLUG_TEXT: usize = 24;
+
 impl IdempotencyKey {
     /// The key as 36 characters in the form of a UUID, for services that take a client token of 32 to 64 characters.
     #[must_use]
@@ -105,20 +104,70 @@ impl IdempotencyKey {
         format!("{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
     }
 
-    /// The key as at most 40 characters of `a-z`, `0-9` and `-`, for names of snapshots, servers and aliases.
+    /// Returns the key as a name for snapshots, servers and aliases: the run and the node in at most 24 characters, and 64 bits of the
+    /// hash of the whole key, such as `orders-17-final-snapshot-5be00d1491c27f3a`.
+    ///
+    /// A name has at most 41 characters of `a-z`, `0-9` and `-`, begins with a letter, and has neither two hyphens in a row nor one at its
+    /// end, as the strictest of the clouds want it (RDS snapshot identifiers).
     #[must_use]
     pub fn slug(&self) -> String {
-        let plain: String = self
-            .0
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-            .take(30)
-            .collect();
-        format!("{}-{}", plain.trim_matches('-'), crate::canonical::sha256(self.0.as_bytes()).code())
+        let (text, _) = self.0.split_once('#').unwrap_or((&self.0, ""));
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let mut name = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+        if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+            name.insert_str(0, "dr-");
+        }
+        name.truncate(SLUG_TEXT);
+        format!("{}-{}", name.trim_end_matches('-'), crate::canonical::sha256(self.0.as_bytes()).bits64())
     }
 }
 
+/// What a provider gave us to ask after a long operation, such as a GUID. It is stored and shown as it is, so it holds no secret; empty
+/// where the provider gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OpHandle(String);
+
+/// The text is no handle. The text itself is left out: it may hold a signature.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "what the provider named its operation cannot be kept: it {why}; a handle has at most {} characters, no `?` and no white space",
+    OpHandle::LONGEST
+)]
+pub struct BadHandle {
+    why: &'static str,
+}
+
 impl OpHandle {
+    /// How many characters a handle has at most.
+    pub const LONGEST: usize = 200;
+
+    /// Takes the name that a provider gave its operation.
+    ///
+    /// # Errors
+    /// The text is longer than [`OpHandle::LONGEST`], or has a `?` or white space: it is then a URL whose query may carry a signature, or
+    /// no name at all, and must not reach the journal. A handler that passes the error on with `?` says "nobody knows", and a look finds
+    /// out what became of the call; [`Outcome::accepted_as`](crate::Outcome::accepted_as) does the same for a backend.
+    pub fn new(text: impl Into<String>) -> Result<Self, BadHandle> {
+        let text = text.into();
+        let why = if text.chars().count() > Self::LONGEST {
+            "is too long"
+        } else if text.contains('?') {
+            "has a `?`"
+        } else if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            "has white space"
+        } else {
+            return Ok(Self(text));
+        };
+        Err(BadHandle { why })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// A handle for providers that return none; progress is then seen only by looking.
     #[must_use]
     pub fn none() -> Self {
@@ -129,6 +178,26 @@ impl OpHandle {
     #[must_use]
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl TryFrom<String> for OpHandle {
+    type Error = BadHandle;
+
+    fn try_from(text: String) -> Result<Self, BadHandle> {
+        Self::new(text)
+    }
+}
+
+impl From<OpHandle> for String {
+    fn from(handle: OpHandle) -> Self {
+        handle.0
+    }
+}
+
+impl fmt::Display for OpHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
     }
 }
 
@@ -220,10 +289,14 @@ impl RunId {
         self.number
     }
 
-    /// The key for the calls of one node (G05).
+    /// Returns the key for the calls of one node, such as `orders-17/promote#91c27f3a5be00d14`.
+    ///
+    /// Numbers begin again with every journal, and services remember keys and names for years. `origin` is the hash of the run's first
+    /// line ([`RunState::origin`](crate::run::RunState)); 64 bits of it keep the runs of two journals apart, also where both run the
+    /// same plan.
     #[must_use]
-    pub fn key(&self, node: &NodeId) -> IdempotencyKey {
-        IdempotencyKey::new(format!("{self}/{node}"))
+    pub fn key(&self, origin: &Digest, node: &NodeId) -> IdempotencyKey {
+        IdempotencyKey::new(format!("{self}/{node}#{}", origin.bits64()))
     }
 }
 
@@ -300,6 +373,12 @@ impl Digest {
     #[must_use]
     pub fn code(&self) -> String {
         self.hex().chars().take(4).collect()
+    }
+
+    /// The first 64 bits as 16 hexadecimal digits: enough to keep names apart for good.
+    #[must_use]
+    pub fn bits64(&self) -> String {
+        self.hex().chars().take(16).collect()
     }
 
     /// The longer code that names a plan: `7f3a-91c2`.
@@ -474,5 +553,64 @@ impl Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slug(group: &str, node: &str) -> String {
+        RunId::new(GroupName::new(group), 17).key(&Digest::new([7; 32]), &NodeId::new(node)).slug()
+    }
+
+    /// Two groups whose names began alike shared all but 16 bits of a snapshot's name.
+    #[test]
+    fn bug_long_names_that_begin_alike_differ_in_64_bits() {
+        let long = "payments-of-the-northern-countries-".to_owned();
+        let (one, two) = (slug(&(long.clone() + "a"), "snapshot"), slug(&(long + "b"), "snapshot"));
+        let (text, hash) = one.rsplit_once('-').unwrap();
+        let (other_text, other_hash) = two.rsplit_once('-').unwrap();
+        assert_eq!((text, hash.len(), other_text), ("payments-of-the-northern", 16, "payments-of-the-northern"));
+        assert_ne!(hash, other_hash);
+    }
+
+    #[test]
+    fn a_slug_is_a_name_on_every_cloud() {
+        let table = [
+            ("orders", "final-snapshot", "orders-17-final-snapshot-"),
+            ("orders", "fence.undo", "orders-17-fence-undo-"),
+            ("a__b", "-x-", "a-b-17-x-"),
+            ("3d", "x", "dr-3d-17-x-"),
+            ("abcdefghijklmnopqrstuvw", "x", "abcdefghijklmnopqrstuvw-"),
+            ("\u{e4}\u{e4}", "X", "dr-17-x-"),
+        ];
+        for (group, node, begins) in table {
+            let name = slug(group, node);
+            let rest = name.strip_prefix(begins).unwrap_or_else(|| panic!("{name} does not begin with {begins}"));
+            assert_eq!(rest.len(), 16, "{name}");
+            assert!(name.len() <= 41 && name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{name}");
+            assert!(!name.contains("--") && !name.ends_with('-'), "{name}");
+        }
+    }
+
+    #[test]
+    fn bug_a_signed_url_is_no_handle() {
+        let table = [
+            ("op-1", Ok(())),
+            ("", Ok(())),
+            ("arn:aws:rds:eu-west-1:1:global-cluster/orders", Ok(())),
+            ("https://x/ops/1?sig=s3cret", Err("has a `?`")),
+            ("op 1", Err("has white space")),
+            ("op\n1", Err("has white space")),
+        ];
+        let long = "x".repeat(OpHandle::LONGEST + 1);
+        for (text, want) in table.into_iter().chain([(long.as_str(), Err("is too long"))]) {
+            let made = OpHandle::new(text);
+            assert_eq!(made.as_ref().map(drop).map_err(|bad| bad.why), want, "{text}");
+            assert!(made.map_or_else(|bad| !bad.to_string().contains("s3cret"), |_| true), "{text}");
+            assert_eq!(serde_json::from_value::<OpHandle>(text.into()).is_ok(), want.is_ok(), "read back: {text}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod backend;
 pub mod canonical;
 mod catalog;
 mod class;
+mod contain;
 mod drain_guard;
 mod driver;
 mod finding;
@@ -55,16 +56,16 @@ pub use group::{
     NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
-    CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced, Given,
-    LossBound, LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt,
+    AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
+    Given, LossBound, LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt,
     Quiesced, ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
 };
 pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
-    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
-    OpHandle, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadHandle, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId,
+    NodeId, OpHandle, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,

@@ -27,6 +27,16 @@ impl<T> Outcome<T> {
         Self::Accepted(OpHandle::none())
     }
 
+    /// The provider took it and gave this name to ask after it.
+    ///
+    /// A name that is no [`OpHandle`] is not kept: the outcome is then [`Outcome::Unknown`], and only a look decides.
+    pub fn accepted_as(name: impl Into<String>) -> Self {
+        match OpHandle::new(name) {
+            Ok(handle) => Self::Accepted(handle),
+            Err(error) => Self::unknown(error),
+        }
+    }
+
     /// Sent, and nobody knows.
     pub fn unknown(why: impl std::fmt::Display) -> Self {
         Self::Unknown(Cause::new(why))

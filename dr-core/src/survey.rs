@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
-use futures_util::future::{Either, join, join_all, join3, select};
+use futures_util::future::{join, join_all, join3};
 
 use crate::{
     Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
     ProviderError, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference, Situation,
-    Target, known, roles, steps::Cast,
+    Target, contain, known, roles, steps::Cast,
 };
 
 /// What to look at.
@@ -230,10 +230,9 @@ impl Survey {
 
     /// One read, or why it gave nothing.
     async fn within<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, String> {
-        let limit = self.runtime.sleep_until(self.runtime.now_mono() + self.patience);
-        match select(std::pin::pin!(read), limit).await {
-            Either::Left((answer, _)) => answer.map_err(|error| Cause::chain(&error).to_string()),
-            Either::Right(_) => Err(format!("no answer within {}", crate::text::human(self.patience))),
+        match contain::within(self.runtime.as_ref(), self.patience, read).await {
+            Ok(answer) => answer.map_err(|error| Cause::chain(&error).to_string()),
+            Err(silent) => Err(silent.to_string()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one door from receipts to proofs: what it refuses at run time. Each test is one refusal that no compiler can make.
 //! Covers the guards of DESIGN section 6 (never two writers, never a silent loss), E05, E10 and I04.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -242,7 +242,7 @@ fn admit_catch_up(receipt: &CatchUpReceipt, server: &At, fence: &FenceReceipt) -
 }
 
 fn lost(result: Result<(), Refused>, words: &str) {
-    let refused = result.unwrap_err();
+    let refused = result.expect_err(words);
     assert!(matches!(refused, Refused::Lost { .. }), "{refused:?}");
     assert!(refused.to_string().contains(words), "{refused}");
     assert_eq!(refused.retry(), Retry::Never);
@@ -255,7 +255,7 @@ fn request(epoch: u64, at: u64) -> PromoteRequest {
     let fenced = now(admit::fenced(&door, &Says(Some(fence_reading())), &fence_receipt(), Grade::Enforced)).unwrap();
     let caught = now(admit::caught_up(&door, &server(4, 1000, 1000), &catch_up_receipt(), &fence_receipt())).unwrap();
     let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-    PromoteRequest::planned(run.key(&NodeId::new("promote")), fenced, caught, consented)
+    PromoteRequest::planned(run.key(&Digest::zero(), &NodeId::new("promote")), fenced, caught, consented)
 }
 
 fn mono(seconds: u64) -> Mono {
@@ -274,21 +274,25 @@ fn a_whole_chain_of_receipts_is_admitted() {
 #[test]
 fn a_receipt_of_another_group_proves_nothing() {
     let foreign = FenceReceipt { run: run("ledger"), ..fence_receipt() };
-    let refused = admit_fence(&foreign, Some(fence_reading()), Grade::Enforced).unwrap_err();
+    let refused = admit_fence(&foreign, Some(fence_reading()), Grade::Enforced)
+        .expect_err("the fence of another group was admitted");
     assert_eq!(refused.to_string(), "the fence receipt belongs to ledger-17, this is orders-17");
     let foreign = CatchUpReceipt { run: run("ledger"), ..catch_up_receipt() };
-    let refused = admit_catch_up(&foreign, &server(4, 1000, 1000), &fence_receipt()).unwrap_err();
+    let refused = admit_catch_up(&foreign, &server(4, 1000, 1000), &fence_receipt())
+        .expect_err("the catch-up of another group was admitted");
     assert!(matches!(refused, Refused::Foreign { .. }), "{refused:?}");
     let run = run("orders");
     let clock = clock(100);
     let foreign = Consent { run: RunId::new(GroupName::new("orders"), 16), ..consent() };
-    let refused = admit::consented(&door(&run, 1, &clock), &foreign, &facts_now()).unwrap_err();
+    let refused = admit::consented(&door(&run, 1, &clock), &foreign, &facts_now())
+        .expect_err("the consent of another run was admitted");
     assert!(refused.to_string().contains("orders-16"), "{refused}");
 }
 
 #[test]
 fn a_fence_that_does_not_answer_proves_nothing() {
-    let refused = admit_fence(&fence_receipt(), None, Grade::Enforced).unwrap_err();
+    let refused =
+        admit_fence(&fence_receipt(), None, Grade::Enforced).expect_err("a fence that does not answer was admitted");
     assert!(matches!(refused, Refused::Silent { what: "fence", .. }), "{refused:?}");
 }
 
@@ -302,7 +306,10 @@ fn a_fence_that_was_lifted_proves_nothing() {
 fn a_fence_on_a_plane_less_is_worth_its_least_plane() {
     let planes = Planes { restart: Grade::Partial, ..Planes::all(Grade::Confirmed) };
     let refused = admit_fence(&fence_receipt(), Some(FenceReading { planes, ..fence_reading() }), Grade::Enforced);
-    assert_eq!(refused.unwrap_err().to_string(), "the fence is worth `partial`, this needs `enforced`");
+    assert_eq!(
+        refused.expect_err("a weak fence was admitted").to_string(),
+        "the fence is worth `partial`, this needs `enforced`"
+    );
 }
 
 #[test]
@@ -344,7 +351,8 @@ fn a_candidate_on_another_timeline_has_not_caught_up() {
 
 #[test]
 fn a_candidate_that_is_behind_the_fenced_end_may_come() {
-    let refused = admit_catch_up(&catch_up_receipt(), &server(4, 1000, 999), &fence_receipt()).unwrap_err();
+    let refused = admit_catch_up(&catch_up_receipt(), &server(4, 1000, 999), &fence_receipt())
+        .expect_err("a candidate that lost ground was admitted");
     assert!(matches!(refused, Refused::NotYet { .. }), "{refused:?}");
     assert_eq!(refused.retry(), Retry::After(Millis::new(2)));
 }
@@ -375,7 +383,8 @@ fn a_primary_with_writing_sessions_or_a_candidate_behind_is_not_quiet() {
     let clock = clock(100);
     let door = door(&run, 1, &clock);
     let busy = At { sessions: 2, ..server(4, 1000, 1000) };
-    let refused = now(admit::quiesced(&door, &busy, &server(4, 1000, 1000), &receipt, true)).unwrap_err();
+    let refused = now(admit::quiesced(&door, &busy, &server(4, 1000, 1000), &receipt, true))
+        .expect_err("a session that can write was admitted");
     assert_eq!(refused.to_string(), "2 sessions can still write on the primary");
     let behind = now(admit::quiesced(&door, &server(4, 1000, 1000), &server(4, 999, 999), &receipt, false));
     assert!(matches!(behind, Err(Refused::NotYet { .. })), "{behind:?}");
@@ -383,7 +392,7 @@ fn a_primary_with_writing_sessions_or_a_candidate_behind_is_not_quiet() {
     assert!(matches!(forked, Err(Refused::Lost { .. })), "{forked:?}");
     let quiet = now(admit::quiesced(&door, &server(4, 1000, 1000), &server(4, 1000, 1000), &receipt, false)).unwrap();
     let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-    let swap = SwapRequest::planned(run.key(&NodeId::new("swap")), quiet, consented);
+    let swap = SwapRequest::planned(run.key(&Digest::zero(), &NodeId::new("swap")), quiet, consented);
     assert_eq!(swap.allow_loss(), None);
     assert_eq!((swap.from(), swap.to()), (&target("neu", 4), &target("weu", 4)));
 }
@@ -404,11 +413,12 @@ fn a_material_change_voids_a_consent_with_a_readable_difference() {
     let within = vec![Fact::any("writer", "neu", "SQL", at()), lag(10_000, Tolerance::Any)];
     assert!(admit::consented(&door, &consent(), &within).is_ok());
     let beyond = vec![Fact::any("writer", "weu", "SQL", at()), lag(10_001, Tolerance::Any)];
-    let refused = admit::consented(&door, &consent(), &beyond).unwrap_err();
+    let refused = admit::consented(&door, &consent(), &beyond).expect_err("a fact beyond its limit was admitted");
     let words = "what was agreed to does not hold any more: writer was neu, is weu; lag was 3000 ms, is 10001 ms";
     assert_eq!(refused.to_string(), words);
     let silent = vec![lag(3000, Tolerance::Any)];
-    let refused = admit::consented(&door, &consent(), &silent).unwrap_err();
+    let refused =
+        admit::consented(&door, &consent(), &silent).expect_err("a fact that nobody can read now was admitted");
     assert!(refused.to_string().ends_with("writer was neu, is not known now"), "{refused}");
 }
 
@@ -417,7 +427,7 @@ fn more_loss_than_was_accepted_is_refused() {
     let run = run("orders");
     let clock = clock(100);
     let door = door(&run, 1, &clock);
-    let bound = |loss| LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None };
+    let bound = |loss| LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None, asked: None };
     let accepts = |loss| Consent { loss, ..consent() };
     let unknown = || Loss::Unknown { because: "no sample".into() };
     let refused = |bound, accepted| admit::loss_bounded(&door, &bound, &accepted).is_err();
@@ -438,10 +448,10 @@ fn a_forced_promotion_needs_an_enforced_fence() {
     let forced = |grade| {
         let reading = FenceReading { planes: Planes::all(grade), ..fence_reading() };
         let fenced = now(admit::fenced(&door, &Says(Some(reading)), &fence_receipt(), Grade::Partial)).unwrap();
-        let bound = LossBound { run: run.clone(), loss: Loss::Nothing, sampled_at: None, fenced_at: None };
+        let bound = LossBound { run: run.clone(), loss: Loss::Nothing, sampled_at: None, fenced_at: None, asked: None };
         let bounded = admit::loss_bounded(&door, &bound, &consent()).unwrap();
         let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
-        let key = run.key(&NodeId::new("promote"));
+        let key = run.key(&Digest::zero(), &NodeId::new("promote"));
         PromoteRequest::forced(key, target("weu", 4), fenced, bounded, consented).map(drop)
     };
     assert_eq!(forced(Grade::Partial), Err(Grade::Partial));

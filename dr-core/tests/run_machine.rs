@@ -197,7 +197,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
             pre_image: None,
             request: Digest::zero(),
         },
-        EventKind::Accepted => Event::Accepted { node, handle: OpHandle::new("op-1"), calls: Vec::new() },
+        EventKind::Accepted => Event::Accepted { node, handle: OpHandle::new("op-1").unwrap(), calls: Vec::new() },
         EventKind::Finished => Event::Finished { node, output: Json(serde_json::json!(null)), calls: Vec::new() },
         EventKind::NotDone => Event::NotDone { node, cause, again_in: Millis::ZERO, sent: true },
         EventKind::InDoubt => Event::InDoubt { node, cause, calls: Vec::new() },

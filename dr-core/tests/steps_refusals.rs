@@ -7,8 +7,8 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Runbook, Situation, Tri,
-    UnplannedFailover, minutes, seconds,
+    Capabilities, Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
+    Situation, Tri, UnplannedFailover, minutes, seconds,
 };
 use situations::{Scene, mi, postgres};
 
@@ -192,4 +192,21 @@ fn a_failover_is_refused_while_the_primary_answers() {
     assert_eq!(rules(&refused(&unfenced, &UnplannedFailover::to("pg2"))), [224]);
     let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = false);
     assert_eq!(rules(&refused(&planned_only, &UnplannedFailover::to("weu"))), [219]);
+}
+
+/// With a silent primary, its way back was judged by the first standby that the group lists, not by the one that takes its place.
+#[test]
+fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {
+    let two = postgres().silent_primary().with(|now| {
+        let mut other = now.standbys.first().unwrap().clone();
+        other.name = "pg0".into();
+        other.capabilities = other.capabilities.map(|offers| Capabilities { rejoin: Rejoin::Never, ..offers });
+        now.standbys.insert(0, other);
+    });
+    let runbook = UnplannedFailover::to("pg2");
+    let mut plan = PlanBuilder::new(two.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+    runbook.plan(&two, &mut plan).unwrap();
+    let (plan, _) = plan.finish();
+    let rejoin = &plan.nodes.get(&"rejoin".into()).unwrap().call;
+    assert_eq!(rejoin.kind.name(), "dr.rejoin", "{}", rejoin.sentence);
 }

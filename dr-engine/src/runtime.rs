@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use dr_core::{Mono, Runtime, Task, Timestamp};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinError};
 
 /// tokio's timers and tasks. The monotonic clock starts when this value is made.
 #[derive(Debug, Clone)]
@@ -49,6 +49,13 @@ impl Runtime for TokioRuntime {
 
     fn spawn_detached(&self, task: Task) {
         drop(self.handle.spawn(task));
+    }
+}
+
+/// Leaves what a panic carried where it is: it may panic when it is dropped.
+pub(crate) fn forget(failed: JoinError) {
+    if let Ok(payload) = failed.try_into_panic() {
+        std::mem::forget(payload);
     }
 }
 

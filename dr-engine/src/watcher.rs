@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use crate::{
     backends::Bindings,
     engine::{Inner, lock},
-    runtime::wall,
+    runtime::{forget, wall},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -105,7 +105,15 @@ async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionR
             reading.ok().and_then(Result::ok).map(|reading| (name, reading))
         });
     }
-    reads.join_all().await.into_iter().flatten().collect()
+    let mut seen = Vec::new();
+    while let Some(read) = reads.join_next().await {
+        match read {
+            Ok(reading) => seen.extend(reading),
+            // A probe that panics gives nothing, and ends nothing.
+            Err(failed) => forget(failed),
+        }
+    }
+    seen
 }
 
 /// Both sides of one moment. Two that call themselves primary make no primary: such a sample bounds nothing.

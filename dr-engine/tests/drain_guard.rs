@@ -8,9 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName, GuardEnd, Head, InboxRow, Journal,
-    JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Outcome, PlanBuilder, PlanHeader, Policy, Pulse, Purpose,
-    Resolved, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target, Touch, replay,
+    Actor, AppReading, AppTier, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName, GuardEnd,
+    Head, InboxRow, Journal, JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Notice, Notifier, Outcome,
+    PlanBuilder, PlanHeader, Policy, PositionSample, ProviderError, Providers, Pulse, Purpose, Resolved, ResourceRef,
+    ResumeRequest, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target, Timestamp, Touch, replay,
     run::{Event, Record, RunOutcome},
     seconds,
 };
@@ -45,6 +46,8 @@ step!(Fence, "dr.toy-fence", Class::Fence, "fence neu");
 step!(Release, "dr.toy-release", Class::ReleaseFence, "release neu");
 
 const BUDGET: Millis = seconds(5);
+/// A guard that neither acts nor goes by then never will.
+const LONGEST_WATCH: Millis = seconds(600);
 
 /// Whether the engine is dead, as the guard is told.
 #[derive(Debug)]
@@ -127,7 +130,11 @@ impl Scene {
             Resolved::App(app) => app,
             other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
         };
-        let request = DrainRequest { budget: BUDGET, within: seconds(1), key: self.run.key(&NodeId::new("drain")) };
+        let request = DrainRequest {
+            budget: BUDGET,
+            within: seconds(1),
+            key: self.run.key(&Digest::zero(), &NodeId::new("drain")),
+        };
         assert!(matches!(app.drain(request).await, Outcome::Done(()) | Outcome::Accepted(_)));
         self.engine_writes(finished("drain")).await.unwrap();
     }
@@ -151,7 +158,16 @@ impl Scene {
     }
 
     fn watch(&self, guard: DrainGuard) -> GuardEnd {
-        self.time.run(async move { guard.ready().await.unwrap().watch().await }).unwrap()
+        let time = self.time.clone();
+        let watched = async move { guard.ready().await.unwrap().watch().await };
+        let bounded = async move {
+            let late = time.sleep_until(time.now_mono() + LONGEST_WATCH);
+            match futures_util::future::select(Box::pin(watched), late).await {
+                futures_util::future::Either::Left((end, _)) => end,
+                futures_util::future::Either::Right(_) => panic!("the guard still watches after {LONGEST_WATCH:?}"),
+            }
+        };
+        self.time.run(bounded).unwrap()
     }
 
     fn drained_now(&self) -> bool {
@@ -168,7 +184,7 @@ impl Scene {
 fn intended(node: &str) -> Event {
     let run: RunId = "orders-1".parse().unwrap();
     let node = NodeId::new(node);
-    let (key, request) = (run.key(&node), Digest::zero());
+    let (key, request) = (run.key(&Digest::zero(), &node), Digest::zero());
     Event::Intended { node, attempt: 1, key, facts: Vec::new(), pre_image: None, request }
 }
 
@@ -345,5 +361,126 @@ impl Journal for Bad {
 
     async fn changed(&self, run: &RunId) {
         self.inner().changed(run).await;
+    }
+}
+
+/// How the calls of a tier or a notifier go wrong.
+#[derive(Clone, Copy, Debug)]
+enum Astray {
+    Hangs,
+    Panics,
+}
+
+/// The tier and the notifiers of the cloud, behind calls that go wrong: the first resume, the first look, and every notice.
+#[derive(Debug)]
+struct Stray {
+    inner: Arc<dyn Providers>,
+    how: Astray,
+    calls: Arc<Mutex<Vec<&'static str>>>,
+}
+
+#[derive(Debug)]
+struct StrayTier {
+    inner: Arc<dyn AppTier>,
+    how: Astray,
+    calls: Arc<Mutex<Vec<&'static str>>>,
+}
+
+#[derive(Debug)]
+struct StrayBell(Astray);
+
+async fn go_astray(how: Astray) {
+    match how {
+        Astray::Hangs => std::future::pending().await,
+        Astray::Panics => panic!("a planted panic"),
+    }
+}
+
+impl StrayTier {
+    async fn first(&self, verb: &'static str) {
+        let first = {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push(verb);
+            calls.iter().filter(|call| **call == verb).count() == 1
+        };
+        if first {
+            go_astray(self.how).await;
+        }
+    }
+}
+
+#[async_trait]
+impl AppTier for StrayTier {
+    async fn limit(&self) -> Result<Millis, ProviderError> {
+        self.inner.limit().await
+    }
+
+    fn drain_expires_by_itself(&self) -> bool {
+        self.inner.drain_expires_by_itself()
+    }
+
+    async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.first("read").await;
+        self.inner.read().await
+    }
+
+    async fn drain(&self, request: DrainRequest) -> Outcome<()> {
+        self.inner.drain(request).await
+    }
+
+    async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
+        self.first("resume").await;
+        self.inner.resume(request).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, _verb: &str) -> Vec<String> {
+        panic!("a planted panic")
+    }
+}
+
+#[async_trait]
+impl Notifier for StrayBell {
+    async fn notify(&self, _notice: Notice) -> Result<(), ProviderError> {
+        go_astray(self.0).await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Providers for Stray {
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        Ok(match self.inner.resolve(group, wanted).await? {
+            Resolved::App(inner) => {
+                Resolved::App(Arc::new(StrayTier { inner, how: self.how, calls: Arc::clone(&self.calls) }))
+            }
+            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => other,
+        })
+    }
+
+    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+        vec![Arc::new(StrayBell(self.how))]
+    }
+
+    async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
+        self.inner.samples(group, since).await
+    }
+}
+
+/// A tier whose resume or look hangs, or panics, held the guard for ever, and so did a notifier: nobody gave the drain back.
+#[test]
+fn bug_a_tier_or_notifier_that_hangs_or_panics_does_not_hold_the_guard() {
+    for how in [Astray::Hangs, Astray::Panics] {
+        let scene = Scene::drained();
+        let calls = Arc::default();
+        let providers = Arc::new(Stray { inner: scene.cloud.providers(), how, calls: Arc::clone(&calls) });
+        let end = scene.watch(DrainGuard { providers, ..scene.guard(true) });
+        let GuardEnd::Resumed { held, .. } = end else { panic!("{end:?}") };
+        assert!(held <= seconds(30), "{how:?}: {held:?}");
+        assert!(!scene.drained_now(), "{how:?}");
+        assert_eq!(*calls.lock().unwrap(), ["resume", "read", "resume", "read"], "{how:?}");
     }
 }

@@ -270,19 +270,42 @@ pub(crate) fn pooler(
     let instances = instances(group, table, &at, wrap)?;
     let mut places = BTreeMap::new();
     for member in &group.members {
-        let own: MemberAt = member.at()?;
-        let endpoint = Endpoint::new(format!("{}:{}", own.host, own.port));
-        let named = names.and_then(|names| names.origin(&member.name, &endpoint));
-        let named = named.unwrap_or_else(|| endpoint.as_str().to_owned());
-        let place =
-            address(&named, own.port).ok_or_else(|| table.fault("member", format!("`{named}` is no host:port")))?;
-        places.insert(member.name.clone(), place);
+        if let Some(place) = place(member, names, servers.contains_key(&member.name), table)? {
+            places.insert(member.name.clone(), place);
+        }
     }
     let id = format!("pgbouncer:{}/{}", at.admin.join(","), at.database);
     let login = group.application.as_ref().map(ApplicationLogin::of).transpose()?;
     let pooler = PgBouncer { database: at.database, instances };
     let pooler = PostgresPooler::new(pooler, places, at.pause_within).with_servers(servers).with_application(login);
     Ok((id, pooler))
+}
+
+/// Where a pooler reaches a member: as the route names it, or else where the member says that it is. The table of a member of another
+/// backend is not ours to read, so the route has to name it; a tier that is only drained sends nobody anywhere.
+fn place(
+    member: &MemberSpec,
+    names: Option<&TrafficSpec>,
+    ours: bool,
+    table: &AtTable,
+) -> Result<Option<(String, u16)>, ConfigError> {
+    let (endpoint, port) = if ours {
+        let own: MemberAt = member.at()?;
+        (Endpoint::new(format!("{}:{}", own.host, own.port)), own.port)
+    } else {
+        (Endpoint::new(TrafficSpec::MEMBER), default_port())
+    };
+    let named = match names.and_then(|names| names.origin(&member.name, &endpoint)) {
+        Some(named) => named,
+        None if ours => endpoint.as_str().to_owned(),
+        None if names.is_none() => return Ok(None),
+        None => {
+            let why = format!("does not name `{}`, a member of `{}`: say its host:port", member.name, member.backend);
+            return Err(table.fault("member", why));
+        }
+    };
+    let place = address(&named, port).filter(|_| !named.contains(TrafficSpec::MEMBER));
+    place.map(Some).ok_or_else(|| table.fault("member", format!("`{named}` is no host:port")))
 }
 
 /// Every process of a route.

@@ -147,7 +147,7 @@ impl PostgresDatabase {
             return Ok(Outcome::unknown("pg_promote could not signal the server process"));
         }
         let began = began.map_or_else(|_| String::new(), |began| format!("/{began}"));
-        Ok(Outcome::Accepted(OpHandle::new(format!("promote/{}{began}", who.timeline))))
+        Ok(Outcome::accepted_as(format!("promote/{}{began}", who.timeline)))
     }
 
     /// `asked` is what the handle says of the server that took the request: its timeline, and when its recovery began.

@@ -15,7 +15,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dr_core::{MemberId, OpHandle, OpProgress, Outcome, RejoinRequest};
+use dr_core::{MemberId, OpProgress, Outcome, RejoinRequest};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -76,17 +76,18 @@ const TOOL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 impl Member {
     /// Looks at both servers, decides the way back and starts it; the handle tells how it goes.
     pub(crate) async fn begin_rejoin(member: &Arc<Self>, request: RejoinRequest) -> Outcome<()> {
-        let handle = OpHandle::new(format!("rejoin/{}", request.primary.member));
+        let handle = format!("rejoin/{}", request.primary.member);
+        let begun = || Outcome::accepted_as(handle.as_str());
         let mut rejoin = member.rejoin.lock().await;
         if rejoin.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            return Outcome::Accepted(handle);
+            return begun();
         }
         let start = match member.look_for_a_way(&request).await {
             Ok(Look::Follows) => match member.replays_from(&request.primary.member).await {
                 Ok(Replay::Arrived) => return Outcome::Done(()),
                 Ok(Replay::Moves) => {
                     *rejoin = RejoinTask::default();
-                    return Outcome::Accepted(handle);
+                    return begun();
                 }
                 Ok(Replay::Paused) => Start::Known(Way::Follow),
                 Err(e) => return undone(&e),
@@ -97,14 +98,14 @@ impl Member {
                 let worker = Arc::clone(member);
                 let task = async move { worker.come_back_later(&request).await };
                 *rejoin = RejoinTask { task: Some(tokio::spawn(task)), ..RejoinTask::default() };
-                return Outcome::Accepted(handle);
+                return begun();
             }
             Err(e) => return undone(&e),
         };
         let worker = Arc::clone(member);
         let task = async move { worker.come_back(&request, start).await };
         *rejoin = RejoinTask { task: Some(tokio::spawn(task)), ..RejoinTask::default() };
-        Outcome::Accepted(handle)
+        begun()
     }
 
     /// Whether a member that streams replays too: streaming alone is no rejoin.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, MemberId, Millis, OpHandle, Outcome, ProviderError, Rehearsal, RehearseRoute,
+    AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, Rehearsal, RehearseRoute,
     ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
 };
 use futures_util::future::join_all;
@@ -356,12 +356,9 @@ impl TrafficRouter for PostgresPooler {
     }
 
     /// The server connections that the poolers hold, in turn; while they hold none, where the next one would go.
-    async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError> {
-        let mut seen = self.connected().await.map_err(unread("sample"))?;
-        if seen.is_empty() {
-            seen.push(self.route().await.map_err(unread("sample"))?.member);
-        }
-        Ok(seen.into_iter().cycle().take(usize::from(samples)).collect())
+    /// One sample for each server connection of each process: whatever the number asked for, one that leads elsewhere is not left out.
+    async fn sample(&self, _samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError> {
+        self.connected().await.map_err(unread("sample"))
     }
 
     fn poll_every(&self) -> Millis {
@@ -419,7 +416,7 @@ impl AppTier for PostgresPooler {
     /// RESUME answers at once; the clients go on when the first of them has a server again.
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
         match self.go_on(&request.onto).await {
-            Ok(()) => Outcome::Accepted(OpHandle::none()),
+            Ok(()) => Outcome::accepted(),
             Err(e) => Outcome::unknown(e.chain()),
         }
     }

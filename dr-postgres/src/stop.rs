@@ -14,8 +14,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, OpHandle, Outcome, Planes,
-    ProviderError, Rehearsal, ReleaseOrder, RetireFence, millis,
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
+    Rehearsal, ReleaseOrder, RetireFence, millis,
 };
 use tokio::{
     sync::Mutex,
@@ -116,7 +116,7 @@ impl StopFence {
             }
         }
         match self.mark(whom).await {
-            Ok(()) => Outcome::Accepted(OpHandle::new(format!("stop/{}", self.member.name))),
+            Ok(()) => Outcome::accepted_as(format!("stop/{}", self.member.name)),
             Err(e) if whom.is_none() => self.not_sent(&e).await,
             Err(e) => Outcome::unknown(e.chain()),
         }

@@ -78,6 +78,24 @@ fn processes_on_one_host_are_named_by_their_sockets() {
     assert!(!format!("{:?}", route.router.provider).contains("SHOP"));
 }
 
+/// The pooler read the table of every member as one of its own: a group with one member in a cloud did not open.
+#[test]
+fn bug_a_pooler_leaves_the_tables_of_other_backends_alone() {
+    let own = r#"backend = "postgres"
+at      = { host = "10.2.0.11", port = 5432, data = "/var/lib/postgresql/15/main", run = "ssh:postgres@10.2.0.11", unit = "postgresql@15-main" }"#;
+    let foreign = BILLING.replace(own, "backend = \"azure.flexible\"\nat      = { server = \"billing-weu\" }");
+    assert_ne!(foreign, BILLING);
+    let open = |text: &str| {
+        let group = read(text);
+        Postgres::new().route(&group, group.traffic.first().unwrap()).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(open(&foreign), Ok(()));
+    for (named, why) in [("", "does not name `pg2`"), (r#", pg2 = "{member.endpoint}""#, "no host:port")] {
+        let refused = open(&foreign.replace(r#", pg2 = "10.2.0.11""#, named)).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
 /// A typo, a wrong way to the host, a stored secret, an unknown fence: each is refused with its place.
 #[test]
 fn faults_name_their_place() {

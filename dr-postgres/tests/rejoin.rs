@@ -507,7 +507,7 @@ async fn another_process_tells_how_a_rejoin_stands() {
     switched(&rig).await;
     let asked = request(&rig, false).await;
     let other = member_with(&rig, local(&rig), None);
-    let op = dr_core::OpHandle::new("rejoin/pg2");
+    let op = dr_core::OpHandle::new("rejoin/pg2").unwrap();
     assert!(matches!(other.poll(&op).await.unwrap(), OpProgress::Lost { .. }), "it is stopped and nothing works on it");
     await_op(one, &handle(rejoin(one, two, false).await)).await.unwrap();
     assert_eq!(ends(&other, Outcome::Accepted(op)).await, Ok(()));

@@ -48,7 +48,7 @@ impl Stage {
         let target =
             Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
-        let key: IdempotencyKey = run.key(&NodeId::new("secret"));
+        let key: IdempotencyKey = run.key(&dr_core::Digest::zero(), &NodeId::new("secret"));
         let writer = WriterReceipt { run, target, endpoint, old_side: Grade::Confirmed, at };
         self.store.patch(PatchSecret { writer, expected: SecretVersion::new("1"), key }).await
     }

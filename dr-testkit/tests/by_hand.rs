@@ -168,6 +168,7 @@ impl Hand {
             loss: Loss::Unknown { because: "nobody looked".into() },
             sampled_at: None,
             fenced_at: None,
+            asked: None,
         };
         let consent = self.consent(&run);
         let bounded = admit::loss_bounded(&self.door(&run), &bound, &consent).unwrap();
@@ -180,7 +181,7 @@ impl Hand {
         let run = run_id();
         let consent = self.consent(&run);
         let loss = Loss::Unknown { because: "the primary is silent".into() };
-        let bound = LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None };
+        let bound = LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None, asked: None };
         let bounded = admit::loss_bounded(&self.door(&run), &bound, &consent).unwrap();
         let consented = admit::consented(&self.door(&run), &consent, &[]).unwrap();
         SwapRequest::forced("orders-1/swap".into(), self.target("neu"), self.target("weu"), bounded, consented)
@@ -949,7 +950,7 @@ fn s6_fires_on_a_second_promotion_and_on_one_after_an_abort() {
             let run = run_id();
             let consent = hand.consent(&run);
             let loss = Loss::Unknown { because: "test".into() };
-            let bound = LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None };
+            let bound = LossBound { run: run.clone(), loss, sampled_at: None, fenced_at: None, asked: None };
             let bounded = admit::loss_bounded(&hand.door(&run), &bound, &consent).unwrap();
             let consented = admit::consented(&hand.door(&run), &consent, &[]).unwrap();
             let request = SwapRequest::forced("k".into(), hand.target(from), hand.target(to), bounded, consented);

@@ -10,6 +10,9 @@ use std::{
 use dr_cli::{App, Exit, Screen, Simulated};
 use dr_core::Actor;
 
+/// A command that takes longer waits for something that never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// What was printed and how the command ended.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -143,7 +146,12 @@ impl Stage {
         let (out, err) = (Tape::default(), Tape::default());
         let input = std::io::Cursor::new(typed.unwrap_or_default().to_owned());
         let mut screen = Screen::over(out.clone(), err.clone(), input, typed.is_some());
-        let exit = self.app(who, role).run(self.words(line), &mut screen);
+        let (app, words) = (self.app(who, role), self.words(line));
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(app.run(words, &mut screen)));
+        let exit = told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            panic!("`dr {line}` did not end within {PATIENCE:?}; it said:\n{}\n{}", out.text(), err.text())
+        });
         Said { out: out.text(), err: err.text(), exit }
     }
 

@@ -1,21 +1,24 @@
 //! People: questions, answers, and what they ask of the run.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{DriveError, Driver, outcome::Doubt, task};
 use crate::{
-    APPROVE, Actor, Ask, AskKind, Cause, Choice, Class, Consent, Fact, InboxRow, Input, Loss, LossBound, Millis,
-    NodeId, Prepared, REJECT, Request, Role, StepCx, StepError, StepErrorClass,
+    APPROVE, Actor, Ask, AskKind, AskedLoss, Cause, Choice, Class, Consent, Fact, InboxRow, Input, Loss, LossBound,
+    Millis, NodeId, Output as _, Prepared, REJECT, Request, Role, StepCx, StepError, StepErrorClass,
     admit::differences,
     canonical,
     catalog::ErasedHandler,
-    decided, judge, not_done,
+    decided, judge, not_done, references,
     run::{Event, NodePhase, Phase},
     stop,
 };
+
+/// How long a consent that nobody was asked for is good, where the loss grows meanwhile.
+const PROMPT: Millis = Millis::seconds(60);
 
 /// What every step of class [`Class::Consent`] says in its parameters; the facts to show come from its handler's `prepare`.
 #[derive(Debug, Deserialize)]
@@ -34,10 +37,12 @@ pub(super) struct Terms {
 impl Terms {
     /// How many people must agree to this loss. Nobody is asked only where the policy says so by name, and then only for a loss that is
     /// known to be within the limit (E05).
-    fn people(&self, loss: &Loss, automatic: bool) -> u8 {
+    fn people(&self, loss: &Loss, asked: Option<&AskedLoss>, automatic: bool) -> u8 {
+        // Nobody takes time to answer then, and the consent is good for a moment only.
+        let sooner = asked.map_or(Millis::ZERO, |asked| asked.answer.saturating_sub(PROMPT));
         let within = match loss {
             Loss::Nothing => true,
-            Loss::AtMost { time, .. } => self.loss_limit.is_some_and(|limit| *time <= limit),
+            Loss::AtMost { time, .. } => self.loss_limit.is_some_and(|limit| time.saturating_sub(sooner) <= limit),
             Loss::Unknown { .. } => false,
         };
         match (automatic, within) {
@@ -153,12 +158,18 @@ impl Driver {
 
     fn question(&self, node: &NodeId, facts: Vec<Fact>) -> Result<Ask, Cause> {
         let terms = self.terms(node)?;
-        let loss = match &terms.loss {
-            None => Loss::Nothing,
-            Some(input) => input.get().map_err(|error| Cause::chain(&error))?.loss.clone(),
+        let (loss, mut asked) = match &terms.loss {
+            None => (Loss::Nothing, None),
+            Some(input) => {
+                let bound = input.get().map_err(|error| Cause::chain(&error))?;
+                (bound.loss.clone(), bound.asked.clone())
+            }
         };
         let now = self.drive.runtime.now_wall();
-        let people = terms.people(&loss, self.state.plan.policy.automatic.is_some());
+        let people = terms.people(&loss, asked.as_ref(), self.state.plan.policy.automatic.is_some());
+        if let Some(asked) = asked.as_mut().filter(|_| people == 0) {
+            asked.good_until = asked.good_until.min(now + PROMPT);
+        }
         Ok(Ask {
             kind: AskKind::Consent,
             node: Some(node.clone()),
@@ -166,6 +177,7 @@ impl Driver {
             question: terms.question.clone(),
             facts,
             loss,
+            asked,
             choices: vec![
                 Choice::new(APPROVE, "run the plan", "what the plan's preview says"),
                 Choice::new(REJECT, "end the run; nothing is changed", "nothing"),
@@ -181,6 +193,8 @@ impl Driver {
 
     async fn grant(&mut self, node: &NodeId, ask: Ask) -> Result<(), DriveError> {
         let now = self.drive.runtime.now_wall();
+        let expires = ask.expires.unwrap_or(now);
+        let good_until = ask.asked.as_ref().map_or(expires, |asked| asked.good_until);
         let digest = ask.digest().map_err(|source| DriveError::Canonical { run: self.drive.run.clone(), source })?;
         let consent = Consent {
             run: self.drive.run.clone(),
@@ -190,7 +204,7 @@ impl Driver {
             loss: ask.loss,
             given: self.state.given.clone(),
             at: now,
-            expires: ask.expires.unwrap_or(now),
+            expires: expires.min(good_until),
         };
         let output = canonical::to_value(&consent)
             .map(crate::Json)
@@ -216,12 +230,22 @@ impl Driver {
     /// The first change found that the consent does not hold any more: people are asked again.
     pub(super) async fn void(&mut self, diff: Vec<String>) -> Result<(), DriveError> {
         let plan = Arc::clone(&self.state.plan);
-        let Some((id, _)) = plan.nodes.iter().find(|(_, node)| node.call.class == Class::Consent) else {
+        let Some((id, ask)) = plan.nodes.iter().find(|(_, node)| node.call.class == Class::Consent) else {
             return Ok(());
         };
+        // What people are shown of the loss is as old as what they agreed to: it is bounded anew before they are asked.
+        let bound = LossBound::type_name();
+        let bounds = references(&ask.call.params.0).into_iter().map(|found| found.node);
+        let stale = bounds.filter(|node| {
+            let call = plan.call(node).filter(|call| call.output == bound);
+            call.is_some() && self.state.phase_of(node) == NodePhase::Done
+        });
+        let anew: BTreeSet<NodeId> = stale.collect();
         // Nothing that waits for the answer loses its time by it.
         self.clocks.retain(|node, _| self.state.phase_of(node) != NodePhase::Waiting && node != id);
-        self.append(vec![Event::Voided { node: id.clone(), diff }]).await
+        self.clocks.retain(|node, _| !anew.contains(node));
+        let voided = |node: NodeId| Event::Voided { node, diff: diff.clone() };
+        self.append(std::iter::once(id.clone()).chain(anew).map(voided).collect()).await
     }
 
     /// Turns what was posted into events, each row once.
@@ -317,9 +341,9 @@ mod tests {
                 roles: Vec::new(),
                 expires_in: seconds(60),
             };
-            assert_eq!(terms(0).people(&loss, true), automatic, "{name}");
-            assert_eq!(terms(2).people(&loss, false), asked, "{name}");
-            assert_eq!(terms(0).people(&loss, false), 1, "{name}: a policy that asks");
+            assert_eq!(terms(0).people(&loss, None, true), automatic, "{name}");
+            assert_eq!(terms(2).people(&loss, None, false), asked, "{name}");
+            assert_eq!(terms(0).people(&loss, None, false), 1, "{name}: a policy that asks");
         }
     }
 }

@@ -84,7 +84,7 @@ impl Driver {
     fn fail_fast(&self) {
         if let Some(app) = self.app() {
             self.drive.runtime.spawn_detached(Box::pin(async move {
-                drop(app.fail_fast().await);
+                drop(crate::contain::caught(async { app.fail_fast().await }).await);
             }));
         }
     }

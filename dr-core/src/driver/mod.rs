@@ -435,7 +435,7 @@ impl Driver {
         for notifier in self.drive.providers.notifiers() {
             let notice = notice.clone();
             self.drive.runtime.spawn_detached(Box::pin(async move {
-                drop(notifier.notify(notice).await);
+                drop(crate::contain::caught(async { notifier.notify(notice).await }).await);
             }));
         }
     }

@@ -168,6 +168,7 @@ impl Driver {
             epoch: self.drive.lease.epoch,
             plan: Arc::clone(&self.state.plan),
             hash: self.state.hash,
+            origin: self.state.origin,
             every: paced.every,
             intended_at: known.intended,
             pre_image,
@@ -239,7 +240,7 @@ impl Driver {
         let intent = Event::Intended {
             node: node.clone(),
             attempt,
-            key: self.drive.run.key(node),
+            key: self.drive.run.key(&self.state.origin, node),
             facts: ready.facts,
             pre_image: ready.pre_image,
             request: request_digest(&params),

@@ -1,14 +1,16 @@
 //! The things that the driver waits for, each a future that ends in one [`Happened`].
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use futures_util::future::{Either, FutureExt as _, select};
+use futures_util::future::{Either, select};
 use serde_json::Value;
 
 use super::Drive;
 use crate::{
     AppTier, Cause, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx,
-    StepError, StepErrorClass, Touch, Tri, catalog::ErasedHandler,
+    StepError, StepErrorClass, Touch, Tri,
+    catalog::ErasedHandler,
+    contain::{self, NoAnswer},
 };
 
 /// A thing to wait for.
@@ -64,24 +66,16 @@ pub(super) async fn bounded<T>(
     limit: Millis,
     call: impl Future<Output = Result<T, StepError>> + Send,
 ) -> Result<T, StepError> {
-    let late = runtime.sleep_until(runtime.now_mono() + limit);
-    match select(Box::pin(AssertUnwindSafe(call).catch_unwind()), late).await {
-        Either::Left((Ok(result), _)) => result,
-        Either::Left((Err(panic), _)) => Err(nobody_knows(format!("its handler panicked: {}", words(panic.as_ref())))),
-        Either::Right(((), _)) => {
-            Err(nobody_knows(format!("its handler gave no answer within {}", crate::text::human(limit))))
-        }
-    }
+    contain::within(runtime, limit, call).await.unwrap_or_else(|silent| {
+        Err(match silent {
+            NoAnswer::Panic(words) => nobody_knows(format!("its handler panicked: {words}")),
+            late @ NoAnswer::Late(_) => nobody_knows(format!("its handler gave {late}")),
+        })
+    })
 }
 
 fn nobody_knows(why: String) -> StepError {
     StepError { class: StepErrorClass::Unknown, cause: Cause::new(why) }
-}
-
-/// Reads the message of a panic, if it has one.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words")
 }
 
 async fn until(runtime: &dyn Runtime, from: Mono) {
@@ -152,10 +146,8 @@ pub(super) fn submit(runtime: Arc<dyn Runtime>, work: Work, timeout: std::time::
     let Work { node, cx, params, handler, .. } = work;
     let gate = cx.gate.clone();
     runtime.spawn_detached(Box::pin(async move {
-        let sent = AssertUnwindSafe(handler.submit(&cx, &params)).catch_unwind().await;
-        let result = sent.unwrap_or_else(|panic| {
-            Err(nobody_knows(format!("its handler panicked while it sent: {}", words(panic.as_ref()))))
-        });
+        let sent = contain::caught(handler.submit(&cx, &params)).await;
+        let result = sent.unwrap_or_else(|panic| Err(nobody_knows(format!("its handler was to send: {panic}"))));
         // Nobody may be waiting any more: then an observation finds out what became of it.
         drop(answer.send(result));
     }));
@@ -191,11 +183,8 @@ pub(super) fn gap(drive: &Drive, left: Millis, app: Option<Arc<dyn AppTier>>) ->
     Box::pin(async move {
         runtime.sleep_until(runtime.now_mono() + left).await;
         let Some(app) = app else { return Happened::GapTimer { flow: false } };
-        let late = runtime.sleep_until(runtime.now_mono() + GAP_LOOK);
-        let flow = match select(app.read(), late).await {
-            Either::Left((reading, _)) => reading.is_ok_and(|reading| reading.drained == Tri::No),
-            Either::Right(_) => false,
-        };
+        let reading = contain::within(runtime.as_ref(), GAP_LOOK, async { app.read().await }).await;
+        let flow = reading.is_ok_and(|reading| reading.is_ok_and(|reading| reading.drained == Tri::No));
         Happened::GapTimer { flow }
     })
 }

@@ -15,7 +15,7 @@ mod request;
 
 pub use proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
 pub use receipt::{
-    CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement, PromotionReceipt,
-    QuiesceReceipt, Shape, WriterReceipt,
+    AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement,
+    PromotionReceipt, QuiesceReceipt, Shape, WriterReceipt,
 };
 pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

@@ -176,6 +176,19 @@ pub struct LossBound {
     pub sampled_at: Option<Timestamp>,
     /// From when on the fenced side cannot have grown.
     pub fenced_at: Option<Timestamp>,
+    /// What of it people are asked about; `None` where nobody is.
+    pub asked: Option<AskedLoss>,
+}
+
+/// A loss that may grow while people are asked about it: [`LossBound::loss`] is what they agree to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedLoss {
+    /// What would be lost if the primary wrote nothing more.
+    pub now: Loss,
+    /// For how much longer it may write while people answer; part of what they agree to.
+    pub answer: Millis,
+    /// Until when the first change must have begun, so that no more is lost. Later the loss is bounded and asked about anew.
+    pub good_until: Timestamp,
 }
 
 /// How much was lost, counted after the promotion.

@@ -67,7 +67,7 @@ pub fn finish(
     for route in now.routes.keys() {
         let verify =
             VerifyServing::of(route, SAMPLES, &handed.writer).after(opened).within(within).every(now.route_poll);
-        seen.push(plan.add(&format!("verify-{}", node_name(route)), verify));
+        seen.push(edge(&plan.add(&format!("verify-{}", node_name(route)), verify)));
     }
     let measure = MeasureLoss::of(&now.writer, &handed.promotion);
     let measure = match &handed.fenced {

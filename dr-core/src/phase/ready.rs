@@ -18,6 +18,9 @@ const SPACED: Millis = Millis::new(250);
 /// How long a rehearsal may go on trying: every part has its own limit within it.
 const REHEARSAL: Millis = seconds(60);
 
+/// How long people may take to agree to a loss that grows meanwhile. Whoever takes longer is asked again, with the loss as it is then.
+const ANSWER: Millis = Millis::minutes(5);
+
 /// On which terms the writer is to change.
 #[derive(Clone, Debug)]
 pub(super) enum Terms {
@@ -223,8 +226,8 @@ pub fn ready_to_fail_over(
     let candidate = plan.add("check-candidate", candidate.after(&lock).within(CHECK));
     let change = Rehearse::forced(primary, &target);
     let rehearsed = plan.add("rehearse", change.clone().after_all(&[&down, &candidate]).within(REHEARSAL));
-    let reserve = reserve(now, member);
-    let bound = BoundLoss::before_fence(primary, &target, reserve);
+    let closing = Pace::of_fence(&now.primary).within.max(Pace::of(member).within);
+    let bound = BoundLoss::before_fence(primary, &target, ANSWER, closing);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
     let shown = Shown { bound: &bound, rehearsed: &rehearsed, without_fence };
     let consent = ask_to_lose(plan, now, member, (&target, shape), shown);
@@ -237,14 +240,6 @@ pub fn ready_to_fail_over(
     let without_fence = without_fence.map(str::to_owned);
     let terms = Terms::Forced { bound, without_fence };
     Ok(Ready { target, consent, shape, terms, last: vec![still, told, again] })
-}
-
-/// For how long the primary may write on after people were shown the bound: their time to answer twice (the question, and the first
-/// change after the yes), and the time to fence or to swap.
-fn reserve(now: &Situation, target: &MemberFacts) -> Millis {
-    let expires = now.group.approval("failover").expires;
-    let closing = Pace::of_fence(&now.primary).within.max(Pace::of(target).within);
-    expires.saturating_add(expires).saturating_add(closing)
 }
 
 /// What people are shown of a failover beside its facts.

@@ -449,7 +449,7 @@ mod tests {
             identity: None,
             lineage: Lineage { system: SystemId::new("s"), generation: 2 },
         };
-        let key = RunId::new(crate::GroupName::new("g"), 1).key(&NodeId::new("n"));
+        let key = RunId::new(crate::GroupName::new("g"), 1).key(&crate::Digest::zero(), &NodeId::new("n"));
         now(set.retire(RetireFence { target, token: now(set.prepare()).unwrap(), key }))
     }
 

@@ -68,7 +68,11 @@ pub trait TrafficRouter: Debug + Send + Sync + 'static {
         Err(ProviderError::Unsupported { verb: "write" })
     }
 
-    /// Which member answers through the route, one value per sample (D25).
+    /// Which member answers through the route, one value per sample.
+    ///
+    /// - each value was seen by itself, in a connection or a request of its own: none is repeated to make up the number
+    /// - about `samples` values, or all that were seen at once; fewer where fewer could be seen, none where nobody was connected
+    /// - without a way to sample: `Unsupported`
     ///
     /// # Errors
     /// Any [`ProviderError`].

@@ -36,10 +36,14 @@ impl RunState {
         if plan.hash().ok() != Some(*hash) {
             return Err(Illegal::new(record.event.kind(), format!("with a plan whose hash is not {hash}")));
         }
+        let line = record
+            .line()
+            .map_err(|error| Illegal::new(record.event.kind(), format!("that cannot be written: {error}")))?;
         let mut state = Self {
             run,
             plan: Arc::new((**plan).clone()),
             hash: *hash,
+            origin: line.hash,
             by: by.clone(),
             because: because.clone(),
             phase: Phase::New,

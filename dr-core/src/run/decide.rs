@@ -258,6 +258,7 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
             question,
             facts: held_facts(state),
             loss: Loss::Nothing,
+            asked: None,
             choices,
             people: 1,
             roles: park_roles(state),

@@ -164,6 +164,9 @@ pub struct RunState {
     pub plan: Arc<Plan>,
     /// What it is known by.
     pub hash: Digest,
+    /// The hash of the run's first line. It covers the plan, who started the run, why and when: no other run has it, also not one of
+    /// another journal with the same number and plan. Keys are made from it ([`RunId::key`]).
+    pub origin: Digest,
     /// Who asked for it.
     pub by: Actor,
     /// Why.

@@ -98,7 +98,18 @@ impl CatchUp {
         if let Some(end) = &fence.end {
             return Ok(Ok(end.clone()));
         }
-        let old = cx.probe(&fence.target.member)?.position().await?;
+        let old = match cx.probe(&fence.target.member)?.position().await {
+            Ok(old) => old,
+            Err(error) if fence.silent => {
+                let (fence, member) = (&fence.fence, &fence.target.member);
+                return Ok(Err(format!(
+                    "`{fence}` keeps everybody out of `{member}` and does not tell where its history ends, so nothing can prove that the \
+                     candidate has everything; list a fence that leaves `{member}` readable ({})",
+                    crate::Cause::chain(&error)
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if old.lineage != fence.target.lineage {
             let member = &fence.target.member;
             return Ok(Err(format!("`{member}` carries lineage {}, fenced was {}", old.lineage, fence.target.lineage)));

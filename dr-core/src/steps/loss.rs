@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{catch_up::both, read::position};
 use crate::{
-    Carries, CatchUpReceipt, Class, Duty, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound, LossMeasurement,
-    Marks, Millis, Observed, Position, PositionSample, PromotionReceipt, QuiesceReceipt, Stage, Step, StepCx,
-    StepError, Target, Timestamp, text,
+    AskedLoss, Carries, CatchUpReceipt, Class, Duty, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound,
+    LossMeasurement, Marks, Millis, Observed, Position, PositionSample, PromotionReceipt, QuiesceReceipt, Stage, Step,
+    StepCx, StepError, Target, Timestamp, text,
 };
 
 /// How far back samples are asked for.
@@ -15,22 +15,25 @@ const WATCHED: Millis = Millis::minutes(24 * 60);
 /// How long before its time a sample may have been read.
 const SAMPLING: Millis = Millis::seconds(1);
 
-/// Bounds the loss from the watcher's samples. Before the fence stands, the primary is assumed to write on for as long as `reserve`
-/// says; from its effective time on it cannot.
+/// Bounds the loss from the watcher's samples. Before the fence stands, the primary is assumed to write on while people answer and
+/// while it is fenced; from the fence's effective time on it cannot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BoundLoss {
     primary: Target,
     candidate: Target,
     fence: Option<Input<FenceReceipt>>,
-    reserve: Millis,
+    /// How long people may take to answer.
+    answer: Millis,
+    /// How long it may take from the first change until the primary cannot write any more.
+    closing: Millis,
 }
 
 impl BoundLoss {
-    /// What is lost at most if the primary is fenced within `reserve` from now.
+    /// What is lost at most if the first change begins within `answer` from now, and the primary cannot write any more `closing` later.
     #[must_use]
-    pub fn before_fence(primary: &Target, candidate: &Target, reserve: Millis) -> Self {
-        Self { primary: primary.clone(), candidate: candidate.clone(), fence: None, reserve }
+    pub fn before_fence(primary: &Target, candidate: &Target, answer: Millis, closing: Millis) -> Self {
+        Self { primary: primary.clone(), candidate: candidate.clone(), fence: None, answer, closing }
     }
 
     /// What is lost at most, now that the primary is fenced.
@@ -40,7 +43,8 @@ impl BoundLoss {
             primary: primary.clone(),
             candidate: candidate.clone(),
             fence: Some(Input::of(fence)),
-            reserve: Millis::ZERO,
+            answer: Millis::ZERO,
+            closing: Millis::ZERO,
         }
     }
 }
@@ -56,7 +60,7 @@ impl Step for BoundLoss {
         match &self.fence {
             None => format!(
                 "bound what {new} would lose, if {old} goes on writing for another {} at most",
-                text::human(self.reserve)
+                text::human(self.answer.saturating_add(self.closing))
             ),
             Some(_) => format!("bound what {new} loses, now that {old} is fenced"),
         }
@@ -201,16 +205,22 @@ impl Look for Bounding {
             Some(fence) => Some(fence.get()?.effective_at),
             None => None,
         };
-        let until = Until { stop: fenced_at.unwrap_or_else(|| cx.now() + step.reserve), fenced: fenced_at.is_some() };
-        let samples = cx.samples(Timestamp::from_millis(0).max(ago(cx.now(), WATCHED))).await?;
-        let (loss, sampled_at) = match position(cx, &step.candidate.member).await? {
-            Some(candidate) => bound(&samples, &step.primary, &candidate.durable, until),
+        let now = cx.now();
+        let good_until = now + step.answer;
+        let stop = fenced_at.unwrap_or(good_until + step.closing);
+        let samples = cx.samples(Timestamp::from_millis(0).max(ago(now, WATCHED))).await?;
+        let candidate = position(cx, &step.candidate.member).await?;
+        let until = |stop: Timestamp| match &candidate {
+            Some(has) => bound(&samples, &step.primary, &has.durable, Until { stop, fenced: fenced_at.is_some() }),
             None => {
                 let because = format!("the data plane of {} tells no positions", step.candidate.member);
                 (Loss::Unknown { because }, None)
             }
         };
-        Ok(Observed::Done(LossBound { run: cx.run().clone(), loss, sampled_at, fenced_at }))
+        let (loss, sampled_at) = until(stop);
+        let asked = || AskedLoss { now: until(now).0, answer: step.answer, good_until };
+        let asked = fenced_at.is_none().then(asked);
+        Ok(Observed::Done(LossBound { run: cx.run().clone(), loss, sampled_at, fenced_at, asked }))
     }
 }
 

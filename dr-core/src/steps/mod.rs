@@ -55,7 +55,7 @@ pub use rehearse::{Rehearse, RehearseAgain, Rehearsed, Terms as RehearsalTerms};
 pub use rejoin::{AwaitRejoined, RejoinMember};
 pub use secret::{PointSecret, SecretReceipt};
 pub use swap::SwapRoles;
-pub use traffic::{ShiftTraffic, VerifyServing};
+pub use traffic::{Served, ShiftTraffic, VerifyServing};
 pub use warm_up::{SmokeTest, WarmUp};
 
 use crate::{Catalog, Observed, Outcome, StepError};

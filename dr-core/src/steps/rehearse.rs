@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, Either, FutureExt as _, join, join_all, select};
+use futures_util::future::{BoxFuture, FutureExt as _, join, join_all};
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
@@ -12,7 +12,7 @@ use crate::{
     Becomes, Carries, Cause, Class, Dropped, Duty, Effect, Effort, Endpoint, Fact, Fence, Input, Kind, Look,
     ManagedDatabase, Marks, MemberId, Millis, Observed, Obstacle, Output, ProviderError, Rehearsal, RehearseMember,
     RehearseRoute, RehearseSecret, ResourceKind, Runtime, SecretStore, Stage, Step, StepCx, StepError, Target,
-    Timestamp, TrafficRouter, Weight, seconds,
+    Timestamp, TrafficRouter, Weight, contain, seconds,
 };
 
 /// How long one part may take to rehearse: a login that hangs must not hold the others up for longer.
@@ -174,10 +174,9 @@ impl Cast {
     /// Lets every part rehearse, all at once. One that does not answer in time is told as such.
     pub(crate) async fn rehearse(self, runtime: &dyn Runtime, effort: Effort) -> Vec<Part> {
         let within = |(name, needed, asked): (String, Needed, Asked)| async move {
-            let late = runtime.sleep_until(runtime.now_mono() + PATIENCE);
-            let found = match select(asked, late).await {
-                Either::Left((found, _)) => found.map_err(|error| Cause::chain(&error).to_string()),
-                Either::Right(_) => Err(format!("no answer within {}", crate::text::human(PATIENCE))),
+            let found = match contain::within(runtime, PATIENCE, asked).await {
+                Ok(found) => found.map_err(|error| Cause::chain(&error).to_string()),
+                Err(silent) => Err(silent.to_string()),
             };
             Part { name, needed, found }
         };

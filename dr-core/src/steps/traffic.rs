@@ -9,9 +9,9 @@ use super::{
     read::{not_yet, offered, refuse},
 };
 use crate::{
-    Carries, Class, Duty, Effect, Fact, Handler, Input, Kind, Look, Marks, Observed, OpHandle, Outcome, Prepared,
-    Ready, RouteReading, RouteRequest, Stage, Step, StepCx, StepError, Touch, Tri, WriteProbe, WriterReceipt, text,
-    verb,
+    Carries, Class, Duty, Effect, Fact, Handler, Input, Kind, Look, Marks, MemberId, Millis, Observed, OpHandle,
+    Outcome, Output, Prepared, Ready, RouteReading, RouteRequest, Stage, Step, StepCx, StepError, Touch, Tri,
+    WriteProbe, WriterReceipt, text, verb,
 };
 
 /// Sends one route to the writer, all of it at once, and reads it back.
@@ -50,7 +50,8 @@ impl Step for ShiftTraffic {
 }
 
 /// Sees a route serve the writer: a write passes through every part of it, as an application makes it, where the group file has an
-/// application's login; else every sample is answered by the writer. Older answers may live for the route's time to live.
+/// application's login; else every sample is answered by the writer. Older answers may live for the route's time to live. A route that
+/// its backend cannot sample is only read, and what the step leaves behind says so.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyServing {
@@ -60,7 +61,7 @@ pub struct VerifyServing {
 }
 
 impl VerifyServing {
-    /// `samples` samples of the route of this binding, all served by this writer.
+    /// At most `samples` samples of the route of this binding, all served by this writer.
     #[must_use]
     pub fn of(route: &str, samples: u8, writer: &impl Carries<WriterReceipt>) -> Self {
         Self { route: route.to_owned(), samples, writer: Input::of(writer) }
@@ -71,14 +72,27 @@ impl Step for VerifyServing {
     const KIND: Kind = Kind::new("dr.verify-serving", 1);
     const EFFECT: Effect = Effect::ReadOnly;
     const CLASS: Class = Class::Guard;
-    type Output = ();
+    type Output = Served;
 
     fn sentence(&self) -> String {
-        format!("see {} of {} samples of {} served by the writer", self.samples, self.samples, self.route)
+        format!("see up to {} samples of {} served by the writer", self.samples, self.route)
     }
 
     fn marks(&self) -> Marks {
         Marks::at(Stage::After).duty(Duty::Serving).looks_at(self.route.as_str())
+    }
+}
+
+/// What was seen of a route that serves the writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// By what it was seen, for people: writes through its parts, samples, or its own word alone ("not sampled").
+    pub detail: String,
+}
+
+impl Output for Served {
+    fn type_name() -> std::borrow::Cow<'static, str> {
+        "dr.served".into()
     }
 }
 
@@ -126,14 +140,14 @@ impl Handler for Shifting {
 pub(super) struct Serving;
 
 /// Whether a write of an application passed through every part of the route.
-fn written(route: &str, writes: &[WriteProbe]) -> Observed<()> {
+fn written(route: &str, writes: &[WriteProbe]) -> Observed<Served> {
     let refused: Vec<&str> =
         writes.iter().filter(|write| write.accepted != Tri::Yes).map(|write| write.detail.as_str()).collect();
     if writes.is_empty() {
         return not_yet(format_args!("`{route}` has no part through which an application could write"));
     }
     if refused.is_empty() {
-        return Observed::Done(());
+        return served(format!("an application's write passed through {} of {0} parts", writes.len()));
     }
     let (failed, all) = (refused.len(), writes.len());
     not_yet(format_args!(
@@ -142,11 +156,33 @@ fn written(route: &str, writes: &[WriteProbe]) -> Observed<()> {
     ))
 }
 
+fn served(detail: impl Into<String>) -> Observed<Served> {
+    Observed::Done(Served { detail: detail.into() })
+}
+
+/// Whether every sample was answered by `member`; `None` where the backend takes no samples.
+fn sampled(samples: Option<&[Option<MemberId>]>, route: &str, member: &MemberId, ttl: Millis) -> Observed<Served> {
+    let Some(samples) = samples else {
+        return served("not sampled: its backend only tells where it sends");
+    };
+    let (by_it, all) = (samples.iter().filter(|sample| sample.as_ref() == Some(member)).count(), samples.len());
+    if all == 0 {
+        return served("not sampled: nobody was connected");
+    }
+    if by_it == all {
+        return served(format!("{by_it} of {all} samples"));
+    }
+    not_yet(format_args!(
+        "{by_it} of {all} samples of `{route}` are served by `{member}`; older answers may live for {}",
+        text::human(ttl)
+    ))
+}
+
 #[async_trait]
 impl Look for Serving {
     type Step = VerifyServing;
 
-    async fn look(&self, cx: &StepCx, step: &VerifyServing) -> Result<Observed<()>, StepError> {
+    async fn look(&self, cx: &StepCx, step: &VerifyServing) -> Result<Observed<Served>, StepError> {
         let writer = step.writer.get()?;
         let router = cx.traffic(&step.route)?;
         let (reading, samples) = join(router.read(), router.sample(step.samples)).await;
@@ -159,18 +195,33 @@ impl Look for Serving {
         if let Some(writes) = offered(router.write().await)? {
             return Ok(written(route, &writes));
         }
-        let Some(samples) = offered(samples)? else {
-            return Ok(Observed::Done(()));
-        };
-        let served = samples.iter().filter(|sample| sample.as_ref() == Some(member)).count();
-        Ok(if served == samples.len() && served >= usize::from(step.samples) {
-            Observed::Done(())
-        } else {
-            not_yet(format_args!(
-                "{served} of {} samples of `{route}` are served by `{member}`; older answers may live for {}",
-                samples.len(),
-                text::human(reading.ttl)
-            ))
-        })
+        Ok(sampled(offered(samples)?.as_deref(), route, member, reading.ttl))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One answer was repeated until it made "10 of 10 samples", and a route that nobody can sample passed without a word.
+    #[test]
+    fn bug_samples_are_counted_and_their_absence_is_told() {
+        let (new, old) = (Some(MemberId::new("new")), Some(MemberId::new("old")));
+        let table = [
+            (None, Ok("not sampled: its backend only tells where it sends")),
+            (Some(vec![]), Ok("not sampled: nobody was connected")),
+            (Some(vec![new.clone()]), Ok("1 of 1 samples")),
+            (Some(vec![new.clone(), new.clone()]), Ok("2 of 2 samples")),
+            (Some(vec![new.clone(), old.clone()]), Err("1 of 2 samples")),
+            (Some(vec![new, None]), Err("1 of 2 samples")),
+            (Some(vec![old]), Err("0 of 1 samples")),
+        ];
+        for (samples, want) in table {
+            match (sampled(samples.as_deref(), "traffic:0", &"new".into(), Millis::seconds(5)), want) {
+                (Observed::Done(served), Ok(words)) => assert_eq!(served.detail, words, "{samples:?}"),
+                (Observed::Unknown(cause), Err(words)) => assert!(cause.as_str().starts_with(words), "{cause}"),
+                (seen, _) => panic!("{samples:?}: {seen:?}"),
+            }
+        }
     }
 }

@@ -107,7 +107,17 @@ impl View {
         let until = ask.expires.map(|at| format!("   until {} UTC", at.clock())).unwrap_or_default();
         let node = ask.node.as_ref().map(NodeId::as_str).unwrap_or_default();
         let mut page = format!("ASK  {}  {node}   code {code}{until}\n  {}\n", self.run, ask.question);
-        line(&mut page, format_args!("  may lose {}", ask.loss));
+        match &ask.asked {
+            None => line(&mut page, format_args!("  may lose {}", ask.loss)),
+            Some(asked) => {
+                line(&mut page, format_args!("  may lose {} now", asked.now));
+                let until = asked.good_until.clock();
+                line(
+                    &mut page,
+                    format_args!("  agrees to {}; asked again if it has not begun by {until} UTC", ask.loss),
+                );
+            }
+        }
         for fact in &ask.facts {
             line(&mut page, format_args!("  {}", shown(fact)));
         }

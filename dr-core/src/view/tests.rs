@@ -134,7 +134,7 @@ impl Tape {
 
     pub(crate) fn intended(&mut self, node: &str) -> &mut Self {
         let node = NodeId::new(node);
-        let key = RunId::new("orders".into(), 17).key(&node);
+        let key = RunId::new("orders".into(), 17).key(&Digest::zero(), &node);
         self.push(0, Event::Intended { node, attempt: 1, key, facts: vec![], pre_image: None, request: Digest::zero() })
     }
 
@@ -145,6 +145,7 @@ impl Tape {
     fn ask(&self) -> Ask {
         let fact = Fact { tolerance: Tolerance::AtMost(seconds(10)), ..Fact::equal("lag", "3 s", "metrics", self.now) };
         Ask {
+            asked: None,
             kind: AskKind::Consent,
             node: Some("consent".into()),
             plan: plan().hash().unwrap(),
@@ -196,7 +197,7 @@ impl Tape {
         tape.looked("look", 4, json!(null)).asked().agreed(250);
         tape.intended("drain").finished("drain", 18, json!({"detail": "drained on 6 of 6"}));
         tape.intended("swap-roles");
-        let handle = OpHandle::new("0c9e7f1c-8ad1-4e55-9b0e-000000000041");
+        let handle = OpHandle::new("0c9e7f1c-8ad1-4e55-9b0e-000000000041").unwrap();
         tape.push(1, Event::Accepted { node: "swap-roles".into(), handle, calls: vec![] });
         tape
     }

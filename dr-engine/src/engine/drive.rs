@@ -13,7 +13,10 @@ use tokio::{
 };
 
 use super::{Engine, Run, lock};
-use crate::{Error, runtime::wall};
+use crate::{
+    Error,
+    runtime::{forget, wall},
+};
 
 /// Who wants a run, and why.
 #[derive(Clone, Debug)]
@@ -243,15 +246,24 @@ impl Engine {
     }
 
     fn drive(&self, parts: Drive) {
+        let (run, lease) = (parts.run.clone(), parts.lease.clone());
+        self.keep(run, lease, tokio::spawn(drive(parts)));
+    }
+
+    /// Waits for a driver, gives its lease back and tells whoever watches how it ended, also where it ended by a bug.
+    fn keep(&self, run: RunId, lease: Lease, task: JoinHandle<Result<RunOutcome, DriveError>>) {
         let (tell, end) = watch::channel(None);
-        let (leases, lease, run) = (self.inner.leases.clone(), parts.lease.clone(), parts.run.clone());
-        let task = tokio::spawn(drive(parts));
+        let leases = self.inner.leases.clone();
         let driver = task.abort_handle();
         let keeper = tokio::spawn(async move {
             let ended = match task.await {
                 Ok(Ok(outcome)) => Ended::Over(outcome),
                 Ok(Err(error)) => Ended::Stopped(Arc::new(error)),
-                Err(failed) => Ended::Failed(failed.to_string()),
+                Err(failed) => {
+                    let what = failed.to_string();
+                    forget(failed);
+                    Ended::Failed(what)
+                }
             };
             let taken_over = match &ended {
                 Ended::Stopped(error) => matches!(**error, DriveError::TakenOver { .. }),
@@ -326,3 +338,40 @@ pub(super) fn fresh(kind: &str, at: Timestamp) -> String {
 /// How long a run that is over may take to give its lease back, and how often that is looked at, in milliseconds.
 const GIVING_BACK: u64 = 2_000;
 const LOOK_AGAIN: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use dr_core::ResourceAddress;
+
+    use super::*;
+
+    /// What the panic of a driver carries may panic too; its watchers, and the next engine, are told all the same.
+    #[tokio::test]
+    async fn a_driver_that_dies_reaches_its_watchers_and_gives_its_lease_back() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking(), "once more");
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::open(dir.path()).leases(dir.path().join("leases")).start().await.unwrap();
+        let run: RunId = "orders-1".parse().unwrap();
+        let take = |above| LeaseRequest {
+            keys: vec![ResourceAddress::new("db")],
+            run: run.clone(),
+            holder: "test".into(),
+            above,
+            take_over: false,
+            at: wall(),
+        };
+        let lease = engine.inner.leases.acquire(take(Epoch::new(0))).await.unwrap();
+        let (epoch, task) = (lease.epoch, async { std::panic::panic_any(Bomb) });
+        engine.keep(run.clone(), lease, tokio::spawn(task));
+        engine.stopped_driving(&run).await;
+        let ended = engine.ended(&run).unwrap();
+        assert!(matches!(ended, Err(Error::Bug { .. })), "{ended:?}");
+        assert!(lock(&engine.inner.drives).get(&run).is_some_and(Driving::is_over), "it can be resumed");
+        assert!(engine.inner.leases.acquire(take(epoch)).await.is_ok(), "the lease is free");
+    }
+}

@@ -90,8 +90,6 @@ pub(crate) struct Lamp {
     pub(crate) switched: Arc<AtomicU32>,
     /// How many looks panic before one answers.
     pub(crate) panics: Arc<AtomicU32>,
-    /// A look ends the driver itself.
-    pub(crate) kills: Arc<AtomicBool>,
     /// When another program fills the disk, with which file.
     pub(crate) fills: Arc<OnceLock<(Moment, PathBuf)>>,
 }
@@ -101,18 +99,6 @@ pub(crate) struct Lamp {
 pub(crate) enum Moment {
     BeforeTheIntent,
     AfterTheEffect,
-}
-
-/// What a panic says. The driver catches the panic of a handler; it then drops this, and dies of it. Nothing else that is planted
-/// from outside ends a driver as a bug of its own would.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            panic!("a bug of the driver");
-        }
-    }
 }
 
 impl Lamp {
@@ -136,9 +122,6 @@ impl Handler for Lamp {
     type Step = SetLamp;
 
     async fn observe(&self, _cx: &StepCx, step: &SetLamp) -> Result<Observed<()>, StepError> {
-        if self.kills.load(Ordering::SeqCst) {
-            std::panic::panic_any(Bomb);
-        }
         let panics = self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         assert!(panics.is_err(), "the lamp is broken");
         self.at(Moment::BeforeTheIntent);

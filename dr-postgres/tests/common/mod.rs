@@ -96,7 +96,7 @@ pub(crate) fn run() -> RunId {
 }
 
 pub(crate) fn key(node: &str) -> IdempotencyKey {
-    run().key(&NodeId::new(node))
+    run().key(&dr_core::Digest::zero(), &NodeId::new(node))
 }
 
 pub(crate) fn clock() -> Clock {
@@ -231,6 +231,8 @@ pub(crate) async fn switch(rig: &Rig, old: &Side, new: &Side) {
     assert_eq!(new.is_writable().await, Tri::Yes);
     if let Some(pooler) = &rig.pooler {
         done(pooler.apply(RouteRequest { writer: writer(target.clone(), new), key: key("traffic") }).await);
+        // No client goes on before every process has read its file again: it would meet the former writer.
+        assert_eq!(AppTier::read(pooler).await.unwrap().drained, Tri::Yes);
         resume(pooler, &target.member).await;
     }
     let op = handle(rejoin(old, new, false).await);

@@ -350,7 +350,7 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
 fn outcome(reply: Option<Reply>, wait: Millis) -> Outcome<String> {
     match reply {
         Some(Reply::Done(value)) => Outcome::Done(value),
-        Some(Reply::Accepted(handle)) => Outcome::Accepted(handle.into()),
+        Some(Reply::Accepted(handle)) => Outcome::accepted_as(handle),
         Some(Reply::Refused(why)) => Outcome::refused(why),
         Some(Reply::NotYet(why)) => Outcome::NotDone(NotDone { cause: Cause::new(why), retry: Retry::After(wait) }),
         Some(Reply::Conflict(why)) => Outcome::Conflict(Cause::new(why)),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use dr_core::{
-    APPROVE, Actor, Answer, Digest, Fact, Millis, REJECT, Request, Role, StepExt, Tolerance, millis, minutes,
+    APPROVE, Actor, Answer, Digest, Fact, Input, Loss, Millis, REJECT, Request, Role, StepExt, Tolerance, millis,
+    minutes,
     run::{
         Event,
         EventKind::{Answered, Asked, Finished, Intended, NotDone, Voided},
-        NodePhase, RunOutcome,
+        NodePhase, Phase, RunOutcome,
     },
     seconds,
 };
@@ -15,7 +16,7 @@ use dr_core::{
 use crate::{
     rig::{Ended, Rig, asked, fact, person, policy},
     stubborn::Stubborn,
-    world::{AskPeople, Check, Fate, Switches, Turn},
+    world::{AskPeople, Check, Fate, Promote, Stake, Switches, Turn},
 };
 
 /// People are asked, then `a` is switched on.
@@ -171,7 +172,8 @@ fn an_answer_to_another_question_does_not_count() {
     let ended = begin(&rig);
     rig.post("1", &Request::Answer(Answer::choose(APPROVE, Digest::new([7; 32]), person("ana"))));
     rig.rt.pass(minutes(1)).unwrap();
-    assert!(rig.turned_away().concat().starts_with("DR301"), "{:?}", rig.turned_away());
+    let away = rig.turned_away();
+    assert!(away.concat().starts_with("DR301"), "an answer to another question counted: turned away was {away:?}");
     assert_eq!(rig.world.sent(), []);
     rig.answer("2", APPROVE, &person("ana"));
     succeeds(&rig, &ended);
@@ -188,6 +190,36 @@ fn a_word_that_is_no_choice_does_not_count() {
     succeeds(&rig, &ended);
 }
 
+/// What people are shown of a loss that grows is as of now. Whoever takes longer than was said is asked again, with what it has grown to,
+/// and nothing is touched before.
+#[test]
+fn bug_a_loss_that_outgrew_its_consent_is_bounded_and_asked_about_anew() {
+    for (takes, asks) in [(minutes(4), 1), (minutes(6), 2)] {
+        let rig = Rig::with(asked(), |plan| {
+            let stake = plan.add("stake", Stake { answer: minutes(5) });
+            let ask = plan.add("ask", AskPeople { loss: Some(Input::of(&stake)), ..AskPeople::of(1) });
+            plan.add("a", Turn::on("a").after(&ask));
+        });
+        rig.world.facts(vec![fact("writer", "neu")]);
+        let ended = begin(&rig);
+        let shown = |rig: &Rig| match rig.state().ask.unwrap().asked.unwrap().now {
+            Loss::AtMost { time, .. } => time,
+            loss @ (Loss::Nothing | Loss::Unknown { .. }) => panic!("{loss:?}"),
+        };
+        assert!(shown(&rig) < seconds(1), "what would be lost now");
+        rig.rt.pass(takes).unwrap();
+        rig.answer("1", APPROVE, &person("ana"));
+        if asks == 2 {
+            wait_asked(&rig, 2);
+            assert!(shown(&rig) >= takes, "bounded anew: {:?}", shown(&rig));
+            assert_eq!(rig.world.sent(), []);
+            rig.answer("2", APPROVE, &person("ana"));
+        }
+        succeeds(&rig, &ended);
+        assert_eq!(rig.count(Asked), asks);
+    }
+}
+
 #[test]
 fn a_role_that_is_needed_is_needed() {
     let rig = rig(AskPeople { roles: vec![Role::new("dba")], ..AskPeople::of(1) });
@@ -197,6 +229,51 @@ fn a_role_that_is_needed_is_needed() {
     assert_eq!(rig.turned_away(), ["DR303  this needs one of dba; ana has none of them"]);
     assert_eq!(rig.world.sent(), []);
     rig.answer("2", APPROVE, &person("ben").with_role("dba"));
+    succeeds(&rig, &ended);
+}
+
+/// A step beside the question ended: the question was wiped, with the answers that it had.
+#[test]
+fn bug_a_step_that_ends_meanwhile_leaves_the_question_and_its_answers() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople::of(2));
+        let seen = plan.add("seen", Check::on("b").within(seconds(60)));
+        plan.add("a", Turn::on("a").after_all(&[&ask, &seen]));
+    });
+    rig.world.facts(vec![fact("writer", "neu")]);
+    let ended = begin(&rig);
+    rig.answer("1", APPROVE, &person("ana"));
+    rig.rt.pass(seconds(5)).unwrap();
+    rig.world.set("b", true);
+    rig.wait_node("seen", NodePhase::Done);
+    let state = rig.state();
+    assert_eq!((state.ask.is_some(), state.given.len()), (true, 1), "the question stands, with its answer");
+    rig.answer("2", APPROVE, &person("ben"));
+    succeeds(&rig, &ended);
+    assert!(rig.state().ask.is_none(), "an answered question is none any more");
+}
+
+/// Anyone could decide about a parked run, past the promotion too: the roles of the approval were asked for by nobody.
+#[test]
+fn bug_a_parked_run_takes_a_decision_from_the_roles_of_its_approval_only() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople { roles: vec![Role::new("dba")], ..AskPeople::of(1) });
+        let promote = plan.add("promote", Promote::on("weu").after(&ask));
+        plan.add("a", Turn::on("a").after(&promote));
+    });
+    rig.world.facts(vec![fact("writer", "neu")]);
+    rig.world.fates("weu", &[Fate::No]);
+    let ended = begin(&rig);
+    rig.answer("1", APPROVE, &person("ana").with_role("dba"));
+    rig.wait_phase(Phase::Parked);
+    for (id, choice) in [("2", "retry"), ("3", "hand-over")] {
+        rig.answer(id, choice, &person("ben").with_role("support"));
+        rig.rt.pass(minutes(1)).unwrap();
+        assert_eq!(rig.state().phase, Phase::Parked, "{choice}: nobody asked ben");
+    }
+    let none = "DR303  this needs one of dba; ben has none of them";
+    assert_eq!((rig.turned_away(), rig.world.sends("weu", true)), (vec![none.to_owned(), none.to_owned()], 1));
+    rig.answer("4", "retry", &person("cem").with_role("dba"));
     succeeds(&rig, &ended);
 }
 

@@ -4,7 +4,7 @@ use dr_core::{
     APPROVE, Answer, Digest, Request, StepExt, millis, minutes,
     run::{
         Event,
-        EventKind::{Accepted, Finished, Intended, Parked},
+        EventKind::{Accepted, Finished, InDoubt, Intended, Parked},
         NodePhase, Phase, RunOutcome,
     },
     seconds,
@@ -74,6 +74,20 @@ fn a_cancel_waits_for_the_call_that_is_under_way() {
     cancelled(&rig, &ended);
     assert_eq!(changes(&rig), ["drain on", "drain off"]);
     assert_eq!(rig.story("drain"), [Intended, Accepted, Finished]);
+}
+
+/// A provider that answers a signed URL: nothing of it is kept, nobody knows what became of the call, and a look finds out.
+#[test]
+fn bug_a_signed_url_never_reaches_the_journal() {
+    let rig = Rig::new(|plan| drop(plan.add("a", Turn::on("a").within(seconds(60)))));
+    rig.world.fates("a", &[Fate::Accepted("https://cloud/op/1?sig=s3cret", seconds(1))]);
+    let ended = rig.engine().spawn_start();
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
+    let story = rig.story("a");
+    assert_eq!((story.first(), story.get(1), story.last()), (Some(&Intended), Some(&InDoubt), Some(&Finished)));
+    let kept = format!("{:?}", rig.records());
+    assert!(!kept.contains("s3cret"), "{kept}");
+    assert!(kept.contains("has a `?`"), "{kept}");
 }
 
 /// Its intent is durable, but it has not passed the gate: it does not leave any more.

@@ -224,3 +224,27 @@ fn bug_a_check_that_never_answers_is_turned_back_with_the_budget() {
         assert_eq!((rig.now(), changes(&rig).last().map(String::as_str)), (BUDGET, Some("drain off")), "{sight:?}");
     }
 }
+
+/// A tier or a notifier that never answers, or panics (even once more when what its panic carries is dropped), keeps no drain: before
+/// the promotion the budget gives it back, past it clients are turned away and the run goes on. The panic of a tier ended the driver.
+#[test]
+fn bug_a_tier_or_notifier_that_hangs_or_panics_ends_no_run() {
+    for sight in [Sight::Never, Sight::Panic] {
+        let rig = rig();
+        rig.world.strays(sight);
+        assert!(matches!(rig.go(), RunOutcome::Aborted { .. }), "{sight:?}");
+        assert_eq!(changes(&rig).last().map(String::as_str), Some("drain off"), "{sight:?}");
+        assert!(rig.now() <= BUDGET.saturating_add(seconds(3)), "{sight:?}: {:?}", rig.now());
+    }
+    for sight in [Sight::Never, Sight::Panic] {
+        let rig = rig();
+        rig.world.strays(sight);
+        rig.world.set("a", true);
+        rig.world.fates("weu", &[Fate::Accepted("op-1", seconds(60))]);
+        let ended = rig.engine().spawn_start();
+        rig.rt.pass(minutes(1)).unwrap();
+        assert_eq!((rig.world.failed_fast(), rig.state().phase), (1, Phase::Running), "{sight:?}");
+        rig.world.set("b", true);
+        assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded, "{sight:?}");
+    }
+}

@@ -8,12 +8,12 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, Digest,
-    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, LossBound,
-    ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle, OpProgress,
-    Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready, Replication,
-    Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, SnapshotRequest, Step,
-    StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    AppReading, AppTier, AskedLoss, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, Digest,
+    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
+    LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
+    OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
+    Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime,
+    SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
@@ -87,6 +87,15 @@ pub(crate) struct Sent {
     pub(crate) at: Timestamp,
 }
 
+/// What a panic carries: whoever drops it meets the next one.
+struct Bomb(String);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "{} panics once more", self.0);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     on: BTreeMap<String, bool>,
@@ -106,6 +115,7 @@ struct Inner {
     facts_take: VecDeque<Millis>,
     notices: Vec<Notice>,
     fail_fast: u32,
+    stray: Option<Sight>,
     strangers: Vec<String>,
     wrong: Vec<String>,
 }
@@ -151,6 +161,20 @@ impl World {
     /// Every look at `thing` sees this, once those of [`World::sights`] are over.
     pub(crate) fn always_sees(&self, thing: &str, sight: Sight) {
         self.lock().sights_forever.insert(thing.into(), sight);
+    }
+
+    /// From now on the application tier and the notifier do not answer, or panic.
+    pub(crate) fn strays(&self, how: Sight) {
+        self.lock().stray = Some(how);
+    }
+
+    async fn may_stray(&self, who: &str) {
+        let how = self.lock().stray;
+        match how {
+            Some(Sight::Never) => std::future::pending().await,
+            Some(Sight::Panic) => std::panic::panic_any(Bomb(who.to_owned())),
+            Some(_) | None => {}
+        }
     }
 
     /// The next looks at operations on `thing` see this; later ones see what is true.
@@ -248,7 +272,7 @@ impl World {
     fn arrived(&self, thing: &str, on: bool, key: &IdempotencyKey, engine: &str) {
         let lines = self.journal.lines(&self.run);
         let parse = |line| Record::parse(line).unwrap();
-        let node = NodeId::new(key.as_str().rsplit_once('/').unwrap().1);
+        let node = NodeId::new(key.as_str().rsplit_once('/').unwrap().1.split_once('#').unwrap().0);
         let last = lines.iter().rev().map(parse).find(|record| record.event.node() == Some(&node));
         let mut wrong = Vec::new();
         match last {
@@ -301,9 +325,9 @@ impl World {
             }
             Fate::Accepted(handle, after) => {
                 self.apply_later(thing, on, after);
-                Outcome::Accepted(OpHandle::new(handle))
+                Outcome::accepted_as(handle)
             }
-            Fate::Stalled(handle) => Outcome::Accepted(OpHandle::new(handle)),
+            Fate::Stalled(handle) => Outcome::accepted_as(handle),
             Fate::Half => {
                 self.lock().half.insert(thing.into(), on);
                 Outcome::unknown("the answer is lost")
@@ -348,7 +372,7 @@ impl World {
             }
             Sight::Absent => Observed::NotStarted,
             Sight::Unknown => Observed::Unknown(Cause::new("no answer")),
-            Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle), percent: None },
+            Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle).unwrap(), percent: None },
             Sight::Conflict => Observed::Conflict(Cause::new("somebody else is at work")),
             Sight::Never => std::future::pending().await,
             Sight::Panic => panic!("a planted panic at {thing}"),
@@ -400,6 +424,7 @@ struct Bell(World);
 impl Notifier for Bell {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
         self.0.lock().notices.push(notice);
+        self.0.may_stray("the notifier").await;
         Ok(())
     }
 }
@@ -489,6 +514,7 @@ impl AppTier for Thing {
     }
 
     async fn read(&self) -> Result<AppReading, ProviderError> {
+        self.world.may_stray("the tier").await;
         Ok(AppReading {
             drained: dr_core::Tri::from(self.world.is_on("drain")),
             stragglers: Vec::new(),
@@ -508,6 +534,7 @@ impl AppTier for Thing {
 
     async fn fail_fast(&self) -> Outcome<()> {
         self.world.lock().fail_fast += 1;
+        self.world.may_stray("the tier").await;
         Outcome::Done(())
     }
 
@@ -689,6 +716,41 @@ impl Look for Eyes {
     }
 }
 
+/// Bounds a loss that grows by a second each second from when time began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stake {
+    /// How long people may take to answer.
+    pub(crate) answer: Millis,
+}
+
+impl Step for Stake {
+    const KIND: Kind = Kind::new("test.stake", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Guard;
+    type Output = LossBound;
+
+    fn sentence(&self) -> String {
+        "bound the loss".into()
+    }
+}
+
+struct Grows;
+
+#[async_trait]
+impl Look for Grows {
+    type Step = Stake;
+
+    async fn look(&self, cx: &StepCx, step: &Stake) -> Result<Observed<LossBound>, StepError> {
+        let grown = cx.now().since(VirtualRuntime::ORIGIN);
+        let at_most = |time| Loss::AtMost { time, amount: None, because: "it grows".into() };
+        let asked = AskedLoss { now: at_most(grown), answer: step.answer, good_until: cx.now() + step.answer };
+        let loss = at_most(grown.saturating_add(step.answer));
+        let run = cx.run().clone();
+        Ok(Observed::Done(LossBound { run, loss, sampled_at: None, fenced_at: None, asked: Some(asked) }))
+    }
+}
+
 /// Asks people.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -756,6 +818,7 @@ impl Handler for Asking {
 pub(crate) fn catalog(world: &World) -> Catalog {
     Catalog::empty()
         .looking(Eyes(world.clone()))
+        .looking(Grows)
         .with(hands::<Flip>(world))
         .with(hands::<Turn>(world))
         .with(hands::<Once>(world))

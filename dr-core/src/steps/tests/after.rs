@@ -8,12 +8,15 @@ use super::{
     },
 };
 use crate::{
-    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Planes, Polled,
-    PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
+    Actor, Attempted, Digest, Endpoint, Epoch, Grade, Handler, Head, Json, Look, MemberId, NotDone, Observed, OpHandle,
+    Outcome, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target, Timestamp, Tri,
+    WriterReceipt, canonical,
+    run::{Event, Record, RunState},
     steps::{
-        AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites,
-        RetireMemberFence,
+        AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, FinalSnapshot, PointSecret, RejoinMember,
+        ResumeWrites, RetireMemberFence,
         attach::Attaching,
+        before::Snapshot,
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
@@ -203,6 +206,37 @@ fn a_secret_is_compared_and_set() {
     assert_eq!(ready(&now(Pointing.prepare(&Call::of(&world).cx(), &step))), "conflict", "no writer any more");
 }
 
+/// A second journal's `g-1` met the snapshot and the secret version of the first one's, of which services keep the names for years: the
+/// snapshot was "there already", and a secret that names another member was "done".
+#[test]
+fn bug_a_run_of_another_journal_does_not_meet_this_ones_work() {
+    let world = pair();
+    world.set("b", promoted);
+    let [first, second] = [origin(1), origin(2)];
+    let snapshot = FinalSnapshot { target: target("a", 1) };
+    let may = || Call::of(&world).intended().may("a", "snapshot").origin(first).cx();
+    assert_eq!(sent(&now(Snapshot.submit(&may(), &snapshot))), "done");
+    let point = resolved(&PointSecret::at(&from("writer")), &[("writer", value(&writer()))]);
+    let ours = Call::of(&world).origin(first).cx().key();
+    *world.secret.lock().unwrap() =
+        SecretReference { version: SecretVersion::new("v2"), endpoint: None, token: Some(ours), rotating: Tri::No };
+
+    for (origin, want) in [(first, "done"), (second, "not started")] {
+        let cx = Call::of(&world).origin(origin).cx();
+        assert_eq!(seen(&now(Snapshot.observe(&cx, &snapshot))), want, "the snapshot");
+        assert_eq!(seen(&now(Pointing.observe(&cx, &point))), want, "the secret");
+    }
+}
+
+/// What a run of the same number and plan has as its origin, in a journal that began at this time.
+fn origin(at: i64) -> Digest {
+    let plan = super::world::plan();
+    let hash = plan.hash().unwrap();
+    let started = Event::Started { plan: Box::new(plan), hash, by: Actor::local("mira"), because: "a test".into() };
+    let record = Record::after(Head::EMPTY, Timestamp::from_millis(at), Epoch::new(1), started);
+    RunState::begin(run(), &record).unwrap().origin
+}
+
 /// Covers D10, D20: the budget lies below the clients' limit, and nobody else's drain is taken over.
 #[test]
 fn a_drain_is_ours_and_within_the_clients_limit() {
@@ -299,7 +333,7 @@ fn bug_a_rejoin_that_nobody_works_on_is_a_doubt_and_no_wait() {
     world.set("a", |a| (a.follows, a.mute) = (None, true));
     let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
     let step = resolved(&RejoinMember::of(&target("a", 1), &from("writer"), &from("promote")), &outputs);
-    let poll = || now(Rejoining.poll(&Call::of(&world).intended().cx(), &step, &OpHandle::new("rejoin/b")));
+    let poll = || now(Rejoining.poll(&Call::of(&world).intended().cx(), &step, &OpHandle::new("rejoin/b").unwrap()));
     assert!(matches!(poll(), Ok(Polled::Ended(Outcome::Unknown(_)))));
     world.set("a", |a| a.mute = false);
     assert!(matches!(poll(), Ok(Polled::Pending { .. })), "somebody works on it");

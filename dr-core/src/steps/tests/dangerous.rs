@@ -10,8 +10,8 @@ use super::{
     },
 };
 use crate::{
-    CatchUpReceipt, DrainReceipt, Ends, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed, Outcome, Planes,
-    QuiesceReceipt, Timestamp, Tri, canonical,
+    CatchUpReceipt, DrainReceipt, Ends, FenceReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed,
+    Outcome, Planes, QuiesceReceipt, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
         catch_up::{CatchUp, Quiescing},
@@ -33,7 +33,7 @@ fn caught_up(end: u64) -> CatchUpReceipt {
 
 fn bound() -> LossBound {
     let loss = Loss::AtMost { time: Millis::seconds(3), amount: None, because: "sampled".into() };
-    LossBound { run: run(), loss, sampled_at: None, fenced_at: None }
+    LossBound { run: run(), loss, sampled_at: None, fenced_at: None, asked: None }
 }
 
 /// The primary stopped and fenced, its history at an end.
@@ -316,6 +316,18 @@ fn bug_a_candidate_that_died_past_the_fence_kept_the_writes_stopped() {
     }
 }
 
+/// A fence that stops the server and tells no end: the stopped server was asked until the budget was over, with the writes held back.
+#[test]
+fn bug_an_end_that_nobody_can_tell_is_not_waited_for() {
+    for (silent, want) in [(true, "conflict"), (false, "error")] {
+        let world = pair();
+        world.set("a", |a| a.dark = true);
+        let receipt = FenceReceipt { silent, ..fence_receipt(None) };
+        let step = resolved(&AwaitCatchUp::of(&target("b", 1), &from("fence")), &[("fence", value(&receipt))]);
+        assert_eq!(seen(&now(CatchUp.look(&Call::of(&world).cx(), &step))), want, "silent: {silent}");
+    }
+}
+
 /// Covers C04: the end is that of the fenced history; a catch-up that never comes is never called done.
 #[test]
 fn a_catch_up_reaches_the_end_of_the_fenced_history() {
@@ -426,7 +438,7 @@ fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
     let step = planned(&world);
     let polled = |world: &Arc<World>| {
         let cx = Call::of(world).intended().past_the_pivot().cx();
-        now(Promoting.poll(&cx, &step, &crate::OpHandle::new("op-1"))).unwrap()
+        now(Promoting.poll(&cx, &step, &crate::OpHandle::new("op-1").unwrap())).unwrap()
     };
     assert!(matches!(polled(&world), crate::Polled::Pending { .. }));
     world.set("b", |b| b.mute = true);

@@ -1,9 +1,12 @@
 //! Bounds and counts of what is lost (covers E10, S3).
 
-use super::world::{at, lineage, target};
+use super::world::{Call, at, lineage, now, pair, target};
 use crate::{
-    Loss, Millis, PositionSample, Timestamp,
-    steps::loss::{Until, bound, counted},
+    Look, Loss, Millis, Observed, PositionSample, Timestamp,
+    steps::{
+        BoundLoss,
+        loss::{Bounding, Until, bound, counted},
+    },
 };
 
 fn time(second: i64) -> Timestamp {
@@ -72,4 +75,23 @@ fn what_is_counted_replaces_the_bound() {
     assert_eq!(counted(Some(&at(100)), None, before.clone()).0, before);
     let unbounded = Loss::Unknown { because: "no samples".into() };
     assert!(matches!(counted(Some(&at(100)), Some(&at(130)), unbounded).0, Loss::Unknown { .. }));
+}
+
+/// People were shown what would be lost if they took twice the time that they have: at most 31 minutes, where 9 seconds were meant.
+#[test]
+fn bug_people_see_the_loss_of_now_and_agree_to_what_it_may_grow_to() {
+    let world = pair();
+    *world.samples.lock().unwrap() = vec![sample(990, Some(50)), sample(992, Some(100)), sample(993, Some(120))];
+    let (answer, closing) = (Millis::minutes(5), Millis::minutes(1));
+    let step = BoundLoss::before_fence(&target("a", 1), &target("b", 1), answer, closing);
+    let Observed::Done(bound) = now(Bounding.look(&Call::of(&world).cx(), &step)).unwrap() else { panic!("no bound") };
+    let asked = bound.asked.unwrap();
+    let at_most = |loss: &Loss| match loss {
+        Loss::AtMost { time, .. } => *time,
+        Loss::Nothing | Loss::Unknown { .. } => panic!("{loss:?}"),
+    };
+    // It is second 1000, the candidate has all of second 992, and a sample may be a second older than it says.
+    assert_eq!(at_most(&asked.now), Millis::seconds(8 + 1));
+    assert_eq!(at_most(&bound.loss), Millis::seconds(8 + 1).saturating_add(answer).saturating_add(closing));
+    assert_eq!(asked.good_until, time(1000) + answer);
 }

@@ -3,6 +3,7 @@
 mod after;
 mod before;
 mod dangerous;
+mod gate;
 mod loss;
 mod rehearse;
 mod world;

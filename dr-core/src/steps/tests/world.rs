@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) servers: Mutex<BTreeMap<String, Server>>,
     pub(super) calls: Mutex<Vec<String>>,
     pub(super) secret: Mutex<SecretReference>,
+    /// The names of the snapshots that exist.
+    pub(super) snapshots: Mutex<std::collections::BTreeSet<String>>,
     pub(super) drained: Mutex<(Tri, Millis)>,
     pub(super) samples: Mutex<Vec<PositionSample>>,
     /// What the parts rehearse: `writer`, `standby`, `fence`, `secret`. A part without an entry is ready, one with `None` is silent.
@@ -115,6 +117,7 @@ pub(super) fn pair() -> Arc<World> {
             token: None,
             rotating: Tri::No,
         }),
+        snapshots: Mutex::default(),
         drained: Mutex::new((Tri::Yes, Millis::seconds(120))),
         samples: Mutex::default(),
         rehearsals: Mutex::default(),
@@ -198,6 +201,15 @@ impl ManagedDatabase for Of {
             lag: seen.lag,
             at: self.0.now(),
         })
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
+        self.0.snapshots.lock().unwrap().insert(request.name);
+        Outcome::Done(())
+    }
+
+    async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
+        Ok(Tri::from(self.0.snapshots.lock().unwrap().contains(name)))
     }
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
@@ -481,7 +493,7 @@ impl Providers for Bindings {
     }
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let resource = |name: &str, kind| ResourceRef {
         provider: "fake".into(),
         kind,
@@ -527,11 +539,22 @@ pub(super) struct Call<'a> {
     pre_image: Option<Json>,
     attempt: u8,
     touch: Option<Touch>,
+    origin: Digest,
+    driven_under: Epoch,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn of(world: &'a Arc<World>) -> Self {
-        Self { world, intended: false, promote_intended: false, pre_image: None, attempt: 1, touch: None }
+        Self {
+            world,
+            intended: false,
+            promote_intended: false,
+            pre_image: None,
+            attempt: 1,
+            touch: None,
+            origin: Digest::zero(),
+            driven_under: Epoch::new(1),
+        }
     }
 
     pub(super) fn intended(self) -> Self {
@@ -548,6 +571,16 @@ impl<'a> Call<'a> {
 
     pub(super) fn attempt(self, attempt: u8) -> Self {
         Self { attempt, ..self }
+    }
+
+    /// The run's first line has this hash.
+    pub(super) fn origin(self, origin: Digest) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// The engine drives under this epoch when the call passes the gate; its proofs are made under the first one.
+    pub(super) fn driven_under(self, epoch: Epoch) -> Self {
+        Self { driven_under: epoch, ..self }
     }
 
     pub(super) fn may(self, resource: &str, verb: &str) -> Self {
@@ -573,7 +606,7 @@ impl<'a> Call<'a> {
             .into(),
         };
         let plan = plan();
-        let live = Arc::new(Liveness::new(Epoch::new(1)));
+        let live = Arc::new(Liveness::new(self.driven_under));
         live.lasts(Mono::new(Duration::from_secs(1 << 30)));
         let runtime: Arc<dyn Runtime> = Arc::new(Clock(Arc::clone(self.world)));
         let gate = MutationGate::new(GateParts {
@@ -591,6 +624,7 @@ impl<'a> Call<'a> {
             attempt: self.attempt,
             epoch: Epoch::new(1),
             hash: plan.hash().unwrap(),
+            origin: self.origin,
             plan: Arc::new(plan),
             every: Millis::new(2),
             intended_at: self.intended.then(|| self.world.now()),
