@@ -205,7 +205,8 @@ fn silent(
 mod tests {
     use super::*;
     use crate::{
-        Endpoint, Lineage, Position, PositionReading, PositionUnit, ResourceKind, ResourceRef, SystemId, Timestamp,
+        Endpoint, Lineage, Parted, Position, PositionReading, PositionUnit, ResourceKind, ResourceRef, SystemId, Tier,
+        Timestamp,
     };
 
     fn member(name: &str, seen: Option<(Option<&str>, Tri)>) -> MemberFacts {
@@ -243,7 +244,8 @@ mod tests {
             in_recovery,
             durable: at.clone(),
             applied: at,
-            parted_at: None,
+            parted_at: Parted::untold("a standby is not asked"),
+            tier: Tier::Server,
             at: Timestamp::default(),
         };
         MemberFacts { position: Some(position), ..member }

@@ -16,9 +16,9 @@ pub use database::{
 };
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
 pub use plane::{
-    AppReading, AppTier, DatabaseProbe, DrainRequest, EvidenceSink, LongTransaction, Notice, Notifier, PatchSecret,
-    PositionReading, PositionSample, Query, ResumeRequest, RouteReading, RouteRequest, Rows, SecretReference,
-    SecretStore, TrafficRouter, WriteProbe,
+    AppReading, AppTier, DatabaseProbe, DrainRequest, EvidenceSink, LongTransaction, Notice, Notifier, Parted,
+    PatchSecret, PositionReading, PositionSample, Query, ResumeRequest, RouteReading, RouteRequest, Rows,
+    SecretReference, SecretStore, Tier, TrafficRouter, WriteProbe,
 };
 
 pub use rehearsal::{

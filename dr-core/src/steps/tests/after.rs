@@ -8,8 +8,8 @@ use super::{
     },
 };
 use crate::{
-    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Planes, Polled,
-    PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
+    Attempted, Endpoint, Grade, Handler, Json, Look, MemberId, NotDone, Observed, OpHandle, Outcome, Parted, Planes,
+    Polled, PromotionReceipt, Retry, SecretVersion, Shape, Target, Timestamp, Tri, WriterReceipt, canonical,
     steps::{
         AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, PointSecret, RejoinMember, ResumeWrites,
         RetireMemberFence,
@@ -27,7 +27,8 @@ fn promotion(shape: Shape) -> PromotionReceipt {
         run: run(),
         target: target("b", 2),
         was: lineage(1),
-        parted_at: Some(at(100)),
+        parted_at: Parted::At(at(100)),
+        not_compared: None,
         shape,
         asked_at: Timestamp::default(),
         at: Timestamp::default(),
