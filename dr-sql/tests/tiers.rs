@@ -1,7 +1,6 @@
 //! An ordinary role of a managed service answers every question of the probe, or says which right it lacks.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[expect(dead_code, reason = "each test file uses its part")]
 mod common;
 
 use std::{
