@@ -105,7 +105,7 @@ impl Backend for Postgres {
         let open = self.member(group, member)?;
         let database = Arc::new(PostgresDatabase::new(Arc::clone(&open)));
         let probe = Arc::new(open.probe());
-        let opened = Opened::new(open.resource(), database as Arc<dyn dr_core::ManagedDatabase>);
+        let opened = Opened::new(open.address(), database as Arc<dyn dr_core::ManagedDatabase>);
         Ok(Provider::of(opened.in_region(member.region.clone()), probe).fence(Arc::new(StopFence::new(open))))
     }
 
@@ -116,7 +116,7 @@ impl Backend for Postgres {
             Some("hba") => Ok(Arc::new(ClosedHba::new(open, fence.at.read::<HbaAt>()?.spare))),
             Some("login") => Ok(Arc::new(LoginFence::new(
                 Arc::clone(&open) as _,
-                open.resource(),
+                open.address(),
                 fence.at.read::<LoginFenceAt>()?.roles,
             ))),
             Some(_) | None => {

@@ -12,7 +12,13 @@ use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, re
 use futures_util::future::{join, join3};
 use tokio::time::timeout;
 
-use crate::{candidate, control_data::ClusterState, member::Member, reach::Heard, server::Postmaster};
+use crate::{
+    candidate,
+    control_data::ClusterState,
+    member::{Member, identity},
+    reach::Heard,
+    server::Postmaster,
+};
 
 /// The management plane of one member.
 #[derive(Clone, Debug)]
@@ -53,7 +59,8 @@ impl PostgresDatabase {
             (true, None) => "standby of nobody".to_owned(),
         };
         Ok(Description {
-            resource: self.member.resource(),
+            address: self.member.address(),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             follows,
             followers,
@@ -103,7 +110,8 @@ impl PostgresDatabase {
             | ClusterState::InProduction => "stopped by a crash",
         };
         Ok(Description {
-            resource: self.member.resource(),
+            address: self.member.address(),
+            identity: Some(identity(&data.lineage())),
             lineage: Some(data.lineage()),
             follows: None,
             followers: Vec::new(),

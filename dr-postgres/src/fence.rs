@@ -11,7 +11,7 @@ use dr_sql::{PgError, SessionWatch, end_sessions, now, undone, unread};
 
 use crate::{
     hba::{self, HbaFence},
-    member::Member,
+    member::{Member, identity},
 };
 
 /// The closed `pg_hba.conf`: every role but the control role is turned away, open sessions are ended, log still flows to standbys.
@@ -70,10 +70,10 @@ SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client bac
                 detail = format!("hba is closed, but a `{worker}` may write");
             }
         }
-        let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
         Ok(FenceReading {
-            resource,
-            lineage,
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
+            lineage: Some(who.lineage()),
             planes,
             silent: false,
             unread: Vec::new(),

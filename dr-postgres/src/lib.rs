@@ -37,7 +37,7 @@ pub use control_data::{ClusterState, ControlData};
 pub use database::PostgresDatabase;
 pub use error::HostError;
 pub use fence::ClosedHba;
-pub use member::{Member, Peer, ReplicationLogin, resource_id};
+pub use member::{Member, Peer, ReplicationLogin, resource_address};
 pub use place::{Evidence, Place};
 pub use router::PostgresPooler;
 pub use secret::FileSecret;

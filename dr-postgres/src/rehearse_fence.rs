@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use dr_sql::{Access, PgError, Session, Target};
 
-use dr_core::{Effort, Rehearsal};
+use dr_core::{Effort, Lineage, Rehearsal, ResourceIdentity};
 
 use crate::{
     hba::HbaFence,
-    member::Member,
+    member::{Member, identity},
     place::{Evidence, Place},
     stop::MARK,
 };
@@ -34,6 +34,10 @@ const HEARD_WITHIN: Duration = Duration::from_secs(25);
 impl Access for Member {
     fn target(&self) -> &Target {
         self.link.target()
+    }
+
+    fn identity(&self, lineage: &Lineage) -> Option<ResourceIdentity> {
+        Some(identity(lineage))
     }
 
     async fn session(&self) -> Result<Arc<Session>, PgError> {

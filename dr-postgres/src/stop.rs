@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     manual,
-    member::Member,
+    member::{Member, identity},
     place::is_directory_of,
     server::{POLL, Phase, Postmaster, Process, Stop},
     stopped::{Closing, Watch},
@@ -187,7 +187,8 @@ impl StopFence {
         *self.watch.lock().await = Watch::default();
         Ok(FenceReading {
             unread: Vec::new(),
-            resource: Some(self.member.resource()),
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             planes: Planes::default(),
             silent: false,
@@ -228,7 +229,8 @@ impl StopFence {
         let words = if standby { "a standby" } else { "a primary" };
         Ok(FenceReading {
             unread: Vec::new(),
-            resource: Some(self.member.resource()),
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             planes,
             silent: false,

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    Rehearsal, ReleaseOrder, ResourceId, RetireFence, Tier, millis,
+    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes, ProviderError,
+    Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, millis,
 };
 use tokio_postgres::{error::SqlState, types::Type};
 
@@ -26,6 +26,11 @@ use crate::{
 pub trait Access: Debug + Send + Sync + 'static {
     /// Where the server is.
     fn target(&self) -> &Target;
+
+    /// Which resource a server of this history is, where the backend knows by that; otherwise the backend's other looks tell it.
+    fn identity(&self, _lineage: &Lineage) -> Option<ResourceIdentity> {
+        None
+    }
 
     /// A session to the server.
     ///
@@ -84,16 +89,16 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct LoginFence {
     access: Arc<dyn Access>,
-    resource: ResourceId,
+    address: ResourceAddress,
     roles: Vec<String>,
     watch: SessionWatch,
 }
 
 impl LoginFence {
-    /// A fence of the server `resource`, reached by `access`, against `roles`: all that its applications use.
+    /// A fence of the server at `address`, reached by `access`, against `roles`: all that its applications use.
     #[must_use]
-    pub fn new(access: Arc<dyn Access>, resource: ResourceId, roles: Vec<String>) -> Self {
-        Self { access, resource, roles, watch: SessionWatch::default() }
+    pub fn new(access: Arc<dyn Access>, address: ResourceAddress, roles: Vec<String>) -> Self {
+        Self { access, address, roles, watch: SessionWatch::default() }
     }
 
     async fn close(&self, key: &str) -> Result<(), PgError> {
@@ -153,7 +158,8 @@ impl LoginFence {
         Ok(FenceReading {
             silent: false,
             unread: Vec::new(),
-            resource: Some(self.resource.clone()),
+            address: Some(self.address.clone()),
+            identity: self.access.identity(&who.lineage()),
             lineage: Some(who.lineage()),
             planes,
             end: None,

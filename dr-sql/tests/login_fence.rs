@@ -9,13 +9,13 @@ use std::sync::Arc;
 use common::{fail_over, managed, on, start, until};
 use dr_core::{
     Actor, Effort, EngageFence, Fence, Grade, GroupName, IdempotencyKey, Lineage, NodeId, Outcome, ReleaseOrder,
-    ResourceId, RunId, Target,
+    ResourceAddress, RunId, Target,
 };
 use dr_postgres::testing::Node;
 use dr_sql::{Link, LoginFence, Session, lift_login_fences, marked_roles};
 
 fn fence(node: &Node) -> LoginFence {
-    LoginFence::new(Arc::new(Link::new(managed(node))), ResourceId::new("orders-neu"), vec!["app".into()])
+    LoginFence::new(Arc::new(Link::new(managed(node))), ResourceAddress::new("orders-neu"), vec!["app".into()])
 }
 
 fn key(node: &str) -> IdempotencyKey {
@@ -23,7 +23,7 @@ fn key(node: &str) -> IdempotencyKey {
 }
 
 fn target(lineage: Lineage) -> Target {
-    Target { member: "pg1".into(), resource: ResourceId::new("orders-neu"), lineage }
+    Target { member: "pg1".into(), address: ResourceAddress::new("orders-neu"), identity: None, lineage }
 }
 
 async fn lineage(node: &Node) -> Lineage {
@@ -112,7 +112,7 @@ async fn bug_createrole_alone_could_not_mark_a_role() {
     on(&cluster, MAY_FENCE).await;
     let node = cluster.pg1();
     let target = dr_sql::Target { rights: dr_sql::Rights::Server, ..managed(node) };
-    let fence = LoginFence::new(Arc::new(Link::new(target)), ResourceId::new("orders-neu"), vec!["app".into()]);
+    let fence = LoginFence::new(Arc::new(Link::new(target)), ResourceAddress::new("orders-neu"), vec!["app".into()]);
     let found = fence.rehearse(Effort::Look).await.unwrap();
     let told: Vec<&str> = found.obstacles.iter().map(|one| one.helps.as_str()).collect();
     assert_eq!(told, [r#"GRANT SET ON PARAMETER dr.fenced TO "svc""#]);
