@@ -177,8 +177,8 @@ fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Findi
 mod tests {
     use super::*;
     use crate::{
-        Endpoint, Lineage, Position, PositionReading, PositionUnit, ResourceAddress, ResourceKind, ResourceRef,
-        SystemId, Timestamp,
+        Endpoint, Lineage, Parted, Position, PositionReading, PositionUnit, ResourceAddress, ResourceKind, ResourceRef,
+        SystemId, Tier, Timestamp,
     };
 
     fn member(name: &str, seen: Option<(Option<&str>, Tri)>) -> MemberFacts {
@@ -218,7 +218,8 @@ mod tests {
             in_recovery,
             durable: at.clone(),
             applied: at,
-            parted_at: None,
+            parted_at: Parted::untold("a standby is not asked"),
+            tier: Tier::Server,
             at: Timestamp::default(),
         };
         MemberFacts { position: Some(position), ..member }

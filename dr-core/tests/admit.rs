@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use dr_core::{
     CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
-    Outcome, Planes, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query, QuiesceReceipt,
-    ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime, SwapRequest, SystemId,
-    Target, Task, Timestamp, Tolerance, Tri, WriteProbe,
+    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query,
+    QuiesceReceipt, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
+    SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
 use futures_util::FutureExt;
@@ -200,7 +200,8 @@ fn server(generation: u32, durable: u64, applied: u64) -> At {
         in_recovery: Tri::Yes,
         durable: position(durable),
         applied: position(applied),
-        parted_at: None,
+        parted_at: Parted::untold("a standby is not asked"),
+        tier: Tier::Server,
         at: at(),
     };
     At { position: Some(position), sessions: 0 }

@@ -139,7 +139,7 @@ fn fold(seen: &[(MemberId, PositionReading)], at: Timestamp) -> (PositionSample,
 
 #[cfg(test)]
 mod tests {
-    use dr_core::{Lineage, Position, PositionUnit, SystemId};
+    use dr_core::{Lineage, Parted, Position, PositionUnit, SystemId, Tier};
 
     use super::*;
 
@@ -148,7 +148,18 @@ mod tests {
         let lineage = Lineage { system: SystemId::new("s"), generation: 3 };
         let at = Timestamp::from_millis(1);
         let (durable, applied) = (position.clone(), position);
-        (name.into(), PositionReading { lineage, in_recovery: recovery, durable, applied, parted_at: None, at })
+        (
+            name.into(),
+            PositionReading {
+                lineage,
+                in_recovery: recovery,
+                durable,
+                applied,
+                parted_at: Parted::untold("nobody was promoted"),
+                tier: Tier::Server,
+                at,
+            },
+        )
     }
 
     #[test]

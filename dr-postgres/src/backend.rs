@@ -10,14 +10,13 @@ use dr_core::{
     AppSpec, AppTier, Backend, ConfigError, Fence, FenceSpec, GroupSpec, MemberId, MemberSpec, Opened, Provider, Route,
     SecretSpec, SecretStore, TrafficSpec,
 };
+use dr_sql::LoginFence;
 
 use crate::{
     config::{self, FileAt, HbaAt, LoginFenceAt},
     database::PostgresDatabase,
     fence::ClosedHba,
-    login::LoginFence,
     member::Member,
-    probe::PostgresProbe,
     router::PostgresPooler,
     secret::FileSecret,
     server::ServerControl,
@@ -105,7 +104,7 @@ impl Backend for Postgres {
         }
         let open = self.member(group, member)?;
         let database = Arc::new(PostgresDatabase::new(Arc::clone(&open)));
-        let probe = Arc::new(PostgresProbe::new(Arc::clone(&open)));
+        let probe = Arc::new(open.probe());
         let opened = Opened::new(open.address(), database as Arc<dyn dr_core::ManagedDatabase>);
         Ok(Provider::of(opened.in_region(member.region.clone()), probe).fence(Arc::new(StopFence::new(open))))
     }
@@ -115,7 +114,11 @@ impl Backend for Postgres {
         match fence.with.service() {
             Some("stop") => Ok(Arc::new(StopFence::new(open))),
             Some("hba") => Ok(Arc::new(ClosedHba::new(open, fence.at.read::<HbaAt>()?.spare))),
-            Some("login") => Ok(Arc::new(LoginFence::new(open, fence.at.read::<LoginFenceAt>()?.roles))),
+            Some("login") => Ok(Arc::new(LoginFence::new(
+                Arc::clone(&open) as _,
+                open.address(),
+                fence.at.read::<LoginFenceAt>()?.roles,
+            ))),
             Some(_) | None => {
                 let offered = "fences `postgres.stop`, `postgres.hba` and `postgres.login`";
                 Err(unknown(&fence.at, "with", fence.with.as_str(), offered))

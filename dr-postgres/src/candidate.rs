@@ -16,20 +16,14 @@
 use std::{sync::Arc, time::Duration};
 
 use dr_core::{Effort, MemberId, Rehearsal, Tri};
+use dr_sql::{ConnInfo, Identity, Lsn, PgError, Probed, REPLAYS, Session, identifier};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    act::{Probed, identifier},
-    application::REPLAYS,
-    client::Session,
-    conninfo::ConnInfo,
     database::PostgresDatabase,
-    error::PgError,
     grants,
-    look::Identity,
-    lsn::Lsn,
-    manual,
+    grants::may_make_slots,
     member::{Member, Peer},
     slots::as_replication_role,
 };
@@ -63,12 +57,12 @@ pub(crate) struct Pair<'m> {
 impl Pair<'_> {
     /// How a person opens a session to the candidate.
     pub(crate) fn psql(&self) -> String {
-        manual::psql(self.member)
+        self.member.link.target().psql()
     }
 
     /// How a person opens a session to the present writer.
     pub(crate) fn psql_primary(&self) -> String {
-        self.peer().map_or_else(|| format!("psql   # on {}", self.from), |peer| manual::psql_to(&peer.target))
+        self.peer().map_or_else(|| format!("psql   # on {}", self.from), |peer| peer.target.psql())
     }
 
     /// How a superuser gives rights to the control role: on the primary, and in the database of the control sessions, for rights to
@@ -172,7 +166,7 @@ async fn part(name: &str, work: impl Future<Output = Result<Rehearsal, PgError>>
 async fn rights(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     let mut found = grants::missing(&pair.own, &pair.psql_superuser()).await?;
     let target = pair.member.link.target();
-    if !pair.own.may_make_slots().await? {
+    if !may_make_slots(&pair.own).await? {
         let text = pair.own.setting("primary_conninfo").await?.unwrap_or_default();
         let login = ConnInfo::parse(&text).ok().and_then(|info| as_replication_role(target, &info));
         let refused = match login {

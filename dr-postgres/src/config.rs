@@ -3,18 +3,16 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use dr_core::{AtTable, ConfigError, Endpoint, GroupSpec, MemberId, MemberSpec, Millis, SecretRef, TrafficSpec, text};
+use dr_sql::{ApplicationLogin, Password, PgError, SslMode, Target};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    application::ApplicationLogin,
     backend::WrapControl,
-    error::PgError,
+    binaries::Binaries,
     member::{Member, Peer, ReplicationLogin, STOP_WITHIN, resource_address},
     pgbouncer::{Instance, PgBouncer},
     router::PostgresPooler,
     server::{LocalControl, Server, ServerControl, Site, SshControl, SshOptions, Unit},
-    target::{Password, SslMode, Target},
-    testing::Binaries,
 };
 
 /// `at` of a `[[member]]` with `backend = "postgres"`.
@@ -212,17 +210,7 @@ fn control_target(group: &GroupSpec, spec: &MemberSpec, at: &MemberAt) -> Result
 
 /// A password by its name; it is read when a session is opened.
 fn secret(at: &AtTable, key: &str, named: Option<&SecretRef>) -> Result<Option<Password>, ConfigError> {
-    password(named).map_err(|why| at.fault(key, why))
-}
-
-/// A password by its name; the reason why this backend cannot read it.
-pub(crate) fn password(named: Option<&SecretRef>) -> Result<Option<Password>, &'static str> {
-    match named {
-        None => Ok(None),
-        Some(SecretRef::File(path)) => Ok(Some(Password::file(path))),
-        Some(SecretRef::Environment(name)) => Ok(Some(Password::environment(name))),
-        Some(SecretRef::Stored(_)) => Err("is a stored secret; this backend reads `file:PATH` or `env:NAME`"),
-    }
+    Password::of(named).map_err(|why| at.fault(key, why))
 }
 
 fn server(spec: &MemberSpec, at: &MemberAt, wrap: &WrapControl) -> Result<Server, ConfigError> {

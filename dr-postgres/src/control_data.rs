@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    error::PgError,
-    lsn::{Lsn, Timeline},
-};
+use dr_sql::{Lsn, PgError, Timeline};
 
 /// The state that the control file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

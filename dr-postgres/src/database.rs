@@ -7,18 +7,15 @@ use dr_core::{
     Becomes, Capabilities, Description, ManagedDatabase, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
     Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
 };
+use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, replication, undone, unread};
 
 use futures_util::future::{join, join3};
 use tokio::time::timeout;
 
 use crate::{
     candidate,
-    client::Session,
     control_data::ClusterState,
-    error::PgError,
-    login::{lift, marked_roles},
-    lsn::Timeline,
-    member::{Member, identity, now, undone, unread},
+    member::{Member, identity},
     reach::Heard,
     server::Postmaster,
 };
@@ -180,7 +177,7 @@ impl PostgresDatabase {
             self.refuse_bad_candidate(&session).await?;
         }
         // Its reads run beside the checks after a promotion, not before them; login and first read happen now, outside of the gap.
-        self.member.warm_link.session().await?.synthetic_read().await?;
+        self.member.probe.warm_session().await?.synthetic_read().await?;
         if who.in_recovery {
             self.prepare_candidate(&session, who.timeline).await?;
         }
@@ -215,11 +212,11 @@ impl PostgresDatabase {
 
     /// What changed for the worse since the rehearsal. Nothing of the candidate has been touched when this refuses it.
     async fn refuse_bad_candidate(&self, session: &Session) -> Result<(), PgError> {
-        let psql = crate::manual::psql(&self.member);
+        let psql = self.member.link.target().psql();
         let mut found = candidate::standing::look(session, &psql, None).await?;
         // Only a finding is worth a question to the primary, which may be silent: what is the same there is no finding.
         if !found.obstacles.is_empty()
-            && let Some(primary) = self.primary_of(session).await
+            && let Some(primary) = primary_of(session, &self.member.peer_links).await
         {
             let default = candidate::standing::read_only_default(&primary).await?;
             found = candidate::standing::look(session, &psql, Some(&default)).await?;
@@ -274,7 +271,9 @@ impl ManagedDatabase for PostgresDatabase {
     }
 
     async fn replication(&self) -> Result<Replication, ProviderError> {
-        self.replication_now().await.map_err(unread("replication"))
+        async { replication(&*self.member.session().await?, &self.member.peer_links).await }
+            .await
+            .map_err(unread("replication"))
     }
 
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {

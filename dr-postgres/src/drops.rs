@@ -10,10 +10,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dr_core::Rehearsal;
+use dr_sql::{PgError, Session};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-use crate::{candidate::Pair, client::Session, error::PgError};
+use crate::{
+    candidate::Pair,
+    drops::inside::{all_databases, collations_of, inside},
+};
 
 mod inside;
 mod server;
@@ -32,7 +36,7 @@ pub(crate) async fn count(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
     let mut found = Rehearsal::default();
     let source = pair.primary.as_ref().unwrap_or(&pair.own);
     let mut databases = Vec::new();
-    for (name, connectable) in source.all_databases().await? {
+    for (name, connectable) in all_databases(source).await? {
         if connectable {
             databases.push(name);
         } else {
@@ -74,7 +78,7 @@ struct Looked {
 }
 
 async fn look(pair: &Pair<'_>, database: &str) -> Result<Looked, PgError> {
-    let enter = |link: &crate::client::Link| {
+    let enter = |link: &dr_sql::Link| {
         let mut target = link.target().clone().with_database(database);
         target.application = format!("{}/drops", target.application);
         async move { Session::open(&target).await }
@@ -87,23 +91,23 @@ async fn look(pair: &Pair<'_>, database: &str) -> Result<Looked, PgError> {
     };
     match (primary, own) {
         (Some(primary), Ok(own)) => {
-            let collations = (primary.collations().await?, own.collations().await?);
-            Ok(Looked { inside: primary.inside().await?, collations, unread: None })
+            let collations = (collations_of(&primary).await?, collations_of(&own).await?);
+            Ok(Looked { inside: inside(&primary).await?, collations, unread: None })
         }
         // What the primary holds is dropped whether or not the candidate can be looked into: it may be new, and not there yet.
         (Some(primary), Err(error)) => {
             let unread =
                 format!("the collations of the database `{database}` on {}: {}", pair.member.name, error.chain());
             Ok(Looked {
-                inside: primary.inside().await?,
+                inside: inside(&primary).await?,
                 collations: (Collations::default(), Collations::default()),
                 unread: Some(unread),
             })
         }
         (None, own) => {
             let own = own?;
-            let here = own.collations().await?;
-            Ok(Looked { inside: own.inside().await?, collations: (here.clone(), here), unread: None })
+            let here = collations_of(&own).await?;
+            Ok(Looked { inside: inside(&own).await?, collations: (here.clone(), here), unread: None })
         }
     }
 }

@@ -1,82 +1,18 @@
 //! The fence in `pg_hba.conf` (L2), and what fences share.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes,
-    ProviderError, Rehearsal, ReleaseOrder, RetireFence, millis,
+    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
+    Rehearsal, ReleaseOrder, RetireFence, millis,
 };
-use futures_util::future::join;
-use tokio::time::{Instant, sleep};
+use dr_sql::{PgError, SessionWatch, end_sessions, now, undone, unread};
 
 use crate::{
-    client::Session,
-    error::PgError,
     hba::{self, HbaFence},
-    manual,
-    member::{Member, identity, now, undone, unread},
-    server::POLL,
+    member::{Member, identity},
 };
-
-/// What speaks against the member being a streaming standby of `lineage`: a conflict, or something that may pass.
-pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<Outcome<()>>, PgError> {
-    let session = member.session().await?;
-    let (who, receiver) = join(session.identity(), session.receiver()).await;
-    let (who, receiver) = (who?, receiver?);
-    let conflict = |why: String| Ok(Some(Outcome::Conflict(Cause::new(why))));
-    let (name, is) = (&member.name, who.lineage());
-    if !who.in_recovery {
-        return conflict(format!("{name} runs as a primary"));
-    }
-    if is.system != lineage.system || is.generation > lineage.generation {
-        return conflict(format!("{name} carries lineage {is}, not {lineage}"));
-    }
-    // A receiver that connects anew begins with the history before, and streams in a moment.
-    let streams = receiver.streaming && is == *lineage;
-    let why = format!("{name} is a standby on lineage {is} and does not stream {lineage}");
-    Ok((!streams).then(|| Outcome::not_done_yet(why, millis(20))))
-}
-
-/// Ends all client sessions and waits until none is left; poolers that reconnect are ended again.
-///
-/// # Errors
-/// Some are still there after `within`; the message names one.
-pub(crate) async fn end_sessions(session: &Session, within: Duration) -> Result<(), PgError> {
-    let begun = Instant::now();
-    loop {
-        let open = session.client_sessions().await?;
-        let Some(first) = open.first() else { return Ok(()) };
-        if begun.elapsed() > within {
-            let (pid, user, name) = (first.pid, &first.user, &first.application);
-            let what = format!("lose its client sessions: {} remain, such as pid {pid} ({user}, {name})", open.len());
-            return Err(PgError::Late { server: session.label().into(), what, after: within });
-        }
-        session.terminate_clients().await?;
-        sleep(POLL).await;
-    }
-}
-
-/// Since when every look has found no client session. One look proves nothing: a session may be between two statements of its
-/// pooler. Two that lie a second apart do.
-#[derive(Debug, Default)]
-pub(crate) struct SessionWatch(Mutex<Option<Instant>>);
-
-impl SessionWatch {
-    pub(crate) async fn grade(&self, session: &Session) -> Result<Grade, PgError> {
-        let open = !session.client_sessions().await?.is_empty();
-        let mut clean = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if open {
-            *clean = None;
-            return Ok(Grade::Partial);
-        }
-        let since = *clean.get_or_insert_with(Instant::now);
-        Ok(if since.elapsed() >= Duration::from_secs(1) { Grade::Confirmed } else { Grade::Enforced })
-    }
-}
 
 /// The closed `pg_hba.conf`: every role but the control role is turned away, open sessions are ended, log still flows to standbys.
 #[derive(Debug)]
@@ -189,7 +125,7 @@ impl Fence for ClosedHba {
     }
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
-        match still_a_standby(&self.member, &request.target.lineage).await {
+        match self.member.still_a_standby(&request.target.lineage).await {
             Ok(None) => self.open().await.map_or_else(|e| undone(&e), Outcome::Done),
             Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),
@@ -202,7 +138,7 @@ impl Fence for ClosedHba {
 
     fn manual(&self, verb: &str) -> Vec<String> {
         let data = self.member.server.site().data.display().to_string();
-        let psql = manual::psql(&self.member);
+        let psql = self.member.link.target().psql();
         let reload = format!("{psql} -c 'SELECT pg_reload_conf()'");
         match verb {
             "engage" => vec![

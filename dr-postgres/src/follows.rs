@@ -6,16 +6,13 @@
 use std::time::Duration;
 
 use dr_core::ReplicationLink;
+use dr_sql::{Addresses, Follows, Link, PgError, Place, Sender, Session, is_row_of};
 use futures_util::future::{join, join_all};
 use tokio::time::timeout;
 
 use crate::{
-    client::{Link, Session},
     database::PostgresDatabase,
-    error::PgError,
-    look::{Follows, Sender},
     member::{Peer, slot_name},
-    names::{Addresses, Place},
 };
 
 /// How long another member is asked about an edge. One that does not answer contradicts nothing.
@@ -153,29 +150,6 @@ impl PostgresDatabase {
             _ => None,
         }
     }
-
-    /// Whether the primary says that this standby has everything, and sends to it.
-    pub(crate) async fn primary_of(&self, session: &Session) -> Option<std::sync::Arc<Session>> {
-        let who = session.identity().await.ok()?;
-        for link in &self.member.peer_links {
-            let asked = timeout(PEER_LIMIT, async {
-                let peer = link.session().await.ok()?;
-                let theirs = peer.identity().await.ok()?;
-                let same = theirs.system_identifier == who.system_identifier && theirs.timeline == who.timeline;
-                (!theirs.in_recovery && same).then_some(peer)
-            });
-            if let Ok(Some(peer)) = asked.await {
-                return Some(peer);
-            }
-        }
-        None
-    }
-
-    /// The primary's row of this standby, by its slot or its name.
-    pub(crate) async fn row_at(&self, primary: &Session, says: &Follows) -> Option<Sender> {
-        let rows = timeout(PEER_LIMIT, primary.senders()).await.ok()?.ok()?;
-        rows.into_iter().find(|row| is_row_of(row, says))
-    }
 }
 
 fn peer_place(peer: &Peer) -> Place {
@@ -189,15 +163,6 @@ fn is_written(place: &Place, peer: &Peer) -> bool {
 fn stranger(row: &Sender) -> String {
     let slot = row.slot.as_ref().map_or_else(String::new, |slot| format!(" (slot `{slot}`)"));
     format!("{}@{}{slot}", row.name, row.address.as_deref().unwrap_or("a local socket"))
-}
-
-/// A slot has one reader at a time; names may be used twice.
-fn is_row_of(row: &Sender, says: &Follows) -> bool {
-    match (&row.slot, &says.slot) {
-        (Some(there), Some(here)) => there == here,
-        (None, None) => row.name == says.name,
-        (Some(_), None) | (None, Some(_)) => false,
-    }
 }
 
 /// Whether the server behind `link` has the standby `own` among its senders.
@@ -242,7 +207,7 @@ async fn receives_from(link: &Link, own: &Session, (row, port): (&Sender, u16)) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::Reader;
+    use dr_sql::{Reader, is_row_of};
 
     fn row(name: &str, slot: Option<&str>) -> Sender {
         Sender {

@@ -3,8 +3,7 @@
 //! Grants are part of the log, so they are given on the primary and reach every standby.
 
 use dr_core::{Obstacle, Rehearsal, Weight};
-
-use crate::{act::identifier, client::Session, error::PgError};
+use dr_sql::{PgError, Session, identifier};
 
 /// What a switchover cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,16 +137,14 @@ fn told(lacking: &[&Right], (role, psql): (&str, &str), major: i32) -> Rehearsal
     found
 }
 
-impl Session {
-    /// Whether the role of this session may make and drop replication slots.
-    ///
-    /// # Errors
-    /// The server cannot be asked.
-    pub(crate) async fn may_make_slots(&self) -> Result<bool, PgError> {
-        const WHAT: &str = "tell what its role may do";
-        const SQL: &str = "SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user";
-        self.get(WHAT, &self.row(WHAT, SQL, &[]).await?, 0)
-    }
+/// Whether the role of this session may make and drop replication slots.
+///
+/// # Errors
+/// The server cannot be asked.
+pub(crate) async fn may_make_slots(session: &Session) -> Result<bool, PgError> {
+    const WHAT: &str = "tell what its role may do";
+    const SQL: &str = "SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user";
+    session.get(WHAT, &session.row(WHAT, SQL, &[]).await?, 0)
 }
 
 /// One word of a shell command.

@@ -17,14 +17,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use dr_sql::{PgError, Session, Target};
 use tokio::time::{Instant, sleep};
 
-use crate::{
-    client::Session,
-    error::PgError,
-    server::{POLL, ServerControl},
-    target::Target,
-};
+use crate::server::{POLL, ServerControl};
 
 /// The file whose list the standing rules reject; it lies beside `pg_hba.conf`.
 const LIST: &str = "dr_fence.users";
@@ -212,7 +208,7 @@ SELECT type, user_name FROM pg_hba_file_rules WHERE error IS NULL AND auth_metho
 /// # Errors
 /// The server did not answer a login at all.
 pub async fn is_refused(door: &Target) -> Result<bool, PgError> {
-    match Session::open_console(door).await {
+    match Session::open_plain(door).await {
         Ok(_) => Ok(false),
         // 28000 is the answer of a rule that rejects; a wrong password is 28P01 and means that the rules let us through.
         Err(e) if e.sql_state().is_some() => {

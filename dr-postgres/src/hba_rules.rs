@@ -9,8 +9,7 @@ use std::{
 };
 
 use dr_core::Tri;
-
-use crate::{client::Session, error::PgError, names::Addresses};
+use dr_sql::{Addresses, PgError, Session};
 
 /// How a rule's connections arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,44 +271,42 @@ pub(crate) struct Rules {
     pub(crate) errors: Vec<String>,
 }
 
-impl Session {
-    /// The rules that the server reads in its files now.
-    ///
-    /// # Errors
-    /// The server cannot be asked, or the role may not: it needs `SELECT` on `pg_hba_file_rules` and `EXECUTE` on the function of
-    /// that name.
-    pub(crate) async fn hba_rules(&self) -> Result<Rules, PgError> {
-        const WHAT: &str = "tell its rules for logins";
-        const SQL: &str = "\
+/// The rules that the server reads in its files now.
+///
+/// # Errors
+/// The server cannot be asked, or the role may not: it needs `SELECT` on `pg_hba_file_rules` and `EXECUTE` on the function of
+/// that name.
+pub(crate) async fn hba_rules(session: &Session) -> Result<Rules, PgError> {
+    const WHAT: &str = "tell its rules for logins";
+    const SQL: &str = "\
 SELECT 'line ' || r.line_number || ' of ' || coalesce(to_jsonb(r) ->> 'file_name', current_setting('hba_file', true), 'pg_hba.conf'),
-       r.type, r.database, r.user_name, r.address, r.netmask, r.auth_method, r.error FROM pg_hba_file_rules r";
-        let mut found = Rules::default();
-        for row in self.rows(WHAT, SQL, &[]).await? {
-            let place: String = self.get(WHAT, &row, 0)?;
-            if let Some(error) = self.get::<Option<String>>(WHAT, &row, 7)? {
-                found.errors.push(format!("{place}: {error}"));
-                continue;
-            }
-            let kind: Option<String> = self.get(WHAT, &row, 1)?;
-            let kind = kind.unwrap_or_default();
-            let arrival = Arrival::parse(&kind).ok_or_else(|| PgError::Unreadable {
-                server: self.label().into(),
-                what: "the type of a rule for logins",
-                saw: kind.clone(),
-            })?;
-            let (address, mask): (Option<String>, Option<String>) =
-                (self.get(WHAT, &row, 4)?, self.get(WHAT, &row, 5)?);
-            found.rules.push(Rule {
-                place,
-                arrival,
-                databases: self.get::<Option<_>>(WHAT, &row, 2)?.unwrap_or_default(),
-                users: self.get::<Option<_>>(WHAT, &row, 3)?.unwrap_or_default(),
-                origin: origin(address.as_deref(), mask.as_deref()),
-                method: self.get::<Option<_>>(WHAT, &row, 6)?.unwrap_or_default(),
-            });
+   r.type, r.database, r.user_name, r.address, r.netmask, r.auth_method, r.error FROM pg_hba_file_rules r";
+    let mut found = Rules::default();
+    for row in session.rows(WHAT, SQL, &[]).await? {
+        let place: String = session.get(WHAT, &row, 0)?;
+        if let Some(error) = session.get::<Option<String>>(WHAT, &row, 7)? {
+            found.errors.push(format!("{place}: {error}"));
+            continue;
         }
-        Ok(found)
+        let kind: Option<String> = session.get(WHAT, &row, 1)?;
+        let kind = kind.unwrap_or_default();
+        let arrival = Arrival::parse(&kind).ok_or_else(|| PgError::Unreadable {
+            server: session.label().into(),
+            what: "the type of a rule for logins",
+            saw: kind.clone(),
+        })?;
+        let (address, mask): (Option<String>, Option<String>) =
+            (session.get(WHAT, &row, 4)?, session.get(WHAT, &row, 5)?);
+        found.rules.push(Rule {
+            place,
+            arrival,
+            databases: session.get::<Option<_>>(WHAT, &row, 2)?.unwrap_or_default(),
+            users: session.get::<Option<_>>(WHAT, &row, 3)?.unwrap_or_default(),
+            origin: origin(address.as_deref(), mask.as_deref()),
+            method: session.get::<Option<_>>(WHAT, &row, 6)?.unwrap_or_default(),
+        });
     }
+    Ok(found)
 }
 
 fn origin(address: Option<&str>, mask: Option<&str>) -> Origin {

@@ -1,12 +1,10 @@
 //! Switchover of self-managed PostgreSQL.
 
-mod act;
 mod application;
 mod backend;
+mod binaries;
 mod candidate;
-mod client;
 mod config;
-mod conninfo;
 mod control_data;
 mod database;
 mod drops;
@@ -16,17 +14,11 @@ mod follows;
 mod grants;
 pub mod hba;
 mod hba_rules;
-mod lag;
 mod log_end;
-mod login;
-mod look;
-mod lsn;
 mod manual;
 mod member;
-mod names;
 pub mod pgbouncer;
 mod place;
-mod probe;
 mod reach;
 mod rehearse_fence;
 mod rejoin;
@@ -36,25 +28,17 @@ mod server;
 mod slots;
 mod stop;
 mod stopped;
-mod target;
+#[cfg(feature = "testing")]
 pub mod testing;
-mod tls;
 
-pub use act::{Probed, Written};
-pub use application::ApplicationLogin;
 pub use backend::Postgres;
-pub use client::{Link, Session, TextRow};
-pub use conninfo::{BadConnInfo, ConnInfo};
+pub use binaries::{Binaries, MissingPostgres};
 pub use control_data::{ClusterState, ControlData};
 pub use database::PostgresDatabase;
-pub use error::{Effect, PgError};
+pub use error::HostError;
 pub use fence::ClosedHba;
-pub use login::LoginFence;
-pub use look::{ClientSession, FRESH, Identity, LongTransaction, Reader, Receiver, Sender, Slot};
-pub use lsn::{BadLsn, Fork, Lsn, Timeline, forks};
 pub use member::{Member, Peer, ReplicationLogin, resource_address};
 pub use place::{Evidence, Place};
-pub use probe::PostgresProbe;
 pub use router::PostgresPooler;
 pub use secret::FileSecret;
 pub use server::{
@@ -62,4 +46,3 @@ pub use server::{
     SshControl, SshOptions, Stop, Unit,
 };
 pub use stop::StopFence;
-pub use target::{Password, SslMode, Target};

@@ -1,9 +1,9 @@
 //! Where the log of a server that crashed really ends, read from the log itself.
 
+use dr_sql::{Lsn, PgError};
+
 use crate::{
     control_data::ControlData,
-    error::PgError,
-    lsn::Lsn,
     server::{HostCommand, Server},
 };
 

@@ -4,7 +4,7 @@ use crate::member::Member;
 
 /// The commands for a verb of the management plane.
 pub(crate) fn database(member: &Member, verb: &str) -> Vec<String> {
-    let psql = psql(member);
+    let psql = member.link.target().psql();
     let data = member.server.site().data.display().to_string();
     match verb {
         "promote" => vec![
@@ -43,15 +43,6 @@ pub(crate) fn stop(member: &Member, verb: &str) -> Vec<String> {
         "release" => vec![format!("rm {data}/standby.signal"), start(member)],
         _ => Vec::new(),
     }
-}
-
-pub(crate) fn psql(member: &Member) -> String {
-    psql_to(member.link.target())
-}
-
-/// How a person opens a session at `target`.
-pub(crate) fn psql_to(target: &crate::Target) -> String {
-    format!("psql -h {} -p {} -U {}", target.host, target.port, target.user)
 }
 
 fn start(member: &Member) -> String {

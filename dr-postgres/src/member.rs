@@ -2,27 +2,22 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-use dr_core::{
-    Endpoint, Lineage, MemberId, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, ResourceAddress,
-    ResourceIdentity, Retry, SystemId, Target as Bound, Timestamp,
+use dr_core::{Endpoint, Lineage, MemberId, Outcome, Position, ResourceAddress, ResourceIdentity, Target as Bound};
+use dr_sql::{
+    ApplicationLogin, Link, Lsn, Password, PgError, Probe, Resolver, Session, Target, lineage, position,
+    still_a_standby,
 };
 use tokio::sync::Mutex;
 
 use crate::{
-    application::ApplicationLogin,
-    client::{Link, Session},
     control_data::ControlData,
-    error::{Effect, PgError},
-    look::Identity,
-    lsn::{Lsn, Timeline},
-    names::Resolver,
+    place::Proof,
     reach::{Address, Learned},
     rejoin::RejoinTask,
     server::Server,
-    target::{Password, Target},
 };
 
 /// How long a clean stop may take unless somebody says otherwise.
@@ -53,9 +48,9 @@ pub struct ReplicationLogin {
 pub struct Member {
     pub(crate) name: MemberId,
     pub(crate) server: Server,
-    pub(crate) link: Link,
-    /// The session of the warm-up.
-    pub(crate) warm_link: Link,
+    /// What it says over SQL, and the session that says it.
+    pub(crate) probe: Probe,
+    pub(crate) link: Arc<Link>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) peer_links: Vec<Link>,
     pub(crate) login: Option<ReplicationLogin>,
@@ -66,8 +61,8 @@ pub struct Member {
     pub(crate) rejoin: Mutex<RejoinTask>,
     /// The addresses behind the names of places.
     pub(crate) resolver: Resolver,
-    /// The session that holds the group lock, if this process does.
-    pub(crate) lock: Mutex<Option<Session>>,
+    /// The proof of the place of its session.
+    pub(crate) proof: Proof,
     /// Further addresses by which applications reach it.
     pub(crate) also_at: Vec<Address>,
     /// The addresses by which its standbys reach it.
@@ -82,20 +77,22 @@ impl Member {
     /// The member `name` of `group`: its server, the way to log in, and the others.
     #[must_use]
     pub fn new(group: impl Into<String>, server: Server, target: Target, peers: Vec<Peer>) -> Self {
+        let group = group.into();
+        let probe = Probe::new(&group, target);
         let peer_links = peers.iter().map(|peer| Link::new(peer.target.clone())).collect();
         Self {
             name: MemberId::new(server.site().name.clone()),
             server,
-            warm_link: Link::new(target.clone()),
-            link: Link::new(target),
+            link: probe.link(),
+            probe,
             peers,
             peer_links,
             login: None,
             application: None,
-            group: group.into(),
+            group,
             rejoin: Mutex::new(RejoinTask::default()),
             resolver: Resolver::default(),
-            lock: Mutex::new(None),
+            proof: Proof::default(),
             also_at: Vec::new(),
             learned: Mutex::default(),
             host_silent: Mutex::default(),
@@ -127,6 +124,7 @@ impl Member {
     /// Proves the writer by a write of this application, too.
     #[must_use]
     pub fn with_application(mut self, application: Option<ApplicationLogin>) -> Self {
+        self.probe = self.probe.with_application(application.clone());
         self.application = application;
         self
     }
@@ -142,6 +140,12 @@ impl Member {
     pub fn endpoint(&self) -> Endpoint {
         let target = self.link.target();
         Endpoint::new(format!("{}:{}", target.host, target.port))
+    }
+
+    /// The data plane of this member, over the session that its other providers use.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
     }
 
     pub(crate) async fn session(&self) -> Result<Arc<Session>, PgError> {
@@ -163,6 +167,11 @@ impl Member {
             why: format!("`{name}` is no other member of the group `{}`", self.group),
         })?;
         Ok((peer, link.session().await?))
+    }
+
+    /// What speaks against this member being a streaming standby of `lineage`.
+    pub(crate) async fn still_a_standby(&self, lineage: &Lineage) -> Result<Option<Outcome<()>>, PgError> {
+        still_a_standby(&*self.session().await?, self.name.as_str(), lineage).await
     }
 
     pub(crate) fn slot(&self) -> String {
@@ -188,28 +197,6 @@ pub(crate) fn slot_name(member: &str) -> String {
     format!("dr_{}", member.chars().map(letter).take(60).collect::<String>())
 }
 
-/// Now, for records.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-pub(crate) fn lineage(system: u64, timeline: Timeline) -> Lineage {
-    Lineage { system: SystemId::new(system.to_string()), generation: timeline.number() }
-}
-
-pub(crate) fn position(system: u64, lsn: Lsn) -> Position {
-    Position { system: SystemId::new(system.to_string()), unit: PositionUnit::LogBytes, value: lsn.bytes() }
-}
-
-impl Identity {
-    /// The history that the server carries.
-    #[must_use]
-    pub fn lineage(&self) -> Lineage {
-        lineage(self.system_identifier, self.timeline)
-    }
-}
-
 impl ControlData {
     /// The history that the data directory carries.
     #[must_use]
@@ -225,38 +212,4 @@ impl ControlData {
         let past = Lsn::new(self.checkpoint.bytes().saturating_add(1));
         self.is_clean_primary_stop().then(|| position(self.system_identifier, past))
     }
-}
-
-/// A failed look as a provider's error.
-pub(crate) fn unread(verb: &'static str) -> impl Fn(PgError) -> ProviderError {
-    move |error| match &error {
-        PgError::Unreadable { saw, .. } => ProviderError::Strange { verb, saw: format!("{error} ({saw})") },
-        PgError::Refused { .. } | PgError::Config(_) => ProviderError::Refused { verb, why: error.chain() },
-        _ if error.is_login_refused() => ProviderError::Refused { verb, why: error.chain() },
-        PgError::Connect { .. }
-        | PgError::ConnectTimeout { .. }
-        | PgError::Query { .. }
-        | PgError::QueryTimeout { .. }
-        | PgError::Host { .. }
-        | PgError::Ssh { .. }
-        | PgError::Program { .. }
-        | PgError::Late { .. } => ProviderError::unreachable(verb, error.chain()),
-    }
-}
-
-/// A failed act as an outcome: what the server refused did not happen; what was sent and not answered is unknown.
-pub(crate) fn undone<T>(error: &PgError) -> Outcome<T> {
-    let why = error.chain();
-    match (error.effect(), error) {
-        (Effect::Unknown, _) => Outcome::unknown(why),
-        (Effect::None, PgError::ConnectTimeout { .. } | PgError::Connect { .. }) if !error.is_login_refused() => {
-            Outcome::not_done_yet(why, Millis::new(100))
-        }
-        (Effect::None, _) => Outcome::refused(why),
-    }
-}
-
-/// A refusal that asking again does not change.
-pub(crate) fn never<T>(why: impl std::fmt::Display) -> Outcome<T> {
-    Outcome::NotDone(NotDone { cause: dr_core::Cause::new(why), retry: Retry::Never })
 }

@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use dr_sql::{Link, PgError, Session, Target, identifier};
 use futures_util::future::join_all;
 use tokio::{
     sync::Mutex,
@@ -34,13 +35,7 @@ pub use console::PoolerReading;
 pub(crate) use place::{addresses, is_same};
 pub(crate) use rehearse::{Course, Stop};
 
-use crate::{
-    act::identifier,
-    client::{Link, Session},
-    error::PgError,
-    server::{POLL, ServerControl},
-    target::Target,
-};
+use crate::server::{POLL, ServerControl};
 
 /// One PgBouncer process: its console and the file that names the server of our database.
 #[derive(Clone, Debug)]
@@ -75,7 +70,7 @@ impl Instance {
     /// The console at `console`; its database is always `pgbouncer`.
     #[must_use]
     pub fn new(console: Target, file: PathBuf, control: Arc<dyn ServerControl>) -> Self {
-        let console = Arc::new(Link::to_console(console.with_database("pgbouncer")));
+        let console = Arc::new(Link::plain(console.with_database("pgbouncer")));
         Self { console, file, control, paused_by_us: Arc::default(), turn: Arc::default() }
     }
 

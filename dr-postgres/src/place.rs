@@ -11,17 +11,16 @@
 //! server process for as long as it lives, so its proof is kept with it and costs nothing inside a write gap.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+use dr_sql::{PgError, Session};
 use rustls::crypto::ring;
 use tokio::time::timeout;
 use tokio_postgres::{error::SqlState, types::Type};
 
 use crate::{
-    client::Session,
-    error::PgError,
     member::Member,
     server::{Census, FileId, HostCommand, Process, Server, Site},
 };
@@ -63,11 +62,28 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a host that could not be asked is left alone by descriptions.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
+/// The place of one session, once it is proved. Locked while somebody proves it.
+type Slot = Arc<tokio::sync::Mutex<Option<Place>>>;
+
+/// The proof of the place of a member's session. Another session begins without one.
+#[derive(Debug, Default)]
+pub(crate) struct Proof(Mutex<(Weak<Session>, Slot)>);
+
+impl Proof {
+    fn of(&self, session: &Arc<Session>) -> Slot {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(session)) {
+            *known = (Arc::downgrade(session), Slot::default());
+        }
+        Arc::clone(&known.1)
+    }
+}
+
 impl Member {
     /// The control session that is open already and was proved, if it still is.
     pub(crate) fn proved_session(&self) -> Option<Arc<Session>> {
         let session = self.link.live()?;
-        let proved = session.place.try_lock().is_ok_and(|slot| slot.is_some());
+        let proved = self.proof.of(&session).try_lock().is_ok_and(|slot| slot.is_some());
         proved.then_some(session)
     }
 
@@ -77,12 +93,13 @@ impl Member {
     /// [`PgError::Refused`] with the contradiction, if it is another server; any other error if nobody can say.
     pub(crate) async fn place(&self) -> Result<(Arc<Session>, Place), PgError> {
         let session = self.session().await?;
-        let known = session.place.try_lock().ok().and_then(|slot| slot.clone());
+        let slot = self.proof.of(&session);
+        let known = slot.try_lock().ok().and_then(|slot| slot.clone());
         if let Some(place) = known {
             return Ok((session, place));
         }
         // A task of its own: whoever loses patience does not leave a file behind.
-        let proof = tokio::spawn(proved(self.server.clone(), Arc::clone(&session)));
+        let proof = tokio::spawn(proved(self.server.clone(), Arc::clone(&session), slot));
         let late =
             |_| PgError::Late { server: self.name.to_string(), what: "finish its proof".into(), after: PATIENCE };
         Ok((session, proof.await.map_err(late)??))
@@ -110,8 +127,8 @@ impl Member {
     }
 }
 
-async fn proved(server: Server, session: Arc<Session>) -> Result<Place, PgError> {
-    let mut slot = session.place.lock().await;
+async fn proved(server: Server, session: Arc<Session>, slot: Slot) -> Result<Place, PgError> {
+    let mut slot = slot.lock().await;
     if let Some(place) = slot.as_ref() {
         return Ok(place.clone());
     }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dr_sql::{ConnInfo, Identity, PgError, Session, Target};
 use futures_util::future::join_all;
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -15,7 +16,7 @@ use tokio::{
 };
 use tokio_postgres::error::SqlState;
 
-use crate::{client::Session, conninfo::ConnInfo, error::PgError, look::Identity, member::Member, target::Target};
+use crate::member::Member;
 
 /// Host and port.
 pub(crate) type Address = (String, u16);
@@ -103,7 +104,7 @@ impl Member {
     async fn heard_at(&self, (host, port): Address, system: u64) -> Heard {
         let target = Target { host: host.clone(), port, ..self.link.target().clone() };
         if host.starts_with('/') {
-            let session = timeout(ANSWER, Session::open_console(&target)).await;
+            let session = timeout(ANSWER, Session::open_plain(&target)).await;
             return self.verdict(session, format!("{host}:{port}"), system).await;
         }
         // A name that nobody knows leads nowhere.

@@ -1,14 +1,15 @@
 //! What is tried before a fence: that it reaches the server that answers, and that the server will end when it is told to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use dr_core::{Effort, Rehearsal};
+use async_trait::async_trait;
+use dr_sql::{Access, PgError, Session, Target};
+
+use dr_core::{Effort, Lineage, Rehearsal, ResourceIdentity};
 
 use crate::{
-    client::Session,
-    error::PgError,
     hba::HbaFence,
-    member::Member,
+    member::{Member, identity},
     place::{Evidence, Place},
     stop::MARK,
 };
@@ -29,9 +30,36 @@ const ARCHIVED_WITHIN: Duration = Duration::from_secs(60);
 /// A standby says something every 10 s unless it is told otherwise.
 const HEARD_WITHIN: Duration = Duration::from_secs(25);
 
+#[async_trait]
+impl Access for Member {
+    fn target(&self) -> &Target {
+        self.link.target()
+    }
+
+    fn identity(&self, lineage: &Lineage) -> Option<ResourceIdentity> {
+        Some(identity(lineage))
+    }
+
+    async fn session(&self) -> Result<Arc<Session>, PgError> {
+        self.link.session().await
+    }
+
+    async fn own_session(&self) -> Result<Arc<Session>, PgError> {
+        self.own_session().await
+    }
+
+    async fn proved_session(&self) -> Result<Arc<Session>, PgError> {
+        self.place().await.map(|(session, _)| session)
+    }
+
+    async fn rehearse(&self, found: &mut Rehearsal) -> Option<Arc<Session>> {
+        self.rehearse_place(found).await.map(|(session, _)| session)
+    }
+}
+
 impl Member {
     /// The proof of the place, or what speaks against it.
-    async fn rehearse_place(&self, found: &mut Rehearsal) -> Option<(std::sync::Arc<Session>, Place)> {
+    async fn rehearse_place(&self, found: &mut Rehearsal) -> Option<(Arc<Session>, Place)> {
         let (name, data) = (&self.name, self.server.site().data.display());
         match self.place().await {
             Ok((session, place)) => {
@@ -209,41 +237,6 @@ FROM pg_stat_replication WHERE reply_time < clock_timestamp() - make_interval(se
             if let Err(e) = written {
                 self.against(&mut found, &format!("{} could not be written", list.display()), &e);
             }
-        }
-        found
-    }
-
-    /// Everything on the way of a fence that takes logins away.
-    pub(crate) async fn rehearse_login(&self, roles: &[String]) -> Rehearsal {
-        const WHAT: &str = "tell its roles";
-        const SQL: &str = "\
-SELECT r.rolname::text, (m.rolsuper OR (m.rolcreaterole AND NOT r.rolsuper)), r.rolname = current_user
-FROM pg_roles r, pg_roles m WHERE m.rolname = current_user";
-        let mut found = Rehearsal::default();
-        let Some((session, _)) = self.rehearse_place(&mut found).await else { return found };
-        let told = async {
-            let rows = session.rows(WHAT, SQL, &[]).await?;
-            let read = |row| Ok((session.get(WHAT, row, 0)?, session.get(WHAT, row, 1)?, session.get(WHAT, row, 2)?));
-            rows.iter().map(read).collect::<Result<Vec<(String, bool, bool)>, PgError>>()
-        };
-        let known = match told.await {
-            Ok(known) => known,
-            Err(e) => {
-                self.against(&mut found, "its roles cannot be read", &e);
-                return found;
-            }
-        };
-        for role in roles {
-            let (what, helps) = match known.iter().find(|(name, ..)| name == role) {
-                Some((_, true, false)) => continue,
-                Some((_, _, true)) => ("is the control role itself", "name the applications' roles in `roles`"),
-                Some((_, false, false)) => {
-                    ("may not be changed by the control role", "give it CREATEROLE, or SUPERUSER")
-                }
-                None => ("does not exist", "name the applications' roles in `roles`"),
-            };
-            let why = "the fence could not take its login away, or would lock us out";
-            found.planned(format!("role `{role}` on `{}` {what}", self.name), why, helps);
         }
         found
     }

@@ -16,17 +16,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dr_core::{MemberId, OpProgress, Outcome, RejoinRequest};
+use dr_sql::{ConnInfo, Lsn, PgError, Session, undone};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
 
 use crate::{
-    client::Session,
-    conninfo::ConnInfo,
-    error::PgError,
-    lsn::Lsn,
-    member::{Member, Peer, slot_name, undone},
+    member::{Member, Peer, slot_name},
+    rejoin::started::write_marker,
     server::{POLL, Phase, Postmaster},
 };
 
@@ -110,7 +108,7 @@ impl Member {
 
     /// Whether a member that streams replays too: streaming alone is no rejoin.
     async fn replays_from(&self, primary: &MemberId) -> Result<Replay, PgError> {
-        let marker = self.peer_session(primary).await?.1.write_marker().await?;
+        let marker = write_marker(&self.peer_session(primary).await?.1).await?;
         let begun = Instant::now();
         while begun.elapsed() < REPLAYS_WITHIN {
             if self.seen(primary, marker).await? == Seen::Follows {
@@ -160,7 +158,7 @@ impl Member {
         }
         let marker = match rejoin.marker {
             Some(marker) => marker,
-            None => upstream.write_marker().await?,
+            None => write_marker(&upstream).await?,
         };
         rejoin.marker = Some(marker);
         Ok(match self.seen(primary, marker).await? {
@@ -308,7 +306,7 @@ impl Member {
             Some(login) => {
                 let base = ConnInfo::default().with("user", login.user.clone());
                 match &login.password {
-                    Some(password) => base.with("password", password.reveal()?),
+                    Some(password) => base.with("password", password.reveal().await?),
                     None => base,
                 }
             }

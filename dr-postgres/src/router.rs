@@ -7,15 +7,12 @@ use dr_core::{
     AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, Rehearsal, RehearseRoute,
     ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
 };
+use dr_sql::{ApplicationLogin, PgError, Session, lift_login_fences, never, now, undone, unread};
 use futures_util::future::join_all;
 
 use crate::{
-    application::ApplicationLogin,
     candidate::{Pair, logins},
-    client::Session,
-    error::PgError,
-    login::lift_login_fences,
-    member::{Member, never, now, undone, unread},
+    member::Member,
     pgbouncer::{Course, Instance, PgBouncer, PoolerReading, Stop, addresses, is_same},
 };
 

@@ -12,9 +12,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use dr_sql::{Password, PgError};
 use tokio::time::{Instant, sleep};
 
-use crate::{control_data::ControlData, error::PgError, target::Password};
+use crate::control_data::ControlData;
 
 mod census;
 mod local;

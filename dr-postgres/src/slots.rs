@@ -1,13 +1,9 @@
 //! Slots are made and dropped by whoever may: the control role if it has the attribute REPLICATION, else the role that standbys log in
 //! with, in an ordinary session.
 
-use crate::{
-    client::Session,
-    conninfo::ConnInfo,
-    error::PgError,
-    member::{Member, Peer},
-    target::{Password, Target},
-};
+use dr_sql::{ConnInfo, Password, PgError, Session, Target};
+
+use crate::member::{Member, Peer};
 
 /// The target `control`, logged in to as the role of a replication login; none if it names no role.
 pub(crate) fn as_replication_role(control: &Target, login: &ConnInfo) -> Option<Target> {

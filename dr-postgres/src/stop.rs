@@ -17,17 +17,15 @@ use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
     Rehearsal, ReleaseOrder, RetireFence, millis,
 };
+use dr_sql::{Effect, PgError, Probed, now, undone, unread};
 use tokio::{
     sync::Mutex,
     time::{sleep, timeout},
 };
 
 use crate::{
-    act::Probed,
-    error::{Effect, PgError},
-    fence::still_a_standby,
     manual,
-    member::{Member, identity, now, undone, unread},
+    member::{Member, identity},
     place::is_directory_of,
     server::{POLL, Phase, Postmaster, Process, Stop},
     stopped::{Closing, Watch},
@@ -398,7 +396,7 @@ impl Fence for StopFence {
 
     /// The mark is the standby's own signal now, and the supervisor was enabled when it was started.
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
-        match still_a_standby(&self.member, &request.target.lineage).await {
+        match self.member.still_a_standby(&request.target.lineage).await {
             Ok(None) => Outcome::Done(()),
             Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),

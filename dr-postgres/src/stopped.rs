@@ -3,17 +3,11 @@
 use std::time::{Duration, Instant};
 
 use dr_core::{FenceReading, Grade, Planes, Position};
+use dr_sql::{Lsn, PgError, now, position};
 use futures_util::future::join3;
 use tokio::time::sleep;
 
-use crate::{
-    control_data::ControlData,
-    error::PgError,
-    log_end::LogEnd,
-    lsn::Lsn,
-    member::{Member, now, position},
-    reach::Heard,
-};
+use crate::{control_data::ControlData, log_end::LogEnd, member::Member, reach::Heard};
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,11 +164,10 @@ impl Member {
         &self,
         data: &ControlData,
         log: &LogEnd,
-        peers: &[(String, crate::look::Identity)],
+        peers: &[(String, dr_sql::Identity)],
     ) -> Option<String> {
-        let same = |who: &crate::look::Identity| {
-            who.system_identifier == data.system_identifier && who.timeline == data.timeline
-        };
+        let same =
+            |who: &dr_sql::Identity| who.system_identifier == data.system_identifier && who.timeline == data.timeline;
         let seen = self.link.last_seen().await.filter(|who| same(who) && !who.in_recovery);
         let mine = seen.map(|who| (format!("`{}` was seen to write at", self.name), who.position));
         let theirs = peers.iter().filter(|(_, who)| same(who) && who.in_recovery);

@@ -3,13 +3,12 @@
 //! Nothing here is used by a switchover; it is what a switchover is shown and measured with.
 
 mod baseline;
-mod binaries;
 mod cluster;
 mod prober;
 mod writers;
 
 pub use baseline::{BaselineTimes, bare_switchover};
-pub use binaries::{Binaries, MissingPostgres};
+
 pub use cluster::{ClusterOptions, ClusterPassword, LocalCluster, Node};
 pub use prober::{DirectProber, ProbeReport};
 pub use writers::{LossCheck, WriterReport, Writers};

@@ -11,9 +11,10 @@ use dr_core::{
     Becomes, DatabaseProbe, Effort, ManagedDatabase, Outcome, Rehearsal, RehearseMember, ReplicationLink, Tri, Weight,
 };
 use dr_postgres::{
-    ApplicationLogin, Password, Session,
-    testing::{Binaries, ClusterOptions, LocalCluster, Node},
+    Binaries,
+    testing::{ClusterOptions, LocalCluster, Node},
 };
+use dr_sql::{ApplicationLogin, Password, Session};
 
 fn direct() -> ClusterOptions {
     ClusterOptions { pooler: false, ..ClusterOptions::default() }
@@ -473,8 +474,8 @@ async fn bug_a_logical_consumer_was_a_standby_that_nobody_listed() {
     let session = Session::open(&rig.cluster.pg1().admin).await.unwrap();
     until("the readers", Duration::from_secs(20), || async {
         let rows = session.readers().await.unwrap();
-        let keeps = rows.iter().any(|row| row.name == "archiver" && row.reader == dr_postgres::Reader::Log);
-        let reads = rows.iter().any(|row| row.name == "debezium" && row.reader == dr_postgres::Reader::Changes);
+        let keeps = rows.iter().any(|row| row.name == "archiver" && row.reader == dr_sql::Reader::Log);
+        let reads = rows.iter().any(|row| row.name == "debezium" && row.reader == dr_sql::Reader::Changes);
         (keeps && reads).then_some(())
     })
     .await;

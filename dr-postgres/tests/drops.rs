@@ -6,10 +6,8 @@ mod common;
 
 use common::{Rig, Side};
 use dr_core::{Becomes, Effort, ManagedDatabase, Rehearsal, RehearseMember};
-use dr_postgres::{
-    Session,
-    testing::{ClusterOptions, LocalCluster, Node},
-};
+use dr_postgres::testing::{ClusterOptions, LocalCluster, Node};
+use dr_sql::Session;
 
 async fn start(settings: &[&str]) -> Rig {
     let settings = settings.iter().map(|line| (*line).to_owned()).collect();

@@ -21,10 +21,11 @@ use dr_core::{
     ProviderError, RejoinRequest, ReplicationLink, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
-    ClosedHba, FileSecret, HostCommand, LocalControl, LoginFence, Member, Peer, PgError, PostgresDatabase,
-    PostgresProbe, Postmaster, Server, ServerControl, Session, Site, Unit, resource_address,
+    ClosedHba, FileSecret, HostCommand, LocalControl, Member, Peer, PostgresDatabase, Postmaster, Server,
+    ServerControl, Site, Unit, resource_address,
     testing::{ClusterOptions, LocalCluster},
 };
+use dr_sql::{LoginFence, PgError, Session};
 
 fn direct() -> ClusterOptions {
     ClusterOptions { pooler: false, ..ClusterOptions::default() }
@@ -92,7 +93,7 @@ async fn a_superuser_that_keeps_writing_is_seen_and_stopped() {
     let cron = tokio::spawn(async move {
         let mut seq = 0;
         loop {
-            if let Ok(session) = Session::open_console(&target).await {
+            if let Ok(session) = Session::open_plain(&target).await {
                 seq += 1;
                 let _refused = session.run("write", &format!("INSERT INTO dr_writes VALUES (99, {seq})")).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -126,7 +127,7 @@ async fn a_role_fence_is_lifted_by_the_promotion() {
     let [one, two] = &rig.sides;
     let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
     admin.run("make a role", "CREATE ROLE retired NOLOGIN").await.unwrap();
-    let login = Arc::new(LoginFence::new(Arc::clone(&one.member), vec!["app".into()]));
+    let login = Arc::new(LoginFence::new(Arc::clone(&one.member) as _, one.member.address(), vec!["app".into()]));
     let (outcome, _) = engage(one, login.as_ref()).await;
     done(outcome);
     assert!(login.inspect().await.unwrap().grade() >= Grade::Enforced);
@@ -189,7 +190,7 @@ async fn a_wrong_password_is_an_error_and_no_reading() {
         matches!(&told, ProviderError::Refused { why, .. } if why.contains("password authentication failed")),
         "{told}"
     );
-    let probe = PostgresProbe::new(member);
+    let probe = member.probe();
     assert!(dr_core::DatabaseProbe::write(&probe).await.is_err());
 }
 
@@ -416,7 +417,11 @@ async fn what_a_fence_would_meet_is_found_before() {
     })
     .await;
     std::fs::remove_file(server.data("standby.signal")).unwrap();
-    let login = LoginFence::new(Arc::clone(&one.member), ["app", "nobody", "dr"].map(String::from).to_vec());
+    let login = LoginFence::new(
+        Arc::clone(&one.member) as _,
+        one.member.address(),
+        ["app", "nobody", "dr"].map(String::from).to_vec(),
+    );
     let found = login.rehearse(Effort::Look).await.unwrap();
     let words: Vec<&str> = found.obstacles.iter().map(|one| one.what.as_str()).collect();
     assert!(words.len() == 2 && words[0].contains("`nobody`") && words[1].contains("control role"), "{words:?}");

@@ -19,10 +19,10 @@ use dr_core::{
     Effort, EngageFence, Fence, FenceReading, Grade, ManagedDatabase, Outcome, ProviderError, Rehearsal, Tri, Weight,
 };
 use dr_postgres::{
-    HostCommand, LocalControl, Member, Peer, PgError, Postmaster, Server, ServerControl, Session, Site, Stop, Target,
-    Unit, resource_address,
+    HostCommand, LocalControl, Member, Peer, Postmaster, Server, ServerControl, Site, Stop, Unit, resource_address,
     testing::{ClusterOptions, LocalCluster, Node},
 };
+use dr_sql::{PgError, Session, Target};
 
 fn direct() -> ClusterOptions {
     ClusterOptions { pooler: false, ..ClusterOptions::default() }
@@ -314,7 +314,7 @@ async fn a_server_in_a_container_is_not_a_stopped_one() {
     let reading = not_confirmed(&side, "a container").await;
     assert!(reading.is_none_or(|reading| reading.detail.contains("NOT FENCED") && reading.engaged() == Tri::No));
     let admin = Session::open(&cluster.pg1().admin).await.unwrap();
-    assert!(matches!(admin.probe_write("alive").await.unwrap(), dr_postgres::Probed::Written(_)));
+    assert!(matches!(admin.probe_write("alive").await.unwrap(), dr_sql::Probed::Written(_)));
 }
 
 /// The directory is exchanged while the session lives that proved it; `postmaster.pid` is edited.

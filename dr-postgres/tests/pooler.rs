@@ -24,11 +24,11 @@ use dr_core::{
     TrafficRouter, Tri, seconds,
 };
 use dr_postgres::{
-    ApplicationLogin, HostCommand, LocalControl, Password, PgError, PostgresPooler, Postmaster, Process, ServerControl,
-    Session, Signalled, SslMode, Stop, Target,
+    HostCommand, HostError, LocalControl, PostgresPooler, Postmaster, Process, ServerControl, Signalled, Stop,
     pgbouncer::{Instance, PgBouncer},
     testing::{ClusterOptions, LocalCluster},
 };
+use dr_sql::{ApplicationLogin, Password, PgError, Session, SslMode, Target};
 
 const PASSWORD: &str = "local-cluster";
 
@@ -97,7 +97,7 @@ impl Bouncer {
 
     async fn start(&mut self) {
         let meta = fs::metadata(&self.folder).unwrap();
-        let program = dr_postgres::testing::Binaries::find().unwrap().pgbouncer.unwrap();
+        let program = dr_postgres::Binaries::find().unwrap().pgbouncer.unwrap();
         let mut command = Command::new(program);
         command.arg("-q").arg(self.path("pgbouncer.ini")).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -106,7 +106,7 @@ impl Bouncer {
         }
         self.child = Some(command.spawn().unwrap());
         let console = self.console().with_database("pgbouncer");
-        until("pgbouncer", Duration::from_secs(10), || async { Session::open_console(&console).await.ok() }).await;
+        until("pgbouncer", Duration::from_secs(10), || async { Session::open_plain(&console).await.ok() }).await;
     }
 
     fn kill(&mut self) {
@@ -125,7 +125,7 @@ impl Bouncer {
     }
 
     async fn say(&self, command: &str) {
-        let console = Session::open_console(&self.console().with_database("pgbouncer")).await.unwrap();
+        let console = Session::open_plain(&self.console().with_database("pgbouncer")).await.unwrap();
         console.run("obey", command).await.unwrap();
     }
 }
@@ -239,7 +239,7 @@ async fn the_grammar_is_that_of_the_process() {
     bouncer.start().await;
     let route = route(&cluster, vec![bouncer.instance("app.ini")]);
     assert_eq!(rehearse(&route, Effort::Try).await, Rehearsal::default());
-    let console = Session::open_console(&bouncer.console().with_database("pgbouncer")).await.unwrap();
+    let console = Session::open_plain(&bouncer.console().with_database("pgbouncer")).await.unwrap();
     let told = console.text_rows("tell", "SHOW DATABASES").await.unwrap();
     assert_eq!(told.len(), 15, "every name and the console: {told:?}");
     bouncer.put(
@@ -275,7 +275,7 @@ async fn bug_a_file_that_does_not_count_is_found_before_the_gap() {
         bouncer.put("pgbouncer.ini", &main.replace("MAIN", &bouncer.main()).replace("INCLUDE", &include));
         bouncer.start().await;
         let through = target("127.0.0.1", bouncer.port, "app").with_database("app");
-        let _client = Session::open_console(&through).await;
+        let _client = Session::open_plain(&through).await;
         let found = rehearse(&route(&cluster, vec![bouncer.instance("app.ini")]), Effort::Try).await;
         only(&found, said);
         assert_eq!(bouncer.text("app.ini"), file, "{name}");
@@ -369,7 +369,7 @@ impl ServerControl for Full {
 
     async fn write(&self, path: &Path, _contents: &[u8]) -> Result<(), PgError> {
         let what = format!("write {}", path.display());
-        Err(PgError::Host { server: "pgbouncer".into(), what, source: std::io::ErrorKind::StorageFull.into() })
+        Err(HostError::Io { server: "pgbouncer".into(), what, source: std::io::ErrorKind::StorageFull.into() }.into())
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<(), PgError> {
@@ -442,7 +442,7 @@ async fn bug_a_switchover_moves_one_entry_and_keeps_the_others() {
     };
     fs::write(rig.cluster.pooler_file(), text(here)).unwrap();
     let console = target("127.0.0.1", rig.cluster.pooler_port().unwrap(), "dr").with_database("pgbouncer");
-    let console = Session::open_console(&console).await.unwrap();
+    let console = Session::open_plain(&console).await.unwrap();
     console.run("reload", "RELOAD").await.unwrap();
     assert_eq!(rehearse(rig.pooler.as_ref().unwrap(), Effort::Try).await.obstacles, []);
     switch(&rig, one, two).await;
@@ -485,7 +485,7 @@ fn sides(cluster: &LocalCluster) -> [common::Side; 2] {
 async fn bug_clients_are_not_let_through_to_the_former_writer() {
     let rig = Rig::start(ClusterOptions::default()).await;
     let pooler = rig.pooler.as_ref().unwrap();
-    let app = Session::open_console(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
+    let app = Session::open_plain(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
     done(pooler.drain(budget()).await);
     let landed = tokio::spawn(async move {
         let rows = app.text_rows("tell where it is", "SELECT inet_server_port()::text AS port").await.unwrap();
@@ -522,7 +522,7 @@ async fn bug_a_pooler_that_was_resumed_is_not_disabled_again() {
     admin.run("open the door", "ALTER ROLE app CONNECTION LIMIT -1").await.unwrap();
     let through = rig.cluster.app_through_pooler().unwrap();
     until("a client", Duration::from_secs(10), || async {
-        let app = Session::open_console(&through).await.ok()?;
+        let app = Session::open_plain(&through).await.ok()?;
         app.run("write", "INSERT INTO dr_writes VALUES (703, 1)").await.ok()
     })
     .await;

@@ -22,10 +22,11 @@ use dr_core::{
     RejoinRequest, ReplicationLink, RetireFence, Tri,
 };
 use dr_postgres::{
-    ClosedHba, HostCommand, LocalControl, Member, Peer, PgError, PostgresDatabase, Postmaster, Process, Server,
-    ServerControl, Session, Signalled, Site, Stop, Target, Unit, resource_address,
+    ClosedHba, HostCommand, LocalControl, Member, Peer, PostgresDatabase, Postmaster, Process, Server, ServerControl,
+    Signalled, Site, Stop, Unit, resource_address,
     testing::{ClusterOptions, Node},
 };
+use dr_sql::{PgError, Session, Target};
 
 fn direct() -> ClusterOptions {
     ClusterOptions { pooler: false, ..ClusterOptions::default() }
@@ -229,7 +230,7 @@ async fn bug_any_replication_password_survives_a_rejoin() {
     let quoted = format!("ALTER ROLE replicator PASSWORD '{}'", password.replace('\'', "''"));
     let (primary, standby) = (rig.cluster.pg1(), rig.cluster.pg2());
     Session::open(&primary.admin).await.unwrap().run("change the password", &quoted).await.unwrap();
-    let info = dr_postgres::ConnInfo::default()
+    let info = dr_sql::ConnInfo::default()
         .with("host", "127.0.0.1")
         .with("port", primary.port.to_string())
         .with("user", "replicator")

@@ -16,10 +16,11 @@ use std::{
 
 use dr_core::{Effort, EngageFence, Fence, ManagedDatabase, Outcome, Rehearsal, Tri, Weight};
 use dr_postgres::{
-    ClusterState, HostCommand, Member, Password, Peer, PgError, Postmaster, Server, ServerControl, Session, SshControl,
-    SshOptions, SslMode, resource_address,
+    ClusterState, HostCommand, HostError, Member, Peer, Postmaster, Server, ServerControl, SshControl, SshOptions,
+    resource_address,
     testing::{ClusterOptions, LocalCluster},
 };
+use dr_sql::{Password, PgError, Session, SslMode};
 
 /// An sshd on loopback with keys of its own, gone when dropped.
 struct Sshd {
@@ -105,7 +106,7 @@ async fn files_and_programs_work_over_ssh() {
     let text = control.run(&command.with_password(Some(Password::new("s3cret")))).await.unwrap();
     assert_eq!(text.matches("s3cret").count(), 1, "in the environment only: {text}");
     let failed = control.run(&HostCommand::new(["sh", "-c", "echo why >&2; exit 3"])).await.unwrap_err();
-    assert!(matches!(&failed, PgError::Program { stderr, .. } if stderr == "why"), "{failed}");
+    assert!(matches!(HostError::of(&failed), Some(HostError::Program { stderr, .. }) if stderr == "why"), "{failed}");
 }
 
 /// A host that is not known is refused: no key is trusted on first sight.
@@ -114,7 +115,8 @@ async fn an_unknown_host_is_refused() {
     let sshd = Sshd::start();
     let nobody = sshd.folder.path().join("nobody");
     fs::write(&nobody, "").unwrap();
-    assert!(matches!(sshd.control(&nobody).read(Path::new("/etc/hostname")).await, Err(PgError::Ssh { .. })));
+    let refused = sshd.control(&nobody).read(Path::new("/etc/hostname")).await.unwrap_err();
+    assert!(matches!(HostError::of(&refused), Some(HostError::Ssh { .. })), "{refused}");
 }
 
 /// Start, fast stop and control file of a real server, all over SSH. PostgreSQL refuses root, so as root the owner's account is
@@ -134,8 +136,10 @@ async fn a_server_is_stopped_and_started_over_ssh() {
     server.stop_fast(Duration::from_secs(20)).await.unwrap();
     match server.start().await {
         Ok(()) => server.await_ready(Duration::from_secs(20)).await.unwrap(),
-        Err(PgError::Program { stderr, .. }) => assert!(stderr.contains("cannot be run as root"), "{stderr}"),
-        Err(other) => panic!("{other}"),
+        Err(e) => match HostError::of(&e) {
+            Some(HostError::Program { stderr, .. }) => assert!(stderr.contains("cannot be run as root"), "{stderr}"),
+            _ => panic!("{e}"),
+        },
     }
 }
 

@@ -11,9 +11,10 @@ use dr_core::{
     Becomes, DatabaseProbe, Effort, ManagedDatabase, MemberId, Rehearsal, RehearseMember, Tri, Weight, seconds,
 };
 use dr_postgres::{
-    Member, Peer, Session, resource_address,
+    Member, Peer, resource_address,
     testing::{ClusterOptions, LocalCluster, Node},
 };
+use dr_sql::Session;
 
 /// What docs/postgres.md lists, as it lists it.
 const LEAST: &str = "\
@@ -71,7 +72,7 @@ async fn bug_the_documented_rights_were_not_enough() {
         assert!(found.untried.iter().all(|text| text.contains("pg_hba_file_rules")), "{found:?}");
         switch(&rig, old, new).await;
         let position = new.probe.position().await.unwrap();
-        assert!(position.parted_at.is_some(), "the history can be read: {position:?}");
+        assert!(position.parted_at.at().is_some(), "the history can be read: {position:?}");
         assert_eq!(new.is_writable().await, Tri::Yes);
         until("the former primary", Duration::from_secs(10), || async {
             (old.database.replication().await.unwrap().streaming == Tri::Yes).then_some(())

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dr_postgres::{
-    ClusterState, Postmaster, Session,
+    ClusterState, Postmaster,
     hba::{self, HbaFence},
     testing::{ClusterOptions, LocalCluster, Writers, bare_switchover},
 };
+use dr_sql::Session;
 
 /// The shortest sequence that PostgreSQL and PgBouncer allow loses nothing and shows no error through the pooler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,16 +3,17 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use common::{Rig, await_op, budget, done, fence, handle, order, promote, rejoin, resume, run, switch, until};
 use dr_core::{
     AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, ReplicationLink, Tri, millis, seconds,
 };
 use dr_postgres::{
-    PostgresProbe, Postmaster, Session,
+    Postmaster,
     testing::{ClusterOptions, DirectProber, Writers},
 };
+use dr_sql::Session;
 
 fn direct() -> ClusterOptions {
     ClusterOptions { pooler: false, ..ClusterOptions::default() }
@@ -182,7 +183,7 @@ async fn a_second_promotion_is_a_conflict() {
     let op = promote(one, two, &receipt).await;
     await_op(two, &op).await.unwrap();
     let position = two.probe.position().await.unwrap();
-    let parted = position.parted_at.unwrap();
+    let parted = position.parted_at.at().cloned().unwrap();
     assert!(parted.reaches(receipt.end.as_ref().unwrap()), "the switch point lies past the proof");
     assert_eq!(position.lineage.generation, 2);
     let control = rig.cluster.pg2().server.control_data().await.unwrap();
@@ -197,7 +198,7 @@ async fn a_server_in_recovery_never_claims_the_next_timeline() {
     done(two.database.settle().await);
     let (receipt, _) = fence(one).await;
     // Through a session of its own: the other one waits for the promotion.
-    let probe = PostgresProbe::new(Arc::clone(&rig.cluster.members()[1]));
+    let probe = rig.cluster.members()[1].probe();
     probe.position().await.unwrap();
     let watcher = tokio::spawn(async move {
         let mut looks = 0_u32;
@@ -234,7 +235,7 @@ async fn bug_the_timeline_is_known_past_the_middle_of_a_segment() {
         Session::open(&rig.cluster.pg2().admin).await.unwrap(),
     );
     let message = "SELECT pg_logical_emit_message(true, 'filler', repeat('x', 100000))";
-    let middle = |lsn: dr_postgres::Lsn| (0x8_1000..0xB_0000).contains(&(lsn.bytes() % 0x10_0000));
+    let middle = |lsn: dr_sql::Lsn| (0x8_1000..0xB_0000).contains(&(lsn.bytes() % 0x10_0000));
     let at = until("a position past the middle", Duration::from_secs(20), || async {
         new.run("write a message", message).await.unwrap();
         Some(new.identity().await.unwrap().position).filter(|lsn| middle(*lsn))
@@ -305,7 +306,7 @@ async fn a_write_that_waits_for_a_missing_standby_is_unknown() {
     let admin = Session::open(&cluster.pg1().admin).await.unwrap();
     admin.set_and_load("synchronous_standby_names", "gone").await.unwrap();
     let members = cluster.members();
-    let probe = PostgresProbe::new(Arc::clone(&members[0]));
+    let probe = members[0].probe();
     until("the wait", Duration::from_secs(10), || async {
         (probe.write().await.unwrap().accepted == Tri::Unknown).then_some(())
     })
@@ -320,7 +321,7 @@ async fn the_group_lock_survives_a_promotion() {
     assert!(two.probe.group_lock("app-1").await.unwrap());
     assert!(two.probe.group_lock("app-1").await.unwrap(), "saying it twice is no change");
     let others = rig.cluster.members();
-    let other = PostgresProbe::new(Arc::clone(&others[1]));
+    let other = others[1].probe();
     assert!(!other.group_lock("app-2").await.unwrap());
     let (receipt, _) = fence(one).await;
     let op = promote(one, two, &receipt).await;
@@ -336,7 +337,7 @@ async fn the_group_lock_survives_a_promotion() {
 async fn a_long_transaction_ends_the_pause_and_not_the_service() {
     let rig = Rig::start(ClusterOptions::default()).await;
     let pooler = rig.pooler.as_ref().unwrap();
-    let app = Session::open_console(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
+    let app = Session::open_plain(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
     app.run("begin", "BEGIN; INSERT INTO dr_writes VALUES (700, 1)").await.unwrap();
     until("the transaction", Duration::from_secs(5), || async {
         let long = rig.sides[0].probe.long_transactions(millis(20)).await.unwrap();
@@ -372,9 +373,9 @@ async fn bug_a_pooler_that_failed_fast_lets_clients_in_again() {
     done(pooler.fail_fast().await);
     let seen = AppTier::read(pooler).await.unwrap();
     assert!(seen.drained != Tri::No && seen.detail.contains("new clients are refused"), "{seen:?}");
-    assert!(Session::open_console(&target).await.is_err(), "a client was let in");
+    assert!(Session::open_plain(&target).await.is_err(), "a client was let in");
     resume(pooler, &dr_core::MemberId::new("pg1")).await;
-    let app = Session::open_console(&target).await.unwrap();
+    let app = Session::open_plain(&target).await.unwrap();
     app.run("write", "INSERT INTO dr_writes VALUES (702, 1)").await.unwrap();
 }
 
@@ -384,7 +385,7 @@ async fn bug_a_pooler_that_failed_fast_lets_clients_in_again() {
 async fn clients_that_wait_for_a_server_are_not_said_to_write() {
     let rig = Rig::start(ClusterOptions::default()).await;
     let pooler = rig.pooler.as_ref().unwrap();
-    let app = Session::open_console(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
+    let app = Session::open_plain(&rig.cluster.app_through_pooler().unwrap()).await.unwrap();
     app.run("write", "INSERT INTO dr_writes VALUES (701, 1)").await.unwrap();
     done(pooler.drain(budget()).await);
     let (_stopped, _) = fence(&rig.sides[0]).await;

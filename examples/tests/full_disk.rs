@@ -18,9 +18,10 @@ use dr_core::{
 };
 use dr_engine::{Engine, Start};
 use dr_postgres::{
-    HostCommand, PgError, Postgres, Postmaster, Process, ServerControl, Signalled, Stop,
+    HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop,
     testing::{ClusterOptions, LocalCluster, Writers},
 };
+use dr_sql::PgError;
 
 #[test]
 fn a_full_disk_in_the_gap_turns_the_run_back_without_a_loss() {

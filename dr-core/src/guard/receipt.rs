@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Planes, Position, Role, RunId,
-    Target, Timestamp,
+    Actor, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes, Position, Role,
+    RunId, Target, Timestamp,
 };
 
 /// Applications hold their writes back.
@@ -103,8 +103,10 @@ pub struct PromotionReceipt {
     pub target: Target,
     /// The lineage before it.
     pub was: Lineage,
-    /// Where the histories parted, if it is known.
-    pub parted_at: Option<Position>,
+    /// Where the histories parted.
+    pub parted_at: Parted,
+    /// Why that position was not compared with what the candidate was proved to have; none if it was.
+    pub not_compared: Option<String>,
     /// How it was done.
     pub shape: Shape,
     /// When it was asked for: what a provider tells by events counts from then on.

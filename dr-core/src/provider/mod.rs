@@ -24,7 +24,7 @@ pub use database::{
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
 pub use notify::{Notice, Notifier};
-pub use probe::{DatabaseProbe, LongTransaction, PositionReading, Query, Rows, WriteProbe};
+pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Tier, WriteProbe};
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };

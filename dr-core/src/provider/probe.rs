@@ -20,6 +20,46 @@ pub struct WriteProbe {
     pub at: Timestamp,
 }
 
+/// The rights with which a server is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// The server's own files can be read: a superuser, or a role that was granted as much.
+    Server,
+    /// An ordinary role of a managed service: what it may not read is absent, with a reason.
+    Managed,
+}
+
+/// Where a history left its parent, or why that is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parted {
+    /// At this position: the switch point of the last promotion.
+    At(Position),
+    /// Nobody tells.
+    Untold {
+        /// Why, for people: `the history has no parent`, `the role may not read it`.
+        because: String,
+    },
+}
+
+impl Parted {
+    /// The reason why the position is not told.
+    #[must_use]
+    pub fn untold(because: impl Into<String>) -> Self {
+        Self::Untold { because: because.into() }
+    }
+
+    /// The position, if it is told.
+    #[must_use]
+    pub const fn at(&self) -> Option<&Position> {
+        match self {
+            Self::At(position) => Some(position),
+            Self::Untold { .. } => None,
+        }
+    }
+}
+
 /// Where a server is, from inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionReading {
@@ -31,8 +71,10 @@ pub struct PositionReading {
     pub durable: Position,
     /// Visible here: the same as durable on a primary, applied on a standby.
     pub applied: Position,
-    /// Where this history left its parent, if it did (the switch point of the last promotion).
-    pub parted_at: Option<Position>,
+    /// Where this history left its parent.
+    pub parted_at: Parted,
+    /// The rights with which this was read.
+    pub tier: Tier,
     /// When.
     pub at: Timestamp,
 }
@@ -85,7 +127,7 @@ impl Rows {
 /// The data plane of one member: what is true inside, not what the management plane believes.
 #[async_trait]
 pub trait DatabaseProbe: Debug + Send + Sync + 'static {
-    /// Tries one real write that needs no table, and says what happened.
+    /// Tries one real write that touches nothing of the applications, and says what happened.
     ///
     /// - a refused write (recovery, read-only) is `accepted: No`
     /// - no answer is `accepted: Unknown`

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::{catch_up::both, read::position};
 use crate::{
     AskedLoss, Carries, CatchUpReceipt, Class, Duty, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound,
-    LossMeasurement, Marks, Millis, Observed, Position, PositionSample, PromotionReceipt, QuiesceReceipt, Stage, Step,
-    StepCx, StepError, Target, Timestamp, text,
+    LossMeasurement, Marks, Millis, Observed, Parted, Position, PositionSample, PromotionReceipt, QuiesceReceipt,
+    Stage, Step, StepCx, StepError, Target, Timestamp, text,
 };
 
 /// How far back samples are asked for.
@@ -259,17 +259,19 @@ impl Look for Measuring {
                 old.filter(|old| old.lineage == step.from.lineage).map(|old| old.durable)
             }
         };
-        let (loss, how) = counted(promotion.parted_at.as_ref(), old_end.as_ref(), bound);
+        let (loss, how) = counted(promotion.parted_at.at(), old_end.as_ref(), bound);
         done(loss, how)
     }
 }
 
-fn planned(promotion: &PromotionReceipt, proven: Option<&Position>) -> String {
+pub(super) fn planned(promotion: &PromotionReceipt, proven: Option<&Position>) -> String {
     match (&promotion.parted_at, proven) {
-        (Some(parted), Some(end)) => {
+        (Parted::At(parted), Some(end)) => {
             format!("the new history parted at {parted}; the old one was proved to end at {end}")
         }
-        (None, Some(end)) => format!("the candidate had everything up to {end} before it was promoted"),
+        (Parted::Untold { because }, Some(end)) => format!(
+            "the candidate had everything up to {end} before it was promoted; where its history parted was not compared: {because}"
+        ),
         (_, None) => {
             "nothing wrote before the swap, and the provider's planned swap waits for the candidate".to_owned()
         }

@@ -14,8 +14,8 @@ use super::{
     read::{conflict, not_yet, offered, position, replaced},
 };
 use crate::{
-    Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Polled, Position, PositionReading,
-    Prepared, PromotionReceipt, Retry, Shape, StepCx, StepError, Target, Timestamp, Tri, admit,
+    Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Parted, Polled, Position,
+    PositionReading, Prepared, PromotionReceipt, Retry, Shape, StepCx, StepError, Target, Timestamp, Tri, admit,
 };
 
 /// What a promotion must have led to.
@@ -111,10 +111,12 @@ pub(super) fn by_position(
                 not_yet(format_args!("`{member}` has left recovery, but still shows lineage {}", target.lineage))
             }
             Descent::Child => match (&reading.parted_at, proven) {
-                (Some(parted), Some(proven)) if !parted.reaches(proven) => conflict(format_args!(
+                (Parted::At(parted), Some(proven)) if !parted.reaches(proven) => conflict(format_args!(
                     "`{member}` left the old history at {parted}, before {proven}: acknowledged writes are missing"
                 )),
-                _ => Observed::Done(receipt(cx, expected, &reading.lineage, reading.parted_at.clone(), reading.at)),
+                (Parted::At(_) | Parted::Untold { .. }, Some(_) | None) => {
+                    Observed::Done(receipt(cx, expected, &reading.lineage, reading.parted_at.clone(), reading.at))
+                }
             },
         },
     }
@@ -144,7 +146,10 @@ fn by_description(cx: &StepCx, expected: Expected<'_>, seen: &Description) -> Ob
             conflict(format_args!("`{member}` carries lineage {lineage}, promoted was {}", target.lineage))
         }
         // The management plane may be the last to know of a new generation; who writes, ConfirmWriter asks the server.
-        Descent::Same | Descent::Child => Observed::Done(receipt(cx, expected, lineage, None, seen.at)),
+        Descent::Same | Descent::Child => {
+            let parted = Parted::untold("the provider tells no position");
+            Observed::Done(receipt(cx, expected, lineage, parted, seen.at))
+        }
     }
 }
 
@@ -176,14 +181,20 @@ fn receipt(
     cx: &StepCx,
     expected: Expected<'_>,
     lineage: &Lineage,
-    parted_at: Option<Position>,
+    parted_at: Parted,
     at: Timestamp,
 ) -> PromotionReceipt {
+    let not_compared = match (&parted_at, expected.proven) {
+        (Parted::At(_), Some(_)) => None,
+        (Parted::Untold { because }, _) => Some(because.clone()),
+        (Parted::At(_), None) => Some("no position was proved before the promotion".to_owned()),
+    };
     PromotionReceipt {
         run: cx.run().clone(),
         target: Target { lineage: lineage.clone(), ..expected.target.clone() },
         was: expected.target.lineage.clone(),
         parted_at,
+        not_compared,
         shape: expected.shape,
         asked_at: cx.intended_at().unwrap_or(at),
         at,

@@ -139,7 +139,7 @@ impl Handler for Rejoining {
             target: step.old.clone(),
             primary: writer.target.clone(),
             endpoint: writer.endpoint.clone(),
-            parted_at: promotion.parted_at.clone(),
+            parted_at: promotion.parted_at.at().cloned(),
             may_discard: step.may_discard,
             key: cx.key(),
         };

@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Planes, Position,
-    PositionReading, PositionUnit, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity,
-    ResourceKind, ResourceRef, Situation, SystemId, Target, Timestamp, Tri, millis, minutes, seconds,
+    Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Parted, Planes,
+    Position, PositionReading, PositionUnit, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity,
+    ResourceKind, ResourceRef, Situation, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 
@@ -147,7 +147,8 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             in_recovery: Tri::from(standby),
             durable: at.clone(),
             applied: at,
-            parted_at: None,
+            parted_at: Parted::untold("nobody was promoted"),
+            tier: Tier::Managed,
             at: AT,
         }),
         transactions: Some(Vec::new()),

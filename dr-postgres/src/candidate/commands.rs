@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use dr_core::{Effort, Rehearsal};
+use dr_sql::{Custom, PgError, Setting};
 
 use crate::{
     candidate::{Pair, standing::change},
-    error::PgError,
-    look::{Custom, Setting},
     server::{HostCommand, Server},
 };
 

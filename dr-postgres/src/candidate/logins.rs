@@ -9,15 +9,13 @@ use std::{
 };
 
 use dr_core::Rehearsal;
+use dr_sql::{PgError, Place, Session};
 use futures_util::future::join_all;
 use tokio_postgres::types::Type;
 
 use crate::{
     candidate::Pair,
-    client::Session,
-    error::PgError,
-    hba_rules::{Admission, Encryption, Login, Origin, Rules, World, admission},
-    names::Place,
+    hba_rules::{Admission, Encryption, Login, Origin, Rules, World, admission, hba_rules},
 };
 
 /// How many kinds of sessions are told one by one.
@@ -37,7 +35,7 @@ WHERE u.rolname = ANY ($1)";
 
 /// Compares every kind of session that the primary has now with the rules on both sides.
 pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
-    let rules = match pair.own.hba_rules().await {
+    let rules = match hba_rules(&pair.own).await {
         // What is missing for it is told with the other rights.
         Err(error) if error.is_denied() => return Ok(Rehearsal::default()),
         other => other?,
@@ -52,11 +50,11 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
         return Ok(found);
     }
     let Some(primary) = &pair.primary else { return Ok(found) };
-    let sessions = primary.application_logins().await?;
+    let sessions = application_logins(primary).await?;
     let world = world(pair, &rules, &sessions).await?;
-    let theirs = primary.hba_rules().await.ok();
-    let secrets = pair.own.secrets(&sessions).await?;
-    let tls = pair.own.tls().await?;
+    let theirs = hba_rules(primary).await.ok();
+    let secrets = secrets_of(&pair.own, &sessions).await?;
+    let tls = tls_of(&pair.own).await?;
     let together = share_a_machine(pair).await;
     let mut each = Rehearsal::default();
     for login in &sessions {
@@ -78,18 +76,18 @@ pub(super) async fn compare(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
 /// Compares the logins that poolers have made and can make again at any time: between two clients a pooler may hold no session at all.
 pub(crate) async fn compare_pooled(pair: &Pair<'_>, logins: BTreeSet<Login>) -> Result<Rehearsal, PgError> {
     let Some(primary) = &pair.primary else { return Ok(Rehearsal::default()) };
-    let present = primary.application_logins().await?;
+    let present = application_logins(primary).await?;
     let is_present = |login: &Login| present.iter().any(|o| o.user == login.user && o.database == login.database);
     let roles = primary.names("tell who may log in", "SELECT rolname::text FROM pg_roles WHERE rolcanlogin").await?;
     let absent: BTreeSet<Login> =
         logins.into_iter().filter(|login| !is_present(login) && roles.contains(&login.user)).collect();
-    let (own, theirs) = (pair.own.hba_rules().await?, primary.hba_rules().await?);
+    let (own, theirs) = (hba_rules(&pair.own).await?, hba_rules(primary).await?);
     // Rules with errors are told with the sessions.
     if absent.is_empty() || !own.errors.is_empty() || !theirs.errors.is_empty() {
         return Ok(Rehearsal::default());
     }
-    let (world, secrets) = (world(pair, &own, &absent).await?, pair.own.secrets(&absent).await?);
-    let (tls_here, tls_there) = (pair.own.tls().await?, primary.tls().await?);
+    let (world, secrets) = (world(pair, &own, &absent).await?, secrets_of(&pair.own, &absent).await?);
+    let (tls_here, tls_there) = (tls_of(&pair.own).await?, tls_of(primary).await?);
     let mut each = Rehearsal::default();
     for login in &absent {
         let before = admission(&theirs.rules, &offered(login, tls_there), &world);
@@ -247,90 +245,88 @@ async fn world(pair: &Pair<'_>, rules: &Rules, sessions: &BTreeSet<Login>) -> Re
     );
     let expressions = pair.own.identity().await?.version >= 160_000;
     Ok(World {
-        memberships: pair.own.memberships(sessions).await?,
+        memberships: memberships(&pair.own, sessions).await?,
         hosts: resolved.await.into_iter().collect(),
         own: resolver.addresses(&Place::new(target.host.clone(), target.port)).await,
         expressions,
-        matches: if expressions { pair.own.matches(rules, sessions).await? } else { BTreeMap::new() },
+        matches: if expressions { matches(&pair.own, rules, sessions).await? } else { BTreeMap::new() },
     })
 }
 
-impl Session {
-    async fn tls(&self) -> Result<Tls, PgError> {
-        Ok(if self.setting("ssl").await?.as_deref() == Some("on") { Tls::On } else { Tls::Off })
-    }
+async fn tls_of(session: &Session) -> Result<Tls, PgError> {
+    Ok(if session.setting("ssl").await?.as_deref() == Some("on") { Tls::On } else { Tls::Off })
+}
 
-    /// Every kind of login that the server's present client sessions have made, ours left out.
-    async fn application_logins(&self) -> Result<BTreeSet<Login>, PgError> {
-        const WHAT: &str = "tell its sessions";
-        let rows = self.rows(WHAT, SESSIONS, &[]).await?;
-        let read = |row| {
-            let address: Option<String> = self.get(WHAT, row, 2)?;
-            let (tls, gss): (bool, bool) = (self.get(WHAT, row, 3)?, self.get(WHAT, row, 4)?);
-            Ok(Login {
-                user: self.get(WHAT, row, 0)?,
-                database: self.get(WHAT, row, 1)?,
-                address: address.and_then(|address| address.parse().ok()),
-                encryption: match (tls, gss) {
-                    (true, _) => Encryption::Tls,
-                    (false, true) => Encryption::Gss,
-                    (false, false) => Encryption::Plain,
-                },
-            })
-        };
-        rows.iter().map(read).collect()
-    }
+/// Every kind of login that the server's present client sessions have made, ours left out.
+async fn application_logins(session: &Session) -> Result<BTreeSet<Login>, PgError> {
+    const WHAT: &str = "tell its sessions";
+    let rows = session.rows(WHAT, SESSIONS, &[]).await?;
+    let read = |row| {
+        let address: Option<String> = session.get(WHAT, row, 2)?;
+        let (tls, gss): (bool, bool) = (session.get(WHAT, row, 3)?, session.get(WHAT, row, 4)?);
+        Ok(Login {
+            user: session.get(WHAT, row, 0)?,
+            database: session.get(WHAT, row, 1)?,
+            address: address.and_then(|address| address.parse().ok()),
+            encryption: match (tls, gss) {
+                (true, _) => Encryption::Tls,
+                (false, true) => Encryption::Gss,
+                (false, false) => Encryption::Plain,
+            },
+        })
+    };
+    rows.iter().map(read).collect()
+}
 
-    /// The form of each role's password, where the control role may see it.
-    async fn secrets(&self, sessions: &BTreeSet<Login>) -> Result<BTreeMap<String, Secret>, PgError> {
-        const WHAT: &str = "tell the form of passwords";
-        const SQL: &str = "\
+/// The form of each role's password, where the control role may see it.
+async fn secrets_of(session: &Session, sessions: &BTreeSet<Login>) -> Result<BTreeMap<String, Secret>, PgError> {
+    const WHAT: &str = "tell the form of passwords";
+    const SQL: &str = "\
 SELECT rolname::text, CASE WHEN rolpassword IS NULL THEN 'none' WHEN rolpassword LIKE 'md5%' THEN 'md5' ELSE 'scram' END
 FROM pg_authid WHERE rolname = ANY ($1)";
-        let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
-        let rows = match self.rows(WHAT, SQL, &[(&users, Type::NAME_ARRAY)]).await {
-            Err(error) if error.is_denied() => return Ok(BTreeMap::new()),
-            other => other?,
+    let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
+    let rows = match session.rows(WHAT, SQL, &[(&users, Type::NAME_ARRAY)]).await {
+        Err(error) if error.is_denied() => return Ok(BTreeMap::new()),
+        other => other?,
+    };
+    let read = |row| {
+        let form = match session.get(WHAT, row, 1)? {
+            "none" => Secret::None,
+            "md5" => Secret::Md5,
+            _ => Secret::Scram,
         };
-        let read = |row| {
-            let form = match self.get(WHAT, row, 1)? {
-                "none" => Secret::None,
-                "md5" => Secret::Md5,
-                _ => Secret::Scram,
-            };
-            Ok((self.get(WHAT, row, 0)?, form))
-        };
-        rows.iter().map(read).collect()
-    }
+        Ok((session.get(WHAT, row, 0)?, form))
+    };
+    rows.iter().map(read).collect()
+}
 
-    async fn memberships(&self, sessions: &BTreeSet<Login>) -> Result<BTreeSet<(String, String)>, PgError> {
-        const WHAT: &str = "tell the members of its roles";
-        let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
-        let rows = self.rows(WHAT, MEMBERSHIPS, &[(&users, Type::NAME_ARRAY)]).await?;
-        rows.iter().map(|row| Ok((self.get(WHAT, row, 0)?, self.get(WHAT, row, 1)?))).collect()
-    }
+async fn memberships(session: &Session, sessions: &BTreeSet<Login>) -> Result<BTreeSet<(String, String)>, PgError> {
+    const WHAT: &str = "tell the members of its roles";
+    let users: Vec<&str> = sessions.iter().map(|login| login.user.as_str()).collect();
+    let rows = session.rows(WHAT, MEMBERSHIPS, &[(&users, Type::NAME_ARRAY)]).await?;
+    rows.iter().map(|row| Ok((session.get(WHAT, row, 0)?, session.get(WHAT, row, 1)?))).collect()
+}
 
-    /// The server's own word on the regular expressions in its rules: no other program reads them in quite the same way.
-    async fn matches(
-        &self,
-        rules: &Rules,
-        sessions: &BTreeSet<Login>,
-    ) -> Result<BTreeMap<(String, String), bool>, PgError> {
-        const WHAT: &str = "compare names with its rules";
-        let names = rules.rules.iter().flat_map(|rule| rule.databases.iter().chain(&rule.users));
-        let expressions: BTreeSet<&str> = names.filter_map(|name| name.strip_prefix('/')).collect();
-        let texts = sessions.iter().flat_map(|login| login.database.iter().chain([&login.user]));
-        let texts: BTreeSet<&String> = texts.collect();
-        let mut found = BTreeMap::new();
-        for expression in expressions {
-            for text in &texts {
-                // An expression that the server does not understand matches nothing, and its rule was told as an error.
-                let asked = self.row(WHAT, "SELECT $1 ~ $2", &[(text, Type::TEXT), (&expression, Type::TEXT)]).await?;
-                found.insert((expression.to_owned(), (*text).clone()), self.get(WHAT, &asked, 0)?);
-            }
+/// The server's own word on the regular expressions in its rules: no other program reads them in quite the same way.
+async fn matches(
+    session: &Session,
+    rules: &Rules,
+    sessions: &BTreeSet<Login>,
+) -> Result<BTreeMap<(String, String), bool>, PgError> {
+    const WHAT: &str = "compare names with its rules";
+    let names = rules.rules.iter().flat_map(|rule| rule.databases.iter().chain(&rule.users));
+    let expressions: BTreeSet<&str> = names.filter_map(|name| name.strip_prefix('/')).collect();
+    let texts = sessions.iter().flat_map(|login| login.database.iter().chain([&login.user]));
+    let texts: BTreeSet<&String> = texts.collect();
+    let mut found = BTreeMap::new();
+    for expression in expressions {
+        for text in &texts {
+            // An expression that the server does not understand matches nothing, and its rule was told as an error.
+            let asked = session.row(WHAT, "SELECT $1 ~ $2", &[(text, Type::TEXT), (&expression, Type::TEXT)]).await?;
+            found.insert((expression.to_owned(), (*text).clone()), session.get(WHAT, &asked, 0)?);
         }
-        Ok(found)
     }
+    Ok(found)
 }
 
 #[cfg(test)]

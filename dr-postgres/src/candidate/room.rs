@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use dr_core::Rehearsal;
+use dr_sql::{PgError, Session};
 
-use crate::{candidate::Pair, client::Session, error::PgError, server::HostCommand};
+use crate::{candidate::Pair, server::HostCommand};
 
 /// How many connections a server gives to ordinary roles, how many are taken, and by whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,9 +39,9 @@ const SEGMENTS: u64 = 4;
 
 /// Measures the room on the candidate against the primary's present use.
 pub(super) async fn measure(pair: &Pair<'_>) -> Result<Rehearsal, PgError> {
-    let own = pair.own.room().await?;
+    let own = room_of(&pair.own).await?;
     let theirs = match &pair.primary {
-        Some(primary) => primary.room().await?,
+        Some(primary) => room_of(primary).await?,
         None => Room::default(),
     };
     let mut found = judge(&own, &theirs, (pair.member.name.as_str(), pair.from.as_str()));
@@ -89,7 +90,7 @@ async fn disk(pair: &Pair<'_>) -> Rehearsal {
     let Some(free) = available(&told) else {
         return Rehearsal::untried(format!("the free disk of {}: `df` says {told:?}", pair.member.name));
     };
-    let segment = match pair.own.segment_bytes().await {
+    let segment = match segment_bytes(&pair.own).await {
         Ok(segment) => segment,
         Err(error) => return Rehearsal::untried(format!("the free disk of {}: {}", pair.member.name, error.chain())),
     };
@@ -107,23 +108,21 @@ fn available(told: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-impl Session {
-    async fn room(&self) -> Result<Room, PgError> {
-        const WHAT: &str = "tell its connections";
-        let row = self.row(WHAT, ROOM, &[]).await?;
-        let mut room = Room { offered: self.get(WHAT, &row, 0)?, taken: self.get(WHAT, &row, 1)?, ..Room::default() };
-        for row in self.rows(WHAT, LIMITED, &[]).await? {
-            let who: String = self.get(WHAT, &row, 0)?;
-            room.limited.insert(who, (self.get(WHAT, &row, 1)?, self.get(WHAT, &row, 2)?));
-        }
-        Ok(room)
+async fn room_of(session: &Session) -> Result<Room, PgError> {
+    const WHAT: &str = "tell its connections";
+    let row = session.row(WHAT, ROOM, &[]).await?;
+    let mut room = Room { offered: session.get(WHAT, &row, 0)?, taken: session.get(WHAT, &row, 1)?, ..Room::default() };
+    for row in session.rows(WHAT, LIMITED, &[]).await? {
+        let who: String = session.get(WHAT, &row, 0)?;
+        room.limited.insert(who, (session.get(WHAT, &row, 1)?, session.get(WHAT, &row, 2)?));
     }
+    Ok(room)
+}
 
-    async fn segment_bytes(&self) -> Result<u64, PgError> {
-        const WHAT: &str = "tell the size of its segments";
-        let row = self.row(WHAT, "SELECT pg_size_bytes(current_setting('wal_segment_size'))", &[]).await?;
-        Ok(u64::try_from(self.get::<i64>(WHAT, &row, 0)?).unwrap_or(1 << 24))
-    }
+async fn segment_bytes(session: &Session) -> Result<u64, PgError> {
+    const WHAT: &str = "tell the size of its segments";
+    let row = session.row(WHAT, "SELECT pg_size_bytes(current_setting('wal_segment_size'))", &[]).await?;
+    Ok(u64::try_from(session.get::<i64>(WHAT, &row, 0)?).unwrap_or(1 << 24))
 }
 
 #[cfg(test)]

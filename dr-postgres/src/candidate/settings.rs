@@ -6,12 +6,9 @@
 use std::collections::BTreeMap;
 
 use dr_core::Rehearsal;
+use dr_sql::{Custom, PgError, Setting};
 
-use crate::{
-    candidate::Pair,
-    error::PgError,
-    look::{Custom, Setting},
-};
+use crate::candidate::Pair;
 
 /// Settings under which an application gets other answers, other errors, or another promise.
 const TOLD: &[(&str, &str)] = &[

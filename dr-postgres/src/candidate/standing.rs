@@ -1,13 +1,9 @@
 //! Settings and states of a candidate alone that would make its promotion an outage.
 
 use dr_core::{Rehearsal, Weight};
+use dr_sql::{Custom, PgError, Session, Setting};
 
-use crate::{
-    client::Session,
-    error::PgError,
-    grants::shell,
-    look::{Custom, Setting},
-};
+use crate::grants::shell;
 
 /// What the candidate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +40,7 @@ pub(crate) async fn look(session: &Session, psql: &str, primary: Option<&Setting
     let told = found.obstacles.iter().any(|obstacle| obstacle.what.starts_with(READ_ONLY));
     if let Some(ours) = ours.first().filter(|ours| ours.value == "on" && !told) {
         let role = session.names("tell its role", "SELECT current_user::text").await?.join("");
-        let role = crate::act::identifier(&role);
+        let role = dr_sql::identifier(&role);
         found.always(
             format!("{READ_ONLY} is on for the control role {role} ({})", ours.source),
             "the write that proves the new writer would be refused, and the change would stop half-way",

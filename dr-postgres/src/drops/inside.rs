@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    act::identifier,
-    client::Session,
-    drops::{NAMES, list},
-    error::PgError,
-};
+use dr_sql::{PgError, Session, identifier};
+
+use crate::drops::{NAMES, list};
 
 /// Collations that order something, with the version of the library that orders.
 pub(super) type Collations = BTreeMap<String, String>;
@@ -87,69 +84,67 @@ impl Inside {
     }
 }
 
-impl Session {
-    /// Every database but the two templates, and whether it takes connections.
-    pub(super) async fn all_databases(&self) -> Result<Vec<(String, bool)>, PgError> {
-        const WHAT: &str = "list its databases";
-        const SQL: &str = "\
+/// Every database but the two templates, and whether it takes connections.
+pub(super) async fn all_databases(session: &Session) -> Result<Vec<(String, bool)>, PgError> {
+    const WHAT: &str = "list its databases";
+    const SQL: &str = "\
 SELECT datname::text, datallowconn FROM pg_database WHERE datname NOT IN ('template0', 'template1') ORDER BY datname";
-        let rows = self.rows(WHAT, SQL, &[]).await?;
-        rows.iter().map(|row| Ok((self.get(WHAT, row, 0)?, self.get(WHAT, row, 1)?))).collect()
-    }
+    let rows = session.rows(WHAT, SQL, &[]).await?;
+    rows.iter().map(|row| Ok((session.get(WHAT, row, 0)?, session.get(WHAT, row, 1)?))).collect()
+}
 
-    /// What the connected database holds.
-    pub(super) async fn inside(&self) -> Result<Inside, PgError> {
-        const WHAT: &str = "tell its sequences";
-        let sequences = self.get(WHAT, &self.row(WHAT, SEQUENCES, &[]).await?, 0)?;
-        Ok(Inside { unlogged: self.unlogged().await?, extensions: self.extensions().await?, sequences })
-    }
+/// What the connected database holds.
+pub(super) async fn inside(session: &Session) -> Result<Inside, PgError> {
+    const WHAT: &str = "tell its sequences";
+    let sequences = session.get(WHAT, &session.row(WHAT, SEQUENCES, &[]).await?, 0)?;
+    Ok(Inside { unlogged: unlogged(session).await?, extensions: session.extensions().await?, sequences })
+}
 
-    async fn unlogged(&self) -> Result<Vec<Unlogged>, PgError> {
-        const WHAT: &str = "tell its unlogged tables";
-        let mut found = Vec::new();
-        for row in self.rows(WHAT, UNLOGGED, &[]).await? {
-            let (schema, name): (String, String) = (self.get(WHAT, &row, 1)?, self.get(WHAT, &row, 2)?);
-            let (is_sequence, may_read): (bool, bool) = (self.get(WHAT, &row, 3)?, self.get(WHAT, &row, 6)?);
-            let bytes: i64 = self.get(WHAT, &row, 4)?;
-            // Space that deleted rows left behind is no row. Beyond a page or so an estimate is enough.
-            if may_read && bytes > 0 && self.is_empty(&schema, &name).await? {
-                continue;
-            }
-            let estimate: Option<i64> = self.get(WHAT, &row, 5)?;
-            found.push(Unlogged {
-                name: if is_sequence { format!("{schema}.{name} (a sequence)") } else { format!("{schema}.{name}") },
-                rows: estimate.filter(|rows| *rows > 0),
-                bytes,
-            });
+async fn unlogged(session: &Session) -> Result<Vec<Unlogged>, PgError> {
+    const WHAT: &str = "tell its unlogged tables";
+    let mut found = Vec::new();
+    for row in session.rows(WHAT, UNLOGGED, &[]).await? {
+        let (schema, name): (String, String) = (session.get(WHAT, &row, 1)?, session.get(WHAT, &row, 2)?);
+        let (is_sequence, may_read): (bool, bool) = (session.get(WHAT, &row, 3)?, session.get(WHAT, &row, 6)?);
+        let bytes: i64 = session.get(WHAT, &row, 4)?;
+        // Space that deleted rows left behind is no row. Beyond a page or so an estimate is enough.
+        if may_read && bytes > 0 && is_empty(session, &schema, &name).await? {
+            continue;
         }
-        Ok(found)
+        let estimate: Option<i64> = session.get(WHAT, &row, 5)?;
+        found.push(Unlogged {
+            name: if is_sequence { format!("{schema}.{name} (a sequence)") } else { format!("{schema}.{name}") },
+            rows: estimate.filter(|rows| *rows > 0),
+            bytes,
+        });
     }
+    Ok(found)
+}
 
-    async fn is_empty(&self, schema: &str, name: &str) -> Result<bool, PgError> {
-        let sql = format!("SELECT FROM ONLY {}.{} LIMIT 1", identifier(schema), identifier(name));
-        match self.text_rows("look for a row in an unlogged table", &sql).await {
-            Ok(rows) => Ok(rows.is_empty()),
-            // A table that somebody has locked, or dropped just now, is taken to hold rows: too much told harms nobody.
-            Err(error) if error.sql_state().is_some() => Ok(false),
-            Err(error) => Err(error),
-        }
+async fn is_empty(session: &Session, schema: &str, name: &str) -> Result<bool, PgError> {
+    let sql = format!("SELECT FROM ONLY {}.{} LIMIT 1", identifier(schema), identifier(name));
+    match session.text_rows("look for a row in an unlogged table", &sql).await {
+        Ok(rows) => Ok(rows.is_empty()),
+        // A table that somebody has locked, or dropped just now, is taken to hold rows: too much told harms nobody.
+        Err(error) if error.sql_state().is_some() => Ok(false),
+        Err(error) => Err(error),
     }
+}
 
-    /// How this server orders the collations in use.
-    pub(super) async fn collations(&self) -> Result<Collations, PgError> {
-        const WHAT: &str = "tell its collations";
-        let mut found = Collations::new();
-        for row in self.rows(WHAT, COLLATIONS, &[]).await? {
-            if let Some(version) = self.get::<Option<String>>(WHAT, &row, 1)? {
-                found.insert(self.get(WHAT, &row, 0)?, version);
-            }
+/// How this server orders the collations in use.
+pub(super) async fn collations_of(session: &Session) -> Result<Collations, PgError> {
+    const WHAT: &str = "tell its collations";
+    let mut found = Collations::new();
+    for row in session.rows(WHAT, COLLATIONS, &[]).await? {
+        if let Some(version) = session.get::<Option<String>>(WHAT, &row, 1)? {
+            found.insert(session.get(WHAT, &row, 0)?, version);
         }
-        if self.identity().await?.version >= 150_000 {
-            let row = self.row(WHAT, DEFAULT_COLLATION, &[]).await?;
-            if let Some(version) = self.get::<Option<String>>(WHAT, &row, 0)? {
-                found.insert("default".into(), version);
-            }
-        }
-        Ok(found)
     }
+    if session.identity().await?.version >= 150_000 {
+        let row = session.row(WHAT, DEFAULT_COLLATION, &[]).await?;
+        if let Some(version) = session.get::<Option<String>>(WHAT, &row, 0)? {
+            found.insert("default".into(), version);
+        }
+    }
+    Ok(found)
 }

@@ -3,15 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::Rehearsal;
+use dr_sql::{Custom, PgError, Reader, Sender, Session};
 
-use crate::{
-    candidate::Pair,
-    client::Session,
-    drops::list,
-    error::PgError,
-    look::{Custom, Reader, Sender},
-    member::slot_name,
-};
+use crate::{candidate::Pair, drops::list, member::slot_name};
 
 /// A slot as its readers depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +46,7 @@ pub(super) async fn compare(pair: &Pair<'_>, extensions: &BTreeMap<String, Vec<&
         found.untried.push(format!("which slots of {from} are missing on {name}: {from} does not answer"));
         return Ok(found);
     };
-    let (theirs, own) = (primary.depended().await?, pair.own.depended().await?);
+    let (theirs, own) = (depended(primary).await?, depended(&pair.own).await?);
     let readers = primary.readers().await?;
     let standbys = members_slots(pair, &readers).await?;
     slots(pair, (&theirs, &own, &standbys), &mut found);
@@ -115,7 +109,7 @@ async fn settings(
     found: &mut Rehearsal,
 ) -> Result<(), PgError> {
     let names: Vec<&str> = ARCHIVE.into_iter().chain([PRELOAD]).collect();
-    let read = |all: Vec<crate::look::Setting>| -> BTreeMap<String, String> {
+    let read = |all: Vec<dr_sql::Setting>| -> BTreeMap<String, String> {
         all.into_iter().map(|setting| (setting.name, setting.value)).collect()
     };
     let theirs = read(primary.settings(&names, Custom::Without).await?);
@@ -209,23 +203,21 @@ async fn subscriptions(pair: &Pair<'_>, primary: &Session, found: &mut Rehearsal
     Ok(std::mem::take(found))
 }
 
-impl Session {
-    async fn depended(&self) -> Result<Vec<Depended>, PgError> {
-        const WHAT: &str = "tell its slots";
-        let rows = self.rows(WHAT, SLOTS, &[]).await?;
-        let read = |row| {
-            Ok(Depended {
-                name: self.get(WHAT, row, 0)?,
-                logical: self.get(WHAT, row, 1)?,
-                plugin: self.get(WHAT, row, 2)?,
-                database: self.get(WHAT, row, 3)?,
-                active: self.get(WHAT, row, 4)?,
-                temporary: self.get(WHAT, row, 5)?,
-                retained: self.get(WHAT, row, 6)?,
-            })
-        };
-        rows.iter().map(read).collect()
-    }
+async fn depended(session: &Session) -> Result<Vec<Depended>, PgError> {
+    const WHAT: &str = "tell its slots";
+    let rows = session.rows(WHAT, SLOTS, &[]).await?;
+    let read = |row| {
+        Ok(Depended {
+            name: session.get(WHAT, row, 0)?,
+            logical: session.get(WHAT, row, 1)?,
+            plugin: session.get(WHAT, row, 2)?,
+            database: session.get(WHAT, row, 3)?,
+            active: session.get(WHAT, row, 4)?,
+            temporary: session.get(WHAT, row, 5)?,
+            retained: session.get(WHAT, row, 6)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use dr_sql::{PgError, Session, TextRow};
+
 use super::{Instance, refused};
-use crate::{
-    client::{Session, TextRow},
-    error::PgError,
-};
 
 /// What the console says of our database.
 #[derive(Clone, Debug, PartialEq, Eq)]

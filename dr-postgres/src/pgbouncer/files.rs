@@ -141,7 +141,7 @@ test "$(id -u)" = 0 || test -O "$f" || { echo "$f belongs to $(stat -c %U -- "$f
 ///
 /// # Errors
 /// Why not.
-pub(crate) async fn replaceable(control: &dyn ServerControl, path: &Path) -> Result<(), crate::PgError> {
+pub(crate) async fn replaceable(control: &dyn ServerControl, path: &Path) -> Result<(), dr_sql::PgError> {
     let argv = ["sh", "-c", WRITABLE, "sh"].map(String::from).into_iter().chain([path.to_string_lossy().into_owned()]);
     control.run(&HostCommand::new(argv)).await.map(drop)
 }

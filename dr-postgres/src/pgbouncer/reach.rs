@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use dr_core::Rehearsal;
+use dr_sql::{PgError, Session};
 
 use super::{Instance, PgBouncer, addresses, console::Snapshot, rehearse::Course};
 use crate::{
-    client::Session,
-    error::PgError,
+    application::command,
+    error::HostError,
     hba_rules::{Encryption, Login},
     server::HostCommand,
 };
@@ -129,7 +130,7 @@ impl Instance {
         target.port = port;
         let mut others = BTreeSet::new();
         for _ in 0..KNOCKS {
-            let asked = async { super::console::settings(&Session::open_console(&target).await?).await };
+            let asked = async { super::console::settings(&Session::open_plain(&target).await?).await };
             match asked.await {
                 Ok(settings) => {
                     let socket = settings.get("unix_socket_dir").cloned().unwrap_or_default();
@@ -167,7 +168,7 @@ impl Instance {
         };
         let place = format!("{what} to `{}` at {}:{} from the host of {}", to.member, to.host, to.port, self.label());
         let command = match login {
-            Some(login) => login.command(&to.host, to.port, REACH_WITHIN),
+            Some(login) => command(login, &to.host, to.port, REACH_WITHIN),
             None => {
                 let argv = ["timeout", REACH_WITHIN, "bash", "-c", "exec 3<>\"/dev/tcp/$0/$1\""].map(String::from);
                 HostCommand::new(argv.into_iter().chain([to.host.clone(), to.port.to_string()]))
@@ -175,15 +176,18 @@ impl Instance {
         };
         match self.control.run(&command).await {
             Ok(_) => {}
-            Err(PgError::Program { status, stderr, .. }) if !status.ends_with(": 127") => {
-                let words = if stderr.is_empty() { format!("no answer within {REACH_WITHIN} s") } else { stderr };
-                found.planned(
-                    format!("{place} is refused: {words}"),
-                    "PgBouncer could not let its clients in after the promotion",
-                    "correct pg_hba.conf, the role, or the way to that member; or `member` of the route",
-                );
-            }
-            Err(e) => found.untried.push(format!("{place}: {}", e.chain())),
+            Err(e) => match HostError::of(&e) {
+                Some(HostError::Program { status, stderr, .. }) if !status.ends_with(": 127") => {
+                    let late = format!("no answer within {REACH_WITHIN} s");
+                    let words = if stderr.is_empty() { &late } else { stderr };
+                    found.planned(
+                        format!("{place} is refused: {words}"),
+                        "PgBouncer could not let its clients in after the promotion",
+                        "correct pg_hba.conf, the role, or the way to that member; or `member` of the route",
+                    );
+                }
+                Some(_) | None => found.untried.push(format!("{place}: {}", e.chain())),
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use dr_core::{Effort, MemberId, Rehearsal};
+use dr_sql::{ApplicationLogin, PgError, Session};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -12,7 +13,6 @@ use super::{
     files::{self, Configuration, Pair},
     ini, is_same,
 };
-use crate::{application::ApplicationLogin, client::Session, error::PgError};
 
 /// One end of a move: a member, and where the poolers reach it.
 #[derive(Clone, Debug)]

@@ -6,8 +6,10 @@
 
 use std::path::Path;
 
+use dr_sql::PgError;
+
 use super::{places::Places, settings::asked};
-use crate::{error::PgError, member::Member, server::HostCommand};
+use crate::{member::Member, server::HostCommand};
 
 /// Entries of a data directory that are PostgreSQL's. Those that begin with `pg_` are too, if they are directories.
 const POSTGRES: [&str; 18] = [

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::lsn::Lsn;
+use dr_sql::Lsn;
 
 /// What is known of a transaction's records so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

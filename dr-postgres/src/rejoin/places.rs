@@ -12,9 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dr_sql::{PgError, Session};
 use serde::{Deserialize, Serialize};
 
-use crate::{client::Session, error::PgError, member::Member, server::HostCommand};
+use crate::{member::Member, server::HostCommand};
 
 /// How a directory is exchanged for a fresh one inside its own file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,26 +192,24 @@ impl Member {
     }
 }
 
-impl Session {
-    /// The tablespaces with their sizes.
-    ///
-    /// # Errors
-    /// The server cannot be asked (`pg_monitor` is needed).
-    pub(super) async fn tablespaces(&self) -> Result<Vec<Tablespace>, PgError> {
-        const WHAT: &str = "tell its tablespaces";
-        const SQL: &str = "SELECT oid::text, spcname::text, coalesce(pg_tablespace_location(oid), ''), \
-                           coalesce(pg_tablespace_size(oid), 0)::int8 FROM pg_tablespace ORDER BY oid";
-        let rows = self.rows(WHAT, SQL, &[]).await?;
-        let read = |row| {
-            Ok(Tablespace {
-                id: self.get(WHAT, row, 0)?,
-                name: self.get(WHAT, row, 1)?,
-                location: self.get(WHAT, row, 2)?,
-                bytes: u64::try_from(self.get::<i64>(WHAT, row, 3)?).unwrap_or(0),
-            })
-        };
-        rows.iter().map(read).collect()
-    }
+/// The tablespaces with their sizes.
+///
+/// # Errors
+/// The server cannot be asked (`pg_monitor` is needed).
+pub(super) async fn tablespaces(session: &Session) -> Result<Vec<Tablespace>, PgError> {
+    const WHAT: &str = "tell its tablespaces";
+    const SQL: &str = "SELECT oid::text, spcname::text, coalesce(pg_tablespace_location(oid), ''), \
+                       coalesce(pg_tablespace_size(oid), 0)::int8 FROM pg_tablespace ORDER BY oid";
+    let rows = session.rows(WHAT, SQL, &[]).await?;
+    let read = |row| {
+        Ok(Tablespace {
+            id: session.get(WHAT, row, 0)?,
+            name: session.get(WHAT, row, 1)?,
+            location: session.get(WHAT, row, 2)?,
+            bytes: u64::try_from(session.get::<i64>(WHAT, row, 3)?).unwrap_or(0),
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 #[cfg(test)]

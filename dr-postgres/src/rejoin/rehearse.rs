@@ -8,6 +8,7 @@
 //! ```
 
 use dr_core::{Effort, MemberId, Rehearsal};
+use dr_sql::{Identity, PgError, Session};
 use tokio_postgres::error::SqlState;
 
 use super::{
@@ -16,10 +17,9 @@ use super::{
 };
 use crate::{
     candidate::commands::{Fetch, RESTORE, fetch},
-    client::Session,
-    error::PgError,
-    look::Identity,
+    error::HostError,
     member::{Member, Peer},
+    rejoin::places::tablespaces,
     server::HostCommand,
 };
 
@@ -73,7 +73,7 @@ impl Member {
         mine: &Identity,
     ) -> Result<(), PgError> {
         let info = following.conninfo.clone();
-        let password = info.get("password").map(crate::Password::new);
+        let password = info.get("password").map(dr_sql::Password::new);
         if info.get("sslpassword").is_some() {
             let name = &self.name;
             found.untried.push(format!(
@@ -101,18 +101,20 @@ impl Member {
                     );
                 }
             }
-            Err(PgError::Program { status, stderr, .. }) if !stderr.contains("error:") => {
-                found.untried.push(format!("the replication login of {name}: psql ended with {status}: {stderr}"));
-            }
-            Err(PgError::Program { stderr, .. }) => found.planned(
-                format!("{name} cannot log in at {of} ({place}) for replication: {}", without_tokens(&stderr)),
-                format!("{name} would not stream after the change"),
-                self.login_helps(peer, following, &stderr),
-            ),
-            Err(PgError::Host { what, source, .. }) => {
-                found.untried.push(format!("the replication login of {name}: cannot {what}: {source}"));
-            }
-            Err(e) => return Err(e),
+            Err(e) => match HostError::of(&e) {
+                Some(HostError::Program { status, stderr, .. }) if !stderr.contains("error:") => {
+                    found.untried.push(format!("the replication login of {name}: psql ended with {status}: {stderr}"));
+                }
+                Some(HostError::Program { stderr, .. }) => found.planned(
+                    format!("{name} cannot log in at {of} ({place}) for replication: {}", without_tokens(stderr)),
+                    format!("{name} would not stream after the change"),
+                    self.login_helps(peer, following, stderr),
+                ),
+                Some(HostError::Io { what, source, .. }) => {
+                    found.untried.push(format!("the replication login of {name}: cannot {what}: {source}"));
+                }
+                Some(HostError::Ssh { .. }) | None => return Err(e),
+            },
         }
         Ok(())
     }
@@ -140,7 +142,7 @@ impl Member {
         following: &Following,
     ) -> Result<(), PgError> {
         let (name, of, slot) = (&self.name, &peer.name, &following.slot);
-        let room = candidate.replication_room(slot).await?;
+        let room = replication_room(candidate, slot).await?;
         if !room.has_slot && room.free_slots < 1 {
             found.planned(
                 format!("{of} has no free replication slot for {name} (max_replication_slots is {})", room.slots),
@@ -411,7 +413,7 @@ impl Member {
     /// Whether a copy of the candidate could replace what is here. Nothing of a planned change needs it; people should know.
     async fn rehearse_rebuild(&self, found: &mut Rehearsal, candidate: &Session) -> Result<(), PgError> {
         let places = self.places().await?;
-        let theirs = match candidate.tablespaces().await {
+        let theirs = match tablespaces(candidate).await {
             Ok(theirs) => theirs,
             Err(e) => return untried(found, &format!("whether {} could be rebuilt by a base backup", self.name), e),
         };
@@ -444,24 +446,22 @@ struct Room {
     free_senders: i32,
 }
 
-impl Session {
-    async fn replication_room(&self, slot: &str) -> Result<Room, PgError> {
-        const WHAT: &str = "tell its room for a standby";
-        const SQL: &str = "\
+async fn replication_room(session: &Session, slot: &str) -> Result<Room, PgError> {
+    const WHAT: &str = "tell its room for a standby";
+    const SQL: &str = "\
 SELECT current_setting('max_replication_slots')::int,
-       current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int,
-       EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name),
-       EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name AND slot_type = 'logical'),
-       current_setting('max_wal_senders')::int,
-       current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int";
-        let row = self.row(WHAT, SQL, &[(&slot, tokio_postgres::types::Type::TEXT)]).await?;
-        Ok(Room {
-            slots: self.get(WHAT, &row, 0)?,
-            free_slots: self.get(WHAT, &row, 1)?,
-            has_slot: self.get(WHAT, &row, 2)?,
-            is_logical: self.get(WHAT, &row, 3)?,
-            senders: self.get(WHAT, &row, 4)?,
-            free_senders: self.get(WHAT, &row, 5)?,
-        })
-    }
+   current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots)::int,
+   EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name),
+   EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name AND slot_type = 'logical'),
+   current_setting('max_wal_senders')::int,
+   current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int";
+    let row = session.row(WHAT, SQL, &[(&slot, tokio_postgres::types::Type::TEXT)]).await?;
+    Ok(Room {
+        slots: session.get(WHAT, &row, 0)?,
+        free_slots: session.get(WHAT, &row, 1)?,
+        has_slot: session.get(WHAT, &row, 2)?,
+        is_logical: session.get(WHAT, &row, 3)?,
+        senders: session.get(WHAT, &row, 4)?,
+        free_senders: session.get(WHAT, &row, 5)?,
+    })
 }

@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+use dr_sql::{ConnInfo, PgError, Session};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,10 +18,9 @@ use super::{
     settings::Following,
 };
 use crate::{
-    client::Session,
-    conninfo::ConnInfo,
-    error::PgError,
+    error::HostError,
     member::{Member, Peer},
+    rejoin::places::tablespaces,
     server::HostCommand,
 };
 
@@ -142,13 +142,13 @@ impl Member {
         let test = ["flock".into(), "-n".into(), text(&mark), "true".into()];
         match self.server.control().run(&HostCommand::new::<String>(test)).await {
             Ok(_) => Ok(false),
-            Err(PgError::Program { .. }) => Ok(true),
+            Err(e) if matches!(HostError::of(&e), Some(HostError::Program { .. })) => Ok(true),
             Err(e) => Err(e),
         }
     }
 
     /// Runs a tool under the lock on the mark, so that nobody starts a second one while it works.
-    async fn tool(&self, places: &Places, argv: &[String], password: Option<crate::Password>) -> Result<(), PgError> {
+    async fn tool(&self, places: &Places, argv: &[String], password: Option<dr_sql::Password>) -> Result<(), PgError> {
         let mark = places.data.own("dr-rejoin");
         let name = argv.first().map(|program| program.rsplit('/').next().unwrap_or(program)).unwrap_or_default();
         // What a rewind left half done stays so until the copy is exchanged for it.
@@ -188,7 +188,7 @@ impl Member {
         upstream: &Session,
         following: &Following,
     ) -> Result<(), PgError> {
-        let theirs = upstream.tablespaces().await?;
+        let theirs = tablespaces(upstream).await?;
         let why = places.against_a_rebuild(&theirs);
         if !why.is_empty() {
             let why = why.join("; ");
@@ -203,7 +203,7 @@ impl Member {
         let leftovers = all().flat_map(|place| [text(&place.own("dr-new"))]);
         let remove = ["rm".to_owned(), "-rf".into(), "--".into()].into_iter().chain(leftovers);
         self.server.control().run(&HostCommand::new::<String>(remove).within(TOOL_LIMIT)).await?;
-        let password = following.conninfo.get("password").map(crate::Password::new);
+        let password = following.conninfo.get("password").map(dr_sql::Password::new);
         let from = following.conninfo.clone().without("password").without("sslpassword").text();
         let fresh = places.data.own("dr-new");
         let mut argv = vec![self.server.program("pg_basebackup")];

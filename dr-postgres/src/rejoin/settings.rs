@@ -8,9 +8,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use dr_sql::{ConnInfo, PgError};
+
 use crate::{
-    conninfo::ConnInfo,
-    error::PgError,
+    error::HostError,
     member::Member,
     server::{HostCommand, Server},
 };
@@ -177,13 +178,13 @@ pub(crate) async fn asked(server: &Server, data: &Path, names: &[&str]) -> Resul
     let mut argv = vec!["sh".to_owned(), "-c".into(), ASK.into(), "sh".into(), server.program("postgres"), text(data)];
     argv.push(config);
     argv.extend(names.iter().map(|name| (*name).to_owned()));
-    let printed = match server.control().run(&HostCommand::new(argv)).await {
-        Err(PgError::Program { server, stderr, .. }) => {
-            let why = format!("its configuration cannot be read, and it would not start: {}", without_tokens(&stderr));
-            return Err(PgError::Refused { server, why });
+    let printed = server.control().run(&HostCommand::new(argv)).await.map_err(|e| match HostError::of(&e) {
+        Some(HostError::Program { server, stderr, .. }) => {
+            let why = format!("its configuration cannot be read, and it would not start: {}", without_tokens(stderr));
+            PgError::Refused { server: server.clone(), why }
         }
-        other => other?,
-    };
+        Some(_) | None => e,
+    })?;
     let pairs = printed.lines().filter_map(|line| line.split_once('='));
     Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
@@ -293,8 +294,8 @@ mod tests {
 
     use super::*;
     use crate::{
+        binaries::Binaries,
         server::{LocalControl, Site},
-        testing::Binaries,
     };
 
     /// A directory that PostgreSQL's parser reads, for the account that may run it.

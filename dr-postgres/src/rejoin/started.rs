@@ -6,14 +6,11 @@ use std::{
 };
 
 use dr_core::MemberId;
+use dr_sql::{Identity, Lsn, PgError, Session};
 use tokio::time::{Instant, sleep};
 
 use super::settings::without_tokens;
 use crate::{
-    client::Session,
-    error::PgError,
-    look::Identity,
-    lsn::Lsn,
     member::Member,
     server::{HostCommand, Postmaster},
 };
@@ -83,7 +80,7 @@ impl Member {
         let log = LogMark { from: self.log_size(&path).await, path };
         self.server.start().await?;
         self.lets_in(&log).await?;
-        let marker = upstream.write_marker().await?;
+        let marker = write_marker(upstream).await?;
         let mut stuck = Stuck::new();
         loop {
             let what = match self.seen(primary, marker).await {
@@ -272,19 +269,18 @@ fn what_helps(said: &str) -> Option<&'static str> {
     KNOWN.iter().find(|(word, _)| said.contains(word)).map(|(_, helps)| *helps)
 }
 
-impl Session {
-    /// Writes a message into the log and answers where it ends: what follows this server passes there. It leaves no row and waits for no
-    /// standby.
-    ///
-    /// # Errors
-    /// The server takes no writes, or does not answer in time.
-    pub(super) async fn write_marker(&self) -> Result<Lsn, PgError> {
-        const WHAT: &str = "write a marker into its log";
-        const SQL: &str = "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'dr', 'rejoin')::text AS marker";
-        let rows = self.text_rows(WHAT, SQL).await?;
-        let text = rows.first().and_then(|row| row.get("marker")).unwrap_or_default();
-        text.parse().map_err(|_| PgError::Unreadable { server: self.label().into(), what: WHAT, saw: text.into() })
-    }
+/// Writes a message into the log and answers where it ends: what follows this server passes there. It leaves no row and waits for no
+/// standby.
+///
+/// # Errors
+/// The server takes no writes, or does not answer in time.
+pub(super) async fn write_marker(session: &Session) -> Result<Lsn, PgError> {
+    const WHAT: &str = "write a marker into its log";
+    const SQL: &str =
+        "SET LOCAL synchronous_commit = local; SELECT pg_logical_emit_message(true, 'dr', 'rejoin')::text AS marker";
+    let rows = session.text_rows(WHAT, SQL).await?;
+    let text = rows.first().and_then(|row| row.get("marker")).unwrap_or_default();
+    text.parse().map_err(|_| PgError::Unreadable { server: session.label().into(), what: WHAT, saw: text.into() })
 }
 
 #[cfg(test)]

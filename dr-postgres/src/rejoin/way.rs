@@ -1,15 +1,13 @@
 //! Which way back a former primary has, from what both servers say.
 
 use dr_core::{Cause, Outcome, RejoinRequest};
+use dr_sql::{Fork, Identity, PgError, Session, Timeline, never};
 
 use super::{housekeeping::only_housekeeping, places::Places, reseed::Mark};
 use crate::{
-    client::Session,
     control_data::{ClusterState, ControlData},
-    error::PgError,
-    look::Identity,
-    lsn::{Fork, Timeline},
-    member::{Member, never},
+    member::Member,
+    rejoin::places::tablespaces,
     server::{HostCommand, Phase, Postmaster},
 };
 
@@ -102,7 +100,7 @@ impl Member {
         }
         let forks = upstream.history(theirs.timeline).await?;
         if data.timeline == theirs.timeline || ends_before_fork(&data, &forks) {
-            let there = upstream.has_log(&data, &forks, theirs.timeline).await?;
+            let there = has_log(upstream, &data, &forks, theirs.timeline).await?;
             // Everything that it holds is in the primary's history, so a copy destroys nothing.
             return Ok(Look::Going(Start::Known(if there { Way::Follow } else { Way::Reseed })));
         }
@@ -113,7 +111,7 @@ impl Member {
         }
         let related = forks.iter().any(|fork| fork.parent == data.timeline);
         let rewinds = related && (data.checksums || data.wal_log_hints);
-        let way = if rewinds && places.have_all(&upstream.tablespaces().await?) { Way::Rewind } else { Way::Reseed };
+        let way = if rewinds && places.have_all(&tablespaces(upstream).await?) { Way::Rewind } else { Way::Reseed };
         Ok(Look::Going(Start::Known(way)))
     }
 
@@ -155,7 +153,7 @@ impl Member {
 
     /// Whether one of our fences keeps sessions out of a server that runs.
     async fn fenced_by_us(&self, session: &Session) -> Result<bool, PgError> {
-        if !crate::login::marked_roles(session).await?.is_empty() {
+        if !dr_sql::marked_roles(session).await?.is_empty() {
             return Ok(true);
         }
         let fence = crate::hba::HbaFence::of(session, self.server.control()).await?;
@@ -204,15 +202,13 @@ fn conflict(why: String) -> Look {
     Look::Outcome(Outcome::Conflict(Cause::new(why)))
 }
 
-impl Session {
-    /// Whether the primary still has the log that a server needs to go on from its last checkpoint.
-    async fn has_log(&self, data: &ControlData, forks: &[Fork], now: Timeline) -> Result<bool, PgError> {
-        const SQL: &str = "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'";
-        let there = self.names("list its log", SQL).await?;
-        let from = crate::lsn::Lsn::new(data.checkpoint.bytes().saturating_add(1));
-        let mut timelines = forks.iter().map(|fork| fork.parent).chain([now]).filter(|one| *one >= data.timeline);
-        Ok(timelines.any(|timeline| there.contains(&timeline.segment_before(from, data.segment_bytes))))
-    }
+/// Whether the primary still has the log that a server needs to go on from its last checkpoint.
+async fn has_log(session: &Session, data: &ControlData, forks: &[Fork], now: Timeline) -> Result<bool, PgError> {
+    const SQL: &str = "SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'";
+    let there = session.names("list its log", SQL).await?;
+    let from = dr_sql::Lsn::new(data.checkpoint.bytes().saturating_add(1));
+    let mut timelines = forks.iter().map(|fork| fork.parent).chain([now]).filter(|one| *one >= data.timeline);
+    Ok(timelines.any(|timeline| there.contains(&timeline.segment_before(from, data.segment_bytes))))
 }
 
 /// Whether everything that the data directory holds lies before the point at which the primary left its timeline.
@@ -233,7 +229,7 @@ fn ends_before_fork(data: &ControlData, forks: &[Fork]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lsn::Lsn;
+    use dr_sql::Lsn;
 
     fn data(state: ClusterState, checkpoint: u64, min_recovery: u64) -> ControlData {
         ControlData {

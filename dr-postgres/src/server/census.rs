@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use dr_sql::PgError;
+
 use super::{HostCommand, Process};
-use crate::error::PgError;
 
 /// A file or directory as its file system numbers it: the same through every name that leads to it, through symbolic links and bind
 /// mounts.

@@ -8,11 +8,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use dr_sql::PgError;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
 use super::{HostCommand, Postmaster, Process, ServerControl, Signalled, Stop, ssh::elsewhere};
-use crate::error::PgError;
+use crate::error::HostError;
 
 /// An account of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl LocalControl {
         if !geteuid().is_root() {
             return Ok(Self { name, account: None });
         }
-        let meta = fs::metadata(owned).map_err(|source| PgError::Host {
+        let meta = fs::metadata(owned).map_err(|source| HostError::Io {
             server: name.clone(),
             what: format!("look at {}", owned.display()),
             source,
@@ -58,7 +59,7 @@ impl LocalControl {
 
     fn failed(&self, what: impl Into<String>) -> impl FnOnce(io::Error) -> PgError {
         let (server, what) = (self.name.clone(), what.into());
-        move |source| PgError::Host { server, what, source }
+        move |source| HostError::Io { server, what, source }.into()
     }
 
     fn put(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -149,7 +150,7 @@ impl ServerControl for LocalControl {
             child.uid(uid).gid(gid);
         }
         if let Some(password) = &command.password {
-            child.env("PGPASSWORD", password.reveal()?);
+            child.env("PGPASSWORD", password.reveal().await?);
         }
         let output = match timeout(command.within, finish(child)).await {
             Ok(output) => output.map_err(self.failed(format!("run {program}")))?,

@@ -3,6 +3,7 @@
 use std::{path::Path, process::Output, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use dr_sql::PgError;
 use openssh::{KnownHosts, Session, SessionBuilder, Stdio};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +12,7 @@ use tokio::{
 };
 
 use super::{HostCommand, LOOK, Postmaster, Process, ServerControl, Signalled, Stop};
-use crate::error::PgError;
+use crate::error::HostError;
 
 /// Reaches a server over SSH. One multiplexed connection serves all commands; a lost one is opened anew.
 ///
@@ -66,7 +67,7 @@ impl SshControl {
     }
 
     fn broken(&self, source: openssh::Error) -> PgError {
-        PgError::Ssh { server: self.name.clone(), source: Box::new(source) }
+        HostError::Ssh { server: self.name.clone(), source: Box::new(source) }.into()
     }
 
     /// Runs a shell script with its words as `$1`…; `input` is its standard input.
@@ -99,7 +100,7 @@ impl SshControl {
                 std::io::Result::Ok(())
             };
             let ((), took, errors) = tokio::join!(feed, take, take_errors);
-            took.and(errors).map_err(|source| PgError::Host {
+            took.and(errors).map_err(|source| HostError::Io {
                 server: self.name.clone(),
                 what: "read what a remote command printed".into(),
                 source,
@@ -152,12 +153,8 @@ pub(super) fn answer(server: &str, program: &str, output: &Output) -> Result<Str
     let text = if text.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { text };
     let mut last: Vec<&str> = text.lines().rev().take(4).collect();
     last.reverse();
-    Err(PgError::Program {
-        server: server.into(),
-        program: program.into(),
-        status: output.status.to_string(),
-        stderr: last.join(" | "),
-    })
+    let (status, stderr) = (output.status.to_string(), last.join(" | "));
+    Err(HostError::Program { server: server.into(), program: program.into(), status, stderr }.into())
 }
 
 /// The program that signals one process.
@@ -194,7 +191,7 @@ impl ServerControl for SshControl {
         let words: Vec<&str> = command.argv.iter().map(String::as_str).collect();
         let output = match &command.password {
             Some(password) => {
-                let input = format!("{}\n", password.reveal()?);
+                let input = format!("{}\n", password.reveal().await?);
                 self.script(WITH_PASSWORD, &words, input.as_bytes(), command.within).await?
             }
             None => self.script(WITHOUT_PASSWORD, &words, b"", command.within).await?,

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use dr_sql::{PgError, Session};
 use tokio::time::{Instant, sleep};
 
 use super::Node;
-use crate::{client::Session, error::PgError, pgbouncer::PgBouncer, server::POLL};
+use crate::{pgbouncer::PgBouncer, server::POLL};
 
 /// How long each part of the bare sequence took.
 #[derive(Clone, Copy, Debug, Default)]

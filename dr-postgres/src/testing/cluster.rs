@@ -10,20 +10,19 @@ use std::{
     time::Duration,
 };
 
+use dr_sql::{PgError, Session, SslMode, Target};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::Binaries;
 use dr_core::MemberId;
 
 use crate::{
-    client::Session,
-    error::PgError,
+    binaries::Binaries,
+    error::HostError,
     member::{Member, Peer, resource_address},
     pgbouncer::{Instance, PgBouncer},
     server::{LocalControl, Postmaster, Server, ServerControl, Site},
-    target::{SslMode, Target},
 };
 
 /// The password of every role in a local cluster. It guards nothing: the servers listen on loopback and live for one test.
@@ -77,7 +76,7 @@ pub struct LocalCluster {
 
 fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> PgError {
     let what = what.into();
-    move |source| PgError::Host { server: "local cluster".into(), what, source }
+    move |source| HostError::Io { server: "local cluster".into(), what, source }.into()
 }
 
 /// A port that nobody listens on at this moment.
@@ -255,12 +254,13 @@ impl LocalCluster {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(PgError::Program {
+        Err(HostError::Program {
             server: "local cluster".into(),
             program: program.into(),
             status: output.status.to_string(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        }
+        .into())
     }
 
     fn command(&self, program: &Path) -> Command {

@@ -8,12 +8,11 @@ use std::{
     time::Duration,
 };
 
+use dr_sql::{Probed, Session, Target};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-
-use crate::{act::Probed, client::Session, target::Target};
 
 /// Probes each target at 200 Hz or more with sessions of its own.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ async fn probe(mut target: Target, stop: Arc<AtomicBool>) -> Probes {
         previous = begun;
         let open = match session.take() {
             Some(open) => Some(open),
-            None => Session::open_console(&target).await.ok(),
+            None => Session::open_plain(&target).await.ok(),
         };
         if let Some(open) = open {
             match open.probe_write("direct").await {

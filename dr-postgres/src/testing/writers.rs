@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
+use dr_sql::{PgError, Session, Target};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
 use tokio_postgres::types::Type;
-
-use crate::{client::Session, error::PgError, target::Target};
 
 /// A number of clients that insert rows one after the other.
 #[derive(Debug)]
@@ -213,7 +212,7 @@ async fn client(shared: Arc<Shared>, targets: Vec<Target>, number: u16) {
         let Some(target) = targets.get(turn % targets.len().max(1)) else { return };
         turn += 1;
         // A failed connection is no failed write: nothing was sent. It is tried again after a moment.
-        if let Ok(session) = Session::open_console(target).await {
+        if let Ok(session) = Session::open_plain(target).await {
             write(&shared, log, &session, number, &mut seq).await;
         } else {
             sleep(Duration::from_millis(2)).await;

@@ -11,7 +11,7 @@ use dr_core::{
     RouteRequest, RunId, Runtime, Target, Task, Timestamp, TrafficRouter, Tri, WriterReceipt, admit, millis, seconds,
 };
 use dr_postgres::{
-    Member, PostgresDatabase, PostgresPooler, PostgresProbe, StopFence,
+    Member, PostgresDatabase, PostgresPooler, StopFence,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -43,7 +43,7 @@ impl Runtime for Clock {
 pub(crate) struct Side {
     pub(crate) member: Arc<Member>,
     pub(crate) database: PostgresDatabase,
-    pub(crate) probe: PostgresProbe,
+    pub(crate) probe: dr_sql::Probe,
     pub(crate) fence: Arc<StopFence>,
 }
 
@@ -52,7 +52,7 @@ impl Side {
         Self {
             member: Arc::clone(member),
             database: PostgresDatabase::new(Arc::clone(member)),
-            probe: PostgresProbe::new(Arc::clone(member)),
+            probe: member.probe(),
             fence: Arc::new(StopFence::new(Arc::clone(member))),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, LongTransaction, MemberId, Millis, PositionReading, ProviderError, Query, Rows, Timestamp, Tri,
-    WriteProbe,
+    DatabaseProbe, LongTransaction, MemberId, Millis, Parted, PositionReading, ProviderError, Query, Rows, Tier,
+    Timestamp, Tri, WriteProbe,
 };
 
 use super::{
@@ -78,7 +78,11 @@ impl DatabaseProbe for SimProbe {
                     in_recovery: Tri::from(recovery),
                     durable: at(received),
                     applied: at(applied(found, received)),
-                    parted_at: parent.map(|(_, parted)| position(&found.lineage, parted)),
+                    parted_at: parent.map_or_else(
+                        || Parted::untold("the history has no parent"),
+                        |(_, parted)| Parted::At(position(&found.lineage, parted)),
+                    ),
+                    tier: Tier::Server,
                     at: Timestamp::from_millis(glass.at),
                 })
             })

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     Actor, Attempted, Digest, Endpoint, Epoch, Grade, Handler, Head, Json, Look, MemberId, NotDone, Observed, OpHandle,
-    Outcome, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target, Timestamp, Tri,
-    WriterReceipt, canonical,
+    Outcome, Parted, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target, Timestamp,
+    Tri, WriterReceipt, canonical,
     run::{Event, Record, RunState},
     steps::{
         AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, FinalSnapshot, PointSecret, RejoinMember,
@@ -30,7 +30,8 @@ fn promotion(shape: Shape) -> PromotionReceipt {
         run: run(),
         target: target("b", 2),
         was: lineage(1),
-        parted_at: Some(at(100)),
+        parted_at: Parted::At(at(100)),
+        not_compared: None,
         shape,
         asked_at: Timestamp::default(),
         at: Timestamp::default(),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     CatchUpReceipt, DrainReceipt, Ends, FenceReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed,
-    Outcome, Planes, QuiesceReceipt, Timestamp, Tri, canonical,
+    Outcome, Parted, Planes, QuiesceReceipt, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
         catch_up::{CatchUp, Quiescing},
@@ -140,10 +140,25 @@ fn a_promotion_is_sent_once_and_read_back_by_polling() {
         panic!("not promoted")
     };
     assert_eq!((receipt.target.lineage, receipt.was), (lineage(2), lineage(1)));
-    assert_eq!(receipt.parted_at, Some(at(100)));
+    assert_eq!(receipt.parted_at, Parted::At(at(100)));
+    assert_eq!(receipt.not_compared, None);
     // The same gate lets nothing else through.
     assert_eq!(sent(&now(Promoting.submit(&cx, &step))), "not done");
     assert_eq!(world.sent().len(), 1);
+}
+
+/// A role that may not read the history skips the comparison "parted at or past the proof", and the receipt says so.
+#[test]
+fn bug_a_promotion_that_was_not_compared_looked_as_if_it_was() {
+    let world = fenced();
+    let step = planned(&world);
+    world.set("b", |b| (promoted(b), b.parted = None).1);
+    let cx = Call::of(&world).intended().cx();
+    let Observed::Done(receipt) = now(Promoting.observe(&cx, &step)).unwrap() else { panic!("not promoted") };
+    assert_eq!(receipt.parted_at, Parted::untold("the role may not read it"));
+    assert_eq!(receipt.not_compared.as_deref(), Some("the role may not read it"));
+    let told = crate::steps::loss::planned(&receipt, Some(&at(100)));
+    assert!(told.ends_with("was not compared: the role may not read it"), "the report repeats it: {told}");
 }
 
 /// A fence that fell between the intent and the send: nothing is sent, however late.

@@ -306,7 +306,10 @@ impl DatabaseProbe for Of {
             in_recovery: seen.in_recovery,
             durable: at(seen.durable),
             applied: at(seen.applied),
-            parted_at: seen.parted.map(at),
+            parted_at: seen
+                .parted
+                .map_or_else(|| Parted::untold("the role may not read it"), |parted| Parted::At(at(parted))),
+            tier: Tier::Managed,
             at: self.0.now(),
         })
     }

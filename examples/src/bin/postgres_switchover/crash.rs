@@ -17,7 +17,8 @@ use dr_core::{
     OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, RejoinRequest, ReleaseOrder,
     Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter, TrafficSpec,
 };
-use dr_postgres::{Census, HostCommand, PgError, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
+use dr_postgres::{Census, HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
+use dr_sql::PgError;
 
 /// Where to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ mod replication;
 mod sessions;
 mod settings;
 
-pub(crate) use follows::Follows;
+pub use follows::Follows;
 pub use identity::Identity;
 pub(crate) use identity::STILL_REPLAYS;
 pub use replication::{FRESH, Reader, Receiver, Sender, Slot};
 pub use sessions::{ClientSession, LongTransaction};
-pub(crate) use settings::{Custom, Setting};
+pub use settings::{Custom, Setting};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use crate::{client::Session, error::PgError};
+use crate::{client::Session, error::PgError, target::Rights};
 
 /// A session that holds a transaction open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,27 +32,54 @@ pub struct ClientSession {
     pub application: String,
 }
 
-const LONG: &str = "\
-SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), extract(epoch FROM clock_timestamp() - xact_start)::float8,
-       coalesce(state, '')
+/// The sessions of clients. One whose kind is hidden from the role is answered too, and refused: it may be a client's. On a managed
+/// service superusers are the service's own, and no clients.
+macro_rules! sessions {
+    (long: $clients:literal) => {
+        concat!(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''),
+       coalesce(extract(epoch FROM clock_timestamp() - xact_start)::float8, 0), coalesce(state, ''), backend_type IS NULL
 FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < clock_timestamp() - make_interval(secs => $1)
-ORDER BY xact_start";
+WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR
+      (backend_type = 'client backend' AND xact_start < clock_timestamp() - make_interval(secs => $1)))",
+            $clients,
+            " ORDER BY xact_start"
+        )
+    };
+    (all: $clients:literal) => {
+        concat!(
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), backend_type IS NULL FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR
+      (backend_type = 'client backend' AND NOT (usename = current_user AND starts_with(application_name, 'dr/'))))",
+            $clients,
+            " ORDER BY pid"
+        )
+    };
+}
 
-const SESSIONS: &str = "\
-SELECT pid, coalesce(usename::text, ''), coalesce(application_name, '') FROM pg_stat_activity
-WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-  AND NOT (usename = current_user AND starts_with(application_name, 'dr/')) ORDER BY pid";
+const LONG: &str = sessions!(long: "");
+const LONG_MANAGED: &str =
+    sessions!(long: " AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = usesysid AND r.rolsuper)");
+const SESSIONS: &str = sessions!(all: "");
+const SESSIONS_MANAGED: &str =
+    sessions!(all: " AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = usesysid AND r.rolsuper)");
 
 impl Session {
     /// The transactions older than `age`, oldest first, without our own.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be asked, or the role is not shown what sessions there are.
     pub async fn long_transactions(&self, age: Duration) -> Result<Vec<LongTransaction>, PgError> {
         const WHAT: &str = "tell its long transactions";
-        let rows = self.rows(WHAT, LONG, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?;
+        let sql = match self.rights() {
+            Rights::Server => LONG,
+            Rights::Managed { .. } => LONG_MANAGED,
+        };
+        let rows = self.rows(WHAT, sql, &[(&age.as_secs_f64(), Type::FLOAT8)]).await?;
         let read = |row| {
+            if self.get(WHAT, row, 5)? {
+                return Err(self.hides());
+            }
             Ok(LongTransaction {
                 pid: self.get(WHAT, row, 0)?,
                 user: self.get(WHAT, row, 1)?,
@@ -75,11 +102,18 @@ impl Session {
     /// The client sessions that are not control sessions of our own role. Log senders are not clients.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be asked, or the role is not shown what sessions there are.
     pub async fn client_sessions(&self) -> Result<Vec<ClientSession>, PgError> {
         const WHAT: &str = "tell its client sessions";
-        let rows = self.rows(WHAT, SESSIONS, &[]).await?;
+        let sql = match self.rights() {
+            Rights::Server => SESSIONS,
+            Rights::Managed { .. } => SESSIONS_MANAGED,
+        };
+        let rows = self.rows(WHAT, sql, &[]).await?;
         let read = |row| {
+            if self.get(WHAT, row, 3)? {
+                return Err(self.hides());
+            }
             Ok(ClientSession {
                 pid: self.get(WHAT, row, 0)?,
                 user: self.get(WHAT, row, 1)?,

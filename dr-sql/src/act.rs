@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use tokio_postgres::types::{PgLsn, Type};
+use tokio_postgres::{
+    error::SqlState,
+    types::{PgLsn, Type},
+};
 
 use crate::{
     client::Session,
     error::PgError,
     look::STILL_REPLAYS,
     lsn::{Lsn, Timeline},
+    target::Rights,
 };
 
 const PROMOTE: &str = "SELECT pg_promote(wait => false)";
@@ -50,11 +54,13 @@ impl Session {
         self.run("write a checkpoint", "CHECKPOINT").await
     }
 
-    /// Commits a write that needs no table and leaves no row: a transactional logical message in a transaction with the defaults that
-    /// the server gives to this role and database. It waits for synchronous standbys like every commit.
+    /// Commits a write in a transaction with the defaults that the server gives to this role and database. It waits for synchronous
+    /// standbys like every commit. With [`Rights::Server`] it is a transactional logical message, which needs no table and leaves no row;
+    /// with [`Rights::Managed`] it is the one row of `dr_probe` in the role's schema.
     ///
     /// # Errors
-    /// The server refuses, or the commit does not come back in time.
+    /// The server refuses, or the commit does not come back in time. [`PgError::Refused`]: the role lacks its schema, and nothing is
+    /// known of the server.
     pub async fn probe_write(&self, tag: &str) -> Result<Probed, PgError> {
         match self.probe_once(tag).await? {
             // A transaction that began just before a promotion ended is read-only too: the next one tells.
@@ -64,6 +70,13 @@ impl Session {
     }
 
     async fn probe_once(&self, tag: &str) -> Result<Probed, PgError> {
+        match self.rights() {
+            Rights::Server => self.probe_message(tag).await,
+            Rights::Managed { schema } => self.probe_row(schema, tag).await,
+        }
+    }
+
+    async fn probe_message(&self, tag: &str) -> Result<Probed, PgError> {
         const WHAT: &str = "commit a probe write";
         let row = self.row(WHAT, PROBE_WRITE, &[(&tag, Type::TEXT)]).await?;
         let (at, timeline): (Option<PgLsn>, Option<i32>) = (self.get(WHAT, &row, 0)?, self.get(WHAT, &row, 1)?);
@@ -80,6 +93,52 @@ impl Session {
             at: Lsn::from(at),
             system_identifier: system.parse().map_err(|_| unreadable())?,
             timeline: Timeline::new(u32::try_from(timeline).map_err(|_| unreadable())?),
+        }))
+    }
+
+    /// Statements in one message are one transaction, so the answer of the second one comes only with the commit of both.
+    async fn probe_row(&self, schema: &str, tag: &str) -> Result<Probed, PgError> {
+        const WHAT: &str = "commit a probe write";
+        let table = format!("{}.dr_probe", identifier(schema));
+        let write = format!(
+            "INSERT INTO {table} (id, tag, at) VALUES (1, {}, now()) ON CONFLICT (id) DO UPDATE SET tag = excluded.tag, at = excluded.at; \
+             SELECT pg_current_wal_insert_lsn()::text AS at, \
+             ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text AS timeline",
+            literal(tag)
+        );
+        let make = format!(
+            "CREATE TABLE IF NOT EXISTS {table} (id int PRIMARY KEY, tag text NOT NULL, at timestamptz NOT NULL)"
+        );
+        if self.in_recovery().await? {
+            return Ok(Probed::Replays);
+        }
+        let rows = match self.text_rows(WHAT, &write).await {
+            Err(e) if e.sql_state() == Some(&SqlState::UNDEFINED_TABLE) => match self.run(WHAT, &make).await {
+                Ok(()) => self.text_rows(WHAT, &write).await,
+                Err(e) => Err(e),
+            },
+            other => other,
+        };
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => return Ok(Probed::ReadOnly),
+            Err(e) if e.is_denied() || e.sql_state() == Some(&SqlState::INVALID_SCHEMA_NAME) => {
+                let grant = format!("CREATE SCHEMA {} AUTHORIZATION ROLE", identifier(schema));
+                return Err(self.lacks(&format!("write into a schema `{schema}` of its own"), &grant));
+            }
+            Err(e) => return Err(e),
+        };
+        let told = |column| rows.first().and_then(|row| row.get(column)).unwrap_or_default().to_owned();
+        let (at, timeline) = (told("at"), told("timeline"));
+        let unreadable = || PgError::Unreadable {
+            server: self.label().into(),
+            what: WHAT,
+            saw: format!("{at}, timeline {timeline}"),
+        };
+        Ok(Probed::Written(Written {
+            at: at.parse().map_err(|_| unreadable())?,
+            system_identifier: self.identity().await?.system_identifier,
+            timeline: Timeline::new(timeline.parse().map_err(|_| unreadable())?),
         }))
     }
 
@@ -117,7 +176,16 @@ impl Session {
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
   AND NOT (usename = current_user AND starts_with(application_name, 'dr/'))";
-        self.rows(WHAT, SQL, &[]).await.map(|rows| rows.len())
+        const MANAGED: &str = "\
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND NOT (usename = current_user AND starts_with(application_name, 'dr/'))
+  AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = usesysid AND r.rolsuper)";
+        let sql = match self.rights() {
+            Rights::Server => SQL,
+            Rights::Managed { .. } => MANAGED,
+        };
+        self.rows(WHAT, sql, &[]).await.map(|rows| rows.len())
     }
 
     /// Sets a setting in `postgresql.auto.conf` and loads it. Settings that need a restart are not for this.
@@ -209,13 +277,13 @@ WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1::name)";
 
 /// Quotes a name for SQL.
 #[must_use]
-pub(crate) fn identifier(name: &str) -> String {
+pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Quotes a value for SQL. Backslashes are kept by `standard_conforming_strings`, which a control session never changes.
 #[must_use]
-pub(crate) fn literal(value: &str) -> String {
+pub fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 

@@ -39,7 +39,11 @@ impl Session {
         Ok(all)
     }
 
-    pub(crate) async fn names(&self, what: &'static str, sql: &'static str) -> Result<Vec<String>, PgError> {
+    /// The first column of all rows, as text.
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn names(&self, what: &'static str, sql: &'static str) -> Result<Vec<String>, PgError> {
         let rows = self.rows(what, sql, &[]).await?;
         rows.iter().map(|row| self.get(what, row, 0)).collect()
     }

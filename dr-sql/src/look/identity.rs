@@ -2,6 +2,7 @@
 
 use std::{sync::PoisonError, sync::atomic::Ordering, time::Duration};
 
+use dr_core::{Parted, Tier};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{
     Row,
@@ -14,6 +15,8 @@ use crate::{
     client::Session,
     error::PgError,
     lsn::{Fork, Lsn, Timeline, forks},
+    reading::position,
+    target::Rights,
 };
 
 /// Who a server is and what it does at this instant.
@@ -31,18 +34,22 @@ pub struct Identity {
     pub durable: Lsn,
     /// `server_version_num`.
     pub version: u32,
+    /// The rights with which this was read.
+    pub tier: Tier,
 }
 
 /// The question who a server is, with what a standby's control file and log directory say of its timeline. It is asked often inside a
 /// write gap: `pg_settings` would make it five times as slow.
 macro_rules! identity {
-    ($recorded:literal, $listed:literal) => {
+    (control: $control:literal, recorded: $recorded:literal, listed: $listed:literal) => {
         concat!(
             r"SELECT s.system_identifier::text, pg_is_in_recovery(), current_setting('server_version_num')::int,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END,
        CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-       CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), (",
+       CASE WHEN pg_is_in_recovery() THEN greatest((",
+            $control,
+            r"), (",
             $recorded,
             r")) END,
        (SELECT flushed_lsn FROM pg_stat_wal_receiver), CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END,
@@ -61,7 +68,8 @@ FROM pg_control_system() s,
 /// the history and the control file of the *next* timeline before recovery ends: a timeline counts only if replay has passed the
 /// point at which it begins.
 const IDENTITY: &str = identity!(
-    r"SELECT max(t.tli) FROM (
+    control: "SELECT timeline_id FROM pg_control_checkpoint()",
+    recorded: r"SELECT max(t.tli) FROM (
               SELECT min_recovery_end_timeline AS tli FROM pg_control_recovery() UNION
               SELECT ('x' || substr(name, 1, 8))::bit(32)::int FROM pg_ls_waldir()
               WHERE NOT EXISTS (SELECT FROM pg_stat_wal_receiver) AND name ~ '^[0-9A-F]{24}$' AND substr(name, 9) = upper(
@@ -70,17 +78,29 @@ const IDENTITY: &str = identity!(
               SELECT max(fork[1]::pg_lsn) FROM regexp_matches(
                 pg_read_file('pg_wal/' || upper(lpad(to_hex(t.tli), 8, '0')) || '.history', 0, 1048576, true),
                 '^[0-9]+\s+([0-9A-F]+/[0-9A-F]+)', 'gn') fork) < pg_last_wal_replay_lsn()",
-    "NULL::int"
+    listed: "NULL::int"
 );
 
 /// The same for a role that may not execute `pg_read_file`. The control file counts as far as replay has passed what it speaks of,
 /// which a promotion's own record has not been; the segments are answered apart, and count while recovery waits for log.
 const IDENTITY_WITHOUT_FILES: &str = identity!(
-    r"SELECT min_recovery_end_timeline FROM pg_control_recovery() WHERE min_recovery_end_lsn <= pg_last_wal_replay_lsn()",
-    r"SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir()
+    control: "SELECT timeline_id FROM pg_control_checkpoint()",
+    recorded: r"SELECT min_recovery_end_timeline FROM pg_control_recovery() WHERE min_recovery_end_lsn <= pg_last_wal_replay_lsn()",
+    listed: r"SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir()
               WHERE NOT EXISTS (SELECT FROM pg_stat_wal_receiver) AND name ~ '^[0-9A-F]{24}$' AND substr(name, 9) = upper(
                 lpad(to_hex(b.segment / (4294967296 / b.size)), 8, '0') || lpad(to_hex(b.segment % (4294967296 / b.size)), 8, '0'))"
 );
+
+/// The same for an ordinary role of a managed service: no log directory and no file. Without a receiver the control file tells the
+/// timeline, as far as replay has passed what it speaks of.
+const IDENTITY_MANAGED: &str = identity!(
+    control: "SELECT timeline_id FROM pg_control_checkpoint()",
+    recorded: r"SELECT min_recovery_end_timeline FROM pg_control_recovery() WHERE min_recovery_end_lsn <= pg_last_wal_replay_lsn()",
+    listed: "NULL::int"
+);
+
+/// The same where the service keeps the control file to itself but for the system identifier: only a receiver tells a standby's timeline.
+const IDENTITY_BY_RECEIVER: &str = identity!(control: "NULL::int", recorded: "NULL::int", listed: "NULL::int");
 
 /// Whether recovery waits for log. Once a promotion has begun it never does again, so whatever lay in the log directory before this
 /// answer was received or restored, and not made by a promotion.
@@ -96,12 +116,14 @@ pub(crate) const STILL_REPLAYS: &str = "\
 SELECT count(*) = 100 FROM generate_series(1, 100)
 WHERE CASE WHEN pg_is_in_recovery() THEN pg_sleep(0.0005) IS NOT NULL ELSE false END";
 
+const WHO: &str = "tell who it is";
+
 impl Session {
     /// Who the server is. On a standby whose receiver has ended with the primary the control file may be older than what was replayed,
     /// so the segment that holds the last replayed byte is looked up too.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be asked, or with [`Rights::Managed`] keeps the system identifier or a standby's timeline to itself.
     pub async fn identity(&self) -> Result<Identity, PgError> {
         let asked = Instant::now();
         let mut last = self.last_identity.lock().await;
@@ -118,21 +140,27 @@ impl Session {
     }
 
     async fn ask_identity(&self) -> Result<Identity, PgError> {
-        const WHAT: &str = "tell who it is";
-        if !self.reads_no_files() {
-            match self.row(WHAT, IDENTITY, &[]).await {
+        match self.rights() {
+            Rights::Server => self.ask_with_files().await,
+            Rights::Managed { .. } => self.ask_managed().await,
+        }
+    }
+
+    async fn ask_with_files(&self) -> Result<Identity, PgError> {
+        if !self.is_lesser() {
+            match self.row(WHO, IDENTITY, &[]).await {
                 Ok(row) => return self.read_identity(&row).map(|(who, _)| who),
-                Err(e) if e.is_denied() => self.note_no_files(),
+                Err(e) if e.is_denied() => self.note_lesser(),
                 Err(e) => return Err(e),
             }
         }
         let mut looks = 0;
         loop {
-            let (mut who, listed) = self.read_identity(&self.row(WHAT, IDENTITY_WITHOUT_FILES, &[]).await?)?;
+            let (mut who, listed) = self.read_identity(&self.row(WHO, IDENTITY_WITHOUT_FILES, &[]).await?)?;
             let Some(listed) = listed.filter(|listed| who.in_recovery && *listed > who.timeline) else {
                 return Ok(who);
             };
-            let waits: bool = self.get(WHAT, &self.row(WHAT, WAITS_FOR_LOG, &[]).await?, 0)?;
+            let waits: bool = self.get(WHO, &self.row(WHO, WAITS_FOR_LOG, &[]).await?, 0)?;
             looks += 1;
             if waits || looks > LOOKS {
                 who.timeline = if waits { listed } else { who.timeline };
@@ -142,27 +170,52 @@ impl Session {
         }
     }
 
+    async fn ask_managed(&self) -> Result<Identity, PgError> {
+        self.must_see_statistics().await?;
+        if !self.is_lesser() {
+            match self.row(WHO, IDENTITY_MANAGED, &[]).await {
+                Ok(row) => return self.read_identity(&row).map(|(who, _)| who),
+                Err(e) if e.is_not_given() => self.note_lesser(),
+                Err(e) => return Err(e),
+            }
+        }
+        match self.row(WHO, IDENTITY_BY_RECEIVER, &[]).await {
+            Ok(row) => self.read_identity(&row).map(|(who, _)| who),
+            Err(e) if e.is_not_given() => {
+                Err(self.lacks("read the system identifier", "GRANT EXECUTE ON FUNCTION pg_control_system() TO ROLE"))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// The answer, and the newest timeline in the log directory where that was asked apart.
     fn read_identity(&self, row: &Row) -> Result<(Identity, Option<Timeline>), PgError> {
-        const WHAT: &str = "tell who it is";
-        let text: &str = self.get(WHAT, row, 0)?;
+        let text: &str = self.get(WHO, row, 0)?;
         let unreadable = |what, saw: String| PgError::Unreadable { server: self.label().into(), what, saw };
         let number = |column| {
-            let found: Option<i32> = self.get(WHAT, row, column)?;
+            let found: Option<i32> = self.get(WHO, row, column)?;
             Ok::<_, PgError>(found.and_then(|t| u32::try_from(t).ok()).map(Timeline::new))
         };
         let timeline = number(4)?.max(number(5)?);
-        let version: i32 = self.get(WHAT, row, 2)?;
-        let lsn = |column| Ok::<_, PgError>(self.get::<Option<PgLsn>>(WHAT, row, column)?.map(Lsn::from));
+        let version: i32 = self.get(WHO, row, 2)?;
+        let lsn = |column| Ok::<_, PgError>(self.get::<Option<PgLsn>>(WHO, row, column)?.map(Lsn::from));
         let position = lsn(3)?.unwrap_or_default();
         let durable = lsn(6)?.or(lsn(7)?).unwrap_or(position).max(position);
+        let untold = || match self.rights() {
+            Rights::Server => unreadable("timeline", "nothing".into()),
+            Rights::Managed { .. } => self.lacks(
+                "read the control file, and no receiver runs that would tell the timeline",
+                "GRANT EXECUTE ON FUNCTION pg_control_checkpoint(), pg_control_recovery() TO ROLE",
+            ),
+        };
         let who = Identity {
             system_identifier: text.parse().map_err(|_| unreadable("system_identifier", text.into()))?,
-            in_recovery: self.get(WHAT, row, 1)?,
-            timeline: timeline.ok_or_else(|| unreadable("timeline", "nothing".into()))?,
+            in_recovery: self.get(WHO, row, 1)?,
+            timeline: timeline.ok_or_else(untold)?,
             position,
             durable,
             version: u32::try_from(version).unwrap_or(0),
+            tier: self.rights().tier(),
         };
         Ok((who, number(8)?))
     }
@@ -236,10 +289,10 @@ SELECT (extract(epoch FROM coalesce((SELECT backend_start FROM pg_stat_activity 
     async fn history_text(&self, timeline: Timeline) -> Result<String, PgError> {
         const WHAT: &str = "read a timeline's history";
         let name = format!("pg_wal/{}", timeline.history_file());
-        if !self.reads_no_files() {
+        if !self.is_lesser() {
             match self.row(WHAT, "SELECT pg_read_file($1, 0, 1048576, true)", &[(&name, Type::TEXT)]).await {
                 Ok(row) => return Ok(self.get::<Option<String>>(WHAT, &row, 0)?.unwrap_or_default()),
-                Err(e) if e.is_denied() => self.note_no_files(),
+                Err(e) if e.is_denied() => self.note_lesser(),
                 Err(e) => return Err(e),
             }
         }
@@ -256,13 +309,55 @@ SELECT (extract(epoch FROM coalesce((SELECT backend_start FROM pg_stat_activity 
         }
     }
 
-    /// Whether the role was seen not to be allowed to execute `pg_read_file`.
-    pub(crate) fn reads_no_files(&self) -> bool {
-        self.no_files.load(Ordering::Relaxed)
+    /// Where the server's own history left its parent, as far as its rights and its state tell.
+    ///
+    /// # Errors
+    /// The server cannot be asked, or with [`Rights::Server`] its history cannot be read.
+    pub async fn parted(&self, who: &Identity) -> Result<Parted, PgError> {
+        if who.in_recovery {
+            return Ok(Parted::untold("a standby is not asked where its history parted"));
+        }
+        if who.timeline == Timeline::FIRST {
+            return Ok(Parted::untold("the first timeline left no other"));
+        }
+        match self.rights() {
+            Rights::Managed { .. } => {
+                let why = "an ordinary role of a managed service reads no timeline history (pg_read_file)";
+                Ok(Parted::untold(why))
+            }
+            Rights::Server => Ok(match self.history(who.timeline).await?.last() {
+                Some(fork) => Parted::At(position(who.system_identifier, fork.at)),
+                None => Parted::untold(format!("{} is empty or gone", who.timeline.history_file())),
+            }),
+        }
     }
 
-    fn note_no_files(&self) {
-        self.no_files.store(true, Ordering::Relaxed);
+    /// Refuses a role that does not see what others do: it would be told of no receiver and of no session, and that reads as "none".
+    async fn must_see_statistics(&self) -> Result<(), PgError> {
+        const WHAT: &str = "tell what its role may see";
+        if self.sees_statistics.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let row = self.row(WHAT, "SELECT pg_has_role('pg_read_all_stats', 'usage')", &[]).await?;
+        if !self.get::<bool>(WHAT, &row, 0)? {
+            return Err(self.hides());
+        }
+        self.sees_statistics.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What the role is not shown.
+    pub(crate) fn hides(&self) -> PgError {
+        self.lacks("see the sessions and the replication of others", "GRANT pg_monitor TO ROLE")
+    }
+
+    /// Whether the role was seen to lack a right for the fuller question who the server is; `pg_read_file`, with [`Rights::Server`].
+    fn is_lesser(&self) -> bool {
+        self.lesser.load(Ordering::Relaxed)
+    }
+
+    fn note_lesser(&self) {
+        self.lesser.store(true, Ordering::Relaxed);
     }
 
     /// Reads through the catalogue: how quickly tells how warm the server is.

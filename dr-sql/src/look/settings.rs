@@ -6,22 +6,22 @@ use crate::{client::Session, error::PgError};
 
 /// A setting as new sessions get it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Setting {
+pub struct Setting {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its value, in its unit.
-    pub(crate) value: String,
+    pub value: String,
     /// Where the value comes from: `configuration file`, `command line`, `default`.
-    pub(crate) source: String,
+    pub source: String,
     /// Its unit; empty without one.
-    pub(crate) unit: String,
+    pub unit: String,
     /// Whether only a restart changes it.
-    pub(crate) needs_restart: bool,
+    pub needs_restart: bool,
 }
 
 impl Setting {
     /// Whether it was set for the role or the database of the session, and not for the server.
-    pub(crate) fn is_personal(&self) -> bool {
+    pub fn is_personal(&self) -> bool {
         matches!(self.source.as_str(), "user" | "database" | "database user")
     }
 
@@ -39,7 +39,7 @@ impl Setting {
     }
 
     /// The value as an operator writes it, for messages: `1h`, `64MB`.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         format!("`{}`", self.in_largest_unit().unwrap_or_else(|| self.value.clone()))
     }
 
@@ -73,7 +73,7 @@ FROM pg_settings WHERE name = ANY ($1) OR ($2 AND name LIKE '%.%' AND sourcefile
 
 /// Whether settings that nobody listed count too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Custom {
+pub enum Custom {
     /// Only those listed.
     Without,
     /// Also those with a dot in their name that a file sets: of extensions, and of applications.
@@ -95,7 +95,7 @@ impl Session {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub(crate) async fn settings(&self, names: &[&str], custom: Custom) -> Result<Vec<Setting>, PgError> {
+    pub async fn settings(&self, names: &[&str], custom: Custom) -> Result<Vec<Setting>, PgError> {
         const WHAT: &str = "tell its settings";
         let params = [
             (&names as &(dyn tokio_postgres::types::ToSql + Sync), Type::TEXT_ARRAY),
@@ -119,7 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub(crate) async fn server_settings(&self, names: &[&str], custom: Custom) -> Result<Vec<Setting>, PgError> {
+    pub async fn server_settings(&self, names: &[&str], custom: Custom) -> Result<Vec<Setting>, PgError> {
         const WHAT: &str = "tell what its files set";
         const FILES: &str = "SELECT name, setting FROM pg_file_settings WHERE applied AND name = ANY ($1)";
         let mut all = self.settings(names, custom).await?;
@@ -145,7 +145,7 @@ impl Session {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub(crate) async fn waiting_for_restart(&self) -> Result<Vec<String>, PgError> {
+    pub async fn waiting_for_restart(&self) -> Result<Vec<String>, PgError> {
         const SQL: &str = "SELECT name::text FROM pg_settings WHERE pending_restart ORDER BY name";
         self.names("tell what waits for a restart", SQL).await
     }

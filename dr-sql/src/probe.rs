@@ -4,36 +4,70 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{DatabaseProbe, LongTransaction, Millis, PositionReading, ProviderError, Query, Rows, Tri, WriteProbe};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::error::SqlState;
 
 use crate::{
     act::Probed,
-    client::Session,
+    application::ApplicationLogin,
+    client::{Link, Session},
     error::PgError,
-    member::{Member, lineage, now, position, unread},
+    reading::{lineage, now, position, unread},
+    target::Target,
 };
 
-/// The data plane of one member.
+/// The data plane of one server. Clones share their sessions, and the lock that one of them holds.
 #[derive(Clone, Debug)]
-pub struct PostgresProbe {
-    member: Arc<Member>,
+pub struct Probe {
+    group: Arc<str>,
+    link: Arc<Link>,
+    /// The warm-up has a session of its own: its reads run beside the checks after a promotion, not before them.
+    warm_link: Arc<Link>,
+    application: Option<ApplicationLogin>,
+    lock: Arc<Mutex<Option<Session>>>,
 }
 
 const PREPARED: &str = "\
 SELECT gid, owner::text, extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts
 WHERE prepared < clock_timestamp() - make_interval(secs => $1) ORDER BY prepared";
 
-impl PostgresProbe {
-    /// The data plane of `member`.
+impl Probe {
+    /// The data plane of the server at `target`, a member of `group`. No session is opened before it is needed.
     #[must_use]
-    pub const fn new(member: Arc<Member>) -> Self {
-        Self { member }
+    pub fn new(group: &str, target: Target) -> Self {
+        Self {
+            group: group.into(),
+            warm_link: Arc::new(Link::new(target.clone())),
+            link: Arc::new(Link::new(target)),
+            application: None,
+            lock: Arc::default(),
+        }
+    }
+
+    /// Proves the writer by a write of this application, too.
+    #[must_use]
+    pub fn with_application(mut self, application: Option<ApplicationLogin>) -> Self {
+        self.application = application;
+        self
+    }
+
+    /// The way to the server, with the session that this probe uses.
+    #[must_use]
+    pub fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// The session of the warm-up.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn warm_session(&self) -> Result<Arc<Session>, PgError> {
+        self.warm_link.session().await
     }
 
     async fn try_write(&self) -> Result<WriteProbe, PgError> {
-        let session = self.member.session().await?;
-        let target = self.member.link.target();
+        let session = self.link.session().await?;
+        let target = self.link.target();
         let place = format!("as `{}` in the database `{}`", target.user, target.database);
         let (accepted, lineage, detail) = match session.probe_write("probe").await {
             Ok(Probed::Written(write)) => {
@@ -47,28 +81,30 @@ impl PostgresProbe {
                 (Tri::No, None, detail)
             }
             Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => (Tri::No, None, e.chain()),
+            Err(e @ PgError::Refused { .. }) => return Err(e),
             Err(e) => (Tri::Unknown, None, e.chain()),
         };
         Ok(WriteProbe { accepted, lineage, detail, at: now() })
     }
 
     async fn read_position(&self) -> Result<PositionReading, PgError> {
-        let session = self.member.session().await?;
+        let session = self.link.session().await?;
         let who = session.identity().await?;
-        let forks = if who.in_recovery { Vec::new() } else { session.history(who.timeline).await? };
+        let parted_at = session.parted(&who).await?;
         Ok(PositionReading {
             lineage: who.lineage(),
             in_recovery: Tri::from(who.in_recovery),
             durable: position(who.system_identifier, who.durable),
             applied: position(who.system_identifier, who.position),
-            parted_at: forks.last().map(|fork| position(who.system_identifier, fork.at)),
+            parted_at,
+            tier: who.tier,
             at: now(),
         })
     }
 
     async fn transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, PgError> {
         const WHAT: &str = "tell its prepared transactions";
-        let session = self.member.session().await?;
+        let session = self.link.session().await?;
         let mut all: Vec<LongTransaction> = session
             .long_transactions(limit.duration())
             .await?
@@ -97,7 +133,7 @@ impl PostgresProbe {
     }
 
     async fn count_writers(&self) -> Result<u32, PgError> {
-        let session = self.member.session().await?;
+        let session = self.link.session().await?;
         if session.in_recovery().await? {
             return Ok(0);
         }
@@ -105,13 +141,13 @@ impl PostgresProbe {
     }
 
     async fn answer(&self, query: &Query) -> Result<Rows, PgError> {
-        let session = self.member.session().await?;
+        let session = self.link.session().await?;
         let rows = session.text_rows("answer a question", &query.sql).await?;
         Ok(Rows(rows.iter().map(|row| row.values()).collect()))
     }
 
     async fn warm(&self) -> Result<Millis, PgError> {
-        let session = self.member.warm_link.session().await?;
+        let session = self.warm_session().await?;
         let begun = Instant::now();
         session.synthetic_read().await?;
         Ok(Millis::of(begun.elapsed()))
@@ -119,32 +155,35 @@ impl PostgresProbe {
 
     /// A session of its own holds the lock: it lives until this object does, through a promotion too.
     async fn lock(&self, holder: &str) -> Result<bool, PgError> {
-        let mut held = self.member.lock.lock().await;
+        let mut held = self.lock.lock().await;
         if held.as_ref().is_some_and(|session| !session.is_closed()) {
             return Ok(true);
         }
-        let target = self.member.link.target().clone().with_application(format!("dr/{holder}/lock"));
+        let target = self.link.target().clone().with_application(format!("dr/{holder}/lock"));
         let session = Session::open(&target).await?;
-        let taken = session.try_group_lock(&self.member.group).await?;
+        let taken = session.try_group_lock(&self.group).await?;
         *held = taken.then_some(session);
         Ok(taken)
     }
 }
 
 #[async_trait]
-impl DatabaseProbe for PostgresProbe {
+impl DatabaseProbe for Probe {
     async fn write(&self) -> Result<WriteProbe, ProviderError> {
         match self.try_write().await {
             Ok(probe) => Ok(probe),
-            Err(e) if e.is_login_refused() => Err(unread("write")(e)),
+            // Neither says anything about the server.
+            Err(e) if e.is_login_refused() || matches!(e, PgError::Refused { .. } | PgError::Config(_)) => {
+                Err(unread("write")(e))
+            }
             Err(e) => Ok(WriteProbe { accepted: Tri::Unknown, lineage: None, detail: e.chain(), at: now() }),
         }
     }
 
     async fn write_as_application(&self) -> Result<WriteProbe, ProviderError> {
-        let login = self.member.application.as_ref();
+        let login = self.application.as_ref();
         let login = login.ok_or(ProviderError::Unsupported { verb: "write-as-application" })?;
-        Ok(login.write_at(self.member.link.target()).await)
+        Ok(login.write_at(self.link.target()).await)
     }
 
     async fn position(&self) -> Result<PositionReading, ProviderError> {
@@ -152,12 +191,12 @@ impl DatabaseProbe for PostgresProbe {
     }
 
     async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError> {
-        let read = async { self.member.session().await?.extensions().await };
+        let read = async { self.link.session().await?.extensions().await };
         read.await.map_err(unread("extensions"))
     }
 
     async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError> {
-        let read = async { self.member.session().await?.available_extensions().await };
+        let read = async { self.link.session().await?.available_extensions().await };
         read.await.map_err(unread("available-extensions"))
     }
 

@@ -116,12 +116,12 @@ pub struct Slot {
 /// A walsender that is connected to a database decodes changes. One that was told of written log and of no replay keeps the log only:
 /// a standby tells both at once.
 const SENDERS: &str = "\
-SELECT r.application_name, s.slot_name::text, r.state = 'streaming', r.flush_lsn, r.replay_lsn, r.sync_state, host(r.client_addr),
+SELECT coalesce(r.application_name, ''), s.slot_name::text, coalesce(r.state, '') = 'streaming', r.flush_lsn, r.replay_lsn, coalesce(r.sync_state, ''), host(r.client_addr),
        extract(epoch FROM r.replay_lag)::float8,
        CASE WHEN s.slot_type = 'logical' OR a.datid <> 0 THEN 'changes'
             WHEN r.state = 'backup' OR r.application_name IN ('pg_basebackup', 'pg_receivewal')
               OR (r.write_lsn IS NOT NULL AND r.replay_lsn IS NULL) THEN 'log'
-            ELSE 'standby' END
+            ELSE 'standby' END, r.state IS NULL
 FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
      LEFT JOIN LATERAL pg_stat_get_activity(r.pid) a ON true
 ORDER BY r.application_name";
@@ -131,7 +131,7 @@ SELECT r.received_tli, coalesce(r.status = 'streaming', false),
        extract(epoch FROM clock_timestamp() - r.last_msg_receipt_time)::float8,
        coalesce(r.flushed_lsn, pg_last_wal_receive_lsn()), pg_last_wal_replay_lsn(),
        extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8,
-       CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END, r.latest_end_lsn
+       CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END, r.latest_end_lsn, r.pid IS NOT NULL AND r.status IS NULL
 FROM (SELECT 1) one LEFT JOIN pg_stat_wal_receiver r ON true";
 
 const SLOTS: &str = "\
@@ -153,11 +153,14 @@ impl Session {
     /// Everybody that the server sends its log or its changes to.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be asked, or the role is not shown them.
     pub async fn readers(&self) -> Result<Vec<Sender>, PgError> {
         const WHAT: &str = "tell its standbys";
         let rows = self.rows(WHAT, SENDERS, &[]).await?;
         let read = |row| {
+            if self.get(WHAT, row, 9)? {
+                return Err(self.hides());
+            }
             let lsn = |column| self.get::<Option<PgLsn>>(WHAT, row, column).map(|l| l.map(Lsn::from));
             Ok(Sender {
                 reader: match self.get(WHAT, row, 8)? {
@@ -181,10 +184,13 @@ impl Session {
     /// A standby's side of replication.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be asked, or the role is not shown it.
     pub async fn receiver(&self) -> Result<Receiver, PgError> {
         const WHAT: &str = "tell how it receives";
         let row = self.row(WHAT, RECEIVER, &[]).await?;
+        if self.get(WHAT, &row, 8)? {
+            return Err(self.hides());
+        }
         let age = |column| Ok::<_, PgError>(self.get::<Option<f64>>(WHAT, &row, column)?.map(seconds));
         let timeline: Option<i32> = self.get(WHAT, &row, 0)?;
         let received: Option<PgLsn> = self.get(WHAT, &row, 3)?;

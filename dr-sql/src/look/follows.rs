@@ -6,17 +6,17 @@ use crate::{client::Session, conninfo::ConnInfo, error::PgError, names::Place};
 
 /// What a server says about whom it follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Follows {
+pub struct Follows {
     /// Where its receiver is connected to; none without a running receiver.
-    pub(crate) connected: Option<Place>,
+    pub connected: Option<Place>,
     /// Where its configuration sends it. Empty without `primary_conninfo`.
-    pub(crate) configured: Vec<Place>,
+    pub configured: Vec<Place>,
     /// The slot that it uses, or would use.
-    pub(crate) slot: Option<String>,
+    pub slot: Option<String>,
     /// The name under which it appears at its primary.
-    pub(crate) name: String,
+    pub name: String,
     /// Whether it fetches log from an archive.
-    pub(crate) archive: bool,
+    pub archive: bool,
 }
 
 const FOLLOWS: &str = "\
@@ -30,7 +30,7 @@ impl Session {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub(crate) async fn follows(&self) -> Result<Follows, PgError> {
+    pub async fn follows(&self) -> Result<Follows, PgError> {
         const WHAT: &str = "tell whom it follows";
         let row = self.row(WHAT, FOLLOWS, &[]).await?;
         let text = |column| self.get::<Option<String>>(WHAT, &row, column).map(|text| text.filter(|t| !t.is_empty()));

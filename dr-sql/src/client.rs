@@ -22,11 +22,11 @@ use tokio_postgres::{
 };
 
 use crate::{
+    act::identifier,
     error::PgError,
     look::Identity,
     lsn::{Fork, Timeline},
-    place::Place,
-    target::{SslMode, Target},
+    target::{Rights, SslMode, Target},
     tls,
 };
 
@@ -34,6 +34,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Session {
     label: Arc<str>,
+    user: Arc<str>,
+    rights: Rights,
     client: Client,
     answer_within: Duration,
     /// A statement did not answer in time: whatever answers next may be its answer.
@@ -43,10 +45,10 @@ pub struct Session {
     pub(crate) last_identity: Mutex<Option<(Instant, Identity)>>,
     /// The histories that were read: those of timelines never change.
     pub(crate) histories: std::sync::Mutex<BTreeMap<Timeline, Vec<Fork>>>,
-    /// The proof that its server is the configured one, once there is one.
-    pub(crate) place: Mutex<Option<Place>>,
-    /// The role may not execute `pg_read_file`, so nothing is asked that needs it.
-    pub(crate) no_files: AtomicBool,
+    /// The role may not execute what the fuller of the two questions who the server is needs.
+    pub(crate) lesser: AtomicBool,
+    /// The role was seen to be shown what others do.
+    pub(crate) sees_statistics: AtomicBool,
     driver: JoinHandle<()>,
 }
 
@@ -57,7 +59,7 @@ impl Drop for Session {
 }
 
 /// A typed parameter.
-pub(crate) type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+pub type Param<'p> = (&'p (dyn ToSql + Sync), Type);
 
 /// A search_path that names the catalogue behind other schemas lets what lies in them answer in its place; one that does not name it
 /// has it first.
@@ -84,19 +86,12 @@ impl Session {
         Ok(session)
     }
 
-    /// Opens a session and sets nothing on it: it has what the server gives its role and database.
+    /// Opens a session and sets nothing on it: it has what the server gives its role and database. A PgBouncer's console, which knows
+    /// no settings of PostgreSQL, is entered so too.
     ///
     /// # Errors
     /// No connection, no login, or no answer in time.
     pub async fn open_plain(target: &Target) -> Result<Self, PgError> {
-        Self::connect(target).await
-    }
-
-    /// Opens a session to a PgBouncer admin console, which knows no settings of PostgreSQL.
-    ///
-    /// # Errors
-    /// No connection, no login, or no answer in time.
-    pub async fn open_console(target: &Target) -> Result<Self, PgError> {
         Self::connect(target).await
     }
 
@@ -106,7 +101,7 @@ impl Session {
     }
 
     async fn connect_now(target: &Target) -> Result<Self, PgError> {
-        let config = config(target)?;
+        let config = config(target).await?;
         let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
         if target.ssl == SslMode::Disable || target.host.starts_with('/') {
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
@@ -117,8 +112,11 @@ impl Session {
     }
 
     /// Logs in over a connection that was made already, which leads to one address of several.
-    pub(crate) async fn over(stream: TcpStream, target: &Target) -> Result<Self, PgError> {
-        let config = config(target)?;
+    ///
+    /// # Errors
+    /// No login; the caller bounds the time.
+    pub async fn over(stream: TcpStream, target: &Target) -> Result<Self, PgError> {
+        let config = config(target).await?;
         let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
         if target.ssl == SslMode::Disable {
             let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(failed)?;
@@ -134,14 +132,16 @@ impl Session {
     fn of(target: &Target, client: Client, driver: JoinHandle<()>) -> Self {
         Self {
             label: target.label().into(),
+            user: target.user.as_str().into(),
+            rights: target.rights.clone(),
             client,
             answer_within: target.answer_within,
             stuck: AtomicBool::new(false),
             prepared: std::sync::Mutex::default(),
             last_identity: Mutex::default(),
             histories: std::sync::Mutex::default(),
-            place: Mutex::default(),
-            no_files: AtomicBool::new(false),
+            lesser: AtomicBool::new(false),
+            sees_statistics: AtomicBool::new(false),
             driver,
         }
     }
@@ -150,6 +150,19 @@ impl Session {
     #[must_use]
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// What its role may read.
+    #[must_use]
+    pub const fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// What is refused because the role may not see or do it, with what gives it the right.
+    pub(crate) fn lacks(&self, what: &str, grant: &str) -> PgError {
+        let role = identifier(&self.user);
+        let why = format!("the role `{}` may not {what}; helps: {}", self.user, grant.replace("ROLE", &role));
+        PgError::Refused { server: self.label.to_string(), why }
     }
 
     /// Whether the session is known to be gone, or stuck in a statement that did not answer.
@@ -203,12 +216,10 @@ impl Session {
     }
 
     /// Runs one of our fixed statements. It is prepared once for each session: inside a write gap nothing is parsed or planned.
-    pub(crate) async fn rows(
-        &self,
-        what: &'static str,
-        sql: &'static str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, PgError> {
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn rows(&self, what: &'static str, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, PgError> {
         let call = async {
             let types: Vec<Type> = params.iter().map(|(_, kind)| kind.clone()).collect();
             let statement = self.statement(sql, &types).await?;
@@ -229,17 +240,19 @@ impl Session {
     }
 
     /// Prepares one of our fixed statements and does not run it.
-    pub(crate) async fn prepare(&self, what: &'static str, sql: &'static str, types: &[Type]) -> Result<(), PgError> {
+    ///
+    /// # Errors
+    /// `what` failed or did not answer in time.
+    pub async fn prepare(&self, what: &'static str, sql: &'static str, types: &[Type]) -> Result<(), PgError> {
         let call = async { self.statement(sql, types).await.map(drop) };
         self.bounded(what, self.answer_within, call).await
     }
 
-    pub(crate) async fn row(
-        &self,
-        what: &'static str,
-        sql: &'static str,
-        params: &[Param<'_>],
-    ) -> Result<Row, PgError> {
+    /// The first row of one of our fixed statements.
+    ///
+    /// # Errors
+    /// `what` failed, answered no row, or did not answer in time.
+    pub async fn row(&self, what: &'static str, sql: &'static str, params: &[Param<'_>]) -> Result<Row, PgError> {
         let rows = self.rows(what, sql, params).await?;
         rows.into_iter().next().ok_or_else(|| PgError::Unreadable {
             server: self.label.to_string(),
@@ -249,7 +262,10 @@ impl Session {
     }
 
     /// Reads one column and names the act if its type is not the expected one.
-    pub(crate) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
+    ///
+    /// # Errors
+    /// The column has another type, or is null where `T` is not.
+    pub fn get<'r, T: tokio_postgres::types::FromSql<'r>>(
         &self,
         what: &'static str,
         row: &'r Row,
@@ -267,7 +283,7 @@ impl Session {
 #[derive(Debug)]
 pub struct Link {
     target: Target,
-    console: bool,
+    plain: bool,
     open: Mutex<Option<Arc<Session>>>,
 }
 
@@ -275,13 +291,13 @@ impl Link {
     /// A way to a PostgreSQL server.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        Self { target, console: false, open: Mutex::new(None) }
+        Self { target, plain: false, open: Mutex::new(None) }
     }
 
-    /// A way to a PgBouncer console.
+    /// A way to what takes no settings of ours, such as a PgBouncer console.
     #[must_use]
-    pub fn to_console(target: Target) -> Self {
-        Self { target, console: true, open: Mutex::new(None) }
+    pub fn plain(target: Target) -> Self {
+        Self { target, plain: true, open: Mutex::new(None) }
     }
 
     /// Where it leads.
@@ -291,14 +307,14 @@ impl Link {
     }
 
     /// What the server was last seen to be, if it was; also through a session that has ended since.
-    pub(crate) async fn last_seen(&self) -> Option<Identity> {
+    pub async fn last_seen(&self) -> Option<Identity> {
         let session = self.open.lock().await.clone()?;
         let last = session.last_identity.lock().await;
         last.as_ref().map(|(_, identity)| identity.clone())
     }
 
     /// The open session, if there is one and nobody opens another.
-    pub(crate) fn live(&self) -> Option<Arc<Session>> {
+    pub fn live(&self) -> Option<Arc<Session>> {
         self.open.try_lock().ok()?.clone().filter(|session| !session.is_closed())
     }
 
@@ -312,7 +328,7 @@ impl Link {
             return Ok(Arc::clone(session));
         }
         let opened =
-            if self.console { Session::open_console(&self.target).await } else { Session::open(&self.target).await };
+            if self.plain { Session::open_plain(&self.target).await } else { Session::open(&self.target).await };
         let session = Arc::new(opened?);
         *open = Some(Arc::clone(&session));
         Ok(session)
@@ -337,7 +353,7 @@ impl TextRow {
     }
 }
 
-fn config(target: &Target) -> Result<Config, PgError> {
+async fn config(target: &Target) -> Result<Config, PgError> {
     let mut config = Config::new();
     config
         .host(&target.host)
@@ -354,7 +370,7 @@ fn config(target: &Target) -> Result<Config, PgError> {
             SslMode::Require | SslMode::VerifyFull => tokio_postgres::config::SslMode::Require,
         });
     if let Some(password) = &target.password {
-        config.password(password.reveal()?);
+        config.password(password.reveal().await?);
     }
     Ok(config)
 }

@@ -18,22 +18,24 @@ const KEPT: Duration = Duration::from_secs(30);
 
 /// A host and port as somebody wrote them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// Host name, address, or the directory of a socket.
-    pub(crate) host: String,
+    pub host: String,
     /// An address that is used in place of the host's.
-    pub(crate) address: Option<String>,
+    pub address: Option<String>,
     /// Port.
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 impl Place {
-    pub(crate) fn new(host: impl Into<String>, port: u16) -> Self {
+    /// The place `host:port`.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), address: None, port }
     }
 
     /// Every place that a connection string names, in its order: `host`, `hostaddr` and `port` may be lists.
-    pub(crate) fn all(info: &ConnInfo) -> Vec<Self> {
+    pub fn all(info: &ConnInfo) -> Vec<Self> {
         let list =
             |key| -> Vec<&str> { info.get(key).map_or_else(Vec::new, |text| text.split(',').map(str::trim).collect()) };
         let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
@@ -50,7 +52,7 @@ impl Place {
     }
 
     /// Whether it is written in the same way.
-    pub(crate) fn is_written(&self, host: &str, port: u16) -> bool {
+    pub fn is_written(&self, host: &str, port: u16) -> bool {
         self.port == port && (self.host == host || self.address.as_deref() == Some(host))
     }
 
@@ -71,28 +73,28 @@ impl std::fmt::Display for Place {
 
 /// Where a place leads, as seen from this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Addresses(BTreeSet<IpAddr>);
+pub struct Addresses(BTreeSet<IpAddr>);
 
 impl Addresses {
     /// Whether one of them is common to both. All loopback addresses are one machine.
-    pub(crate) fn meet(&self, other: &Self) -> bool {
+    pub fn meet(&self, other: &Self) -> bool {
         (self.loopback() && other.loopback()) || !self.0.is_disjoint(&other.0)
     }
 
     /// Whether this address is one of them.
-    pub(crate) fn contain(&self, address: &str) -> bool {
+    pub fn contain(&self, address: &str) -> bool {
         let Ok(address) = address.parse::<IpAddr>() else { return false };
         let address = plain(address);
         self.0.contains(&address) || (address.is_loopback() && self.loopback())
     }
 
     /// Whether it means whichever machine resolves it.
-    pub(crate) fn loopback(&self) -> bool {
+    pub fn loopback(&self) -> bool {
         self.0.iter().any(IpAddr::is_loopback)
     }
 
     /// The addresses as text, for messages.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         if self.0.is_empty() {
             return "which resolves to no address".into();
         }
@@ -116,13 +118,13 @@ fn plain(address: IpAddr) -> IpAddr {
 
 /// Asks the name server, and remembers the answers for a while.
 #[derive(Debug, Default)]
-pub(crate) struct Resolver {
+pub struct Resolver {
     known: Mutex<Vec<(String, Instant, Addresses)>>,
 }
 
 impl Resolver {
     /// The addresses of a place. A socket's directory is this machine; a name that nobody resolves has none.
-    pub(crate) async fn addresses(&self, place: &Place) -> Addresses {
+    pub async fn addresses(&self, place: &Place) -> Addresses {
         let name = place.dialled();
         if name.starts_with('/') || name.starts_with('@') {
             return [IpAddr::V6(Ipv6Addr::LOCALHOST)].into_iter().collect();
