@@ -50,7 +50,7 @@ async fn no_drain_without_somebody_who_ends_it() {
     assert!(findings.iter().any(|finding| finding.rule == known::NO_GUARD.number), "{findings:?}");
     let plan = engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap();
     let refused = engine.start(plan, mira()).await.unwrap_err();
-    assert!(refused.is_refusal() && refused.to_string().contains("DR301"), "{refused}");
+    assert!(refused.is_refusal() && refused.to_string().contains("DR601"), "{refused}");
     assert!(engine.runs().await.unwrap().is_empty());
     drop(engine);
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  100 to 199   rules over plans (`verify`)           400 to 499   transitions of a run
 //!  200 to 299   findings of the core                  500 to 599   transitions of a step
-//!  300 to 399   findings of the engine                900 and up   programs that are built on this library
+//!  600 to 699   findings of the engine                900 and up   programs that are built on this library
 //! ```
 //!
 //! A [`Finding`](crate::Finding) is made of a row of this registry, so a number that is not listed cannot be said.
@@ -126,22 +126,22 @@ known! {
         why "nobody can follow a server that is silent",
         helps "make it answer, or plan a failover";
 
-    NO_GUARD = 301, "no-guard": "the drain does not end by itself, and no guard process is available",
+    NO_GUARD = 601, "no-guard": "the drain does not end by itself, and no guard process is available",
         why "if this process died during the drain, writes would stay stopped until a person comes",
         helps "say `guarded_by` with the `dr` binary, or choose `unguarded` by name";
-    CLIENT_LIMIT_UNKNOWN = 302, "client-limit-unknown": "the application tier does not say how long clients wait",
+    CLIENT_LIMIT_UNKNOWN = 602, "client-limit-unknown": "the application tier does not say how long clients wait",
         why "a drain must end before clients give up",
         helps "make the tier reachable, and check again";
-    READ_FAILED = 303, "read-failed": "a read of a member gave no answer",
+    READ_FAILED = 603, "read-failed": "a read of a member gave no answer",
         why "a planned operation reads every member again and again",
         helps "make it reachable with the credentials of the group file";
-    NOT_OPENED = 304, "not-opened": "a backend does not open what a kept group names",
+    NOT_OPENED = 604, "not-opened": "a backend does not open what a kept group names",
         why "a run acts only on the resources that its plan names",
         helps "start the engine with the backends that the plan was made with";
-    GROUP_WITHOUT_HASH = 305, "group-without-hash": "the group's configuration cannot be written canonically",
+    GROUP_WITHOUT_HASH = 605, "group-without-hash": "the group's configuration cannot be written canonically",
         why "a plan is bound to its group by a hash",
         helps "use the type that the message names";
-    REPLACED = 306, "replaced": "a member of a plan is another resource than the one that the plan was approved for",
+    REPLACED = 606, "replaced": "a member of a plan is another resource than the one that the plan was approved for",
         why "the plan was approved for another resource: its data and its history are not those of this one",
         helps "make a new plan from what is there now";
 }
