@@ -76,7 +76,8 @@ const TOOL_LIMIT: Duration = Duration::from_secs(24 * 3600);
 impl Member {
     /// Looks at both servers, decides the way back and starts it; the handle tells how it goes.
     pub(crate) async fn begin_rejoin(member: &Arc<Self>, request: RejoinRequest) -> Outcome<()> {
-        let begun = || Outcome::accepted_as(format!("rejoin/{}", request.primary.member));
+        let name = format!("rejoin/{}", request.primary.member);
+        let begun = || Outcome::accepted_as(name.as_str());
         let mut rejoin = member.rejoin.lock().await;
         if rejoin.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return begun();

@@ -168,6 +168,7 @@ impl Hand {
             loss: Loss::Unknown { because: "nobody looked".into() },
             sampled_at: None,
             fenced_at: None,
+            asked: None,
         };
         let consent = self.consent(&run);
         let bounded = admit::loss_bounded(&self.door(&run), &bound, &consent).unwrap();
