@@ -20,6 +20,7 @@ mod id;
 mod journal;
 mod mark;
 mod model;
+mod op_handle;
 mod outcome;
 pub mod phase;
 mod plan;
@@ -64,8 +65,8 @@ pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
-    Actor, BadDigest, BadHandle, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId,
-    NodeId, OpHandle, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
+    Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
@@ -75,6 +76,7 @@ pub use model::{
     Fact, Follows, Grade, Lineage, Loss, Mismatch, Peer, Planes, Position, PositionUnit, ReplicationLink, ResourceKind,
     ResourceRef, Target, Tolerance, Touch, Tri,
 };
+pub use op_handle::{BadHandle, OpHandle};
 pub use outcome::{Cause, NotDone, Outcome, ProviderError, Retry};
 pub use plan::{
     Call, Carries, Edge, FoundRef, Held, Hold, Input, IntoSpec, Node, OnFailure, PLAN_FORMAT, Plan, PlanBuilder,

@@ -1,5 +1,5 @@
 //! The drain guard on virtual time: it resumes the old primary when nobody else will, and never behind a fence.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
