@@ -22,6 +22,13 @@ use crate::{
     server::POLL,
 };
 
+/// The answer to an order that names another member than the one that is fenced.
+pub(crate) fn not_its_own(member: &Member, order: &ReleaseOrder) -> Option<Outcome<()>> {
+    let named = &order.target().member;
+    let why = || format!("the order is for `{named}`, this is the fence of `{}`", member.name);
+    (*named != member.name).then(|| Outcome::Conflict(Cause::new(why())))
+}
+
 /// What speaks against the member being a streaming standby of `lineage`: a conflict, or something that may pass.
 pub(crate) async fn still_a_standby(member: &Member, lineage: &Lineage) -> Result<Option<Outcome<()>>, PgError> {
     let session = member.session().await?;
@@ -184,7 +191,10 @@ impl Fence for ClosedHba {
         self.look().await.map_err(unread("inspect"))
     }
 
-    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if let Some(conflict) = not_its_own(&self.member, &order) {
+            return conflict;
+        }
         self.open().await.map_or_else(|e| undone(&e), Outcome::Done)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     act::{identifier, literal},
     client::Session,
     error::PgError,
-    fence::{SessionWatch, end_sessions, still_a_standby},
+    fence::{SessionWatch, end_sessions, not_its_own, still_a_standby},
     manual,
     member::{Member, now, undone, unread},
 };
@@ -139,7 +139,10 @@ impl Fence for LoginFence {
         self.look().await.map_err(unread("inspect"))
     }
 
-    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if let Some(conflict) = not_its_own(&self.member, &order) {
+            return conflict;
+        }
         let lift = async { lift_login_fences(self.member.session().await?.as_ref()).await };
         lift.await.map_or_else(|e| undone(&e), Outcome::Done)
     }

@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     act::Probed,
     error::{Effect, PgError},
-    fence::still_a_standby,
+    fence::{not_its_own, still_a_standby},
     manual,
     member::{Member, now, undone, unread},
     place::is_directory_of,
@@ -391,6 +391,9 @@ impl Fence for StopFence {
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if let Some(conflict) = not_its_own(&self.member, &order) {
+            return conflict;
+        }
         self.start_again(&order).await.unwrap_or_else(|e| undone(&e))
     }
 

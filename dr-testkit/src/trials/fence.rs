@@ -36,7 +36,7 @@ trials! { Contract::Fence;
         shows "sees a fence that was lifted behind its back" needs [FENCE, Can(Power::LiftFence)];
     Changed dark "inspect::silence_is_worth_nothing"
         shows "unreachability never raises a grade" needs [FENCE, Can(Power::DarkManagement)];
-    Changed dead "inspect::a_dead_server_is_worth_nothing"
+    Changed dead "inspect::a_death_is_no_fence"
         shows "unreachability never raises a grade" needs [FENCE, Can(Power::BreakPrimary)];
     AsItWas looks "inspect::changes_nothing"
         shows "Looks, and changes nothing." needs [FENCE];
@@ -195,7 +195,13 @@ async fn dark(c: &Case) -> Result<(), Stop> {
 
 async fn dead(c: &Case) -> Result<(), Stop> {
     c.act(Power::BreakPrimary).await?;
-    worthless(c).await
+    match c.fence()?.inspect().await {
+        Ok(reading) => {
+            c.holds("a death is no fence that could be relied upon", reading.grade() < Grade::Enforced, &reading)
+        }
+        Err(error) => c.holds("a fence that cannot be asked is an error", true, &error),
+    }
+    Ok(())
 }
 
 async fn looks(c: &Case) -> Result<(), Stop> {

@@ -195,11 +195,17 @@ pub fn all() -> Vec<&'static Trial> {
     parts.into_iter().flatten().collect()
 }
 
-/// Runs every trial on what `make` makes: a fresh rig after each trial that changed the last one.
+/// The trials of some traits.
+#[must_use]
+pub fn of(contracts: &[Contract]) -> Vec<&'static Trial> {
+    all().into_iter().filter(|trial| contracts.contains(&trial.of)).collect()
+}
+
+/// Runs `trials` on what `make` makes: a fresh rig after each trial that changed the last one.
 ///
 /// # Errors
 /// The author's own words when a rig could not be made; nothing is shown then.
-pub async fn run<R, F, M>(subject: &str, reach: Reach, make: M) -> Result<Report, String>
+pub async fn run<R, F, M>(subject: &str, reach: Reach, trials: &[&Trial], make: M) -> Result<Report, String>
 where
     R: Rig,
     F: Future<Output = Result<R, String>> + Send,
@@ -207,7 +213,7 @@ where
 {
     let mut report = Report::new(subject, reach);
     let mut kept: Option<std::sync::Arc<dyn Rig>> = None;
-    for trial in all() {
+    for trial in trials {
         let rig = match kept.take() {
             Some(rig) => rig,
             None => std::sync::Arc::new(make().await?),

@@ -163,12 +163,15 @@ fn line(result: &Result) -> Value {
     }
 }
 
-/// A short table: a line for each trait, then what failed, then what was ignored and why.
+/// A short table: a line for each trait that was tried, then what failed, then what was ignored and why.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.subject, self.tier())?;
         for contract in Contract::ALL {
             let of: Vec<&Result> = self.results.iter().filter(|result| result.of == contract).collect();
+            if of.is_empty() {
+                continue;
+            }
             let held = of.iter().filter(|result| result.shown == Shown::Held).count();
             let failed = of.iter().filter(|result| result.shown == Shown::Failed).count();
             let checks: usize = of.iter().map(|result| result.checks.len()).sum();

@@ -11,7 +11,7 @@ use dr_core::{
     millis, minutes, seconds,
 };
 
-use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, run};
+use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};
 use crate::{
     Access, Broken, CallKind, Condition, CrashSwitch, Drift, Fault, FaultPlan, Flavour, Halt, Setup, SimCloud, Tweak,
     VirtualRuntime, cloud::SimProviders,
@@ -53,7 +53,7 @@ impl SimSubject {
     pub fn run(&self, wrong: Option<Wrong>) -> Result<Report, Halt> {
         let runtime = VirtualRuntime::new();
         let name = wrong.map_or(self.name, Wrong::name);
-        let report = runtime.run(run(name, Reach::Simulated, || async {
+        let report = runtime.run(run(name, Reach::Simulated, &all(), || async {
             let rig = SimRig::new(self.setup.clone(), runtime.clone()).await;
             Ok(match wrong {
                 Some(wrong) => rig.wrong(wrong),
