@@ -10,6 +10,8 @@
 //! that the backend does not offer, is ignored with the reason. The same bodies run on the simulated cloud, on doubles and on real
 //! servers: where simulation and reality drift apart, one of them fails.
 
+#![expect(clippy::unused_async, reason = "all bodies of trials have one shape")]
+
 mod app;
 mod case;
 mod change;

@@ -60,7 +60,7 @@ impl ManagedDatabase for WrongDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         let told = self.inner.replication().await?;
         let lies = self.is(Wrong::LiesAboutLag) && told.received.is_some();
-        Ok(Replication { lag: told.lag.or(lies.then_some(Millis::ZERO)), ..told })
+        Ok(Replication { lag: told.lag.or_else(|| lies.then_some(Millis::ZERO)), ..told })
     }
 
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
@@ -74,7 +74,11 @@ impl ManagedDatabase for WrongDatabase {
             Outcome::Conflict(_) if self.is(Wrong::PromotesWithoutLooking) => Outcome::accepted(),
             Outcome::Accepted(_) if self.is(Wrong::IsDoneEarly) => Outcome::Done(()),
             Outcome::Unknown(cause) if self.is(Wrong::HidesLostReplies) => Outcome::not_done_yet(cause, millis(10)),
-            other => other,
+            told @ (Outcome::Done(())
+            | Outcome::Accepted(_)
+            | Outcome::NotDone(_)
+            | Outcome::Unknown(_)
+            | Outcome::Conflict(_)) => told,
         }
     }
 
