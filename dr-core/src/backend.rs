@@ -11,14 +11,15 @@ use std::{fmt::Debug, sync::Arc};
 
 use crate::{
     AppSpec, AppTier, ConfigError, DatabaseProbe, Fence, FenceSpec, GroupSpec, ManagedDatabase, MemberSpec, Region,
-    ResourceId, SecretSpec, SecretStore, TrafficRouter, TrafficSpec,
+    ResourceAddress, SecretSpec, SecretStore, TrafficRouter, TrafficSpec,
 };
 
-/// One opened resource: its immutable id and what reaches it.
+/// One opened resource: its address and what reaches it.
 #[derive(Debug)]
 pub struct Opened<T: ?Sized> {
-    /// The provider's immutable id, as [`Description::resource`](crate::Description::resource) will say it again.
-    pub id: ResourceId,
+    /// Where it is found, as [`Description::address`](crate::Description::address) will say it again. Which resource that is, only a
+    /// look can tell.
+    pub address: ResourceAddress,
     /// Where it is, if that is known without a call.
     pub region: Option<Region>,
     /// The name under which credentials are looked up at use; never a credential.
@@ -28,9 +29,9 @@ pub struct Opened<T: ?Sized> {
 }
 
 impl<T: ?Sized> Opened<T> {
-    /// `provider` for the resource `id`.
-    pub fn new(id: impl Into<ResourceId>, provider: Arc<T>) -> Self {
-        Self { id: id.into(), region: None, profile: None, provider }
+    /// Opens the resource at `address` through `provider`.
+    pub fn new(address: impl Into<ResourceAddress>, provider: Arc<T>) -> Self {
+        Self { address: address.into(), region: None, profile: None, provider }
     }
 
     /// Names the credentials that are looked up at use.
@@ -51,7 +52,7 @@ impl<T: ?Sized> Opened<T> {
 impl<T: ?Sized> Clone for Opened<T> {
     fn clone(&self) -> Self {
         Self {
-            id: self.id.clone(),
+            address: self.address.clone(),
             region: self.region.clone(),
             profile: self.profile.clone(),
             provider: Arc::clone(&self.provider),

@@ -106,7 +106,7 @@ impl DrainGuard {
         let (state, head) = self.follow().await?;
         let binding = state.plan.bindings.get("app").ok_or_else(|| GuardError::NothingToGuard(self.run.clone()))?;
         let failed = |source| GuardError::Binding { run: self.run.clone(), source };
-        match self.providers.resolve(binding).await.map_err(failed)? {
+        match self.providers.resolve(state.plan.group_digest, binding).await.map_err(failed)? {
             Resolved::App(app) => {
                 let began = self.runtime.now_wall();
                 Ok(ReadyGuard { guard: self, app, state, head, began })

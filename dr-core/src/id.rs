@@ -58,8 +58,14 @@ name! {
     Region
 }
 name! {
-    /// The provider's immutable identity of a resource (an ARN, an Azure resource id, host, port and data directory).
-    ResourceId
+    /// What a group file, a replication edge and a lease call a resource: an ARN, an Azure resource id, or host, port and data
+    /// directory. It is known without a call, and may be used again for another resource after the first one was deleted.
+    ResourceAddress
+}
+name! {
+    /// What a provider calls a resource for ever, whatever address it has: an RDS `DbiResourceId`, a PostgreSQL system identifier.
+    /// It is always read and never configured.
+    ResourceIdentity
 }
 name! {
     /// One node of a plan, such as `confirm-writer`.

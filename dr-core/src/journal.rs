@@ -11,7 +11,7 @@ use std::{fmt::Debug, future::Future, pin::Pin};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Epoch, Json, Millis, Mono, ResourceId, RunId, Timestamp};
+use crate::{Digest, Epoch, Json, Millis, Mono, ResourceAddress, RunId, Timestamp};
 
 /// A future that owns what it needs.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -189,7 +189,7 @@ pub trait Journal: Debug + Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// What is leased: the immutable ids of every bound mutable resource, sorted.
-    pub keys: Vec<ResourceId>,
+    pub keys: Vec<ResourceAddress>,
     /// The run that holds it.
     pub run: RunId,
     /// The holder's number; grows with every grant.
@@ -207,7 +207,7 @@ pub enum LeaseError {
     #[error("{key} is held by {run} ({holder}, since {since}); wait for it, or resume it")]
     Busy {
         /// The resource.
-        key: ResourceId,
+        key: ResourceAddress,
         /// The run that holds it.
         run: RunId,
         /// Who drives that run.
@@ -262,7 +262,7 @@ pub trait LeaseStore: Debug + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
     /// The immutable ids, sorted.
-    pub keys: Vec<ResourceId>,
+    pub keys: Vec<ResourceAddress>,
     /// For which run.
     pub run: RunId,
     /// Who asks, for people.

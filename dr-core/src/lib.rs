@@ -57,14 +57,14 @@ pub use handler::{
 };
 pub use id::{
     Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
-    OpHandle, Region, ResourceId, Role, RunId, RunbookId, SecretVersion, SystemId,
+    OpHandle, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
 };
 pub use model::{
-    Fact, Grade, Lineage, Loss, Planes, Position, PositionUnit, ResourceKind, ResourceRef, Target, Tolerance, Touch,
-    Tri,
+    Fact, Follows, Grade, Lineage, Loss, Mismatch, Peer, Planes, Position, PositionUnit, ReplicationLink, ResourceKind,
+    ResourceRef, Target, Tolerance, Touch, Tri,
 };
 pub use outcome::{Cause, NotDone, Outcome, ProviderError, Retry};
 pub use plan::{

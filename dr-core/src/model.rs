@@ -5,7 +5,7 @@ use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MemberId, Millis, Region, ResourceId, SystemId, Timestamp, id::decimal};
+use crate::{Endpoint, MemberId, Millis, Region, ResourceAddress, ResourceIdentity, SystemId, Timestamp, id::decimal};
 
 /// Yes, no, or nobody can say. Unknown is never read as the convenient one of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -193,15 +193,143 @@ impl Planes {
 pub struct Target {
     /// The name in the group.
     pub member: MemberId,
-    /// The provider's immutable id.
-    pub resource: ResourceId,
+    /// Where it is found.
+    pub address: ResourceAddress,
+    /// Which resource that was when it was read; `None` where the provider tells none, or the member was silent.
+    pub identity: Option<ResourceIdentity>,
     /// The history that it carries.
     pub lineage: Lineage,
 }
 
+impl Target {
+    /// Compares this target with what a provider reports now: the address is the same, and so is the identity where both know one.
+    ///
+    /// # Errors
+    /// [`Mismatch`], when another resource answers under the member's name.
+    pub fn is(&self, address: &ResourceAddress, identity: Option<&ResourceIdentity>) -> Result<(), Mismatch> {
+        let member = || self.member.clone();
+        if *address != self.address {
+            return Err(Mismatch::Address { member: member(), found: address.clone(), wanted: self.address.clone() });
+        }
+        match (&self.identity, identity) {
+            (Some(wanted), Some(found)) if wanted != found => Err(Mismatch::Identity {
+                member: member(),
+                address: address.clone(),
+                found: found.clone(),
+                wanted: wanted.clone(),
+            }),
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, lineage {})", self.member, self.resource, self.lineage)
+        write!(f, "{} ({}, ", self.member, self.address)?;
+        if let Some(identity) = &self.identity {
+            write!(f, "identity {identity}, ")?;
+        }
+        write!(f, "lineage {})", self.lineage)
+    }
+}
+
+/// Another resource answers under a member's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// The member's name leads to another address.
+    #[error("`{member}` is now the resource {found}, the plan means {wanted}")]
+    Address {
+        /// The member.
+        member: MemberId,
+        /// The address that answered.
+        found: ResourceAddress,
+        /// The address that is meant.
+        wanted: ResourceAddress,
+    },
+    /// The address is the same, and another resource has it: the one that is meant was deleted and made again.
+    #[error("`{member}` at {address} was made anew: its identity is {found}, the plan means {wanted}")]
+    Identity {
+        /// The member.
+        member: MemberId,
+        /// The address that both have.
+        address: ResourceAddress,
+        /// The identity that answered.
+        found: ResourceIdentity,
+        /// The identity that is meant.
+        wanted: ResourceIdentity,
+    },
+}
+
+/// How one end of a replication link names the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "of")]
+pub enum Peer {
+    /// By its address.
+    Address(ResourceAddress),
+    /// By the endpoint at which applications would connect to it.
+    Endpoint(Endpoint),
+    /// In words that name no member: told as they are, so that nobody overlooks the link.
+    Other(String),
+}
+
+impl Peer {
+    /// Tells whether this names the resource at `address`, whose endpoint is `endpoint` if that was read.
+    #[must_use]
+    pub fn means(&self, address: &ResourceAddress, endpoint: Option<&Endpoint>) -> bool {
+        match self {
+            Self::Address(named) => named == address,
+            Self::Endpoint(named) => endpoint == Some(named),
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Endpoint(endpoint) => endpoint.fmt(f),
+            Self::Other(words) => f.pad(words),
+        }
+    }
+}
+
+/// What runs along a replication link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Follows {
+    /// The log, byte for byte: both ends have one lineage, and the follower can be promoted.
+    Physical,
+    /// Changes of rows, applied by another system with a lineage of its own.
+    Logical,
+    /// A copy for a reader that is no database of the group: a backup, an archiver, a consumer of changes. It is never promoted.
+    Reader,
+}
+
+/// One end of a replication link, as the member at the other end reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReplicationLink {
+    /// The other end.
+    pub peer: Peer,
+    /// What runs along it.
+    pub how: Follows,
+}
+
+impl ReplicationLink {
+    /// Makes a link of physical replication from or to `address`.
+    pub fn physical(address: impl Into<ResourceAddress>) -> Self {
+        Self { peer: Peer::Address(address.into()), how: Follows::Physical }
+    }
+
+    /// Makes a link of physical replication whose other end could not be told to be a member.
+    pub fn unknown(words: impl Into<String>) -> Self {
+        Self { peer: Peer::Other(words.into()), how: Follows::Physical }
+    }
+}
+
+impl fmt::Display for ReplicationLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.peer.fmt(f)
     }
 }
 
@@ -228,8 +356,10 @@ pub struct ResourceRef {
     pub provider: String,
     /// What it is.
     pub kind: ResourceKind,
-    /// The provider's immutable id.
-    pub id: ResourceId,
+    /// Where it is found.
+    pub address: ResourceAddress,
+    /// Which resource that was when the plan was made; `None` where the provider tells none, or nobody answered.
+    pub identity: Option<ResourceIdentity>,
     /// Where it is, if the provider says.
     pub region: Option<Region>,
     /// The name under which credentials are looked up at use; never a credential.

@@ -374,7 +374,7 @@ fn allowed(plan: &Plan) -> String {
     for touch in plan.touches() {
         let what = plan.bindings.get(&touch.resource).map_or_else(
             || "allowed by the group file".to_owned(),
-            |bound| format!("{} `{}`", bound.provider, bound.id),
+            |bound| format!("{} `{}`", bound.provider, bound.address),
         );
         let _infallible = writeln!(page, "- `{touch}`: {what}");
     }

@@ -5,9 +5,7 @@
 //!                                                        └─► findings: nobody, several, a stranger, a chain
 //! ```
 
-use std::collections::BTreeMap;
-
-use crate::{Description, Finding, MemberFacts, MemberId, ResourceId, Target, Tri};
+use crate::{Description, Finding, Follows, MemberFacts, MemberId, ReplicationLink, Target, Tri};
 
 /// What the members are to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +21,29 @@ pub struct Roles {
 /// # Errors
 /// The findings that keep anybody from saying who writes.
 pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Vec<Finding>> {
-    let names: BTreeMap<&ResourceId, &MemberId> =
-        members.iter().flat_map(|member| ids(member).into_iter().map(|id| (id, &member.name))).collect();
-    let mut findings = strangers(members, &names);
-    findings.extend(chains(members, &names));
+    let mut findings = strangers(members);
+    findings.extend(chains(members));
     findings.extend(contradictions(members));
     if !findings.is_empty() {
         return Err(findings);
     }
     let writers: Vec<&MemberFacts> = members.iter().filter(|member| calls_itself_writer(member)).collect();
     match writers.as_slice() {
-        [writer] => unsure(writer, members, &names, last)
+        [writer] => unsure(writer, members, last)
             .map_or_else(|| Ok(Roles { writer: writer.name.clone(), answers: true }), |finding| Err(vec![finding])),
-        [] => silent(members, &names, last).map_err(|finding| vec![finding]),
+        [] => silent(members, last).map_err(|finding| vec![finding]),
         [..] => Err(vec![several(&writers)]),
     }
 }
 
-fn ids(member: &MemberFacts) -> Vec<&ResourceId> {
-    let seen = member.description.as_ref().map(|seen| &seen.resource);
-    std::iter::once(&member.binding.id).chain(seen).collect()
+/// Finds the member at the other end of a link.
+fn meant<'a>(members: &'a [MemberFacts], link: &ReplicationLink) -> Option<&'a MemberId> {
+    members.iter().find(|member| member.is_at(&link.peer)).map(|member| &member.name)
+}
+
+/// Finds the member that `member` follows, if it follows one of the group.
+fn upstream<'a>(members: &'a [MemberFacts], member: &MemberFacts) -> Option<&'a MemberId> {
+    meant(members, member.description.as_ref()?.follows.as_ref()?)
 }
 
 /// Follows nobody, and is not seen to refuse writes. A former primary that is fenced refuses them, and so does a server in
@@ -59,19 +60,11 @@ fn in_recovery(member: &MemberFacts) -> Tri {
 }
 
 /// A writer that only its provider knows, beside a member that says nothing: the silent one may be the writer.
-fn unsure(
-    writer: &MemberFacts,
-    members: &[MemberFacts],
-    names: &BTreeMap<&ResourceId, &MemberId>,
-    last: Option<&Target>,
-) -> Option<Finding> {
+fn unsure(writer: &MemberFacts, members: &[MemberFacts], last: Option<&Target>) -> Option<Finding> {
     let known = last.is_some_and(|last| last.member == writer.name);
     let seen =
         in_recovery(writer) == Tri::No || writer.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes);
-    let follows = |member: &MemberFacts| {
-        let upstream = member.description.as_ref().and_then(|seen| seen.follows.as_ref());
-        upstream.and_then(|id| names.get(id)).is_some_and(|name| **name == writer.name)
-    };
+    let follows = |member: &MemberFacts| upstream(members, member) == Some(&writer.name);
     let silent = members.iter().find(|member| member.name != writer.name && !member.answers() && !follows(member))?;
     (!known && !seen).then(|| {
         Finding::new(
@@ -87,18 +80,19 @@ fn unsure(
 }
 
 /// Members that the file does not list, seen from either end of an edge.
-fn strangers(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) -> Vec<Finding> {
+fn strangers(members: &[MemberFacts]) -> Vec<Finding> {
     let edges = members.iter().filter_map(|member| Some((member, member.description.as_ref()?)));
     edges
         .flat_map(|(member, seen)| {
-            let up = seen.follows.iter().map(move |id| (member, id, "follows"));
-            up.chain(seen.followers.iter().map(move |id| (member, id, "is followed by")))
+            let up = seen.follows.iter().map(move |link| (member, link, "follows"));
+            let down = seen.followers.iter().filter(|link| link.how != Follows::Reader);
+            up.chain(down.map(move |link| (member, link, "is followed by")))
         })
-        .filter(|(_, id, _)| !names.contains_key(id))
-        .map(|(member, id, how)| {
+        .filter(|(_, link, _)| meant(members, link).is_none())
+        .map(|(member, link, how)| {
             Finding::new(
                 201,
-                format!("`{}` {how} {id}, which the group file does not list", member.name),
+                format!("`{}` {how} {link}, which the group file does not list", member.name),
                 "it would be left behind on a history that nobody continues, or be the real writer",
                 "name it in place of a member, or detach it for the time of the change: a group has two members",
             )
@@ -107,11 +101,8 @@ fn strangers(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) 
 }
 
 /// A standby of a standby.
-fn chains(members: &[MemberFacts], names: &BTreeMap<&ResourceId, &MemberId>) -> Vec<Finding> {
-    let follows = |name: &MemberId| {
-        let member = members.iter().find(|member| member.name == *name)?;
-        names.get(member.description.as_ref()?.follows.as_ref()?).copied()
-    };
+fn chains(members: &[MemberFacts]) -> Vec<Finding> {
+    let follows = |name: &MemberId| upstream(members, members.iter().find(|member| member.name == *name)?);
     members
         .iter()
         .filter_map(|member| {
@@ -167,22 +158,17 @@ fn stopped(member: &MemberFacts) -> bool {
 }
 
 /// Nobody calls itself writer: the silent or stopped member that the others follow, or that wrote last.
-fn silent(
-    members: &[MemberFacts],
-    names: &BTreeMap<&ResourceId, &MemberId>,
-    last: Option<&Target>,
-) -> Result<Roles, Finding> {
+fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Finding> {
     let quiet: Vec<&MemberId> = members
         .iter()
         .filter(|member| member.description.is_none() || stopped(member))
         .map(|member| &member.name)
         .collect();
-    let followed =
-        members.iter().filter_map(|member| names.get(member.description.as_ref()?.follows.as_ref()?).copied());
-    let mut upstream: Vec<&MemberId> = followed.filter(|name| quiet.contains(name)).collect();
-    upstream.dedup();
+    let followed = members.iter().filter_map(|member| upstream(members, member));
+    let mut followed: Vec<&MemberId> = followed.filter(|name| quiet.contains(name)).collect();
+    followed.dedup();
     let known = last.map(|last| &last.member).filter(|name| quiet.contains(name));
-    match (upstream.as_slice(), known) {
+    match (followed.as_slice(), known) {
         ([one], None) => Ok(Roles { writer: (*one).clone(), answers: false }),
         ([one], Some(known)) if *one == known => Ok(Roles { writer: (*one).clone(), answers: false }),
         ([], Some(known)) => Ok(Roles { writer: known.clone(), answers: false }),
@@ -205,22 +191,25 @@ fn silent(
 mod tests {
     use super::*;
     use crate::{
-        Endpoint, Lineage, Position, PositionReading, PositionUnit, ResourceKind, ResourceRef, SystemId, Timestamp,
+        Endpoint, Lineage, Position, PositionReading, PositionUnit, ResourceAddress, ResourceKind, ResourceRef,
+        SystemId, Timestamp,
     };
 
     fn member(name: &str, seen: Option<(Option<&str>, Tri)>) -> MemberFacts {
         let binding = ResourceRef {
             provider: "sim".into(),
             kind: ResourceKind::Database,
-            id: ResourceId::new(format!("/{name}")),
+            address: ResourceAddress::new(format!("/{name}")),
+            identity: None,
             region: None,
             profile: None,
         };
         MemberFacts {
             description: seen.map(|(follows, writable)| Description {
-                resource: ResourceId::new(format!("/{name}")),
+                address: ResourceAddress::new(format!("/{name}")),
+                identity: None,
                 lineage: None,
-                follows: follows.map(|other| ResourceId::new(format!("/{other}"))),
+                follows: follows.map(|other| ReplicationLink::physical(format!("/{other}"))),
                 followers: Vec::new(),
                 writable,
                 healthy: Tri::Yes,
@@ -278,7 +267,7 @@ mod tests {
 
     fn wrote(name: &str) -> Target {
         let lineage = Lineage { system: SystemId::new("s"), generation: 1 };
-        Target { member: name.into(), resource: ResourceId::new(format!("/{name}")), lineage }
+        Target { member: name.into(), address: ResourceAddress::new(format!("/{name}")), identity: None, lineage }
     }
 
     /// Covers D01 and row 13 of the API's change list: roles come from edges, never from a provider's word.
@@ -348,7 +337,7 @@ mod tests {
         assert_eq!(roles(&trio, None).unwrap_err()[0].rule, 202);
         let mut known = member("a", Some((None, Tri::Yes)));
         if let Some(seen) = &mut known.description {
-            seen.followers = vec![ResourceId::new("/b"), ResourceId::new("/hidden")];
+            seen.followers = vec![ReplicationLink::physical("/b"), ReplicationLink::physical("/hidden")];
         }
         let found = roles(&[known, member("b", Some((Some("a"), Tri::No)))], None).unwrap_err();
         assert_eq!(found.len(), 1);

@@ -13,9 +13,9 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, PlanBuilder,
-    PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef, RunbookId,
-    SecretReference, Target, Timestamp,
+    CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer,
+    PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef,
+    RunbookId, SecretReference, Target, Timestamp,
 };
 
 /// What was seen of one member before planning.
@@ -23,7 +23,7 @@ use crate::{
 pub struct MemberFacts {
     /// Its name.
     pub name: MemberId,
-    /// What it is bound to.
+    /// What it is bound to, with the identity that it told in this look.
     pub binding: ResourceRef,
     /// What the management plane said; `None` when it did not answer.
     pub description: Option<Description>,
@@ -67,6 +67,15 @@ impl MemberFacts {
         }
     }
 
+    /// Tells whether the other end of a replication link means this member: by the address of the group file or the one that the
+    /// member tells, or by its endpoint.
+    #[must_use]
+    pub fn is_at(&self, peer: &Peer) -> bool {
+        let seen = self.description.as_ref();
+        let told = seen.is_some_and(|seen| peer.means(&seen.address, Some(&seen.endpoint)));
+        told || peer.means(&self.binding.address, None)
+    }
+
     /// Whether it answered through either plane.
     #[must_use]
     pub fn answers(&self) -> bool {
@@ -85,7 +94,8 @@ impl MemberFacts {
     #[must_use]
     pub fn target(&self) -> Option<Target> {
         let lineage = self.lineage()?.clone();
-        Some(Target { member: self.name.clone(), resource: self.binding.id.clone(), lineage })
+        let (address, identity) = (self.binding.address.clone(), self.binding.identity.clone());
+        Some(Target { member: self.name.clone(), address, identity, lineage })
     }
 }
 

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{Either, join, join_all, join3, select};
 
 use crate::{
-    Cause, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Refusal,
-    Rehearsal, Resolved, ResourceRef, Runtime, SecretReference, Situation, Target, roles, steps::Cast,
+    Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
+    ProviderError, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference, Situation,
+    Target, roles, steps::Cast,
 };
 
 /// What to look at.
@@ -52,8 +53,9 @@ impl Survey {
         let primary = writers.pop().ok_or_else(|| refuse(vec![no_lineage(&derived.writer)]))?;
         let lineage = self.lineage(&primary, &standbys);
         let lineage = lineage.ok_or_else(|| refuse(vec![no_lineage(&primary.name)]))?;
-        let resource = primary.description.as_ref().map_or(&primary.binding.id, |seen| &seen.resource).clone();
-        let writer = Target { member: primary.name.clone(), resource, lineage };
+        let address = primary.description.as_ref().map_or(&primary.binding.address, |seen| &seen.address).clone();
+        let identity = primary.binding.identity.clone();
+        let writer = Target { member: primary.name.clone(), address, identity, lineage };
         let stale = self.stale(&std::iter::once(&primary).chain(&standbys).collect::<Vec<_>>());
         if !stale.is_empty() {
             return Err(refuse(stale));
@@ -107,7 +109,10 @@ impl Survey {
         hear("position", position.as_ref().err().cloned());
         MemberFacts {
             name: name.clone(),
-            binding: binding.clone(),
+            binding: ResourceRef {
+                identity: self.identity(name, binding, description.as_ref().ok()),
+                ..binding.clone()
+            },
             description: description.ok(),
             replication: replication.ok(),
             capabilities: capabilities.ok(),
@@ -118,6 +123,15 @@ impl Survey {
             extensions: extensions.ok(),
             available_extensions: available.ok(),
             silence,
+        }
+    }
+
+    /// Which resource a member is: as it says itself, or, when it is silent, as the last good look at the writer had it.
+    fn identity(&self, name: &MemberId, binding: &ResourceRef, seen: Option<&Description>) -> Option<ResourceIdentity> {
+        let last = || self.last_writer.as_ref().filter(|last| last.member == *name && last.address == binding.address);
+        match seen {
+            Some(seen) => seen.identity.clone(),
+            None => last().and_then(|last| last.identity.clone()),
         }
     }
 

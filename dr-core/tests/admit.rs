@@ -9,8 +9,8 @@ use dr_core::{
     CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
     Outcome, Planes, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query, QuiesceReceipt,
-    ReleaseOrder, ResourceId, RetireFence, Retry, Rows, RunId, Runtime, SwapRequest, SystemId, Target, Task, Timestamp,
-    Tolerance, Tri, WriteProbe,
+    ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime, SwapRequest, SystemId,
+    Target, Task, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
 use futures_util::FutureExt;
@@ -139,7 +139,8 @@ fn position(value: u64) -> Position {
 fn target(member: &str, generation: u32) -> Target {
     Target {
         member: MemberId::new(member),
-        resource: ResourceId::new(format!("id-{member}")),
+        address: ResourceAddress::new(format!("id-{member}")),
+        identity: Some(ResourceIdentity::new(format!("uid-{member}"))),
         lineage: lineage(generation),
     }
 }
@@ -172,7 +173,8 @@ fn fence_reading() -> FenceReading {
     FenceReading {
         silent: false,
         unread: Vec::new(),
-        resource: Some(ResourceId::new("id-neu")),
+        address: Some(ResourceAddress::new("id-neu")),
+        identity: Some(ResourceIdentity::new("uid-neu")),
         lineage: Some(lineage(4)),
         planes: Planes::all(Grade::Confirmed),
         end: Some(position(1000)),
@@ -311,8 +313,10 @@ fn a_fence_on_an_older_lineage_proves_nothing() {
 
 #[test]
 fn a_fence_on_another_resource_of_the_same_name_proves_nothing() {
-    let other = FenceReading { resource: Some(ResourceId::new("id-neu-2")), ..fence_reading() };
-    lost(admit_fence(&fence_receipt(), Some(other), Grade::Enforced), "it speaks of id-neu-2");
+    let other = FenceReading { address: Some(ResourceAddress::new("id-neu-2")), ..fence_reading() };
+    lost(admit_fence(&fence_receipt(), Some(other), Grade::Enforced), "`neu` is now the resource id-neu-2");
+    let anew = FenceReading { identity: Some(ResourceIdentity::new("uid-neu-2")), ..fence_reading() };
+    lost(admit_fence(&fence_receipt(), Some(anew), Grade::Enforced), "was made anew: its identity is uid-neu-2");
 }
 
 #[test]

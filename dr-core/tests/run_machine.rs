@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
     Kind, Lineage, Loss, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION,
-    ResourceId, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp,
     run::{Command, Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState, decide, node_rows, run_rows},
 };
 
@@ -65,7 +65,8 @@ fn plan() -> Plan {
         group_digest: Digest::zero(),
         expects: Target {
             member: "neu".into(),
-            resource: ResourceId::new("neu-1"),
+            address: ResourceAddress::new("neu-1"),
+            identity: None,
             lineage: Lineage { system: SystemId::new("s"), generation: 1 },
         },
         to: Some("weu".into()),

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   GroupSpec ──► Backends::open ──► Bindings   "neu", "weu", "secret", "app", "traffic:0" ──► (ResourceRef, Resolved)
-//!                     └─ an unknown prefix, an id that stands twice: an error with its place in the file
+//!                     └─ an unknown prefix, an address that stands twice: an error with its place in the file
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use dr_core::{
     Backend, BackendName, ConfigError, Fence, FenceSet, GroupSpec, KeyPath, MemberProvider, MemberSpec, Opened,
-    Provider, Region, Resolved, ResourceId, ResourceKind, ResourceRef, text,
+    Provider, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, text,
 };
 
 use crate::{GroupFile, GroupFileError};
@@ -38,7 +38,7 @@ impl Backends {
         for (index, member) in group.members.iter().enumerate() {
             let place = KeyPath::root().then("member").then(index);
             let opened = self.member(group, member, &place)?;
-            bindings.refuse_twice(&opened.0.id, &place.then("at"))?;
+            bindings.refuse_twice(&opened.0.address, &place.then("at"))?;
             bindings.by_name.insert(member.name.to_string(), (opened.0, Resolved::Member(opened.1)));
         }
         self.surroundings(group, &mut bindings)?;
@@ -116,11 +116,12 @@ impl Backends {
 }
 
 impl Bindings {
-    fn refuse_twice(&self, id: &ResourceId, place: &KeyPath) -> Result<(), ConfigError> {
-        match self.by_name.iter().find(|(_, (reference, _))| reference.id == *id) {
-            Some((other, _)) => {
-                Err(ConfigError::value(place.clone(), format!("names the same resource as member `{other}` ({id})")))
-            }
+    fn refuse_twice(&self, address: &ResourceAddress, place: &KeyPath) -> Result<(), ConfigError> {
+        match self.by_name.iter().find(|(_, (reference, _))| reference.address == *address) {
+            Some((other, _)) => Err(ConfigError::value(
+                place.clone(),
+                format!("names the same resource as member `{other}` ({address})"),
+            )),
             None => Ok(()),
         }
     }
@@ -135,7 +136,8 @@ fn refer<T: ?Sized>(
     ResourceRef {
         provider: name.to_string(),
         kind,
-        id: opened.id.clone(),
+        address: opened.address.clone(),
+        identity: None,
         region: opened.region.clone().or_else(|| region.cloned()),
         profile: opened.profile.clone(),
     }

@@ -1,4 +1,4 @@
-//! Where a run's steps get their providers: everything that the opened groups name, by immutable id.
+//! Where a run's steps get their providers: everything that the opened groups name, by group file and address.
 
 use std::{
     collections::BTreeMap,
@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, GroupName, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved, ResourceKind, ResourceRef,
-    Timestamp,
+    Cause, Digest, GroupName, GroupSpec, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved,
+    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
 };
 
 use crate::{
@@ -17,10 +17,11 @@ use crate::{
     runtime::wall,
 };
 
-/// The providers of an engine. Opening a group puts its resources here; a plan's bindings find them again by id.
+/// The providers of an engine. Opening a group puts its resources here; a plan's bindings find them again by the digest of
+/// the group file that it was made with: a run goes on with the fences and clients of its own file when another version is opened.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    open: Mutex<BTreeMap<(String, ResourceKind, String), Resolved>>,
+    open: Mutex<BTreeMap<Key, Resolved>>,
     notifiers: Vec<Arc<dyn Notifier>>,
     samples: Samples,
 }
@@ -31,11 +32,13 @@ impl Desk {
         Self { open: Mutex::default(), notifiers: notifiers.into_iter().enumerate().map(once).collect(), samples }
     }
 
-    /// Takes in what a group names. What is there already stays: a run may be using it.
-    pub(crate) fn put(&self, bindings: &Bindings) {
+    /// Takes in what a group file names. What is open already stays: a run may be using it.
+    pub(crate) fn put(&self, group: &GroupSpec, bindings: &Bindings) {
+        // A file that has no digest makes no plan, so nothing asks for what it names.
+        let Ok(group) = group.digest() else { return };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (reference, resolved) in bindings.by_name.values() {
-            open.insert(key(reference), resolved.clone());
+            open.entry(key(group, reference)).or_insert_with(|| resolved.clone());
         }
     }
 
@@ -44,17 +47,20 @@ impl Desk {
     }
 }
 
-fn key(reference: &ResourceRef) -> (String, ResourceKind, String) {
-    (reference.provider.clone(), reference.kind, reference.id.to_string())
+/// What tells two opened resources apart.
+type Key = (Digest, String, ResourceKind, ResourceAddress);
+
+fn key(group: Digest, reference: &ResourceRef) -> Key {
+    (group, reference.provider.clone(), reference.kind, reference.address.clone())
 }
 
 #[async_trait]
 impl Providers for Desk {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(&key(wanted)).cloned().ok_or_else(|| ProviderError::Refused {
+        open.get(&key(group, wanted)).cloned().ok_or_else(|| ProviderError::Refused {
             verb: "resolve",
-            why: format!("no opened group names {} ({})", wanted.id, wanted.provider),
+            why: format!("no opened group names {} ({})", wanted.address, wanted.provider),
         })
     }
 
@@ -138,5 +144,33 @@ mod tests {
         }
         let rings: Vec<usize> = bells.iter().map(|bell| bell.rings.lock().unwrap().len()).collect();
         assert_eq!(rings, [1, 1]);
+    }
+
+    /// A group file was edited while a run of its older version was about to begin: the run then held the fences of the new one.
+    #[tokio::test]
+    async fn bug_an_edited_group_file_does_not_replace_what_a_run_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let desk = Desk::new(journal.samples().unwrap(), &journal, Vec::new());
+        let cloud = dr_testkit::SimCloud::new(
+            dr_testkit::Setup::pair("orders", "neu", "weu"),
+            Arc::new(crate::TokioRuntime::current().unwrap()),
+        );
+        let older = cloud.group().unwrap();
+        let mut newer = older.clone();
+        newer.limits.gap_budget = newer.limits.gap_budget.saturating_sub(dr_core::Millis::seconds(1));
+        let wanted = cloud.member_ref("neu");
+        let mut opened = Vec::new();
+        for spec in [&older, &newer, &older] {
+            let resolved = cloud.providers().resolve(spec.digest().unwrap(), &wanted).await.unwrap();
+            let Resolved::Member(member) = &resolved else { continue };
+            opened.push(Arc::clone(&member.database));
+            let by_name = BTreeMap::from([("neu".to_owned(), (wanted.clone(), resolved))]);
+            desk.put(spec, &Bindings { by_name });
+        }
+        for (spec, database) in [(&older, 0), (&newer, 1)] {
+            let found = desk.resolve(spec.digest().unwrap(), &wanted).await.unwrap();
+            assert!(matches!(found, Resolved::Member(member) if Arc::ptr_eq(&member.database, &opened[database])));
+        }
     }
 }

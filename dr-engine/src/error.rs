@@ -1,8 +1,8 @@
 //! What an engine answers when it does not do what was asked.
 
 use dr_core::{
-    AnswerRefused, Ask, DriveError, GuardError, JournalError, LeaseError, NotReportable, Refusal, ResourceId, RunId,
-    Timestamp,
+    AnswerRefused, Ask, DriveError, GuardError, JournalError, LeaseError, NotReportable, Refusal, ResourceAddress,
+    RunId, Timestamp,
 };
 
 use crate::{group_file::GroupFileError, store::OpenError};
@@ -27,7 +27,7 @@ pub enum Error {
     #[error("{key} is held by {run} ({by}, since {since}); watch it, wait for it, or resume it")]
     Busy {
         /// The resource.
-        key: ResourceId,
+        key: ResourceAddress,
         /// The run that holds it.
         run: RunId,
         /// Who drives that run.

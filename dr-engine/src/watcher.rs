@@ -60,10 +60,10 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
         let (sample, writer) = fold(&seen, wall());
         // A sample that cannot be kept is one sample fewer: the bound then rests on an older one.
         let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
-        let writer = writer.and_then(|(member, reading)| {
-            let (binding, _) = bindings.by_name.get(member.as_str())?;
-            Some(Target { member, resource: binding.id.clone(), lineage: reading.lineage })
-        });
+        let writer = match writer {
+            Some((member, reading)) => target(&bindings, member, reading, known.as_ref()).await,
+            None => None,
+        };
         if writer.is_some()
             && writer != known
             && let Some(target) = &writer
@@ -72,6 +72,26 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
             known = writer;
         }
     }
+}
+
+/// The writer as a silent one is pinned later: with its identity, which is asked for until its provider has told it once in this
+/// history.
+async fn target(
+    bindings: &Bindings,
+    member: MemberId,
+    reading: PositionReading,
+    known: Option<&Target>,
+) -> Option<Target> {
+    let (binding, resolved) = bindings.by_name.get(member.as_str())?;
+    if let Some(known) = known.filter(|known| known.member == member && known.lineage == reading.lineage)
+        && known.identity.is_some()
+    {
+        return Some(known.clone());
+    }
+    let Resolved::Member(provider) = resolved else { return None };
+    let seen = tokio::time::timeout(PATIENCE, provider.database.describe()).await;
+    let identity = seen.ok().and_then(Result::ok).and_then(|seen| seen.identity);
+    Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage })
 }
 
 /// Every member at once; a silent one gives nothing.

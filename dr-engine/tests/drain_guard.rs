@@ -93,7 +93,8 @@ impl Scene {
             group_digest: Digest::zero(),
             expects: Target {
                 member: "neu".into(),
-                resource: self.cloud.member_ref("neu").id,
+                address: self.cloud.member_ref("neu").address,
+                identity: None,
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
             bindings: bindings.into_iter().map(|(name, found)| (name.to_owned(), found)).collect::<BTreeMap<_, _>>(),
@@ -122,7 +123,7 @@ impl Scene {
         let head = self.journal.create(&self.run, Epoch::new(1), vec![record.line().unwrap()]).await.unwrap();
         *self.head.lock().unwrap() = head;
         self.engine_writes(intended("drain")).await.unwrap();
-        let app = match self.cloud.providers().resolve(&self.cloud.app_ref()).await.unwrap() {
+        let app = match self.cloud.providers().resolve(Digest::zero(), &self.cloud.app_ref()).await.unwrap() {
             Resolved::App(app) => app,
             other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
         };

@@ -13,7 +13,9 @@ use std::{
 };
 
 use common::{House, Moment, answer, fill};
-use dr_core::{Epoch, Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line, ResourceId, Timestamp};
+use dr_core::{
+    Epoch, Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line, ResourceAddress, Timestamp,
+};
 use dr_core::{
     RunId, canonical,
     run::{EventKind, RunOutcome},
@@ -84,7 +86,7 @@ async fn everything_acknowledged_survives_a_kill() {
 
 fn ask(run: &str) -> LeaseRequest {
     LeaseRequest {
-        keys: vec![ResourceId::new("neu")],
+        keys: vec![ResourceAddress::new("neu")],
         run: run.parse().unwrap(),
         holder: "a test".into(),
         above: Epoch::new(0),

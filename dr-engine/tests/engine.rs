@@ -271,6 +271,42 @@ async fn a_target_that_cannot_take_over_is_refused_and_nothing_is_touched() {
     }
 }
 
+/// An instance was deleted and made again under its old name: every check of the plan held, and the run spoke of another database.
+#[tokio::test]
+async fn bug_a_member_that_was_made_anew_under_its_name_is_refused_before_anything_is_touched() {
+    let house = House::new();
+    let engine = house.watching().await;
+    let plan = engine.plan(&house.group(&engine), PlannedSwitchover::to("weu")).await.unwrap();
+    house.cloud.drift(Drift::Identity);
+    let refused = engine.start(plan, Start::by(dba("mira"))).await.unwrap_err();
+    assert!(refused.is_refusal(), "{refused}");
+    assert!(refused.to_string().contains("`weu` at sim:orders/weu was made anew"), "{refused}");
+    assert!(house.cloud.calls().into_iter().all(|call| call.kind == CallKind::Read));
+    assert!(engine.runs().await.unwrap().is_empty());
+    // What is there now can be planned from.
+    engine.plan(&house.group(&engine), PlannedSwitchover::to("weu")).await.unwrap();
+}
+
+/// The same while people are asked: the checks before the first change compare again.
+#[tokio::test]
+async fn a_member_that_was_made_anew_while_people_were_asked_is_refused_before_anything_is_touched() {
+    let house = House::new();
+    let engine = house.watching().await;
+    let plan = engine.plan(&house.group(&engine), PlannedSwitchover::to("weu")).await.unwrap();
+    let run = engine.start(plan, Start::by(dba("mira"))).await.unwrap();
+    let mut watch = run.watch();
+    while watch.next().await.unwrap().unwrap().ask_digest.is_none() {}
+    house.cloud.drift(Drift::Identity);
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let outcome = run.wait().await.unwrap();
+    assert!(!matches!(outcome, RunOutcome::Succeeded | RunOutcome::SucceededWithDebt { .. }), "{outcome:?}");
+    house.cloud.look(|truth| {
+        assert_eq!(truth.primary().unwrap().as_str(), "neu");
+        assert!(truth.app().is_open());
+    });
+    assert!(house.cloud.violations().is_empty(), "{:?}", house.cloud.violations());
+}
+
 /// Story 1: all futures may move between threads, and a watch outlives the handler that made it.
 #[test]
 fn every_future_is_send() {

@@ -82,5 +82,7 @@ async fn a_silent_primary_is_failed_over_from_what_was_kept() {
 
     let engine = house.watching().await;
     let plan = engine.plan(&house.group(&engine), UnplannedFailover::to("weu")).await.unwrap();
-    assert_eq!(plan.plan().expects.member.as_str(), "neu", "the last writer is remembered");
+    let expects = &plan.plan().expects;
+    assert_eq!(expects.member.as_str(), "neu", "the last writer is remembered");
+    assert!(expects.identity.is_some(), "which resource it was, too: {expects}");
 }

@@ -106,7 +106,7 @@ impl Backend for Postgres {
         let open = self.member(group, member)?;
         let database = Arc::new(PostgresDatabase::new(Arc::clone(&open)));
         let probe = Arc::new(PostgresProbe::new(Arc::clone(&open)));
-        let opened = Opened::new(open.resource(), database as Arc<dyn dr_core::ManagedDatabase>);
+        let opened = Opened::new(open.address(), database as Arc<dyn dr_core::ManagedDatabase>);
         Ok(Provider::of(opened.in_region(member.region.clone()), probe).fence(Arc::new(StopFence::new(open))))
     }
 

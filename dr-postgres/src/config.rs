@@ -9,7 +9,7 @@ use crate::{
     application::ApplicationLogin,
     backend::WrapControl,
     error::PgError,
-    member::{Member, Peer, ReplicationLogin, STOP_WITHIN, resource_id},
+    member::{Member, Peer, ReplicationLogin, STOP_WITHIN, resource_address},
     pgbouncer::{Instance, PgBouncer},
     router::PostgresPooler,
     server::{LocalControl, Server, ServerControl, Site, SshControl, SshOptions, Unit},
@@ -178,7 +178,7 @@ pub(crate) fn member(group: &GroupSpec, spec: &MemberSpec, wrap: &WrapControl) -
         .map(|other| {
             let at: MemberAt = other.at()?;
             let (target, server) = (control_target(group, other, &at)?, server(other, &at, wrap)?);
-            Ok(Peer { name: other.name.clone(), resource: resource_id(&target, &server), target })
+            Ok(Peer { name: other.name.clone(), address: resource_address(&target, &server), target })
         })
         .collect::<Result<Vec<_>, ConfigError>>()?;
     let login = at.replication.as_ref().map(|login| {

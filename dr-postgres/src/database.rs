@@ -18,7 +18,7 @@ use crate::{
     error::PgError,
     login::{lift, marked_roles},
     lsn::Timeline,
-    member::{Member, now, undone, unread},
+    member::{Member, identity, now, undone, unread},
     reach::Heard,
     server::Postmaster,
 };
@@ -62,7 +62,8 @@ impl PostgresDatabase {
             (true, None) => "standby of nobody".to_owned(),
         };
         Ok(Description {
-            resource: self.member.resource(),
+            address: self.member.address(),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             follows,
             followers,
@@ -112,7 +113,8 @@ impl PostgresDatabase {
             | ClusterState::InProduction => "stopped by a crash",
         };
         Ok(Description {
-            resource: self.member.resource(),
+            address: self.member.address(),
+            identity: Some(identity(&data.lineage())),
             lineage: Some(data.lineage()),
             follows: None,
             followers: Vec::new(),

@@ -18,7 +18,7 @@ use crate::{
     error::PgError,
     hba::{self, HbaFence},
     manual,
-    member::{Member, now, undone, unread},
+    member::{Member, identity, now, undone, unread},
     server::POLL,
 };
 
@@ -141,10 +141,10 @@ SELECT backend_type FROM pg_stat_activity WHERE backend_type NOT IN ('client bac
                 detail = format!("hba is closed, but a `{worker}` may write");
             }
         }
-        let (resource, lineage) = (Some(self.member.resource()), Some(who.lineage()));
         Ok(FenceReading {
-            resource,
-            lineage,
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
+            lineage: Some(who.lineage()),
             planes,
             silent: false,
             unread: Vec::new(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dr_core::ResourceId;
+use dr_core::ReplicationLink;
 use futures_util::future::{join, join_all};
 use tokio::time::timeout;
 
@@ -34,18 +34,18 @@ enum Word {
 
 impl PostgresDatabase {
     /// Whom a standby follows: as its receiver says, else as its configuration says, which outlives the primary.
-    pub(crate) async fn upstream(&self, session: &Session) -> Result<ResourceId, PgError> {
+    pub(crate) async fn upstream(&self, session: &Session) -> Result<ReplicationLink, PgError> {
         let says = session.follows().await?;
         let places = says.connected.iter().cloned().chain(says.configured.iter().cloned()).collect::<Vec<_>>();
         if places.is_empty() {
             let archive = "the archive only (restore_command is set, primary_conninfo is empty)";
-            return Ok(ResourceId::new(if says.archive { archive } else { "nobody" }));
+            return Ok(ReplicationLink::unknown(if says.archive { archive } else { "nobody" }));
         }
         // While the receiver runs, only the place where it is connected counts.
         let places = says.connected.clone().map_or(places, |place| vec![place]);
         let written: Vec<&Peer> = self.peers_where(|peer| places.iter().any(|place| is_written(place, peer)));
         if let [peer] = written.as_slice() {
-            return Ok(peer.resource.clone());
+            return Ok(ReplicationLink::physical(peer.address.clone()));
         }
         let meant = self.meant(&places).await;
         let words = join_all(self.member.peers.iter().zip(&self.member.peer_links).map(|(peer, link)| {
@@ -59,8 +59,8 @@ impl PostgresDatabase {
         let agreed = is(|met, word| met && word == Word::Agrees);
         let found = [agreed, is(|met, word| met && word == Word::Silent), is(|_, word| word == Word::Agrees)];
         match found.iter().find(|peers| !peers.is_empty()).map(Vec::as_slice) {
-            Some([peer]) => Ok(peer.resource.clone()),
-            Some(_) | None => Ok(ResourceId::new(self.undecided(&places).await)),
+            Some([peer]) => Ok(ReplicationLink::physical(peer.address.clone())),
+            Some(_) | None => Ok(ReplicationLink::unknown(self.undecided(&places).await)),
         }
     }
 
@@ -106,7 +106,7 @@ impl PostgresDatabase {
 
     /// The standbys that follow. A row is a member by its application name or slot, or because the member says so; else, when just one
     /// peer that is not found yet has its address and says nothing else, that one; else it is told as it is, so that nobody overlooks it.
-    pub(crate) async fn followers(&self, session: &Session) -> Result<Vec<ResourceId>, PgError> {
+    pub(crate) async fn followers(&self, session: &Session) -> Result<Vec<ReplicationLink>, PgError> {
         let mut rest: Vec<(&Peer, &Link)> = self.member.peers.iter().zip(&self.member.peer_links).collect();
         let mut found = Vec::new();
         let mut strangers = Vec::new();
@@ -115,14 +115,14 @@ impl PostgresDatabase {
                 row.name == peer.name.as_str() || row.slot.as_deref() == Some(&slot_name(peer.name.as_str()))
             });
             match named {
-                Some(index) => found.push(rest.swap_remove(index).0.resource.clone()),
+                Some(index) => found.push(ReplicationLink::physical(rest.swap_remove(index).0.address.clone())),
                 None => strangers.push(row),
             }
         }
         for row in strangers {
             match self.who_is(session, &row, &rest).await {
-                Some(index) => found.push(rest.swap_remove(index).0.resource.clone()),
-                None => found.push(ResourceId::new(stranger(&row))),
+                Some(index) => found.push(ReplicationLink::physical(rest.swap_remove(index).0.address.clone())),
+                None => found.push(ReplicationLink::unknown(stranger(&row))),
             }
         }
         Ok(found)

@@ -52,7 +52,7 @@ pub use fence::ClosedHba;
 pub use login::LoginFence;
 pub use look::{ClientSession, FRESH, Identity, LongTransaction, Reader, Receiver, Sender, Slot};
 pub use lsn::{BadLsn, Fork, Lsn, Timeline, forks};
-pub use member::{Member, Peer, ReplicationLogin, resource_id};
+pub use member::{Member, Peer, ReplicationLogin, resource_address};
 pub use place::{Evidence, Place};
 pub use probe::PostgresProbe;
 pub use router::PostgresPooler;

@@ -17,7 +17,7 @@ use crate::{
     error::PgError,
     fence::{SessionWatch, end_sessions, not_its_own, still_a_standby},
     manual,
-    member::{Member, now, undone, unread},
+    member::{Member, identity, now, undone, unread},
 };
 
 const MARK: &str = "dr.fenced";
@@ -72,7 +72,8 @@ impl LoginFence {
         Ok(FenceReading {
             silent: false,
             unread: Vec::new(),
-            resource: Some(self.member.resource()),
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             planes,
             end: None,

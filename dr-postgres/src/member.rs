@@ -6,8 +6,8 @@ use std::{
 };
 
 use dr_core::{
-    Endpoint, Lineage, MemberId, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, ResourceId, Retry,
-    SystemId, Target as Bound, Timestamp,
+    Endpoint, Lineage, MemberId, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, ResourceAddress,
+    ResourceIdentity, Retry, SystemId, Target as Bound, Timestamp,
 };
 use tokio::sync::Mutex;
 
@@ -35,8 +35,8 @@ pub struct Peer {
     pub name: MemberId,
     /// Its control session's target: also where it is reached for replication.
     pub target: Target,
-    /// Its resource id.
-    pub resource: ResourceId,
+    /// Where it is found.
+    pub address: ResourceAddress,
 }
 
 /// How a standby logs in at its primary. Without one, the login that the present standby uses is used the other way round.
@@ -131,10 +131,10 @@ impl Member {
         self
     }
 
-    /// The immutable id: where it listens and its data directory.
+    /// Where it is found: where it listens and its data directory.
     #[must_use]
-    pub fn resource(&self) -> ResourceId {
-        resource_id(self.link.target(), &self.server)
+    pub fn address(&self) -> ResourceAddress {
+        resource_address(self.link.target(), &self.server)
     }
 
     /// Where applications connect.
@@ -151,7 +151,8 @@ impl Member {
     /// This member as a proof or a request means it, with the history that it carries.
     #[must_use]
     pub fn bound(&self, lineage: Lineage) -> Bound {
-        Bound { member: self.name.clone(), resource: self.resource(), lineage }
+        let identity = Some(identity(&lineage));
+        Bound { member: self.name.clone(), address: self.address(), identity, lineage }
     }
 
     /// The peer of this name and a session to it.
@@ -169,10 +170,16 @@ impl Member {
     }
 }
 
-/// The resource id of a server: where it listens and its data directory.
+/// Which server it is, whatever its address: the system identifier, which `initdb` makes once and every physical copy keeps
+/// (<https://www.postgresql.org/docs/current/protocol-replication.html>, `IDENTIFY_SYSTEM`).
+pub(crate) fn identity(lineage: &Lineage) -> ResourceIdentity {
+    ResourceIdentity::new(lineage.system.as_str())
+}
+
+/// The address of a server: where it listens and its data directory.
 #[must_use]
-pub fn resource_id(target: &Target, server: &Server) -> ResourceId {
-    ResourceId::new(format!("{}:{}{}", target.host, target.port, server.site().data.display()))
+pub fn resource_address(target: &Target, server: &Server) -> ResourceAddress {
+    ResourceAddress::new(format!("{}:{}{}", target.host, target.port, server.site().data.display()))
 }
 
 /// The slot through which a member follows: `dr_` and its name, in the letters that slots may have.

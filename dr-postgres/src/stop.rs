@@ -27,7 +27,7 @@ use crate::{
     error::{Effect, PgError},
     fence::{not_its_own, still_a_standby},
     manual,
-    member::{Member, now, undone, unread},
+    member::{Member, identity, now, undone, unread},
     place::is_directory_of,
     server::{POLL, Phase, Postmaster, Process, Stop},
     stopped::{Closing, Watch},
@@ -189,7 +189,8 @@ impl StopFence {
         *self.watch.lock().await = Watch::default();
         Ok(FenceReading {
             unread: Vec::new(),
-            resource: Some(self.member.resource()),
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             planes: Planes::default(),
             silent: false,
@@ -230,7 +231,8 @@ impl StopFence {
         let words = if standby { "a standby" } else { "a primary" };
         Ok(FenceReading {
             unread: Vec::new(),
-            resource: Some(self.member.resource()),
+            address: Some(self.member.address()),
+            identity: Some(identity(&who.lineage())),
             lineage: Some(who.lineage()),
             planes,
             silent: false,

@@ -83,7 +83,8 @@ impl Member {
         }
         let mut reading = FenceReading {
             unread: Vec::new(),
-            resource: Some(self.resource()),
+            address: Some(self.address()),
+            identity: Some(crate::member::identity(&data.lineage())),
             lineage: Some(data.lineage()),
             planes: Planes::default(),
             silent: false,

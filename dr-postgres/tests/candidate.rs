@@ -8,7 +8,7 @@ use std::{process::Command, time::Duration};
 
 use common::{Rig, Side, until};
 use dr_core::{
-    Becomes, DatabaseProbe, Effort, ManagedDatabase, Outcome, Rehearsal, RehearseMember, ResourceId, Tri, Weight,
+    Becomes, DatabaseProbe, Effort, ManagedDatabase, Outcome, Rehearsal, RehearseMember, ReplicationLink, Tri, Weight,
 };
 use dr_postgres::{
     ApplicationLogin, Password, Session,
@@ -383,7 +383,7 @@ async fn conninfo(cluster: &LocalCluster, text: &str) {
     .await;
 }
 
-async fn follows(side: &Side) -> Option<ResourceId> {
+async fn follows(side: &Side) -> Option<ReplicationLink> {
     side.database.describe().await.unwrap().follows
 }
 
@@ -402,14 +402,18 @@ async fn bug_localhost_was_another_server_than_its_address() {
     for place in places {
         conninfo(&rig.cluster, &format!("{place} user=replicator password=local-cluster")).await;
         let [one, two] = &rig.sides;
-        assert_eq!(follows(two).await, Some(one.member.resource()), "{place}");
-        assert_eq!(one.database.describe().await.unwrap().followers, [two.member.resource()], "{place}");
+        assert_eq!(follows(two).await, Some(ReplicationLink::physical(one.member.address())), "{place}");
+        assert_eq!(
+            one.database.describe().await.unwrap().followers,
+            [ReplicationLink::physical(two.member.address())],
+            "{place}"
+        );
     }
     // The name still means the primary when that is down.
     conninfo(&rig.cluster, &format!("postgresql://replicator:local-cluster@localhost:{port}")).await;
     rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
     let [one, two] = &rig.sides;
-    assert_eq!(follows(two).await, Some(one.member.resource()));
+    assert_eq!(follows(two).await, Some(ReplicationLink::physical(one.member.address())));
 }
 
 /// A relay shows the primary under an address that is none of its own: the primary's own row decides.
@@ -428,11 +432,11 @@ async fn a_standby_behind_a_relay_is_known_by_the_primarys_row() {
     });
     conninfo(&rig.cluster, &format!("host=127.0.0.1 port={relay} user=replicator password=local-cluster")).await;
     let [one, two] = &rig.sides;
-    assert_eq!(follows(two).await, Some(one.member.resource()));
+    assert_eq!(follows(two).await, Some(ReplicationLink::physical(one.member.address())));
     rig.cluster.pg1().server.stop_fast(Duration::from_secs(20)).await.unwrap();
     let told = follows(two).await.unwrap();
     let (relay, own) = (format!("127.0.0.1:{relay}"), format!("`pg1` at 127.0.0.1:{port}"));
-    assert!(told.as_str().contains(&relay) && told.as_str().contains(&own), "both texts: {told}");
+    assert!(told.to_string().contains(&relay) && told.to_string().contains(&own), "both texts: {told}");
 }
 
 /// A standby that fetches from an archive alone follows no server.
@@ -443,7 +447,7 @@ async fn bug_a_standby_of_an_archive_followed_a_port() {
     on(rig.cluster.pg2(), "ALTER SYSTEM SET primary_conninfo = ''").await;
     restart(&rig.cluster, rig.cluster.pg2());
     let told = follows(&rig.sides[1]).await.unwrap();
-    assert!(told.as_str().contains("the archive only"), "{told}");
+    assert!(told.to_string().contains("the archive only"), "{told}");
 }
 
 /// Consumers of changes and keepers of the log read from the primary and follow nobody.
@@ -475,7 +479,7 @@ async fn bug_a_logical_consumer_was_a_standby_that_nobody_listed() {
     })
     .await;
     let [one, two] = &rig.sides;
-    assert_eq!(one.database.describe().await.unwrap().followers, [two.member.resource()]);
+    assert_eq!(one.database.describe().await.unwrap().followers, [ReplicationLink::physical(two.member.address())]);
     for reader in &mut readers {
         reader.kill().unwrap();
         reader.wait().unwrap();

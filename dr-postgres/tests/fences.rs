@@ -18,11 +18,11 @@ use std::{
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
     Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret,
-    ProviderError, RejoinRequest, RetireFence, SecretStore, SecretVersion, Tri,
+    ProviderError, RejoinRequest, ReplicationLink, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
     ClosedHba, FileSecret, HostCommand, LocalControl, LoginFence, Member, Peer, PgError, PostgresDatabase,
-    PostgresProbe, Postmaster, Server, ServerControl, Session, Site, Unit, resource_id,
+    PostgresProbe, Postmaster, Server, ServerControl, Session, Site, Unit, resource_address,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -178,8 +178,11 @@ async fn a_wrong_password_is_an_error_and_no_reading() {
     let node = cluster.pg1();
     let target = node.admin.clone().with_password("wrong");
     let peer = cluster.pg2();
-    let peers =
-        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    let peers = vec![Peer {
+        name: "pg2".into(),
+        address: resource_address(&peer.admin, &peer.server),
+        target: peer.admin.clone(),
+    }];
     let member = Arc::new(Member::new("app", node.server.clone(), target, peers));
     let told = PostgresDatabase::new(Arc::clone(&member)).describe().await.unwrap_err();
     assert!(
@@ -206,8 +209,11 @@ fn member_through(
     let mut site = node.server.site().clone();
     change(&mut site);
     let server = Server::new(site, way(LocalControl::new("pg1", cluster.folder()).unwrap()));
-    let peers =
-        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    let peers = vec![Peer {
+        name: "pg2".into(),
+        address: resource_address(&peer.admin, &peer.server),
+        target: peer.admin.clone(),
+    }];
     let target = node.admin.clone().with_application("dr/test/fence");
     Side::of(&Arc::new(Member::new("app", server, target, peers).with_stop_within(stop_within)))
 }
@@ -502,7 +508,7 @@ async fn bug_a_rejoin_waited_for_a_hanging_archive() {
     let op = common::handle(one.database.rejoin(ask).await);
     common::await_op(one, &op).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
-    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
+    assert_eq!(one.database.describe().await.unwrap().follows, Some(ReplicationLink::physical(two.member.address())));
 }
 
 /// Every fence of a member refuses the order to lift the fence of another one, before it does anything.

@@ -1,7 +1,7 @@
 //! Group files: the tables of this backend, their faults with their places, and a switchover's parts opened from one.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use dr_core::{Backend, GroupSpec, MemberId, Tri};
+use dr_core::{Backend, GroupSpec, MemberId, ReplicationLink, Tri};
 use dr_postgres::{
     Postgres,
     testing::{ClusterOptions, LocalCluster},
@@ -53,7 +53,7 @@ grade = "confirmed"
 fn the_documented_group_opens_and_calls_nobody() {
     let (group, backend) = (read(BILLING), Postgres::new());
     let opened = backend.open(&group, group.member(&MemberId::new("pg1")).unwrap()).unwrap();
-    assert_eq!(opened.database.id.as_str(), "10.1.0.11:5432/var/lib/postgresql/15/main");
+    assert_eq!(opened.database.address.as_str(), "10.1.0.11:5432/var/lib/postgresql/15/main");
     let route = backend.route(&group, group.traffic.first().unwrap()).unwrap();
     assert!(route.app.is_some(), "a pooler is a route and a drain");
     let fence = backend.fence(&group, group.fences.first().unwrap(), group.members.first().unwrap()).unwrap();
@@ -126,7 +126,7 @@ async fn a_local_group_file_reaches_its_servers() {
     let (primary, standby) =
         (one.database.provider.describe().await.unwrap(), two.database.provider.describe().await.unwrap());
     assert_eq!((primary.writable, standby.writable), (Tri::Yes, Tri::No));
-    assert_eq!(standby.follows.as_ref(), Some(&one.database.id));
+    assert_eq!(standby.follows, Some(ReplicationLink::physical(one.database.address.clone())));
     let route = backend.route(&group, group.traffic.first().unwrap()).unwrap();
     assert_eq!(route.router.provider.read().await.unwrap().member, Some(MemberId::new("pg1")));
     assert_eq!(route.app.unwrap().provider.read().await.unwrap().drained, Tri::No);

@@ -20,7 +20,7 @@ use dr_core::{
 };
 use dr_postgres::{
     HostCommand, LocalControl, Member, Peer, PgError, Postmaster, Server, ServerControl, Session, Site, Stop, Target,
-    Unit, resource_id,
+    Unit, resource_address,
     testing::{ClusterOptions, LocalCluster, Node},
 };
 
@@ -75,8 +75,8 @@ fn lie(cluster: &LocalCluster, change: impl FnOnce(&mut Site, &mut Target)) -> S
     let (mut site, mut target) = (node.server.site().clone(), node.admin.clone().with_application("dr/test/lie"));
     change(&mut site, &mut target);
     let server = Server::new(site, Arc::new(LocalControl::new("pg1", cluster.folder()).unwrap()));
-    let resource = resource_id(&other.admin, &other.server);
-    let peers = vec![Peer { name: "pg2".into(), target: other.admin.clone(), resource }];
+    let address = resource_address(&other.admin, &other.server);
+    let peers = vec![Peer { name: "pg2".into(), target: other.admin.clone(), address }];
     Side::of(&Arc::new(Member::new("app", server, target, peers)))
 }
 
@@ -515,8 +515,8 @@ async fn an_address_that_moved_to_the_new_primary_is_no_second_writer() {
     common::await_op(two, &op).await.unwrap();
     let moved = relay(cluster.pg2().port).await;
     let (node, other) = (cluster.pg1(), cluster.pg2());
-    let resource = resource_id(&other.admin, &other.server);
-    let peers = vec![Peer { name: "pg2".into(), target: other.admin.clone(), resource }];
+    let address = resource_address(&other.admin, &other.server);
+    let peers = vec![Peer { name: "pg2".into(), target: other.admin.clone(), address }];
     let member = |peers| {
         let member = Member::new("app", node.server.clone(), node.admin.clone(), peers);
         Side::of(&Arc::new(member.with_addresses(vec![("127.0.0.1".into(), moved)])))

@@ -19,11 +19,11 @@ use async_trait::async_trait;
 use common::{Rig, Side, await_op, done, fence, handle, key, promote, rejoin, switch, until};
 use dr_core::{
     Becomes, Effort, EngageFence, Fence, ManagedDatabase, MemberId, OpProgress, Outcome, Rehearsal, RehearseMember,
-    RejoinRequest, RetireFence, Tri,
+    RejoinRequest, ReplicationLink, RetireFence, Tri,
 };
 use dr_postgres::{
     ClosedHba, HostCommand, LocalControl, Member, Peer, PgError, PostgresDatabase, Postmaster, Process, Server,
-    ServerControl, Session, Signalled, Site, Stop, Target, Unit, resource_id,
+    ServerControl, Session, Signalled, Site, Stop, Target, Unit, resource_address,
     testing::{ClusterOptions, Node},
 };
 
@@ -135,8 +135,11 @@ fn without_checksums(rig: &Rig) {
 /// pg1 as a member whose way to its host is another one.
 fn member_with(rig: &Rig, control: Arc<dyn ServerControl>, unit: Option<Unit>) -> PostgresDatabase {
     let (one, two) = (rig.cluster.pg1(), rig.cluster.pg2());
-    let peer =
-        Peer { name: MemberId::new("pg2"), target: two.admin.clone(), resource: resource_id(&two.admin, &two.server) };
+    let peer = Peer {
+        name: MemberId::new("pg2"),
+        target: two.admin.clone(),
+        address: resource_address(&two.admin, &two.server),
+    };
     let target: Target = one.admin.clone().with_application("dr/test/other");
     let server = Server::new(Site { unit, ..one.server.site().clone() }, control);
     PostgresDatabase::new(Arc::new(Member::new("app", server, target, vec![peer])))
@@ -353,7 +356,8 @@ async fn a_rehearsal_names_what_the_control_role_may_not_look_at() {
     admin.run("make a role", role).await.unwrap();
     until("the role", PATIENCE, || async { replays(&rig, 1, 0).await.then_some(()) }).await;
     let least = |node: &Node| Target { user: "least".into(), ..node.admin.clone() };
-    let peer = Peer { name: MemberId::new("pg2"), target: least(two), resource: resource_id(&two.admin, &two.server) };
+    let peer =
+        Peer { name: MemberId::new("pg2"), target: least(two), address: resource_address(&two.admin, &two.server) };
     let member = Member::new("app", one.server.clone(), least(one), vec![peer]);
     append(two, "postgresql.auto.conf", &["max_worker_processes = 16"]);
     restart(two).await;
@@ -897,7 +901,10 @@ async fn a_diverged_primary_is_rewound_only_when_allowed() {
     let op = handle(rejoin(one, two, true).await);
     await_op(one, &op).await.unwrap();
     let told = one.database.describe().await.unwrap();
-    assert_eq!((told.follows, told.lineage.unwrap().generation), (Some(two.member.resource()), 2));
+    assert_eq!(
+        (told.follows, told.lineage.unwrap().generation),
+        (Some(ReplicationLink::physical(two.member.address())), 2)
+    );
     let conf =
         rig.cluster.pg1().server.control().read(&rig.cluster.pg1().server.data("postgresql.conf")).await.unwrap();
     assert!(String::from_utf8(conf.unwrap()).unwrap().contains(&format!("port = {}", rig.cluster.pg1().port)));
@@ -917,7 +924,7 @@ async fn what_cannot_be_rewound_is_reseeded() {
     await_op(one, &op).await.unwrap();
     assert!(rig.cluster.folder().join("pg1.dr-old").exists());
     assert!(!rig.cluster.folder().join("pg1.dr-rejoin").exists());
-    assert_eq!(one.database.describe().await.unwrap().follows, Some(two.member.resource()));
+    assert_eq!(one.database.describe().await.unwrap().follows, Some(ReplicationLink::physical(two.member.address())));
 }
 
 /// A directory of another cluster is never attached and never overwritten.

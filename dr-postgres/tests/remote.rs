@@ -17,7 +17,7 @@ use std::{
 use dr_core::{Effort, EngageFence, Fence, ManagedDatabase, Outcome, Rehearsal, Tri, Weight};
 use dr_postgres::{
     ClusterState, HostCommand, Member, Password, Peer, PgError, Postmaster, Server, ServerControl, Session, SshControl,
-    SshOptions, SslMode, resource_id,
+    SshOptions, SslMode, resource_address,
     testing::{ClusterOptions, LocalCluster},
 };
 
@@ -143,8 +143,11 @@ async fn a_server_is_stopped_and_started_over_ssh() {
 fn over(cluster: &LocalCluster, control: SshControl) -> common::Side {
     let (node, peer) = (cluster.pg1(), cluster.pg2());
     let server = Server::new(node.server.site().clone(), Arc::new(control));
-    let peers =
-        vec![Peer { name: "pg2".into(), resource: resource_id(&peer.admin, &peer.server), target: peer.admin.clone() }];
+    let peers = vec![Peer {
+        name: "pg2".into(),
+        address: resource_address(&peer.admin, &peer.server),
+        target: peer.admin.clone(),
+    }];
     common::Side::of(&Arc::new(Member::new("app", server, node.admin.clone(), peers)))
 }
 

@@ -11,7 +11,7 @@ use dr_core::{
     Becomes, DatabaseProbe, Effort, ManagedDatabase, MemberId, Rehearsal, RehearseMember, Tri, Weight, seconds,
 };
 use dr_postgres::{
-    Member, Peer, Session, resource_id,
+    Member, Peer, Session, resource_address,
     testing::{ClusterOptions, LocalCluster, Node},
 };
 
@@ -42,7 +42,7 @@ async fn start(grants: &str) -> Rig {
     };
     let peer = |node: &Node| Peer {
         name: MemberId::new(node.name.clone()),
-        resource: resource_id(&target(node), &node.server),
+        address: resource_address(&target(node), &node.server),
         target: target(node),
     };
     let side = |node: &Node, other: &Node| {

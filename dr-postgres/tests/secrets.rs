@@ -10,7 +10,8 @@ use std::{
 
 use dr_core::{
     Effort, Endpoint, Grade, GroupName, IdempotencyKey, Lineage, MemberId, NodeId, Outcome, PatchSecret, Rehearsal,
-    RehearseSecret, ResourceId, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri, WriterReceipt,
+    RehearseSecret, ResourceAddress, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri,
+    WriterReceipt,
 };
 use dr_postgres::FileSecret;
 
@@ -44,7 +45,8 @@ impl Stage {
     async fn patch(&self) -> Outcome<SecretVersion> {
         let run = RunId::new(GroupName::new("app"), 1);
         let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
-        let target = Target { member: MemberId::new("pg2"), resource: ResourceId::new("pg2"), lineage };
+        let target =
+            Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
         let key: IdempotencyKey = run.key(&NodeId::new("secret"));
         let writer = WriterReceipt { run, target, endpoint, old_side: Grade::Confirmed, at };
@@ -260,7 +262,8 @@ async fn bug_a_token_of_an_older_version_wrote_a_second_one() {
     let run = RunId::new(GroupName::new("app"), 1);
     let ask = |endpoint: &str, expected: &str, node: &str| {
         let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
-        let target = Target { member: MemberId::new("pg2"), resource: ResourceId::new("pg2"), lineage };
+        let target =
+            Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(endpoint), Timestamp::from_millis(0));
         let writer = WriterReceipt { run: run.clone(), target, endpoint, old_side: Grade::Confirmed, at };
         PatchSecret { writer, expected: SecretVersion::new(expected), key: run.key(&NodeId::new(node)) }

@@ -6,7 +6,9 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{Rig, await_op, budget, done, fence, handle, order, promote, rejoin, resume, run, switch, until};
-use dr_core::{AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, Tri, millis, seconds};
+use dr_core::{
+    AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, ReplicationLink, Tri, millis, seconds,
+};
 use dr_postgres::{
     PostgresProbe, Postmaster, Session,
     testing::{ClusterOptions, DirectProber, Writers},
@@ -37,7 +39,7 @@ async fn a_switchover_and_a_switchback_lose_nothing() {
     assert_eq!((check.lost, check.acknowledged), (0, report.acknowledged));
     let told = one.database.describe().await.unwrap();
     assert_eq!((told.follows, told.writable, told.lineage.unwrap().generation), (None, Tri::Yes, 3));
-    assert_eq!(told.followers, vec![two.member.resource()]);
+    assert_eq!(told.followers, [ReplicationLink::physical(two.member.address())]);
     let slots = Session::open(&rig.cluster.pg2().admin).await.unwrap().slots().await.unwrap();
     assert!(slots.is_empty(), "a standby keeps no log for a slot that nobody uses: {slots:?}");
 }
@@ -49,8 +51,8 @@ async fn a_pair_is_described_by_its_edges() {
     let [one, two] = &rig.sides;
     let (primary, standby) = (one.database.describe().await.unwrap(), two.database.describe().await.unwrap());
     assert_eq!((primary.follows, primary.writable), (None, Tri::Yes));
-    assert_eq!(primary.followers, vec![standby.resource]);
-    assert_eq!((standby.follows, standby.writable), (Some(primary.resource), Tri::No));
+    assert_eq!(primary.followers, [ReplicationLink::physical(standby.address)]);
+    assert_eq!((standby.follows, standby.writable), (Some(ReplicationLink::physical(primary.address)), Tri::No));
     assert_eq!(primary.lineage, standby.lineage);
     assert!(primary.version.starts_with("15."), "{}", primary.version);
     let lag = until("lag", Duration::from_secs(5), || async {

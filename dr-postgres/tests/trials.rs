@@ -56,7 +56,7 @@ fn seat(member: &Arc<Member>, name: &str) -> Seat {
         probe: Arc::new(PostgresProbe::new(Arc::clone(member))),
         fence: Some(Arc::new(StopFence::new(Arc::clone(member))) as Arc<dyn Fence>),
     };
-    Seat { member: MemberId::new(name), resource: member.resource(), provider }
+    Seat { member: MemberId::new(name), address: member.address(), provider }
 }
 
 impl Servers {
@@ -218,6 +218,7 @@ impl Rig for Servers {
             Power::DarkManagement
             | Power::StrangeWord
             | Power::LoseReply(_)
+            | Power::MakeAnew
             | Power::RewriteSecret
             | Power::RotateSecret => Err(format!("this rig cannot {}", power.words())),
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dr_core::{
-    ConfigError, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved, ResourceRef, Survey, Target,
+    ConfigError, Digest, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved, ResourceRef, Survey,
+    Target,
 };
 use serde_json::json;
 
@@ -45,6 +46,7 @@ impl SimCloud {
     /// Something is not there.
     pub async fn bindings(
         &self,
+        group: Digest,
         providers: &dyn Providers,
     ) -> Result<BTreeMap<String, (ResourceRef, Resolved)>, ProviderError> {
         let setup = self.setup();
@@ -55,7 +57,7 @@ impl SimCloud {
         wanted.extend((0..setup.routes).map(|number| (format!("traffic:{number}"), self.route_ref(number))));
         let mut bindings = BTreeMap::new();
         for (name, reference) in wanted {
-            let resolved = providers.resolve(&reference).await?;
+            let resolved = providers.resolve(group, &reference).await?;
             bindings.insert(name, (reference, resolved));
         }
         Ok(bindings)
@@ -64,15 +66,21 @@ impl SimCloud {
     /// The look before a plan.
     ///
     /// # Errors
-    /// Something is not there.
+    /// Something is not there, or the group has no digest.
     pub async fn survey(&self, group: GroupSpec, providers: &dyn Providers) -> Result<Survey, ProviderError> {
         let last_writer = self.look(|truth| {
             let writer = truth.world.setup.members.first()?;
             let found = truth.member(&writer.name)?;
-            let (member, lineage) = (writer.name.as_str().into(), found.lineage().clone());
-            Some(Target { member, resource: found.instance.resource.clone(), lineage })
+            Some(Target {
+                member: writer.name.as_str().into(),
+                address: found.instance.address.clone(),
+                identity: Some(found.instance.identity.clone()),
+                lineage: found.lineage().clone(),
+            })
         });
-        let bindings = self.bindings(providers).await?;
+        let digest =
+            group.digest().map_err(|error| ProviderError::Refused { verb: "resolve", why: error.to_string() })?;
+        let bindings = self.bindings(digest, providers).await?;
         let runtime = std::sync::Arc::clone(&self.inner.runtime);
         Ok(Survey { group, bindings, last_writer, runtime, patience: Survey::PATIENCE })
     }

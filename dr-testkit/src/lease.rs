@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, LeaseStore, ResourceId};
+use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, LeaseStore, ResourceAddress};
 
 /// The lease store of one host, as one process sees it.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct MemoryLeases {
 
 #[derive(Debug)]
 struct Host {
-    held: BTreeMap<ResourceId, Held>,
+    held: BTreeMap<ResourceAddress, Held>,
     highest: Epoch,
     alive: BTreeSet<u32>,
     next_process: u32,
@@ -132,7 +132,7 @@ mod tests {
 
     fn request(group: &str, keys: &[&str]) -> LeaseRequest {
         LeaseRequest {
-            keys: keys.iter().copied().map(ResourceId::from).collect(),
+            keys: keys.iter().copied().map(ResourceAddress::from).collect(),
             run: RunId::new(GroupName::new(group), 1),
             holder: "mira".into(),
             above: Epoch::new(4),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use dr_core::{
     Actor, AppTier, Becomes, CatchUpReceipt, Consent, Digest, DrainRequest, Effort, EngageFence, Epoch, FenceReceipt,
     Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
-    PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest, ReleaseOrder, Resolved,
-    ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime, SecretStore, SwapRequest, Target, Touch,
-    TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
+    PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest, ReleaseOrder,
+    ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime, SecretStore,
+    SwapRequest, Target, Touch, TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
 };
 use dr_testkit::{
     Access, Broken, CallKind, Careless, ChangeKind, Condition, CrashSwitch, Drift, Ended, Fault, FaultPlan, Flavour,
@@ -43,7 +43,7 @@ impl Hand {
     }
 
     async fn resolve(&self, wanted: &ResourceRef) -> Resolved {
-        self.providers.resolve(wanted).await.unwrap()
+        self.providers.resolve(Digest::zero(), wanted).await.unwrap()
     }
 
     async fn member(&self, name: &str) -> MemberProvider {
@@ -68,7 +68,7 @@ impl Hand {
 
     fn target(&self, name: &str) -> Target {
         let lineage = self.cloud.look(|truth| truth.member(name).unwrap().lineage().clone());
-        Target { member: MemberId::new(name), resource: self.cloud.member_ref(name).id, lineage }
+        Target { member: MemberId::new(name), address: self.cloud.member_ref(name).address, identity: None, lineage }
     }
 
     fn door<'a>(&'a self, run: &'a RunId) -> admit::Door<'a> {
@@ -287,7 +287,10 @@ fn writers_write_at_their_pace_and_a_standby_follows() {
         assert_eq!((standby.in_recovery, primary.in_recovery), (Tri::Yes, Tri::No));
         assert!(primary.durable.missing_to(&standby.applied) == Some(0) && standby.applied != primary.durable);
         assert_eq!(weu.probe.write().await.unwrap().accepted, Tri::No);
-        assert_eq!(weu.database.describe().await.unwrap().follows, Some(hand.cloud.member_ref("neu").id));
+        assert_eq!(
+            weu.database.describe().await.unwrap().follows,
+            Some(ReplicationLink::physical(hand.cloud.member_ref("neu").address))
+        );
     });
     hand.clean();
 }
@@ -1019,7 +1022,9 @@ fn a_world_in_a_file_survives_the_process_and_its_clients_go_on() {
         assert_eq!(cloud.look(|truth| truth.acknowledged()), 8000);
         let providers = cloud.providers_for("one", CrashSwitch::new());
         rt.run(async {
-            let Resolved::App(app) = providers.resolve(&cloud.app_ref()).await.unwrap() else { panic!("no app") };
+            let Resolved::App(app) = providers.resolve(Digest::zero(), &cloud.app_ref()).await.unwrap() else {
+                panic!("no app")
+            };
             let request = DrainRequest { budget: seconds(30), within: seconds(5), key: "k".into() };
             assert!(matches!(app.drain(request).await, Outcome::Accepted(_)));
         })

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use dr_core::{
     Capabilities, DatabaseProbe, Description, Lineage, LongTransaction, ManagedDatabase, MemberId, Millis, OpHandle,
     OpProgress, Outcome, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query, Replication,
-    ResourceId, Rows, Runtime, SystemId, Timestamp, Tri, WriteProbe, millis,
+    ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, SystemId, Timestamp, Tri, WriteProbe, millis,
 };
 
 /// One cluster as the service knows it.
@@ -79,8 +79,8 @@ pub struct ReefMember {
     name: String,
 }
 
-fn resource(name: &str) -> ResourceId {
-    ResourceId::new(format!("reef:{name}"))
+fn address(name: &str) -> ResourceAddress {
+    ResourceAddress::new(format!("reef:{name}"))
 }
 
 fn lineage(cluster: &Cluster) -> Lineage {
@@ -93,8 +93,8 @@ fn position(cluster: &Cluster) -> Position {
 
 impl ReefMember {
     /// What it was opened by.
-    pub fn resource(&self) -> ResourceId {
-        resource(&self.name)
+    pub fn address(&self) -> ResourceAddress {
+        address(&self.name)
     }
 
     /// Its name in the group.
@@ -122,9 +122,10 @@ impl ManagedDatabase for ReefMember {
     async fn describe(&self) -> Result<Description, ProviderError> {
         let at = self.reef.now();
         let mut told = self.look("describe", |cluster| Description {
-            resource: self.resource(),
+            address: self.address(),
+            identity: Some(ResourceIdentity::new(format!("reef-id-{}", self.name))),
             lineage: Some(lineage(cluster)),
-            follows: cluster.copies.as_deref().map(resource),
+            follows: cluster.copies.as_deref().map(|name| ReplicationLink::physical(address(name))),
             followers: Vec::new(),
             writable: Tri::from(cluster.copies.is_none()),
             healthy: Tri::Yes,
@@ -137,7 +138,7 @@ impl ManagedDatabase for ReefMember {
         })?;
         let clusters = self.reef.clusters();
         let copies = clusters.iter().filter(|(_, other)| other.copies.as_ref() == Some(&self.name));
-        told.followers = copies.map(|(name, _)| resource(name)).collect();
+        told.followers = copies.map(|(name, _)| ReplicationLink::physical(address(name))).collect();
         Ok(told)
     }
 

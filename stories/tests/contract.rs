@@ -12,7 +12,7 @@ struct ReefRig(Reef, VirtualRuntime);
 
 fn seat(member: &ReefMember) -> Seat {
     let (database, probe) = (Arc::new(member.clone()), Arc::new(member.clone()));
-    Seat { member: member.id(), resource: member.resource(), provider: MemberProvider { database, probe, fence: None } }
+    Seat { member: member.id(), address: member.address(), provider: MemberProvider { database, probe, fence: None } }
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
 //! `dr status`: what is true, what runs, what waits for somebody.
 
-use dr_core::{MemberFacts, ResourceId, Timestamp, View, text::human};
+use dr_core::{MemberFacts, ReplicationLink, Timestamp, View, text::human};
 use dr_engine::GroupStatus;
 use serde_json::json;
 
@@ -129,10 +129,10 @@ fn row(status: &GroupStatus) -> [String; 5] {
     [status.group.to_string(), writer, names.join(", "), lags.join(", "), run]
 }
 
-/// The member with this id, or the id of a stranger.
-fn called(status: &GroupStatus, id: &ResourceId) -> String {
-    let known = status.members.iter().find(|member| member.binding.id == *id);
-    known.map_or_else(|| id.to_string(), |member| member.name.to_string())
+/// The member at the other end of a link, or how the link calls a stranger.
+fn called(status: &GroupStatus, link: &ReplicationLink) -> String {
+    let known = status.members.iter().find(|member| member.is_at(&link.peer));
+    known.map_or_else(|| link.to_string(), |member| member.name.to_string())
 }
 
 fn group_page(status: &GroupStatus) -> String {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{DriveError, Driver, task};
 use crate::{
     APPROVE, Actor, Ask, AskKind, Cause, Choice, Class, Consent, Fact, InboxRow, Input, Loss, LossBound, Millis,
-    NodeId, Prepared, REJECT, Request, Role, StepCx, StepError,
+    NodeId, Prepared, REJECT, Request, Role, StepCx, StepError, StepErrorClass,
     admit::differences,
     canonical,
     catalog::ErasedHandler,
@@ -122,7 +122,7 @@ impl Driver {
         let facts = match result.and_then(within_limits) {
             Ok(facts) => facts,
             Err(error) => {
-                if self.drive.runtime.now_mono() >= self.clock(node).deadline {
+                if error.class == StepErrorClass::Stop || self.drive.runtime.now_mono() >= self.clock(node).deadline {
                     let cause = Cause::new(format!("it cannot be asked: {}", error.cause));
                     return self.fail(node, cause, false).await;
                 }

@@ -15,6 +15,7 @@
 mod ahead;
 mod append;
 mod asking;
+mod bind;
 mod gap;
 mod node;
 mod outcome;
@@ -30,10 +31,11 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::{
     Actor, Bound, CanonicalError, Catalog, Cause, Class, Digest, Effect, Head, Journal, JournalError, Kind, Lease,
-    LeaseError, LeaseStore, Line, Liveness, Millis, Mono, NodeId, Notice, Plan, ProviderError, Providers, ResourceId,
-    RunId, Runtime, Verified,
+    LeaseError, LeaseStore, Line, Liveness, Millis, Mismatch, Mono, NodeId, Notice, Plan, ProviderError, Providers,
+    ResourceAddress, RunId, Runtime, Verified,
     run::{BadRecord, Event, Illegal, NodePhase, Phase, Record, RunOutcome, RunState, decide},
 };
+use bind::{bind, same_resources};
 use task::{Happened, Job};
 
 /// What a run is driven with.
@@ -117,7 +119,16 @@ pub enum DriveError {
         /// The kinds.
         kinds: Vec<Kind>,
     },
-    /// A binding of the plan cannot be opened, or is not what it was. Nothing was touched.
+    /// Another resource answers under the name of a member than the one that the plan was made for. Nothing was touched.
+    #[error("{run} was not begun and nothing was touched; make a new plan")]
+    Replaced {
+        /// The run.
+        run: RunId,
+        /// Which member, and what answered.
+        #[source]
+        source: Box<Mismatch>,
+    },
+    /// A binding of the plan cannot be opened. Nothing was touched.
     #[error("the binding `{name}` of {run} cannot be opened; nothing was touched")]
     Binding {
         /// The run.
@@ -142,18 +153,23 @@ impl DriveError {
     }
 }
 
-/// What a run must hold a lease on: the immutable ids of all resources that its plan may change, sorted.
+/// What a run must hold a lease on: the addresses of all resources that its plan may change, sorted.
 #[must_use]
-pub fn lease_keys(plan: &Plan) -> Vec<ResourceId> {
-    let keys: BTreeSet<ResourceId> = plan.bindings.values().map(|binding| binding.id.clone()).collect();
+pub fn lease_keys(plan: &Plan) -> Vec<ResourceAddress> {
+    let keys: BTreeSet<ResourceAddress> = plan.bindings.values().map(|binding| binding.address.clone()).collect();
     keys.into_iter().collect()
 }
 
-/// Creates the journal of a new run. Nothing is sent; [`drive`] does the rest.
+/// Creates the journal of a new run, after one look at every member. Nothing is sent; [`drive`] does the rest.
+///
+/// A member that does not answer is not compared here: the plan's own checks wait for it, and a failover is made for a silent one.
 ///
 /// # Errors
-/// The journal could not be created; there is then no run.
+/// [`DriveError::Replaced`] when a member was deleted and made again since the plan was made; or the journal could not be created.
+/// There is then no run.
 pub async fn begin(drive: &Drive, plan: &Verified, by: &Actor, because: &str) -> Result<(), DriveError> {
+    let bound = bind(drive, plan.plan()).await?;
+    same_resources(drive, plan.plan(), &bound).await?;
     let event = Event::Started {
         plan: Box::new((**plan.plan()).clone()),
         hash: plan.hash(),
@@ -239,19 +255,6 @@ fn missing_kinds(catalog: &Catalog, plan: &Plan) -> Vec<Kind> {
     let missing: BTreeSet<Kind> =
         calls.filter(|call| catalog.handler(&call.kind).is_none()).map(|call| call.kind.clone()).collect();
     missing.into_iter().collect()
-}
-
-async fn bind(drive: &Drive, plan: &Plan) -> Result<Arc<Bound>, DriveError> {
-    let mut bound = Bound::default();
-    for (name, wanted) in plan.bindings.iter().filter(|(_, binding)| binding.kind != crate::ResourceKind::Custom) {
-        let resolved = drive.providers.resolve(wanted).await.map_err(|source| DriveError::Binding {
-            run: drive.run.clone(),
-            name: name.clone(),
-            source,
-        })?;
-        bound.by_name.insert(name.clone(), resolved);
-    }
-    Ok(Arc::new(bound))
 }
 
 /// How long one engine goes on trying to record an outcome before it gives up; it sends nothing meanwhile.

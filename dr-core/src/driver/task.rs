@@ -59,7 +59,7 @@ pub(super) struct Work {
 /// One call of a handler that only looks. One that does not answer in time, or panics, says nothing: what is true is then looked at
 /// again, and the step's own deadline decides when that is over. Without this a client without a timeout would hold the run, and all
 /// that it holds, for ever.
-async fn bounded<T>(
+pub(super) async fn bounded<T>(
     runtime: &dyn Runtime,
     limit: Millis,
     call: impl Future<Output = Result<T, StepError>> + Send,

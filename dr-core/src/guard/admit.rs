@@ -130,9 +130,8 @@ pub async fn fenced(
     door.mine(&receipt.run, "fence receipt")?;
     let reading =
         fence.inspect().await.map_err(|source| Refused::Silent { what: "fence", source: Box::new(source) })?;
-    if let Some(resource) = reading.resource.as_ref().filter(|resource| **resource != receipt.target.resource) {
-        let why = format!("it speaks of {resource}, the receipt of {}", receipt.target.resource);
-        return Err(Refused::Lost { what: "fence", why });
+    if let Err(other) = reading.is_of(&receipt.target) {
+        return Err(Refused::Lost { what: "fence", why: format!("it speaks of another member: {other}") });
     }
     if let Some(lineage) = reading.lineage.as_ref().filter(|lineage| **lineage != receipt.target.lineage) {
         let why = format!("the member carries lineage {lineage}, fenced was {}", receipt.target.lineage);

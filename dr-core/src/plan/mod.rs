@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The version of the plan format. Another one refuses to load.
-pub const PLAN_FORMAT: u16 = 1;
+pub const PLAN_FORMAT: u16 = 2;
 
 /// The version of the rules that a plan was verified with.
 pub const RULES_VERSION: u16 = 1;

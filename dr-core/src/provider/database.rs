@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Endpoint, IdempotencyKey, Lineage, Millis, OpHandle, Outcome, Planes, Position, PromoteRequest, ProviderError,
-    Rehearsal, RehearseMember, ResourceId, SwapRequest, Target, Timestamp, Tri,
+    Rehearsal, RehearseMember, ReplicationLink, ResourceAddress, ResourceIdentity, SwapRequest, Target, Timestamp, Tri,
 };
 
 /// What a backend offers for one member. Plain data; a trial proves that it agrees with the verbs.
@@ -74,14 +74,17 @@ pub enum Rejoin {
 /// What the management plane says of a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The immutable id.
-    pub resource: ResourceId,
+    /// Where it is found, as the group file and the edges of other members call it.
+    pub address: ResourceAddress,
+    /// Which resource it is, for ever: a resource that was deleted and made again under the same address tells another one. `None`
+    /// only where the service has none.
+    pub identity: Option<ResourceIdentity>,
     /// The history it carries, if the provider tells.
     pub lineage: Option<Lineage>,
     /// Whom it follows, as the provider names it; `None` when it is known to follow nobody.
-    pub follows: Option<ResourceId>,
+    pub follows: Option<ReplicationLink>,
     /// Who follows it, as far as it knows: finds members that the group file does not list.
-    pub followers: Vec<ResourceId>,
+    pub followers: Vec<ReplicationLink>,
     /// Whether it accepts writes. The management view never says yes by silence.
     pub writable: Tri,
     /// Whether the provider calls it healthy.
@@ -98,6 +101,14 @@ pub struct Description {
     pub newest_backup: Option<Timestamp>,
     /// When this was true.
     pub at: Timestamp,
+}
+
+impl Description {
+    /// Tells whether this member follows the resource at `address`, whose endpoint is `endpoint` if that was read.
+    #[must_use]
+    pub fn follows(&self, address: &ResourceAddress, endpoint: Option<&Endpoint>) -> bool {
+        self.follows.as_ref().is_some_and(|link| link.peer.means(address, endpoint))
+    }
 }
 
 /// How far a standby is, from its own point of view.

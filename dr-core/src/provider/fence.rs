@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effort, Grade, IdempotencyKey, Json, Millis, Outcome, Planes, Position, ProviderError, Rehearsal, ReleaseOrder,
-    Target, Timestamp, Tri,
+    Effort, Grade, IdempotencyKey, Json, Millis, Mismatch, Outcome, Planes, Position, ProviderError, Rehearsal,
+    ReleaseOrder, ResourceAddress, ResourceIdentity, Target, Timestamp, Tri,
 };
 
 /// Asks that a member be fenced.
@@ -34,8 +34,10 @@ pub struct FenceToken {
 /// What is true of the fence now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FenceReading {
-    /// Which resource was looked at; `None` where nobody could say.
-    pub resource: Option<crate::ResourceId>,
+    /// Where the member that was looked at is found; `None` where nobody could say.
+    pub address: Option<ResourceAddress>,
+    /// Which resource it is; `None` where nobody could say.
+    pub identity: Option<ResourceIdentity>,
     /// The lineage it really carries; `None` where a stopped service shows none.
     pub lineage: Option<crate::Lineage>,
     /// The grade on each plane.
@@ -76,15 +78,25 @@ impl FenceReading {
         }
     }
 
+    /// Compares the member that was looked at with `target`; a reading that names no address is not compared.
+    ///
+    /// # Errors
+    /// [`Mismatch`], when it speaks of another resource.
+    pub fn is_of(&self, target: &Target) -> Result<(), Mismatch> {
+        self.address.as_ref().map_or(Ok(()), |address| target.is(address, self.identity.as_ref()))
+    }
+
     /// This reading and another one of the same member: the better grade on each plane, the earlier lapse. Two readings that
     /// speak of different members are worth nothing.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
-        let resources = matches!((&self.resource, &other.resource), (Some(mine), Some(theirs)) if mine != theirs);
-        let lineages = matches!((&self.lineage, &other.lineage), (Some(mine), Some(theirs)) if mine != theirs);
-        let contradict = resources || lineages;
+        let addresses = contradict(self.address.as_ref(), other.address.as_ref());
+        let identities = contradict(self.identity.as_ref(), other.identity.as_ref());
+        let lineages = contradict(self.lineage.as_ref(), other.lineage.as_ref());
+        let contradict = addresses || identities || lineages;
         Self {
-            resource: self.resource.clone().or_else(|| other.resource.clone()),
+            address: self.address.clone().or_else(|| other.address.clone()),
+            identity: self.identity.clone().or_else(|| other.identity.clone()),
             lineage: self.lineage.clone().or_else(|| other.lineage.clone()),
             planes: if contradict { Planes::default() } else { self.planes.combined(other.planes) },
             silent: !contradict && (self.silent || other.silent),
@@ -98,6 +110,11 @@ impl FenceReading {
             at: self.at.min(other.at),
         }
     }
+}
+
+/// Tells whether two readings name different things; a reading that names none contradicts nothing.
+fn contradict<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// Asks that a fence be retired: the member follows the new primary, its fence is no longer what keeps it from writing.
@@ -330,7 +347,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::{Lineage, NodeId, Planes, ResourceId, RunId, SystemId};
+    use crate::{Lineage, NodeId, Planes, RunId, SystemId};
 
     #[derive(Debug)]
     struct Part {
@@ -369,7 +386,8 @@ mod tests {
         async fn inspect(&self) -> Result<FenceReading, ProviderError> {
             let planes = self.planes.map_err(|()| ProviderError::unreachable("inspect", "no route"))?;
             Ok(FenceReading {
-                resource: Some(ResourceId::new(self.resource)),
+                address: Some(ResourceAddress::new(self.resource)),
+                identity: None,
                 lineage: Some(Lineage { system: SystemId::new("s"), generation: 1 }),
                 planes,
                 silent: false,
@@ -427,7 +445,8 @@ mod tests {
     fn retire(set: &FenceSet) -> Outcome<()> {
         let target = Target {
             member: "a".into(),
-            resource: ResourceId::new("r"),
+            address: ResourceAddress::new("r"),
+            identity: None,
             lineage: Lineage { system: SystemId::new("s"), generation: 2 },
         };
         let key = RunId::new(crate::GroupName::new("g"), 1).key(&NodeId::new("n"));

@@ -25,7 +25,7 @@ pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
 
-use crate::{GroupName, ProviderError, ResourceRef, Timestamp};
+use crate::{Digest, GroupName, ProviderError, ResourceRef, Timestamp};
 
 /// Everything that reaches one member.
 #[derive(Clone, Debug)]
@@ -54,13 +54,15 @@ pub enum Resolved {
 /// The way from a plan's bindings to live providers. The engine is given one at start; a run asks it again after a take-over.
 #[async_trait]
 pub trait Providers: Debug + Send + Sync + 'static {
-    /// Opens what `wanted` names.
+    /// Opens what the group file with the digest `group` means by `wanted`: two versions of a file may reach one address in two
+    /// ways.
     ///
-    /// *Guarantees.* The answer speaks of the resource with exactly this immutable id, or it is an error.
+    /// *Guarantees.* The answer reaches this address, or it is an error. Whether the resource there is still the one that a plan
+    /// means, [`ManagedDatabase::describe`] tells; every step of a plan compares it.
     ///
     /// # Errors
     /// A [`ProviderError`] that names the binding's resource.
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
 
     /// Who is told.
     fn notifiers(&self) -> Vec<Arc<dyn Notifier>>;

@@ -1,16 +1,16 @@
 //! Making a member a standby of the present writer, without a promotion in the same plan: what a run left as a debt, done later.
 
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    read::{not_yet, refuse, see},
+    read::{not_yet, refuse, replaced, see},
     rejoin::{come_back, progress},
 };
 use crate::{
     Carries, Class, Consent, Effect, Handler, Input, Kind, MemberId, Observed, OpHandle, Outcome, Polled, Prepared,
-    Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri,
+    Ready, RejoinRequest, Step, StepCx, StepError, Target, Touch, Tri, stop,
 };
 
 /// Makes `member` a standby of `primary`, the writer that the plan was made for. A member that is a writer itself is never touched, and
@@ -78,10 +78,12 @@ impl Handler for Attaching {
 
     async fn observe(&self, cx: &StepCx, step: &AttachStandby) -> Result<Observed<()>, StepError> {
         let database = cx.database(&step.member)?;
-        let (description, replication) = join(database.describe(), database.replication()).await;
-        let description = description?;
         let (member, primary) = (&step.member, &step.primary);
-        if description.follows.as_ref() != Some(&primary.resource) {
+        let writer = cx.database(&primary.member)?;
+        let (description, replication, writer) =
+            join3(database.describe(), database.replication(), writer.describe()).await;
+        let (description, endpoint) = (description?, writer.ok().map(|writer| writer.endpoint));
+        if !description.follows(&primary.address, endpoint.as_ref()) {
             let working = description.busy.is_some();
             let begun = Observed::InProgress { handle: OpHandle::none(), percent: None };
             return Ok(if working { begun } else { Observed::NotStarted });
@@ -118,13 +120,20 @@ impl Handler for Attaching {
         let (database, primary) = (cx.database(&step.member)?, cx.database(&step.primary.member)?);
         let (old, new) = join(database.describe(), primary.describe()).await;
         // A member that tells nothing of its history is taken as it is bound; the backend compares before it touches anything.
-        let binding = cx.plan().bindings.get(step.member.as_str()).map(|binding| binding.id.clone());
-        let (resource, lineage) = match old {
-            Ok(old) => (old.resource, old.lineage.unwrap_or_else(|| step.primary.lineage.clone())),
-            Err(_) => (binding.unwrap_or_else(|| step.primary.resource.clone()), step.primary.lineage.clone()),
+        let binding = cx.plan().bindings.get(step.member.as_str());
+        let binding = binding.ok_or_else(|| stop(format_args!("the plan binds `{}` to nothing", step.member)))?;
+        let lineage = old.as_ref().ok().and_then(|old| old.lineage.clone());
+        let target = Target {
+            member: step.member.clone(),
+            address: binding.address.clone(),
+            identity: binding.identity.clone(),
+            lineage: lineage.unwrap_or_else(|| step.primary.lineage.clone()),
         };
+        if let Some(other) = old.as_ref().ok().and_then(|old| replaced(old, &target).err()) {
+            return Ok(Outcome::refused(format_args!("{other}; make a new plan")));
+        }
         let request = RejoinRequest {
-            target: Target { member: step.member.clone(), resource, lineage },
+            target,
             primary: step.primary.clone(),
             endpoint: new?.endpoint,
             parted_at: None,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{Seen, conflict, not_yet, see, stale};
 use crate::{
-    Class, Description, Effect, Kind, Look, Millis, Observed, Output, PositionReading, Replication, Step, StepCx,
-    StepError, Target, Tri, text,
+    Class, Description, Effect, Endpoint, Kind, Look, Millis, Observed, Output, PositionReading, Replication, Step,
+    StepCx, StepError, Target, Tri, text,
 };
 
 /// What was seen of both sides before anything was changed: the system's state for the evidence (D34).
@@ -119,7 +119,9 @@ impl Look for Sides {
         let (primary, candidate) = join(see(cx, &step.primary.member), see(cx, &step.candidate.member)).await;
         let (primary, candidate) = (primary?, candidate?);
         let sides = (&step.primary, &step.candidate);
-        if let Some(verdict) = writes(cx, &primary, &step.primary).or_else(|| follows(cx, &candidate, sides)) {
+        if let Some(verdict) = writes(cx, &primary, &step.primary)
+            .or_else(|| follows(cx, &candidate, sides, Some(&primary.description.endpoint)))
+        {
             return Ok(verdict);
         }
         let seen = SidesSeen {
@@ -139,7 +141,7 @@ impl Look for Candidate {
 
     async fn look(&self, cx: &StepCx, step: &CheckCandidate) -> Result<Observed<SidesSeen>, StepError> {
         let candidate = see(cx, &step.candidate.member).await?;
-        if let Some(verdict) = follows(cx, &candidate, (&step.primary, &step.candidate)) {
+        if let Some(verdict) = follows(cx, &candidate, (&step.primary, &step.candidate), None) {
             return Ok(verdict);
         }
         let seen = SidesSeen { primary: None, candidate: candidate.description, position: candidate.position };
@@ -163,14 +165,19 @@ fn writes(cx: &StepCx, seen: &Seen, expected: &Target) -> Option<Observed<SidesS
 }
 
 /// What speaks against `seen` being a standby of the primary that could take over.
-fn follows(cx: &StepCx, seen: &Seen, sides: (&Target, &Target)) -> Option<Observed<SidesSeen>> {
+fn follows(
+    cx: &StepCx,
+    seen: &Seen,
+    sides: (&Target, &Target),
+    endpoint: Option<&Endpoint>,
+) -> Option<Observed<SidesSeen>> {
     let (primary, candidate) = sides;
     let member = &candidate.member;
     if let Some(why) = seen.differs(candidate) {
         return Some(conflict(format_args!("{why}; make a new plan")));
     }
     match &seen.description.follows {
-        Some(upstream) if *upstream == primary.resource => {}
+        Some(_) if seen.description.follows(&primary.address, endpoint) => {}
         Some(upstream) => {
             let wanted = &primary.member;
             return Some(conflict(format_args!(

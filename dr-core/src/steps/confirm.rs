@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     pivot::{Descent, descends},
-    read::{conflict, not_yet, offered, see},
+    read::{conflict, not_yet, offered, replaced, see},
 };
 use crate::{
     Carries, Class, Effect, FenceReceipt, Grade, Input, Kind, Look, MemberId, Millis, Observed, PromotionReceipt,
@@ -174,20 +174,18 @@ async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) 
         ))));
     }
     let told = match told {
-        Ok(reading) if reading.resource.as_ref().is_none_or(|resource| *resource == from.resource) => {
-            (reading.grade(), reading.detail)
-        }
-        Ok(reading) => {
-            (Grade::Unconfirmable, format!("the provider's word is about another resource: {}", reading.detail))
-        }
+        Ok(reading) => match reading.is_of(from) {
+            Ok(()) => (reading.grade(), reading.detail),
+            Err(other) => (Grade::Unconfirmable, format!("the provider's word is about another resource: {other}")),
+        },
         Err(ProviderError::Unsupported { .. }) => (Grade::Unconfirmable, "the provider tells nothing".to_owned()),
         Err(error) => (Grade::Unconfirmable, error.to_string()),
     };
     let by_edge = match seen {
-        Ok(seen) if seen.description.resource != from.resource => {
+        Ok(seen) if replaced(&seen.description, from).is_err() => {
             (Grade::Unconfirmable, format!("`{}` is another resource now", from.member))
         }
-        Ok(seen) if seen.description.follows.as_ref() == Some(&promotion.target.resource) => match seen.in_recovery() {
+        Ok(seen) if seen.description.follows(&promotion.target.address, None) => match seen.in_recovery() {
             Tri::Yes | Tri::Unknown => {
                 (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member))
             }
@@ -248,11 +246,8 @@ impl Look for Confirming {
         };
         let (description, write, application) = (description?, write?, offered(application)?);
         let member = &new.member;
-        if description.resource != new.resource {
-            return Ok(conflict(format_args!(
-                "`{member}` is now the resource {}, promoted was {}",
-                description.resource, new.resource
-            )));
+        if let Err(other) = replaced(&description, new) {
+            return Ok(conflict(format_args!("another resource than the promoted one answers: {other}")));
         }
         if let Some(upstream) = &description.follows {
             return Ok(not_yet(format_args!("`{member}` is still shown as following {upstream}")));
@@ -293,7 +288,7 @@ pub(super) async fn no_writer_any_more(cx: &StepCx, writer: &WriterReceipt) -> R
     let member = &writer.target.member;
     let seen = see(cx, member).await?;
     // Where only the provider speaks, the resource is compared; it may be the last to know of a new generation.
-    let replaced = seen.description.resource != writer.target.resource;
+    let replaced = replaced(&seen.description, &writer.target).is_err();
     if let Some(why) = seen.differs(&writer.target).filter(|_| replaced || seen.position.is_some()) {
         return Ok(Some(why));
     }

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     down::{Verdict, vantages},
-    read::{offered, see},
+    read::{offered, replaced, see},
 };
-use crate::{Consent, Fact, Grade, MemberId, Millis, StepCx, StepError, Target, Timestamp, Tolerance, text};
+use crate::{Consent, Fact, Grade, MemberId, Millis, StepCx, StepError, Target, Timestamp, Tolerance, stop, text};
 
 /// One fact to read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,8 +161,23 @@ async fn one(cx: &StepCx, spec: &FactSpec) -> Result<Fact, StepError> {
 
 async fn identity(cx: &StepCx, name: &str, member: &MemberId) -> Result<Fact, StepError> {
     let seen = see(cx, member).await?;
+    let bound = cx.plan().bindings.get(member.as_str());
+    let meant = bound.map(|bound| Target {
+        member: member.clone(),
+        address: bound.address.clone(),
+        identity: bound.identity.clone(),
+        lineage: cx.plan().expects.lineage.clone(),
+    });
+    // Agreeing again would not help: every step of this plan is bound to the other one.
+    if let Some(other) = meant.and_then(|meant| replaced(&seen.description, &meant).err()) {
+        return Err(stop(format_args!("{other}; make a new plan")));
+    }
     let lineage = seen.lineage().map_or_else(|| "unknown".to_owned(), ToString::to_string);
-    let words = format!("{member} ({}, lineage {lineage})", seen.description.resource);
+    let resource = match &seen.description.identity {
+        Some(identity) => format!("{}, identity {identity}", seen.description.address),
+        None => format!("{}, which tells no identity", seen.description.address),
+    };
+    let words = format!("{member} ({resource}, lineage {lineage})");
     Ok(Fact::equal(name, words, "provider, server", seen.description.at))
 }
 

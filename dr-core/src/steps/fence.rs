@@ -148,11 +148,8 @@ impl Handler for Fencing {
         let fence = cx.fence(&step.target.member)?;
         let reading = fence.inspect().await?;
         let member = &step.target.member;
-        if let Some(other) = reading.resource.as_ref().filter(|resource| **resource != step.target.resource) {
-            return Ok(conflict(format_args!(
-                "the fence of `{member}` speaks of {other}, not of {}",
-                step.target.resource
-            )));
+        if let Err(other) = reading.is_of(&step.target) {
+            return Ok(conflict(format_args!("the fence of `{member}` speaks of another member: {other}")));
         }
         if let Some(other) = reading.lineage.as_ref().filter(|lineage| **lineage != step.target.lineage) {
             return Ok(conflict(format_args!(
@@ -245,7 +242,7 @@ impl Releasing {
         let standby = match seen.in_recovery() {
             Tri::Yes => true,
             Tri::No => false,
-            Tri::Unknown => seen.description.follows.as_ref() == Some(&step.target.resource),
+            Tri::Unknown => seen.description.follows(&step.target.address, None),
         };
         Ok((!standby).then(|| format!("`{member}` is not seen to be a standby of the old history")))
     }
@@ -255,7 +252,8 @@ impl Releasing {
     async fn is_down(cx: &StepCx, candidate: &Target) -> bool {
         let Ok(fence) = cx.fence(&candidate.member) else { return false };
         let Ok(reading) = fence.inspect().await else { return false };
-        let same = reading.resource.as_ref() == Some(&candidate.resource)
+        let same = reading.address.is_some()
+            && reading.is_of(candidate).is_ok()
             && reading.lineage.as_ref() == Some(&candidate.lineage);
         same && reading.silent && reading.end.is_none() && reading.grade() >= Grade::Confirmed
     }
@@ -310,7 +308,7 @@ impl Retiring {
         let database = cx.database(member)?;
         let (description, replication) = join(database.describe(), database.replication()).await;
         let (description, replication) = (description?, replication?);
-        if description.follows.as_ref() != Some(&writer.target.resource) {
+        if !description.follows(&writer.target.address, Some(&writer.endpoint)) {
             return Ok(Some(format!("`{member}` does not follow `{}`", writer.target.member)));
         }
         let strange = replication.lineage.is_some_and(|lineage| lineage != writer.target.lineage);

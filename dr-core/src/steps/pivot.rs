@@ -11,7 +11,7 @@ use futures_util::future::join;
 
 use super::{
     lock::held_by_another,
-    read::{conflict, not_yet, offered, position},
+    read::{conflict, not_yet, offered, position, replaced},
 };
 use crate::{
     Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Polled, Position, PositionReading,
@@ -37,8 +37,9 @@ pub(super) async fn observe(cx: &StepCx, expected: Expected<'_>) -> Result<Obser
     match offered(position)? {
         Some(reading) => {
             let seen = by_position(cx, expected, &reading);
-            // The server says "not yet"; the provider may know that it is at work.
+            // The server says "not yet"; the provider may know that it is at work, or that this is another server.
             Ok(match (seen, description) {
+                (_, Ok(said)) if replaced(&said, expected.target).is_err() => by_description(cx, expected, &said),
                 (Observed::NotStarted, Ok(Description { busy: Some(_), .. })) => {
                     Observed::InProgress { handle: OpHandle::none(), percent: None }
                 }
@@ -122,11 +123,8 @@ pub(super) fn by_position(
 fn by_description(cx: &StepCx, expected: Expected<'_>, seen: &Description) -> Observed<PromotionReceipt> {
     let target = expected.target;
     let member = &target.member;
-    if seen.resource != target.resource {
-        return conflict(format_args!(
-            "`{member}` is now the resource {}, promoted was {}",
-            seen.resource, target.resource
-        ));
+    if let Err(other) = replaced(seen, target) {
+        return conflict(format_args!("another resource than the promoted one answers: {other}"));
     }
     if seen.busy.is_some() {
         return Observed::InProgress { handle: OpHandle::none(), percent: None };

@@ -3,8 +3,8 @@
 use futures_util::future::join;
 
 use crate::{
-    Cause, Description, Lineage, MemberId, NotDone, Observed, PositionReading, Prepared, ProviderError, Retry, StepCx,
-    StepError, Target, Tri, text,
+    Cause, Description, Lineage, MemberId, Mismatch, NotDone, Observed, PositionReading, Prepared, ProviderError,
+    Retry, StepCx, StepError, Target, Tri, text,
 };
 
 /// Nothing will change this answer: the step is over.
@@ -57,12 +57,8 @@ impl Seen {
 
     /// Why this is not the member that the plan means, if so.
     pub(super) fn differs(&self, target: &Target) -> Option<String> {
-        if self.description.resource != target.resource {
-            let found = &self.description.resource;
-            return Some(format!(
-                "`{}` is now the resource {found}, the plan means {}",
-                target.member, target.resource
-            ));
+        if let Err(other) = replaced(&self.description, target) {
+            return Some(other.to_string());
         }
         match self.lineage() {
             Some(found) if *found != target.lineage => {
@@ -72,6 +68,11 @@ impl Seen {
             None => Some(format!("nobody can say which lineage `{}` carries", target.member)),
         }
     }
+}
+
+/// Compares what a member says of itself with the resource that is meant.
+pub(super) fn replaced(seen: &Description, target: &Target) -> Result<(), Mismatch> {
+    target.is(&seen.address, seen.identity.as_ref())
 }
 
 /// Reads a member through both planes at once.

@@ -87,7 +87,7 @@ async fn attached(cx: &StepCx, old: &Target, writer: &WriterReceipt) -> Result<O
     // A stopped server tells nothing of replication, and that it follows nobody is an answer.
     let description = description?;
     let member = &old.member;
-    if description.follows.as_ref() != Some(&writer.target.resource) {
+    if !description.follows(&writer.target.address, Some(&writer.endpoint)) {
         // After a crash the provider may still be at work on what we asked for: that is no "not done".
         let working = description.busy.is_some();
         let begun = Observed::InProgress { handle: OpHandle::none(), percent: None };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
     Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output, PromotionReceipt,
-    Purpose, QuiesceReceipt, ResourceKind, Target, Touch, WriterReceipt, references,
+    Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, WriterReceipt, references,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -198,8 +198,8 @@ fn writer_is_bound(look: &Look<'_>) -> Vec<Fault> {
     let expects = &look.plan.expects;
     match look.plan.bindings.get(expects.member.as_str()) {
         None => vec![Fault::plan(format!("`{}` is bound to nothing", expects.member))],
-        Some(bound) if bound.kind != ResourceKind::Database || bound.id != expects.resource => {
-            let what = format!("`{}` is bound to {}, expected is {}", expects.member, bound.id, expects.resource);
+        Some(bound) if bound.kind != ResourceKind::Database || !binds(bound, expects) => {
+            let what = format!("`{}` is bound to {}, expected is {expects}", expects.member, resource(bound));
             vec![Fault::plan(what)]
         }
         Some(_) => Vec::new(),
@@ -233,7 +233,7 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
     for (id, call) in every_call(look) {
         for target in targets(&call.params.0) {
             let bound = look.plan.bindings.get(target.member.as_str());
-            if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || bound.id != target.resource) {
+            if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || !binds(bound, &target)) {
                 found.push(Fault::at(&id, format!("`{id}` names {target}, which is not what the plan binds")));
             } else if target.lineage != look.plan.expects.lineage {
                 let expected = &look.plan.expects.lineage;
@@ -242,6 +242,18 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
         }
     }
     found
+}
+
+/// Whether a binding is to the resource that a target means: the same address, and the same identity, if only that both know none.
+fn binds(bound: &ResourceRef, target: &Target) -> bool {
+    bound.address == target.address && bound.identity == target.identity
+}
+
+fn resource(bound: &ResourceRef) -> String {
+    match &bound.identity {
+        Some(identity) => format!("{}, identity {identity}", bound.address),
+        None => bound.address.to_string(),
+    }
 }
 
 /// All members that parameters name with resource and lineage.

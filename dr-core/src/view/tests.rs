@@ -74,7 +74,8 @@ pub(crate) fn plan() -> Plan {
         group_digest: Digest::zero(),
         expects: Target {
             member: "neu".into(),
-            resource: "id-neu".into(),
+            address: "id-neu".into(),
+            identity: None,
             lineage: Lineage { system: "sys".into(), generation: 1 },
         },
         to: Some("weu".into()),

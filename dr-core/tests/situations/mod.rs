@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
     Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Planes, Position,
-    PositionReading, PositionUnit, Rejoin, Replication, ResourceId, ResourceKind, ResourceRef, Situation, SystemId,
-    Target, Timestamp, Tri, millis, minutes, seconds,
+    PositionReading, PositionUnit, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity,
+    ResourceKind, ResourceRef, Situation, SystemId, Target, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 
@@ -87,24 +87,40 @@ struct Service {
 }
 
 fn resource(kind: ResourceKind, provider: &str, id: &str) -> ResourceRef {
-    ResourceRef { provider: provider.into(), kind, id: ResourceId::new(id), region: None, profile: None }
+    ResourceRef {
+        provider: provider.into(),
+        kind,
+        address: ResourceAddress::new(id),
+        identity: None,
+        region: None,
+        profile: None,
+    }
 }
 
 fn lineage(service: &Service) -> Lineage {
     Lineage { system: SystemId::new(format!("{}-system", service.name)), generation: service.generation }
 }
 
+fn identity(service: &Service, name: &str) -> ResourceIdentity {
+    ResourceIdentity::new(format!("{}-{name}-1", service.name))
+}
+
 fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
-    let id = |name: &str| ResourceId::new(format!("{}/{name}", service.name));
-    let binding = resource(ResourceKind::Database, service.backend, id(name).as_str());
+    let id = |name: &str| ResourceAddress::new(format!("{}/{name}", service.name));
+    let identity = Some(identity(service, name));
+    let binding = ResourceRef {
+        identity: identity.clone(),
+        ..resource(ResourceKind::Database, service.backend, id(name).as_str())
+    };
     let lineage = lineage(service);
     let at = Position { system: lineage.system.clone(), unit: PositionUnit::LogBytes, value: 0x1_0000 };
     let standby = follows.is_some();
     MemberFacts {
         description: Some(Description {
-            resource: id(name),
+            address: id(name),
+            identity,
             lineage: (!service.positions).then(|| lineage.clone()),
-            follows: follows.map(id),
+            follows: follows.map(id).map(ReplicationLink::physical),
             followers: Vec::new(),
             writable: if standby { Tri::No } else { Tri::Unknown },
             healthy: Tri::Yes,
@@ -153,7 +169,8 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         primary_answers: true,
         writer: Target {
             member: primary.into(),
-            resource: ResourceId::new(format!("{}/{primary}", service.name)),
+            address: ResourceAddress::new(format!("{}/{primary}", service.name)),
+            identity: Some(identity(service, primary)),
             lineage: lineage(service),
         },
         primary: member(service, primary, None),

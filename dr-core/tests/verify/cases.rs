@@ -147,7 +147,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (109, "parameters of another kind", || {
         promotion(|plan| call(plan, "lag").params = Json(json!({ "touch": "nothing" })))
     }),
-    (110, "an unknown format", || promotion(|plan| plan.format = 2)),
+    (110, "an unknown format", || promotion(|plan| plan.format = 1)),
     (110, "other rules", || promotion(|plan| plan.rules = 9)),
     (111, "a step that the preview hides", || promotion(|plan| plan.order.retain(|node| *node != id("fence")))),
     (111, "a step listed twice", || promotion(|plan| plan.order.push(id("fence")))),
@@ -454,7 +454,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     }),
     (172, "a writer of another resource", || {
         of(plans::custom(Purpose::Drill), |plan| {
-            plan.bindings.get_mut("neu").unwrap().id = dr_core::ResourceId::new("id-other");
+            plan.bindings.get_mut("neu").unwrap().address = dr_core::ResourceAddress::new("id-other");
         })
     }),
     (172, "a writer that is bound to nothing", || {
@@ -483,7 +483,16 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         promotion(|plan| {
             say(plan, "fence", |says| {
                 let mut target = plans::target("neu");
-                target.resource = dr_core::ResourceId::new("id-other");
+                target.address = dr_core::ResourceAddress::new("id-other");
+                says.more.insert("target".into(), Json(json!(target)));
+            })
+        })
+    }),
+    (174, "a fence on a member that was made anew", || {
+        promotion(|plan| {
+            say(plan, "fence", |says| {
+                let mut target = plans::target("neu");
+                target.identity = Some(dr_core::ResourceIdentity::new("uid-other"));
                 says.more.insert("target".into(), Json(json!(target)));
             })
         })

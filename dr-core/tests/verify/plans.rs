@@ -4,21 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
     CatchUpReceipt, Consent, Digest, DrainReceipt, FenceReceipt, Finding, Grade, GroupName, Lineage, Loss, LossBound,
-    MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref, ResourceId,
-    ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch, WriterReceipt, seconds,
+    MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref, ResourceAddress,
+    ResourceIdentity, ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch, WriterReceipt, seconds,
 };
 use serde_json::json;
 
 use crate::kit::*;
 
 fn bound(id: &str, kind: ResourceKind) -> ResourceRef {
-    ResourceRef { provider: "sim".into(), kind, id: ResourceId::new(id), region: None, profile: None }
+    let identity = (kind == ResourceKind::Database).then(|| ResourceIdentity::new(format!("u{id}")));
+    ResourceRef {
+        provider: "sim".into(),
+        kind,
+        address: ResourceAddress::new(id),
+        identity,
+        region: None,
+        profile: None,
+    }
 }
 
 pub(crate) fn target(member: &str) -> Target {
     Target {
         member: MemberId::new(member),
-        resource: ResourceId::new(format!("id-{member}")),
+        address: ResourceAddress::new(format!("id-{member}")),
+        identity: Some(ResourceIdentity::new(format!("uid-{member}"))),
         lineage: Lineage { system: SystemId::new("7311"), generation: 4 },
     }
 }

@@ -128,6 +128,12 @@ impl Engine {
                 Err(DriveError::Journal { source: JournalError::Conflict { .. }, .. }) => {
                     self.inner.leases.release(&drive.lease).await?;
                 }
+                Err(DriveError::Replaced { source, .. }) => {
+                    self.inner.leases.release(&drive.lease).await?;
+                    let finding =
+                        Finding::new(231, source.to_string(), REPLACED, "make a new plan from what is there now");
+                    return Err(Error::Refused(Refusal::one(plan.plan().subject(), finding)));
+                }
                 Err(error) => {
                     self.inner.leases.release(&drive.lease).await?;
                     return Err(error.into());
@@ -194,7 +200,7 @@ impl Engine {
             let helps = "start the engine with the backends that the plan was made with";
             Error::Refused(Refusal::one(spec.name.to_string(), Finding::new(211, what, NOT_OPENED, helps)))
         })?;
-        self.inner.desk.put(&opened);
+        self.inner.desk.put(spec, &opened);
         Ok(())
     }
 
@@ -290,7 +296,7 @@ impl Engine {
             return false;
         }
         let Some(binding) = plan.bindings.get("app") else { return false };
-        match self.inner.desk.resolve(binding).await {
+        match self.inner.desk.resolve(plan.group_digest, binding).await {
             Ok(Resolved::App(app)) => !app.drain_expires_by_itself(),
             // The driver refuses a binding that cannot be opened.
             Ok(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => false,
@@ -327,5 +333,7 @@ pub(super) fn fresh(kind: &str, at: Timestamp) -> String {
 /// How long a run that is over may take to give its lease back, and how often that is looked at, in milliseconds.
 const GIVING_BACK: u64 = 2_000;
 const LOOK_AGAIN: u64 = 20;
+
+const REPLACED: &str = "the plan was approved for another resource: its data and its history are not those of this one";
 
 const NOT_OPENED: &str = "a run acts only on the resources that its plan names";

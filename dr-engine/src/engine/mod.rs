@@ -117,7 +117,7 @@ impl Engine {
     pub fn group_of(&self, file: &GroupFile) -> Result<Group, Error> {
         let spec = file.spec().clone();
         let bindings = self.inner.backends.open(&spec).map_err(|error| file.locate(&error))?;
-        self.inner.desk.put(&bindings);
+        self.inner.desk.put(&spec, &bindings);
         // Found again by a run that is resumed from another directory.
         let path = std::path::absolute(file.path()).unwrap_or_else(|_| file.path().to_path_buf());
         Ok(Group { spec, file: path.display().to_string(), bindings })

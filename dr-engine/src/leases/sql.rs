@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, ResourceId, Timestamp};
+use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, ResourceAddress, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::holder::{Holder, Life, boot, uptime};
@@ -142,7 +142,7 @@ pub(super) fn held(connection: &Connection) -> Result<Vec<Lease>, rusqlite::Erro
             holder: row.get(3)?,
             since: Timestamp::from_millis(row.get(4)?),
         };
-        leases.entry((format!("{journal}\n{name}"), epoch)).or_insert(fresh).keys.push(ResourceId::new(key));
+        leases.entry((format!("{journal}\n{name}"), epoch)).or_insert(fresh).keys.push(ResourceAddress::new(key));
     }
     Ok(leases.into_values().collect())
 }
@@ -168,7 +168,7 @@ fn extend(connection: &Connection, lease: &Lease, journal: &str, until: Duration
     Ok(renewed == lease.keys.len())
 }
 
-fn holder_of(change: &Transaction<'_>, key: &ResourceId) -> Result<Option<Held>, rusqlite::Error> {
+fn holder_of(change: &Transaction<'_>, key: &ResourceAddress) -> Result<Option<Held>, rusqlite::Error> {
     change
         .prepare_cached(&format!("{HELD} WHERE key = ?1 AND run IS NOT NULL"))?
         .query_row([key.as_str()], held_row)
@@ -205,7 +205,7 @@ fn free(change: &Transaction<'_>, run: &str, journal: &str) -> Result<(), rusqli
 
 fn grant(
     change: &Transaction<'_>,
-    key: &ResourceId,
+    key: &ResourceAddress,
     epoch: Epoch,
     request: &LeaseRequest,
     claim: &Claim<'_>,
@@ -235,7 +235,7 @@ fn processes(change: &Transaction<'_>) -> Result<Vec<String>, rusqlite::Error> {
     query.query_map([], |row| row.get(0))?.collect()
 }
 
-fn busy(key: &ResourceId, held: Held, request: &LeaseRequest) -> LeaseError {
+fn busy(key: &ResourceAddress, held: Held, request: &LeaseRequest) -> LeaseError {
     LeaseError::Busy {
         key: key.clone(),
         run: held.run.parse().unwrap_or_else(|_| request.run.clone()),

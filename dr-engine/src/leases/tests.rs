@@ -1,10 +1,10 @@
-use dr_core::{Epoch, ResourceId, RunId, Timestamp};
+use dr_core::{Epoch, ResourceAddress, RunId, Timestamp};
 
 use super::*;
 
 fn ask(run: &str, keys: &[&str]) -> LeaseRequest {
     LeaseRequest {
-        keys: keys.iter().map(|key| ResourceId::new(*key)).collect(),
+        keys: keys.iter().map(|key| ResourceAddress::new(*key)).collect(),
         run: run.parse::<RunId>().unwrap(),
         holder: "mira on host a".into(),
         above: Epoch::new(0),

@@ -1,5 +1,5 @@
 //! A simulated pair in a temporary directory, and a runbook small enough to be read at one look: ask, then switch something.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(dead_code, clippy::allow_attributes, reason = "each test program uses a part of it")]
 
 use std::{

@@ -20,7 +20,7 @@ use dr_core::MemberId;
 use crate::{
     client::Session,
     error::PgError,
-    member::{Member, Peer, resource_id},
+    member::{Member, Peer, resource_address},
     pgbouncer::{Instance, PgBouncer},
     server::{LocalControl, Postmaster, Server, ServerControl, Site},
     target::{SslMode, Target},
@@ -190,7 +190,7 @@ impl LocalCluster {
         let peer = |node: &Node| Peer {
             name: MemberId::new(node.name.clone()),
             target: node.admin.clone(),
-            resource: resource_id(&node.admin, &node.server),
+            address: resource_address(&node.admin, &node.server),
         };
         let member = |node: &Node, other: &Node| {
             let target = node.admin.clone().with_application("dr/test/member");

@@ -77,7 +77,7 @@ impl SimBackend {
 }
 
 fn opened<T: ?Sized>(reference: ResourceRef, provider: Arc<T>) -> Opened<T> {
-    let opened = Opened::new(reference.id, provider);
+    let opened = Opened::new(reference.address, provider);
     match reference.region {
         Some(region) => opened.in_region(region),
         None => opened,

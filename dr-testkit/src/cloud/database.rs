@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use dr_core::{
     Capabilities, Description, FenceReading, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
     Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
-    Replication, SnapshotRequest, SwapRequest, Timestamp, Tri,
+    Replication, ReplicationLink, SnapshotRequest, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
@@ -69,7 +69,9 @@ impl ManagedDatabase for SimDatabase {
                 let (_, view) = world.view_at(glass.at);
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
                 let seen = view.members.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
-                let resource = |name: &MemberId| world.instances.get(name).map(|found| found.resource.clone());
+                let link = |name: &MemberId| {
+                    world.instances.get(name).map(|found| ReplicationLink::physical(found.address.clone()))
+                };
                 let followers = view.members.iter().filter(|(_, other)| other.follows.as_ref() == Some(&self.member));
                 let up = seen.running && !seen.broken;
                 let mut writable = match (&seen.follows, up) {
@@ -89,10 +91,11 @@ impl ManagedDatabase for SimDatabase {
                     (None, false, false) => "unreachable".to_owned(),
                 };
                 Ok(Description {
-                    resource: found.resource.clone(),
+                    address: found.address.clone(),
+                    identity: Some(found.identity.clone()),
                     lineage: Some(seen.lineage.clone()),
-                    follows: seen.follows.as_ref().and_then(resource),
-                    followers: followers.filter_map(|(name, _)| resource(name)).collect(),
+                    follows: seen.follows.as_ref().and_then(link),
+                    followers: followers.filter_map(|(name, _)| link(name)).collect(),
                     writable,
                     healthy: Tri::from(up),
                     status,
@@ -191,7 +194,8 @@ impl ManagedDatabase for SimDatabase {
                 Ok(FenceReading {
                     silent: false,
                     unread: Vec::new(),
-                    resource: Some(found.resource.clone()),
+                    address: Some(found.address.clone()),
+                    identity: Some(found.identity.clone()),
                     lineage: None,
                     planes: Planes::all(grade),
                     end: None,

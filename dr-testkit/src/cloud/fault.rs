@@ -65,6 +65,8 @@ pub enum Drift {
     Place,
     /// The other member lets the applications' role in no more.
     Access,
+    /// A standby is deleted and made again under its old name, as a standby of the same primary.
+    Identity,
 }
 
 /// How replication breaks.
@@ -110,7 +112,7 @@ impl Fault {
 
     /// Faults of the world, which may begin at any call. [`Drift::Access`] is not among them: a run waits minutes for applications that
     /// cannot write, which takes a world with long pauses between looks to play often.
-    pub const OF_THE_WORLD: [Self; 13] = [
+    pub const OF_THE_WORLD: [Self; 14] = [
         Self::ControlOutage,
         Self::DataOutage,
         Self::Partition,
@@ -120,6 +122,7 @@ impl Fault {
         Self::Drift(Drift::Secret),
         Self::Drift(Drift::Fence),
         Self::Drift(Drift::Place),
+        Self::Drift(Drift::Identity),
         Self::Zombie,
         Self::IgnoredTtl,
         Self::Replication(Broken::Stalled),
@@ -172,7 +175,7 @@ impl Fault {
         }
     }
 
-    const WORDS: [(&'static str, Self); 29] = [
+    const WORDS: [(&'static str, Self); 30] = [
         ("F1", Self::FailBefore),
         ("F2", Self::LostReply),
         ("F3", Self::Duplicate),
@@ -197,6 +200,7 @@ impl Fault {
         ("F22-fence", Self::Drift(Drift::Fence)),
         ("F22-place", Self::Drift(Drift::Place)),
         ("F22-access", Self::Drift(Drift::Access)),
+        ("F22-identity", Self::Drift(Drift::Identity)),
         ("F23", Self::Zombie),
         ("F24", Self::IgnoredTtl),
         ("F25-stalled", Self::Replication(Broken::Stalled)),

@@ -71,7 +71,8 @@ impl SimFence {
         let planes = if trusts && stopped { Planes::all(Grade::Confirmed) } else { Planes::default() };
         Some(FenceReading {
             silent: trusts && stopped,
-            resource: Some(found.resource.clone()),
+            address: Some(found.address.clone()),
+            identity: Some(found.identity.clone()),
             lineage: Some(found.lineage.clone()),
             planes,
             end: end.filter(|_| trusts && stopped).map(|end| position(&found.lineage, end)),
@@ -108,7 +109,8 @@ impl SimFence {
         Ok(FenceReading {
             silent: self.kind == FenceKind::Stop && found.stopped && !found.running,
             unread: Vec::new(),
-            resource: Some(found.resource.clone()),
+            address: Some(found.address.clone()),
+            identity: Some(found.identity.clone()),
             lineage: Some(found.lineage.clone()),
             planes,
             end: end.map(|end| position(&found.lineage, end)),

@@ -1,6 +1,6 @@
 //! The way of one process to the cloud: latency, fault points, outcomes.
 
-use dr_core::{Cause, MemberId, Millis, NotDone, Outcome, ProviderError, Retry, Timestamp, Touch};
+use dr_core::{Cause, MemberId, Millis, NotDone, Outcome, ProviderError, ResourceIdentity, Retry, Timestamp, Touch};
 
 use super::{Broken, CallKind, Drift, Fault, FaultPlan, SimCloud, ms};
 use crate::{
@@ -459,6 +459,13 @@ pub(super) fn drift(world: &mut World, drift: Drift, sent: bool) {
         Drift::Access => {
             if let Some(other) = other {
                 let_in(world, &other, Access::Refused);
+            }
+        }
+        Drift::Identity => {
+            if let Some(standby) = world.instances.values_mut().find(|found| found.follows.is_some()) {
+                standby.identity = ResourceIdentity::new(format!("{}+", standby.identity));
+                let name = standby.name.clone();
+                world.line("drift", crate::world::ChangeKind::World, &name, "somebody deletes it and makes it again");
             }
         }
         Drift::Fence => {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
-    ResourceId, ResourceKind, ResourceRef, Timestamp,
+    Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
+    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
 };
 
 use super::{
@@ -53,8 +53,8 @@ impl SimCloud {
     }
 
     fn reference(&self, kind: ResourceKind, name: &str, region: Option<Region>) -> ResourceRef {
-        let id = ResourceId::new(format!("{PROVIDER}:{}/{name}", self.setup().group));
-        ResourceRef { provider: PROVIDER.to_owned(), kind, id, region, profile: None }
+        let address = ResourceAddress::new(format!("{PROVIDER}:{}/{name}", self.setup().group));
+        ResourceRef { provider: PROVIDER.to_owned(), kind, address, identity: None, region, profile: None }
     }
 }
 
@@ -82,13 +82,14 @@ impl SimProviders {
 
 #[async_trait]
 impl Providers for SimProviders {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+    async fn resolve(&self, _group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         let refuse = |why: String| ProviderError::Refused { verb: "resolve", why };
         let setup = self.line.cloud.setup();
         let prefix = format!("{PROVIDER}:{}/", setup.group);
-        let name = wanted.id.as_str().strip_prefix(&prefix);
-        let name = name.ok_or_else(|| refuse(format!("`{}` is not in the simulated cloud {prefix}", wanted.id)))?;
-        let gone = || refuse(format!("the simulated cloud has no `{}`", wanted.id));
+        let name = wanted.address.as_str().strip_prefix(&prefix);
+        let name =
+            name.ok_or_else(|| refuse(format!("`{}` is not in the simulated cloud {prefix}", wanted.address)))?;
+        let gone = || refuse(format!("the simulated cloud has no `{}`", wanted.address));
         match wanted.kind {
             ResourceKind::Database => {
                 let known = setup.members.iter().any(|member| member.name == name);

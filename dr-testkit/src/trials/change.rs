@@ -20,7 +20,12 @@ impl Case {
     pub(super) async fn target(&self, side: Side) -> Result<Target, Stop> {
         let seat = self.pair.seat(side);
         let position = self.ok("the database says where it is", seat.provider.probe.position().await)?;
-        Ok(Target { member: seat.member.clone(), resource: seat.resource.clone(), lineage: position.lineage })
+        Ok(Target {
+            member: seat.member.clone(),
+            address: seat.address.clone(),
+            identity: None,
+            lineage: position.lineage,
+        })
     }
 
     fn door(&self) -> admit::Door<'_> {
@@ -194,10 +199,10 @@ impl Case {
         lineage: dr_core::Lineage,
         may_discard: bool,
     ) -> Result<RejoinRequest, Stop> {
-        let Seat { member, resource, .. } = self.pair.primary.clone();
+        let Seat { member, address, .. } = self.pair.primary.clone();
         let endpoint = self.described(Side::Standby).await?.endpoint;
         let primary = self.target(Side::Standby).await?;
-        let target = Target { member, resource, lineage };
+        let target = Target { member, address, identity: None, lineage };
         Ok(RejoinRequest { target, primary, endpoint, parted_at: None, may_discard, key: self.key("rejoin") })
     }
 

@@ -1,6 +1,9 @@
 //! What a management plane says: capabilities, descriptions, replication, rehearsals.
 
-use dr_core::{Becomes, Effort, OpHandle, OpProgress, Outcome, ProviderError, RehearseMember, Retry, Tri, Weight};
+use dr_core::{
+    Becomes, Description, Effort, OpHandle, OpProgress, Outcome, ProviderError, RehearseMember, ReplicationLink, Retry,
+    Tri, Weight,
+};
 
 use super::{
     Case, Contract,
@@ -20,7 +23,9 @@ trials! { Contract::ManagedDatabase;
     AsItWas edges "describe::tells_a_primary_from_a_standby"
         shows "tells a primary from a standby by its edge `follows`" needs [];
     AsItWas identity "describe::names_the_resource_that_was_opened"
-        shows "The immutable id." needs [];
+        shows "Where it is found, as the group file and the edges of other members call it." needs [];
+    Changed anew "describe::a_resource_made_anew_is_another_one"
+        shows "a resource that was deleted and made again under the same address tells another one" needs [Can(Power::MakeAnew)];
     AsItWas lineage "describe::both_sides_carry_one_history"
         shows "The history it carries, if the provider tells." needs [];
     AsItWas writable "describe::says_who_accepts_writes"
@@ -110,22 +115,47 @@ async fn no_snapshot(c: &Case) -> Result<(), Stop> {
     refused(c, c.pair.primary.provider.database.snapshot(request).await).await
 }
 
+/// Whether a link's other end is this member.
+fn leads_to(link: &ReplicationLink, member: &Description) -> bool {
+    link.peer.means(&member.address, Some(&member.endpoint))
+}
+
+/// Whether one member follows the other.
+pub(super) fn follows(member: &Description, other: &Description) -> bool {
+    member.follows.as_ref().is_some_and(|link| leads_to(link, other))
+}
+
 async fn edges(c: &Case) -> Result<(), Stop> {
     let (primary, standby) = (c.described(Side::Primary).await?, c.described(Side::Standby).await?);
     c.same("the primary follows nobody", &primary.follows, &None);
-    c.same("the standby follows the primary", &standby.follows.as_ref(), &Some(&primary.resource));
-    c.holds("the primary lists the standby", primary.followers.contains(&standby.resource), &primary.followers);
+    c.holds("the standby follows the primary", follows(&standby, &primary), &standby.follows);
+    c.holds(
+        "the primary lists the standby",
+        primary.followers.iter().any(|link| leads_to(link, &standby)),
+        &primary.followers,
+    );
     c.holds("nobody follows the standby", standby.followers.is_empty(), &standby.followers);
     Ok(())
 }
 
 async fn identity(c: &Case) -> Result<(), Stop> {
     let (primary, standby) = (c.described(Side::Primary).await?, c.described(Side::Standby).await?);
-    c.same("the primary is what was opened", &primary.resource, &c.pair.primary.resource);
-    c.same("the standby is what was opened", &standby.resource, &c.pair.standby.resource);
-    c.holds("the two are not one", primary.resource != standby.resource, &primary.resource);
+    c.same("the primary is what was opened", &primary.address, &c.pair.primary.address);
+    c.same("the standby is what was opened", &standby.address, &c.pair.standby.address);
+    c.holds("the two are not one", primary.address != standby.address, &primary.address);
     let again = c.described(Side::Primary).await?;
-    c.same("asked again, it is the same", &again.resource, &primary.resource);
+    c.same("asked again, it is the same", &again.identity, &primary.identity);
+    Ok(())
+}
+
+async fn anew(c: &Case) -> Result<(), Stop> {
+    let before = c.described(Side::Standby).await?;
+    c.act(Power::MakeAnew).await?;
+    c.settle_view().await;
+    let after = c.described(Side::Standby).await?;
+    c.same("the address is the same", &after.address, &before.address);
+    c.holds("the identity is told", after.identity.is_some(), &after.identity);
+    c.holds("and is another one", after.identity != before.identity, &(before.identity, after.identity.clone()));
     Ok(())
 }
 

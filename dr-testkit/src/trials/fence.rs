@@ -41,7 +41,7 @@ trials! { Contract::Fence;
     AsItWas looks "inspect::changes_nothing"
         shows "Looks, and changes nothing." needs [FENCE];
     AsItWas speaks_of "inspect::speaks_of_its_member"
-        shows "Which resource was looked at; `None` where nobody could say." needs [FENCE];
+        shows "Where the member that was looked at is found; `None` where nobody could say." needs [FENCE];
     Changed end "inspect::the_end_does_not_move"
         shows "The last position of the fenced history, where the fence can tell (a shutdown checkpoint)." needs [FENCE];
     Changed releases "release::the_member_writes_again"
@@ -217,8 +217,8 @@ async fn looks(c: &Case) -> Result<(), Stop> {
 async fn speaks_of(c: &Case) -> Result<(), Stop> {
     let reading = c.ok("the fence is looked at", c.fence()?.inspect().await)?;
     let seat = &c.pair.primary;
-    let mine = reading.resource.as_ref().is_none_or(|resource| *resource == seat.resource);
-    c.holds("it speaks of its member", mine, &reading.resource);
+    let mine = reading.address.as_ref().is_none_or(|address| *address == seat.address);
+    c.holds("it speaks of its member", mine, &reading.address);
     let lineage = c.target(Side::Primary).await?.lineage;
     c.same("and of its history", &reading.lineage.clone().unwrap_or_else(|| lineage.clone()), &lineage);
     c.holds("the answer does not come from the future", reading.at <= c.clock().now_wall(), &reading.at);

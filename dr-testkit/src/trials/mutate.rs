@@ -5,7 +5,9 @@ use dr_core::{Grade, OpHandle, OpProgress, Outcome, Retry, SnapshotRequest, Time
 use super::{
     Case, Contract,
     Need::{Lacks, Offer as Offers, Power as Can},
-    Offer, Power, Side, Sight, Stop, Verb, trials,
+    Offer, Power, Side, Sight, Stop, Verb,
+    database::follows,
+    trials,
 };
 
 trials! { Contract::ManagedDatabase;
@@ -140,7 +142,7 @@ async fn swapped(c: &Case) -> Result<(), Stop> {
     c.settle_view().await;
     let (old, new) = (c.described(Side::Primary).await?, c.described(Side::Standby).await?);
     c.same("the standby became the primary", &new.follows, &None);
-    c.same("the primary became its standby", &old.follows.as_ref(), &Some(&new.resource));
+    c.holds("the primary became its standby", follows(&old, &new), &old.follows);
     c.same("the old primary accepts no writes", &old.writable, &Tri::No);
     let probe = c.ok("the new primary is tried", c.pair.standby.provider.probe.write().await)?;
     c.same("the new primary takes writes", &probe.accepted, &Tri::Yes);
@@ -195,8 +197,8 @@ async fn fence_of_swap(c: &Case) -> Result<(), Stop> {
     c.hand_over().await?;
     let look = || async { database.swap_fence(since).await.ok().filter(|reading| reading.grade() >= Grade::Enforced) };
     let reading = c.until("after the swap the provider says what its fence is worth", look).await?;
-    let mine = reading.resource.as_ref().is_none_or(|resource| *resource == c.pair.primary.resource);
-    c.holds("it speaks of the former primary", mine, &reading.resource);
+    let mine = reading.address.as_ref().is_none_or(|address| *address == c.pair.primary.address);
+    c.holds("it speaks of the former primary", mine, &reading.address);
     Ok(())
 }
 
@@ -223,7 +225,8 @@ async fn rejoined(c: &Case) -> Result<(), Stop> {
     c.same("it carries the new primary's history", &now.lineage, &new.lineage);
     let look = || async { old.replication().await.ok().filter(|reading| reading.streaming == Tri::Yes) };
     c.until("it streams", look).await?;
-    let look = || async { old.describe().await.ok().filter(|told| told.follows.as_ref() == Some(&new.resource)) };
+    let primary = c.described(Side::Standby).await?;
+    let look = || async { old.describe().await.ok().filter(|told| follows(told, &primary)) };
     c.until("it follows the new primary", look).await?;
     let again = old.rejoin(request).await;
     let harmless = matches!(again, Outcome::Done(()) | Outcome::Accepted(_));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppTier, EvidenceSink, ManagedDatabase, MemberId, MemberProvider, Notifier, Query, ResourceId, Runtime,
+    AppTier, EvidenceSink, ManagedDatabase, MemberId, MemberProvider, Notifier, Query, ResourceAddress, Runtime,
     SecretStore, TrafficRouter,
 };
 
@@ -66,6 +66,8 @@ pub enum Power {
     LiftFence,
     /// Somebody promotes the standby by hand.
     PromoteByHand,
+    /// The standby is deleted and made again under its address.
+    MakeAnew,
     /// Somebody writes the secret by hand: a new version with the same endpoint.
     RewriteSecret,
     /// A rotation of the secret is going on.
@@ -96,6 +98,7 @@ impl Power {
             Self::LoseReply(verb) => format!("lose the reply of {verb:?}").to_lowercase(),
             Self::LiftFence => "lift a fence by hand".to_owned(),
             Self::PromoteByHand => "promote by hand".to_owned(),
+            Self::MakeAnew => "make a member anew under its address".to_owned(),
             Self::RewriteSecret => "write the secret by hand".to_owned(),
             Self::RotateSecret => "rotate the secret".to_owned(),
             Self::OpenTransaction => "keep a transaction open for long".to_owned(),
@@ -142,7 +145,7 @@ pub struct Seat {
     /// Its name in the group.
     pub member: MemberId,
     /// What it was opened by.
-    pub resource: ResourceId,
+    pub address: ResourceAddress,
     /// What reaches it.
     pub provider: MemberProvider,
 }

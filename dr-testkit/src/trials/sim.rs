@@ -96,17 +96,17 @@ impl SimRig {
         let sims = SimProviders { line: cloud.line("trials", CrashSwitch::new()) };
         let seat = |name: &str| Seat {
             member: MemberId::new(name),
-            resource: cloud.member_ref(name).id,
+            address: cloud.member_ref(name).address,
             provider: sims.member(MemberId::new(name)),
         };
         let mut pair = Pair::of(seat(PRIMARY), seat(STANDBY));
-        if let Ok(Resolved::Secret(secret)) = sims.resolve(&cloud.secret_ref()).await {
+        if let Ok(Resolved::Secret(secret)) = sims.resolve(Digest::zero(), &cloud.secret_ref()).await {
             pair.secret = Some(secret);
         }
-        if let Ok(Resolved::Traffic(route)) = sims.resolve(&cloud.route_ref(0)).await {
+        if let Ok(Resolved::Traffic(route)) = sims.resolve(Digest::zero(), &cloud.route_ref(0)).await {
             pair.route = Some(route);
         }
-        if let Ok(Resolved::App(app)) = sims.resolve(&cloud.app_ref()).await {
+        if let Ok(Resolved::App(app)) = sims.resolve(Digest::zero(), &cloud.app_ref()).await {
             pair.app = Some(app);
         }
         // A route writes as an application; the probes know no login of one.
@@ -173,6 +173,7 @@ impl Rig for SimRig {
             Power::DarkManagement,
             Power::LiftFence,
             Power::PromoteByHand,
+            Power::MakeAnew,
             Power::RewriteSecret,
             Power::RotateSecret,
             Power::OpenTransaction,
@@ -206,6 +207,7 @@ impl Rig for SimRig {
             Power::LoseReply(verb) => self.lose(verb),
             Power::LiftFence => cloud.drift(Drift::Fence),
             Power::PromoteByHand => cloud.drift(Drift::Role),
+            Power::MakeAnew => cloud.drift(Drift::Identity),
             Power::RewriteSecret => cloud.drift(Drift::Secret),
             Power::RotateSecret => cloud.tweak(PRIMARY, Tweak::SecretRotating(true)),
             Power::OpenTransaction => cloud.tweak(PRIMARY, Tweak::LongTransaction(open_transaction())),

@@ -26,8 +26,8 @@ pub enum Wrong {
     FinishesEarly,
     /// A lost reply is told as "not done".
     HidesLostReplies,
-    /// A member calls itself by where it is reached.
-    NamesItselfByEndpoint,
+    /// A member takes where it is found for which resource it is.
+    NamesItselfByAddress,
     /// An old description gets a new time.
     StampsOldRoles,
     /// Describing a member changes something on it.
@@ -88,7 +88,7 @@ impl Wrong {
         Self::IsDoneEarly,
         Self::FinishesEarly,
         Self::HidesLostReplies,
-        Self::NamesItselfByEndpoint,
+        Self::NamesItselfByAddress,
         Self::StampsOldRoles,
         Self::TidiesWhileLooking,
         Self::DiscardsSilently,
@@ -123,13 +123,9 @@ impl Wrong {
                 &["database::poll::finished_is_true", "database::rejoin::done_means_streaming"],
             ),
             Self::HidesLostReplies => ("wrong.hides-lost-replies", &["database::promote::a_lost_reply_is_unknown"]),
-            Self::NamesItselfByEndpoint => (
-                "wrong.names-itself-by-endpoint",
-                &[
-                    "database::describe::names_the_resource_that_was_opened",
-                    "database::describe::tells_a_primary_from_a_standby",
-                ],
-            ),
+            Self::NamesItselfByAddress => {
+                ("wrong.names-itself-by-address", &["database::describe::a_resource_made_anew_is_another_one"])
+            }
             Self::StampsOldRoles => (
                 "wrong.stamps-old-roles",
                 &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"],

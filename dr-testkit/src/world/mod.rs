@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceId, SystemId};
+use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, SystemId};
 use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
@@ -433,7 +433,8 @@ fn new_instance(
     let extensions = BTreeMap::from([("pg_stat_statements".to_owned(), "1.10".to_owned())]);
     let available = extensions.iter().map(|(name, version)| (name.clone(), vec![version.clone()])).collect();
     Instance {
-        resource: ResourceId::new(format!("sim:{}/{}", setup.group, member.name)),
+        address: ResourceAddress::new(format!("sim:{}/{}", setup.group, member.name)),
+        identity: ResourceIdentity::new(format!("db-{}-1", member.name)),
         region: Region::new(member.region.as_str()),
         endpoint: Endpoint::new(format!("{}-{}.sim:5432", setup.group, member.name)),
         lineage: lineage.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceId};
+use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceAddress, ResourceIdentity};
 use serde::{Deserialize, Serialize};
 
 use super::{Access, Elsewhere, FormerLife, Keeps};
@@ -11,7 +11,9 @@ use super::{Access, Elsewhere, FormerLife, Keeps};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Instance {
     pub(crate) name: MemberId,
-    pub(crate) resource: ResourceId,
+    pub(crate) address: ResourceAddress,
+    /// Which instance it is: another one after it was deleted and made again under its old name.
+    pub(crate) identity: ResourceIdentity,
     pub(crate) region: Region,
     pub(crate) endpoint: Endpoint,
     pub(crate) lineage: Lineage,

@@ -192,7 +192,7 @@ fn a_lease_covers_every_binding() {
     let keys = lease_keys(&rig.plan);
     assert_eq!(keys.len(), rig.plan.bindings.len());
     assert!(keys.is_sorted());
-    assert!(rig.plan.bindings.values().all(|binding| keys.contains(&binding.id)));
+    assert!(rig.plan.bindings.values().all(|binding| keys.contains(&binding.address)));
 }
 
 /// Refused before anything is touched: the journal is the same to the byte, and the lease is given back.

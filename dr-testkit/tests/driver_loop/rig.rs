@@ -8,7 +8,7 @@ use std::{
 use dr_core::{
     Actor, Answer, Digest, Drive, DriveError, Epoch, Fact, Grade, GroupName, Head, InboxRow, Journal, Json, Lease,
     LeaseError, LeaseRequest, LeaseStore, Lineage, Millis, NodeId, Plan, PlanBuilder, PlanHeader, Policy, Purpose,
-    Request, ResourceId, ResourceKind, ResourceRef, RunId, RunbookId, Runtime, SystemId, Target, Timestamp, Touch,
+    Request, ResourceAddress, ResourceKind, ResourceRef, RunId, RunbookId, Runtime, SystemId, Target, Timestamp, Touch,
     begin, drive, lease_keys, millis, minutes, replay,
     run::{Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState},
     seconds,
@@ -43,7 +43,8 @@ fn bindings(prefix: &str) -> BTreeMap<String, ResourceRef> {
     let bound = |name: &str, kind| ResourceRef {
         provider: "test.cloud".into(),
         kind,
-        id: ResourceId::new(format!("{prefix}{name}-1")),
+        address: ResourceAddress::new(format!("{prefix}{name}-1")),
+        identity: None,
         region: None,
         profile: None,
     };
@@ -92,7 +93,8 @@ impl Rig {
             group_digest: Digest::zero(),
             expects: Target {
                 member: "neu".into(),
-                resource: ResourceId::new(format!("{prefix}neu-1")),
+                address: ResourceAddress::new(format!("{prefix}neu-1")),
+                identity: None,
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
             bindings: bindings(prefix),

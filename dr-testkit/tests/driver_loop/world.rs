@@ -8,12 +8,12 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, DrainRequest,
-    Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, LossBound, ManagedDatabase,
-    MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle, OpProgress, Outcome, Polled,
-    PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready, Replication, Resolved,
-    ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, SnapshotRequest, Step, StepCx,
-    StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    AppReading, AppTier, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, Digest,
+    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, LossBound,
+    ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle, OpProgress,
+    Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready, Replication,
+    Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, SnapshotRequest, Step,
+    StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
@@ -365,12 +365,12 @@ pub(crate) struct Cloud {
 
 #[async_trait]
 impl Providers for Cloud {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
-        if self.world.lock().strangers.iter().any(|stranger| stranger == wanted.id.as_str()) {
-            let why = format!("{} is another resource now", wanted.id);
+    async fn resolve(&self, _group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        if self.world.lock().strangers.iter().any(|stranger| stranger == wanted.address.as_str()) {
+            let why = format!("{} is another resource now", wanted.address);
             return Err(ProviderError::Refused { verb: "resolve", why });
         }
-        let thing = wanted.id.as_str().trim_end_matches("-1").to_owned();
+        let thing = wanted.address.as_str().trim_end_matches("-1").to_owned();
         let one = Arc::new(Thing { world: self.world.clone(), engine: self.engine.clone(), thing });
         Ok(match wanted.kind {
             ResourceKind::App => Resolved::App(one),

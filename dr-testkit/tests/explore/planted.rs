@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName, MemberProvider,
-    Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers, ReleaseOrder, Resolved,
-    ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion, Timestamp, UnplannedFailover,
-    seconds,
+    AppReading, AppTier, Digest, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName,
+    MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers,
+    ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion,
+    Timestamp, UnplannedFailover, seconds,
 };
 use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law, sim};
 
@@ -38,8 +38,8 @@ struct Broken {
 
 #[async_trait]
 impl Providers for Broken {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
-        Ok(match (self.inner.resolve(wanted).await?, self.bug) {
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+        Ok(match (self.inner.resolve(group, wanted).await?, self.bug) {
             (
                 Resolved::Member(MemberProvider { fence: Some(inner), database, probe }),
                 Bug::FenceThatLies | Bug::RetireErrorIgnored,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken,
-    GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle, OpProgress, Outcome, Planes,
-    PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Rehearsal, RehearseMember,
+    AppReading, AppTier, Capabilities, Description, Digest, DrainRequest, Effort, EngageFence, Fence, FenceReading,
+    FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle, OpProgress, Outcome,
+    Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Rehearsal, RehearseMember,
     RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence,
     RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri,
 };
@@ -45,9 +45,9 @@ struct Trusting {
 
 #[async_trait]
 impl Providers for Trusting {
-    async fn resolve(&self, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+    async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         let bug = self.bug;
-        Ok(match self.inner.resolve(wanted).await? {
+        Ok(match self.inner.resolve(group, wanted).await? {
             Resolved::Member(MemberProvider { database, probe, fence }) => Resolved::Member(MemberProvider {
                 database: Arc::new(TrustingDatabase { inner: database, bug }),
                 probe,

@@ -48,13 +48,14 @@ fn writer() -> WriterReceipt {
 #[test]
 fn one_writer_beside_a_fence() {
     type Change = fn(&World);
-    let table: [(&str, Change, &str); 7] = [
+    let table: [(&str, Change, &str); 8] = [
         ("one writer", |_| (), "done"),
         ("its provider still shows an edge", |w| w.set("b", |b| b.follows = Some("res-a".into())), "not yet"),
         ("it refuses a write", |w| w.set("b", |b| b.accepts = Tri::No), "not yet"),
         ("a write hangs", |w| w.set("b", |b| b.accepts = Tri::Unknown), "not yet"),
         ("it was promoted once more", |w| w.set("b", |b| b.generation = 3), "conflict"),
-        ("it is another resource", |w| w.set("b", |b| b.resource = "res-x".into()), "conflict"),
+        ("it is another resource", |w| w.set("b", |b| b.address = "res-x".into()), "conflict"),
+        ("it was made anew under its name", |w| w.set("b", |b| b.identity = "uid-x".into()), "conflict"),
         ("the fence was lifted", |w| w.set("a", |a| a.planes = Planes::default()), "conflict"),
     ];
     for (name, change, want) in table {
@@ -252,7 +253,7 @@ fn a_fence_is_retired_from_a_standby_only() {
     world.set("a", |a| a.generation = 2);
     assert_eq!(ready(&now(Retiring.prepare(&cx(), &done))), "ready");
     assert_eq!(sent(&now(Retiring.submit(&cx(), &done))), "done");
-    assert_eq!(world.sent(), ["retire a (res-a, lineage sys/2)"]);
+    assert_eq!(world.sent(), ["retire a (res-a, identity uid-a, lineage sys/2)"]);
 }
 
 /// A receiver that connected anew between two looks left the fence standing for good, as a debt.

@@ -21,12 +21,14 @@ type Change = fn(&World);
 /// Covers D01, E02, E03, E07: what is violated for good stops, what may come is waited for.
 #[test]
 fn both_sides_are_what_the_plan_expects() {
-    let table: [(&str, Change, &str); 11] = [
+    let table: [(&str, Change, &str); 13] = [
         ("as planned", |_| (), "done"),
         ("the primary follows", |w| w.set("a", |a| a.follows = Some("res-b".into())), "conflict"),
         ("the primary is in recovery", |w| w.set("a", |a| a.in_recovery = Tri::Yes), "conflict"),
         ("the primary has another history", |w| w.set("a", |a| a.generation = 2), "conflict"),
-        ("the primary is another resource", |w| w.set("a", |a| a.resource = "res-x".into()), "conflict"),
+        ("the primary is another resource", |w| w.set("a", |a| a.address = "res-x".into()), "conflict"),
+        ("the primary was made anew", |w| w.set("a", |a| a.identity = "uid-x".into()), "conflict"),
+        ("the standby was made anew", |w| w.set("b", |b| b.identity = "uid-x".into()), "conflict"),
         ("the primary is ill", |w| w.set("a", |a| a.healthy = Tri::No), "not yet"),
         ("the provider is at work", |w| w.set("a", |a| a.busy = Some("patching".into())), "not yet"),
         ("the candidate is no replica", |w| w.set("b", |b| b.follows = None), "conflict"),

@@ -105,13 +105,14 @@ fn a_promotion_is_ours_or_a_strangers() {
 #[test]
 fn a_promotion_is_refused_before_its_intent() {
     type Change = fn(&World);
-    let table: [(&str, Change, &str); 8] = [
+    let table: [(&str, Change, &str); 9] = [
         ("all is well", |_| (), "ready"),
         ("the fence was lifted", |w| w.set("a", |a| a.planes = Planes::default()), "conflict"),
         ("the fence is too weak", |w| w.set("a", |a| a.planes = Planes::all(Grade::Enforced)), "conflict"),
         ("the fenced history grew", |w| w.set("a", |a| a.end = Some(120)), "conflict"),
         ("the candidate lost ground", |w| w.set("b", |b| b.applied = 90), "not ready"),
-        ("the candidate is another one", |w| w.set("b", |b| b.resource = "res-c".into()), "conflict"),
+        ("the candidate is another one", |w| w.set("b", |b| b.address = "res-c".into()), "conflict"),
+        ("the candidate was made anew", |w| w.set("b", |b| b.identity = "uid-x".into()), "conflict"),
         ("another orchestrator is at work", |w| w.set("b", |b| b.locked = true), "conflict"),
         ("somebody promoted it", |w| w.set("b", promoted), "conflict"),
     ];
@@ -244,11 +245,12 @@ fn a_fence_is_prepared_with_its_record_and_engaged_with_it() {
 #[test]
 fn a_fence_is_refused_before_anything_is_changed() {
     type Change = fn(&World);
-    let table: [(&str, Change, &str); 5] = [
+    let table: [(&str, Change, &str); 6] = [
         ("all is well", |_| (), "ready"),
         ("it promises too little", |w| w.set("a", |a| a.promises = Planes::all(Grade::Partial)), "conflict"),
         ("another history", |w| w.set("a", |a| a.generation = 2), "conflict"),
-        ("another resource", |w| w.set("a", |a| a.resource = "res-x".into()), "conflict"),
+        ("another resource", |w| w.set("a", |a| a.address = "res-x".into()), "conflict"),
+        ("made anew under its name", |w| w.set("a", |a| a.identity = "uid-x".into()), "conflict"),
         ("another orchestrator", |w| w.set("b", |b| b.locked = true), "conflict"),
     ];
     let step = FenceMember::of(&target("a", 1), Grade::Confirmed);

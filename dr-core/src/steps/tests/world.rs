@@ -18,7 +18,8 @@ use crate::{gate::GateParts, *};
 /// One server.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    pub(super) resource: String,
+    pub(super) address: String,
+    pub(super) identity: String,
     pub(super) follows: Option<String>,
     pub(super) healthy: Tri,
     pub(super) busy: Option<String>,
@@ -71,13 +72,19 @@ pub(super) fn lineage(generation: u32) -> Lineage {
 }
 
 pub(super) fn target(name: &str, generation: u32) -> Target {
-    Target { member: name.into(), resource: ResourceId::new(format!("res-{name}")), lineage: lineage(generation) }
+    Target {
+        member: name.into(),
+        address: ResourceAddress::new(format!("res-{name}")),
+        identity: Some(ResourceIdentity::new(format!("uid-{name}"))),
+        lineage: lineage(generation),
+    }
 }
 
 /// `a` writes on generation 1, `b` follows it; the application is drained.
 pub(super) fn pair() -> Arc<World> {
     let server = |name: &str, follows: Option<&str>| Server {
-        resource: format!("res-{name}"),
+        address: format!("res-{name}"),
+        identity: format!("uid-{name}"),
         follows: follows.map(|other| format!("res-{other}")),
         healthy: Tri::Yes,
         busy: None,
@@ -162,9 +169,10 @@ impl ManagedDatabase for Of {
     async fn describe(&self) -> Result<Description, ProviderError> {
         let seen = self.0.read(self.1, "describe")?;
         Ok(Description {
-            resource: ResourceId::new(seen.resource),
+            address: ResourceAddress::new(seen.address),
+            identity: Some(ResourceIdentity::new(seen.identity)),
             lineage: None,
-            follows: seen.follows.map(ResourceId::new),
+            follows: seen.follows.map(ReplicationLink::physical),
             followers: Vec::new(),
             writable: Tri::Unknown,
             healthy: seen.healthy,
@@ -256,7 +264,8 @@ fn reading(of: &Of, planes: Planes, end: Option<u64>) -> FenceReading {
     FenceReading {
         silent: server.silent,
         unread: Vec::new(),
-        resource: Some(ResourceId::new(server.resource)),
+        address: Some(ResourceAddress::new(server.address)),
+        identity: Some(ResourceIdentity::new(server.identity)),
         lineage: Some(lineage(server.generation)),
         planes,
         end: end.map(at),
@@ -459,7 +468,7 @@ struct Bindings(Arc<World>);
 
 #[async_trait]
 impl Providers for Bindings {
-    async fn resolve(&self, _wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
+    async fn resolve(&self, _group: Digest, _wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         Err(ProviderError::Unsupported { verb: "resolve" })
     }
 
@@ -476,7 +485,8 @@ fn plan() -> Plan {
     let resource = |name: &str, kind| ResourceRef {
         provider: "fake".into(),
         kind,
-        id: ResourceId::new(format!("res-{name}")),
+        address: ResourceAddress::new(format!("res-{name}")),
+        identity: (kind == ResourceKind::Database).then(|| ResourceIdentity::new(format!("uid-{name}"))),
         region: None,
         profile: None,
     };

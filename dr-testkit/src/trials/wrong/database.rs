@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use dr_core::{
     Capabilities, Description, FenceReading, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
-    ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceId, Runtime, SnapshotRequest,
+    ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity, Runtime, SnapshotRequest,
     SwapRequest, Timestamp, Tri, millis,
 };
 
@@ -47,12 +47,14 @@ impl ManagedDatabase for WrongDatabase {
             }
             other => other?,
         };
-        if self.is(Wrong::NamesItselfByEndpoint) {
-            told.resource = ResourceId::new(told.endpoint.as_str());
+        if self.is(Wrong::NamesItselfByAddress) {
+            told.identity = Some(ResourceIdentity::new(told.address.as_str()));
         }
         if self.is(Wrong::StampsOldRoles) {
-            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told).clone();
-            return Ok(Description { at: self.clock.now_wall(), ..first });
+            let first =
+                self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| told.clone()).clone();
+            let Description { follows, writable, .. } = first;
+            return Ok(Description { follows, writable, at: self.clock.now_wall(), ..told });
         }
         Ok(told)
     }

@@ -193,7 +193,7 @@ impl Show {
         let debts = &switched.report.follow_ups;
         let (former, writer) = (self.database(old).describe().await?, self.database(new).describe().await?);
         let replication = self.database(old).replication().await?;
-        let follows = former.follows.as_ref() == Some(&writer.resource) && former.lineage == writer.lineage;
+        let follows = former.follows(&writer.address, None) && former.lineage == writer.lineage;
         let rejoined = replication.streaming == Tri::Yes && follows && debts.is_empty();
         if !rejoined {
             let (is, lineage, writes) = (&former.status, &former.lineage, &writer.lineage);
