@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
     Rehearsal, ReleaseOrder, RetireFence, millis,
 };
 use dr_sql::{PgError, SessionWatch, end_sessions, now, undone, unread};
@@ -13,6 +13,13 @@ use crate::{
     hba::{self, HbaFence},
     member::{Member, identity},
 };
+
+/// The answer to an order that names another member than the one that is fenced.
+pub(crate) fn not_its_own(member: &Member, order: &ReleaseOrder) -> Option<Outcome<()>> {
+    let named = &order.target().member;
+    let why = || format!("the order is for `{named}`, this is the fence of `{}`", member.name);
+    (*named != member.name).then(|| Outcome::Conflict(Cause::new(why())))
+}
 
 /// The closed `pg_hba.conf`: every role but the control role is turned away, open sessions are ended, log still flows to standbys.
 #[derive(Debug)]
@@ -120,7 +127,10 @@ impl Fence for ClosedHba {
         self.look().await.map_err(unread("inspect"))
     }
 
-    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if let Some(conflict) = not_its_own(&self.member, &order) {
+            return conflict;
+        }
         self.open().await.map_or_else(|e| undone(&e), Outcome::Done)
     }
 

@@ -195,8 +195,21 @@ impl FileSecret {
         Ok(all)
     }
 
+    /// The version up to `newest` that a call with this key wrote. A version that cannot be read was not written by one.
+    fn written_by(&self, key: &IdempotencyKey, newest: u64) -> io::Result<Option<u64>> {
+        let by_this = |number: &u64| {
+            let text = fs::read(self.folder.join(file(*number))).ok();
+            let stored = text.and_then(|text| serde_json::from_slice::<Stored>(&text).ok());
+            stored.is_some_and(|stored| stored.token.as_ref() == Some(key))
+        };
+        Ok(self.numbers()?.into_iter().rev().filter(|number| *number <= newest).find(by_this))
+    }
+
     fn patch_now(&self, request: &PatchSecret) -> io::Result<Outcome<SecretVersion>> {
         let (newest, stored) = self.current()?;
+        if let Some(number) = self.written_by(&request.key, newest)? {
+            return Ok(Outcome::Done(version(number)));
+        }
         let wanted = match self.wanted(&stored, &request.writer.endpoint) {
             Ok(wanted) => wanted,
             Err(why) => return Ok(Outcome::refused(format!("{}: {why}", self.folder.display()))),

@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    fence::not_its_own,
     manual,
     member::{Member, identity},
     place::is_directory_of,
@@ -391,6 +392,9 @@ impl Fence for StopFence {
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        if let Some(conflict) = not_its_own(&self.member, &order) {
+            return conflict;
+        }
         self.start_again(&order).await.unwrap_or_else(|e| undone(&e))
     }
 

@@ -515,3 +515,22 @@ async fn bug_a_rejoin_waited_for_a_hanging_archive() {
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     assert_eq!(one.database.describe().await.unwrap().follows, Some(ReplicationLink::physical(two.member.address())));
 }
+
+/// Every fence of a member refuses the order to lift the fence of another one, before it does anything.
+#[tokio::test]
+async fn bug_a_fence_followed_the_order_for_another_member() {
+    let rig = Rig::start(direct()).await;
+    let [one, two] = &rig.sides;
+    let (receipt, _) = common::fence(one).await;
+    let other = FenceReceipt { target: two.target().await, ..receipt };
+    let fences: [Arc<dyn Fence>; 3] = [
+        Arc::<dr_postgres::StopFence>::clone(&one.fence),
+        Arc::new(ClosedHba::new(Arc::clone(&one.member), vec!["replicator".into()])),
+        Arc::new(LoginFence::new(Arc::clone(&one.member) as _, one.member.address(), vec!["replicator".into()])),
+    ];
+    for fence in fences {
+        let outcome = fence.release(order(&other)).await;
+        assert!(matches!(outcome, Outcome::Conflict(_)), "{}: {outcome:?}", fence.name());
+    }
+    assert_eq!(one.fence.inspect().await.unwrap().grade(), Grade::Confirmed);
+}

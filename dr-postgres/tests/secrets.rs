@@ -9,8 +9,8 @@ use std::{
 };
 
 use dr_core::{
-    Effort, Endpoint, Grade, GroupName, IdempotencyKey, Lineage, MemberId, NodeId, Outcome, PatchSecret, Rehearsal,
-    RehearseSecret, ResourceAddress, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri,
+    Digest, Effort, Endpoint, Grade, GroupName, IdempotencyKey, Lineage, MemberId, NodeId, Outcome, PatchSecret,
+    Rehearsal, RehearseSecret, ResourceAddress, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri,
     WriterReceipt,
 };
 use dr_postgres::FileSecret;
@@ -253,4 +253,28 @@ async fn half_an_endpoint_is_completed_by_the_members() {
     assert_eq!((told.endpoint, told.rotating), (Some(Endpoint::new("a:5432")), Tri::No));
     let request = RehearseSecret { from: Endpoint::new("a:5432"), to: Endpoint::new("b:5432"), effort: Effort::Try };
     assert_eq!(store.rehearse(&request).await.unwrap(), Rehearsal::default());
+}
+
+/// A call that arrives once more after others wrote does not write its endpoint again.
+#[tokio::test]
+async fn bug_a_token_of_an_older_version_wrote_a_second_one() {
+    let stage = stage(&[("host", OLD)], &[("host", "{writer.endpoint}")]);
+    let run = RunId::new(GroupName::new("app"), 1);
+    let ask = |endpoint: &str, expected: &str, node: &str| {
+        let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
+        let target =
+            Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
+        let (endpoint, at) = (Endpoint::new(endpoint), Timestamp::from_millis(0));
+        let writer = WriterReceipt { run: run.clone(), target, endpoint, old_side: Grade::Confirmed, at };
+        PatchSecret {
+            writer,
+            expected: SecretVersion::new(expected),
+            key: run.key(&Digest::zero(), &NodeId::new(node)),
+        }
+    };
+    assert_eq!(stage.store.patch(ask(NEW, "1", "there")).await, Outcome::Done(SecretVersion::new("2")));
+    assert_eq!(stage.store.patch(ask(OLD, "2", "back")).await, Outcome::Done(SecretVersion::new("3")));
+    assert_eq!(stage.store.patch(ask(NEW, "3", "there")).await, Outcome::Done(SecretVersion::new("2")));
+    assert_eq!(stage.store.read().await.unwrap().endpoint, Some(Endpoint::new(OLD)));
+    assert_eq!(stage.store.versions().await.unwrap().len(), 3);
 }

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes, ProviderError,
-    Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, millis,
+    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes,
+    ProviderError, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, millis,
 };
 use tokio_postgres::{error::SqlState, types::Type};
 
@@ -336,7 +336,14 @@ impl Fence for LoginFence {
         self.look().await.map_err(unread("inspect"))
     }
 
-    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+    async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
+        let named = &order.target().address;
+        if *named != self.address {
+            return Outcome::Conflict(Cause::new(format!(
+                "the order is for {named}, this is the fence of {}",
+                self.address
+            )));
+        }
         let lift = async { lift_login_fences(self.access.session().await?.as_ref()).await };
         lift.await.map_or_else(|e| undone(&e), Outcome::Done)
     }

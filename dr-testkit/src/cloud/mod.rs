@@ -27,6 +27,7 @@ pub use backend::SimBackend;
 pub use fault::{BadFault, Broken, CallKind, Drift, Fault, FaultPlan};
 pub use line::CallRecord;
 pub(crate) use line::{Plane, Point};
+pub(crate) use providers::SimProviders;
 pub use store::OpenError;
 
 use crate::{

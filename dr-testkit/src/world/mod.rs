@@ -345,12 +345,12 @@ impl World {
             && !self.conditions.contains(&Condition::Partition(member.clone()))
     }
 
-    /// Whether management calls for a member get through.
+    /// Whether management calls for a member get through. What is not there is answered for: as missing.
     pub(crate) fn management_answers(&self, member: &MemberId) -> bool {
         let dark = |region: &Region| self.conditions.contains(&Condition::ControlOutage(region.clone()));
         let partition =
             self.setup.flavour == Flavour::Separate && self.conditions.contains(&Condition::Partition(member.clone()));
-        !partition && self.instances.get(member).is_some_and(|instance| !dark(&instance.region))
+        !partition && self.instances.get(member).is_none_or(|instance| !dark(&instance.region))
     }
 
     /// How many sessions are open on a member.

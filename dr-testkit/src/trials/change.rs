@@ -1,0 +1,259 @@
+//! Requests with their proofs, and a whole change of the writer, for trials that look at what comes after one.
+
+use dr_core::{
+    Actor, CatchUpReceipt, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch, FenceReceipt, Grade,
+    Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, PromoteRequest, QuiesceReceipt,
+    RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion, SwapRequest, Target, Tri, Waiver,
+    WriterReceipt, admit, minutes, seconds,
+};
+
+use super::{Case, Offer, Seat, Side, Stop};
+
+impl Case {
+    /// What the member says of itself.
+    pub(super) async fn described(&self, side: Side) -> Result<Description, Stop> {
+        let told = self.pair.seat(side).provider.database.describe().await;
+        self.ok("the member is described", told)
+    }
+
+    /// The member as a request means it, with the history that its database says it carries.
+    pub(super) async fn target(&self, side: Side) -> Result<Target, Stop> {
+        let seat = self.pair.seat(side);
+        let position = self.ok("the database says where it is", seat.provider.probe.position().await)?;
+        Ok(Target {
+            member: seat.member.clone(),
+            address: seat.address.clone(),
+            identity: None,
+            lineage: position.lineage,
+        })
+    }
+
+    fn door(&self) -> admit::Door<'_> {
+        let (run, runtime) = (&self.run, self.clock());
+        admit::Door { run, plan: Digest::zero(), epoch: Epoch::new(1), max_age: minutes(10), runtime }
+    }
+
+    fn consent(&self) -> Consent {
+        let at = self.clock().now_wall();
+        Consent {
+            run: self.run.clone(),
+            plan: Digest::zero(),
+            ask: Digest::zero(),
+            facts: Vec::new(),
+            loss: Loss::Unknown { because: "a trial loses nothing that anybody needs".into() },
+            given: Vec::new(),
+            at,
+            expires: at + minutes(15),
+        }
+    }
+
+    fn bound(&self) -> LossBound {
+        let loss = Loss::Unknown { because: "nobody looked".into() };
+        LossBound { run: self.run.clone(), loss, sampled_at: None, fenced_at: None, asked: None }
+    }
+
+    /// A promotion of `side` in place of the other, on a person's own risk: the shape that needs no fence.
+    pub(super) async fn promotion(&self, side: Side) -> Result<PromoteRequest, Stop> {
+        let other = if side == Side::Standby { Side::Primary } else { Side::Standby };
+        let ends = Ends { from: self.target(other).await?, to: self.target(side).await? };
+        let consent = self.consent();
+        let bounded = self.ok("the loss is bounded", admit::loss_bounded(&self.door(), &self.bound(), &consent))?;
+        let consented = self.ok("people agreed", admit::consented(&self.door(), &consent, &[]))?;
+        let waiver = Waiver {
+            by: Actor::local("trial"),
+            reason: "a trial".into(),
+            accepts: Grade::Unconfirmable,
+            expires: self.clock().now_wall() + minutes(5),
+        };
+        Ok(PromoteRequest::dangerous(self.key("promote"), ends, bounded, consented, waiver))
+    }
+
+    /// A planned swap, once nothing writes.
+    pub(super) async fn swap(&self) -> Result<SwapRequest, Stop> {
+        let (primary, target) = (self.target(Side::Primary).await?, self.target(Side::Standby).await?);
+        let at = self.clock().now_wall();
+        let receipt = QuiesceReceipt { run: self.run.clone(), primary, target, position: None, at };
+        let (old, new) = (&self.pair.primary.provider.probe, &self.pair.standby.provider.probe);
+        let (door, waits) = (self.door(), self.offers.swap_catches_up);
+        let quiesced = self
+            .until("nothing writes and both sides are equal", || async {
+                admit::quiesced(&door, old.as_ref(), new.as_ref(), &receipt, waits).await.ok()
+            })
+            .await?;
+        let consented = self.ok("people agreed", admit::consented(&self.door(), &self.consent(), &[]))?;
+        Ok(SwapRequest::planned(self.key("swap"), quiesced, consented))
+    }
+
+    /// The request to fence the primary.
+    pub(super) async fn engage_request(&self) -> Result<EngageFence, Stop> {
+        let target = self.target(Side::Primary).await?;
+        let token = self.ok("the fence reads what a release needs", self.fence()?.prepare().await)?;
+        Ok(EngageFence { target, token, key: self.key("fence") })
+    }
+
+    /// Fences the primary and waits until it is worth what the fence promises.
+    pub(super) async fn engage(&self) -> Result<FenceReceipt, Stop> {
+        let fence = self.fence()?;
+        let request = self.engage_request().await?;
+        let outcome = fence.engage(request.clone()).await;
+        let taken = matches!(outcome, Outcome::Done(()) | Outcome::Accepted(_));
+        self.holds("the fence takes the request", taken, &outcome);
+        let promised = fence.promises().grade();
+        let reading = self
+            .until("the fence reads back as worth what it promises", || async {
+                fence.inspect().await.ok().filter(|reading| reading.grade() >= promised)
+            })
+            .await?;
+        Ok(FenceReceipt {
+            run: self.run.clone(),
+            epoch: Epoch::new(1),
+            target: request.target,
+            fence: fence.name(),
+            token: request.token,
+            planes: reading.planes,
+            silent: reading.silent,
+            end: reading.end,
+            effective_at: reading.at,
+            lapses_at: reading.lapses_at,
+            detail: reading.detail,
+        })
+    }
+
+    /// The order to lift a fence, for the member that it names.
+    pub(super) fn release_order(&self, receipt: &FenceReceipt, target: Target) -> ReleaseOrder {
+        ReleaseOrder::by_operator(self.key("release"), target, receipt.token.clone(), Actor::local("trial"))
+    }
+
+    /// Waits for the end of what an outcome began.
+    pub(super) async fn finish(&self, database: &dyn ManagedDatabase, outcome: Outcome<()>) -> Result<(), Stop> {
+        match outcome {
+            Outcome::Done(()) => Ok(()),
+            Outcome::Accepted(op) => self.polled(database, &op).await,
+            Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_) => {
+                self.ok("the backend takes the request", Err(format!("{outcome:?}")))
+            }
+        }
+    }
+
+    /// Asks for the promotion of the standby, and waits until its database has left recovery, whatever the end is called.
+    pub(super) async fn promote(&self, request: PromoteRequest) -> Result<(), Stop> {
+        let database = self.pair.standby.provider.database.as_ref();
+        let outcome = database.promote(request).await;
+        self.finish(database, outcome).await?;
+        let probe = &self.pair.standby.provider.probe;
+        let look = || async { probe.position().await.ok().filter(|reading| reading.in_recovery == Tri::No) };
+        self.until("the database of the candidate has left recovery", look).await.map(drop)
+    }
+
+    /// Polls an operation to its good end.
+    pub(super) async fn polled(&self, database: &dyn ManagedDatabase, op: &OpHandle) -> Result<(), Stop> {
+        let ended = self
+            .until("the operation ends", || async {
+                match database.poll(op).await {
+                    Ok(ended @ (OpProgress::Finished | OpProgress::Failed { .. })) => Some(ended),
+                    Ok(OpProgress::Running { .. } | OpProgress::Lost { .. }) | Err(_) => None,
+                }
+            })
+            .await?;
+        self.same("the operation worked", &ended, &OpProgress::Finished);
+        if ended == OpProgress::Finished { Ok(()) } else { Err(Stop) }
+    }
+
+    /// A whole planned change: fence, catch up, promote; or drain and swap. Answers the fence's receipt if there was one.
+    pub(super) async fn hand_over(&self) -> Result<Option<FenceReceipt>, Stop> {
+        let new = self.pair.standby.provider.database.as_ref();
+        if self.offers.swap_roles {
+            self.drain().await?;
+            let outcome = new.swap_roles(self.swap().await?).await;
+            self.finish(new, outcome).await?;
+            self.resume(Side::Standby).await?;
+            return Ok(None);
+        }
+        let Some(fence) = self.pair.primary.provider.fence.clone() else {
+            self.promote(self.promotion(Side::Standby).await?).await?;
+            return Ok(None);
+        };
+        let receipt = self.engage().await?;
+        let position = self.ok("the candidate says where it is", self.pair.standby.provider.probe.position().await)?;
+        let end = receipt.end.clone().unwrap_or_else(|| position.applied.clone());
+        let target = Target { lineage: position.lineage, ..self.target(Side::Standby).await? };
+        let caught_up =
+            CatchUpReceipt { run: self.run.clone(), target, end, applied: position.applied, at: position.at };
+        let door = self.door();
+        let probe = self.pair.standby.provider.probe.as_ref();
+        let fenced = admit::fenced(&door, fence.as_ref(), &receipt, receipt.grade()).await;
+        let fenced = self.ok("the fence is admitted as a proof", fenced)?;
+        let caught_up = self
+            .until("the candidate has everything", || async {
+                admit::caught_up(&door, probe, &caught_up, &receipt).await.ok()
+            })
+            .await?;
+        let consented = self.ok("people agreed", admit::consented(&door, &self.consent(), &[]))?;
+        self.promote(PromoteRequest::planned(self.key("promote"), fenced, caught_up, consented)).await?;
+        Ok(Some(receipt))
+    }
+
+    /// Attaches the old primary to the new one.
+    pub(super) async fn rejoin_request(
+        &self,
+        lineage: dr_core::Lineage,
+        may_discard: bool,
+    ) -> Result<RejoinRequest, Stop> {
+        let Seat { member, address, .. } = self.pair.primary.clone();
+        let endpoint = self.described(Side::Standby).await?.endpoint;
+        let primary = self.target(Side::Standby).await?;
+        let target = Target { member, address, identity: None, lineage };
+        Ok(RejoinRequest { target, primary, endpoint, parted_at: None, may_discard, key: self.key("rejoin") })
+    }
+
+    /// The proof that one side is the writer, as steps hand it to secret and route.
+    pub(super) async fn writer(&self, side: Side) -> Result<WriterReceipt, Stop> {
+        let endpoint = self.described(side).await?.endpoint;
+        let target = self.target(side).await?;
+        Ok(WriterReceipt {
+            run: self.run.clone(),
+            target,
+            endpoint,
+            old_side: Grade::Confirmed,
+            at: self.clock().now_wall(),
+        })
+    }
+
+    pub(super) async fn patch_request(
+        &self,
+        side: Side,
+        expected: SecretVersion,
+        key: &str,
+    ) -> Result<PatchSecret, Stop> {
+        Ok(PatchSecret { writer: self.writer(side).await?, expected, key: self.key(key) })
+    }
+
+    pub(super) async fn route_request(&self, side: Side) -> Result<RouteRequest, Stop> {
+        Ok(RouteRequest { writer: self.writer(side).await?, key: self.key("traffic") })
+    }
+
+    /// Drains the applications, where there is a tier, and waits until they are.
+    pub(super) async fn drain(&self) -> Result<(), Stop> {
+        let Some(app) = self.pair.app.clone() else { return Ok(()) };
+        let request = DrainRequest { budget: seconds(5), within: seconds(3), key: self.key("drain") };
+        let outcome = app.drain(request).await;
+        self.holds("the tier takes the drain", matches!(outcome, Outcome::Done(()) | Outcome::Accepted(_)), &outcome);
+        let look = || async { app.read().await.ok().filter(|reading| reading.drained == Tri::Yes) };
+        self.until("the tier reads back as drained", look).await.map(drop)
+    }
+
+    /// Lets the applications write again.
+    pub(super) async fn resume(&self, onto: Side) -> Result<(), Stop> {
+        let Some(app) = self.pair.app.clone() else { return Ok(()) };
+        let onto = self.pair.seat(onto).member.clone();
+        let outcome = app.resume(ResumeRequest { onto, key: self.key("resume") }).await;
+        self.holds("the tier takes the resume", matches!(outcome, Outcome::Done(()) | Outcome::Accepted(_)), &outcome);
+        let look = || async { app.read().await.ok().filter(|reading| reading.drained == Tri::No) };
+        self.until("the tier reads back as open", look).await.map(drop)
+    }
+
+    /// Whether a verb is offered, as the backend says.
+    pub(super) fn offers_verb(&self, offer: Offer) -> bool {
+        offer.is_in(&self.offers)
+    }
+}

@@ -1,0 +1,218 @@
+//! Wrong backends: each breaks the contract in one way, as a thin wrapper over the simulated one. Trials that do not find them show
+//! nothing.
+
+mod around;
+mod database;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use dr_core::Runtime;
+
+use super::{Pair, SimSubject};
+use crate::Halt;
+
+/// How a backend is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// An unreachable service is told as a missing resource.
+    SwallowsUnreachable,
+    /// A lag that nobody knows is told as zero.
+    LiesAboutLag,
+    /// A promotion of a primary is taken.
+    PromotesWithoutLooking,
+    /// A promotion that was accepted is told as done.
+    IsDoneEarly,
+    /// An operation that goes on is told as finished.
+    FinishesEarly,
+    /// A lost reply is told as "not done".
+    HidesLostReplies,
+    /// A member takes where it is found for which resource it is.
+    NamesItselfByAddress,
+    /// An old description gets a new time.
+    StampsOldRoles,
+    /// Describing a member changes something on it.
+    TidiesWhileLooking,
+    /// A rejoin discards what only the member has, whatever the request says.
+    DiscardsSilently,
+    /// A snapshot gets another name than it was asked for.
+    RenamesSnapshots,
+    /// A fence does not know that it is engaged.
+    ForgetsFence,
+    /// A fence calls itself engaged after it was lifted.
+    RemembersFence,
+    /// A fence follows the order for another member.
+    ReleasesOthers,
+    /// A silent server is told to have refused a write.
+    TakesSilenceForNo,
+    /// The lock of somebody else is not seen.
+    IgnoresRivals,
+    /// A secret is written under a new key each time.
+    DropsTheKey,
+    /// A secret is written whatever its version is.
+    IgnoresTheVersion,
+    /// A route is switched to the other member, each time.
+    TogglesTraffic,
+    /// A route is moved without looking at the proof.
+    MovesTrafficBlindly,
+    /// A tier is told as drained while its work still runs.
+    SaysDrainedEarly,
+    /// Each notice is a new one.
+    TellsTwice,
+    /// A seal is answered and not made.
+    SealsNothing,
+}
+
+/// What the trials said of a wrong backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How it is wrong.
+    pub wrong: Wrong,
+    /// The trials that found it.
+    pub failed: BTreeSet<String>,
+}
+
+impl Verdict {
+    /// Whether exactly the trials that match it failed.
+    #[must_use]
+    pub fn is_found(&self) -> bool {
+        self.failed.iter().map(String::as_str).eq(self.wrong.fails().iter().copied())
+    }
+}
+
+impl Wrong {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::SwallowsUnreachable,
+        Self::LiesAboutLag,
+        Self::PromotesWithoutLooking,
+        Self::IsDoneEarly,
+        Self::FinishesEarly,
+        Self::HidesLostReplies,
+        Self::NamesItselfByAddress,
+        Self::StampsOldRoles,
+        Self::TidiesWhileLooking,
+        Self::DiscardsSilently,
+        Self::RenamesSnapshots,
+        Self::ForgetsFence,
+        Self::RemembersFence,
+        Self::ReleasesOthers,
+        Self::TakesSilenceForNo,
+        Self::IgnoresRivals,
+        Self::DropsTheKey,
+        Self::IgnoresTheVersion,
+        Self::TogglesTraffic,
+        Self::MovesTrafficBlindly,
+        Self::SaysDrainedEarly,
+        Self::TellsTwice,
+        Self::SealsNothing,
+    ];
+
+    /// Its name and, sorted, the trials that must fail on it; no others may.
+    const fn row(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::SwallowsUnreachable => {
+                ("wrong.swallows-unreachable", &["database::describe::silence_is_not_absence"])
+            }
+            Self::LiesAboutLag => ("wrong.lies-about-lag", &["database::replication::a_cut_stream_has_no_lag"]),
+            Self::PromotesWithoutLooking => {
+                ("wrong.promotes-without-looking", &["database::promote::a_primary_is_a_conflict"])
+            }
+            Self::IsDoneEarly => ("wrong.is-done-early", &["database::promote::answers_before_it_is_done"]),
+            Self::FinishesEarly => (
+                "wrong.finishes-early",
+                &["database::poll::finished_is_true", "database::rejoin::done_means_streaming"],
+            ),
+            Self::HidesLostReplies => ("wrong.hides-lost-replies", &["database::promote::a_lost_reply_is_unknown"]),
+            Self::NamesItselfByAddress => {
+                ("wrong.names-itself-by-address", &["database::describe::a_resource_made_anew_is_another_one"])
+            }
+            Self::StampsOldRoles => (
+                "wrong.stamps-old-roles",
+                &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"],
+            ),
+            Self::TidiesWhileLooking => {
+                ("wrong.tidies-while-looking", &["database::describe::looking_changes_nothing"])
+            }
+            Self::DiscardsSilently => ("wrong.discards-silently", &["database::rejoin::keeps_what_only_it_has"]),
+            Self::RenamesSnapshots => ("wrong.renames-snapshots", &["database::snapshot::the_same_name_twice_is_one"]),
+            Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
+            Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),
+            Self::ReleasesOthers => {
+                ("wrong.releases-others", &["fence::release::an_order_for_another_member_is_not_followed"])
+            }
+            Self::TakesSilenceForNo => ("wrong.takes-silence-for-no", &["probe::write::no_answer_is_unknown"]),
+            Self::IgnoresRivals => ("wrong.ignores-rivals", &["probe::group_lock::is_taken_once"]),
+            Self::DropsTheKey => (
+                "wrong.drops-the-key",
+                &[
+                    "secret::patch::the_same_token_twice_is_one_version",
+                    "secret::read::tells_the_token_of_the_last_write",
+                ],
+            ),
+            Self::IgnoresTheVersion => (
+                "wrong.ignores-the-version",
+                &["secret::patch::a_write_by_hand_is_a_conflict", "secret::patch::another_version_is_a_conflict"],
+            ),
+            Self::TogglesTraffic => (
+                "wrong.toggles-traffic",
+                &["traffic::apply::saying_it_twice_is_no_change", "traffic::apply::the_present_writer_is_no_change"],
+            ),
+            Self::MovesTrafficBlindly => {
+                ("wrong.moves-traffic-blindly", &["traffic::apply::the_present_writer_is_no_change"])
+            }
+            Self::SaysDrainedEarly => ("wrong.says-drained-early", &["app::drain::drained_means_that_nobody_writes"]),
+            Self::TellsTwice => ("wrong.tells-twice", &["notifier::notify::the_same_key_twice_is_one_notice"]),
+            Self::SealsNothing => ("wrong.seals-nothing", &["evidence::seal::is_there_when_it_is_answered"]),
+        }
+    }
+
+    /// Its name, such as `wrong.lies-about-lag`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The trials that must fail on it, sorted. No others may.
+    #[must_use]
+    pub const fn fails(self) -> &'static [&'static str] {
+        self.row().1
+    }
+
+    /// The pair behind a backend that is wrong in this way.
+    #[must_use]
+    pub(super) fn around(self, pair: Pair, clock: &Arc<dyn Runtime>) -> Pair {
+        around::pair(self, pair, clock)
+    }
+
+    /// Runs every trial on it.
+    ///
+    /// # Errors
+    /// The simulation did not come to an end.
+    pub fn judge(self) -> Result<Verdict, Halt> {
+        let subject = SimSubject::all().into_iter().next();
+        let report = subject.map(|subject| subject.run(Some(self))).transpose()?;
+        let failed = report.iter().flat_map(|report| report.failed().into_iter().map(str::to_owned)).collect();
+        Ok(Verdict { wrong: self, failed })
+    }
+}
+
+/// What cannot be shown where no look ever finds a fence engaged: everything that comes after fencing.
+const UNREAD_FENCE: &[&str] = &[
+    "database::describe::an_old_role_has_an_old_time",
+    "database::promote::begins_a_new_generation",
+    "database::rejoin::done_means_streaming",
+    "database::rejoin::keeps_what_only_it_has",
+    "fence::engage::a_lost_reply_is_unknown",
+    "fence::engage::an_engaged_fence_does_not_change",
+    "fence::engage::is_worth_what_it_promises",
+    "fence::engage::stops_the_applications_path",
+    "fence::engage::the_standby_gets_everything",
+    "fence::inspect::sees_a_fence_lifted_by_hand",
+    "fence::inspect::the_end_does_not_move",
+    "fence::release::a_released_fence_does_not_change",
+    "fence::release::an_order_for_another_member_is_not_followed",
+    "fence::release::the_member_writes_again",
+    "fence::retire::a_primary_keeps_its_fence",
+    "fence::retire::a_standby_needs_none",
+    "probe::position::says_where_histories_parted",
+];

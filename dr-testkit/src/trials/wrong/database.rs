@@ -1,0 +1,124 @@
+//! Wrong management planes.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use dr_core::{
+    Capabilities, Description, FenceReading, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
+    ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity, Runtime, SnapshotRequest,
+    SwapRequest, Timestamp, Tri, millis,
+};
+
+use super::Wrong;
+
+#[derive(Debug)]
+pub(super) struct WrongDatabase {
+    pub(super) inner: Arc<dyn ManagedDatabase>,
+    pub(super) how: Wrong,
+    pub(super) clock: Arc<dyn Runtime>,
+    /// The first description that was seen.
+    pub(super) first: Mutex<Option<Description>>,
+    pub(super) calls: AtomicU32,
+}
+
+impl WrongDatabase {
+    fn is(&self, how: Wrong) -> bool {
+        self.how == how
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ManagedDatabase for WrongDatabase {
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
+        self.inner.capabilities().await
+    }
+
+    async fn describe(&self) -> Result<Description, ProviderError> {
+        if self.is(Wrong::TidiesWhileLooking) {
+            let _tidied = self.inner.settle().await;
+        }
+        let mut told = match self.inner.describe().await {
+            Err(ProviderError::Unreachable { verb, why, .. }) if self.is(Wrong::SwallowsUnreachable) => {
+                return Err(ProviderError::Refused { verb, why });
+            }
+            other => other?,
+        };
+        if self.is(Wrong::NamesItselfByAddress) {
+            told.identity = Some(ResourceIdentity::new(told.address.as_str()));
+        }
+        if self.is(Wrong::StampsOldRoles) {
+            let first =
+                self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| told.clone()).clone();
+            let Description { follows, writable, .. } = first;
+            return Ok(Description { follows, writable, at: self.clock.now_wall(), ..told });
+        }
+        Ok(told)
+    }
+
+    async fn replication(&self) -> Result<Replication, ProviderError> {
+        let told = self.inner.replication().await?;
+        let lies = self.is(Wrong::LiesAboutLag) && told.received.is_some();
+        Ok(Replication { lag: told.lag.or_else(|| lies.then_some(Millis::ZERO)), ..told })
+    }
+
+    async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        let told = self.inner.poll(op).await?;
+        let goes_on = matches!(told, OpProgress::Running { .. });
+        Ok(if goes_on && self.is(Wrong::FinishesEarly) { OpProgress::Finished } else { told })
+    }
+
+    async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
+        match self.inner.promote(request).await {
+            Outcome::Conflict(_) if self.is(Wrong::PromotesWithoutLooking) => Outcome::accepted(),
+            Outcome::Accepted(_) if self.is(Wrong::IsDoneEarly) => Outcome::Done(()),
+            Outcome::Unknown(cause) if self.is(Wrong::HidesLostReplies) => Outcome::not_done_yet(cause, millis(10)),
+            told @ (Outcome::Done(())
+            | Outcome::Accepted(_)
+            | Outcome::NotDone(_)
+            | Outcome::Unknown(_)
+            | Outcome::Conflict(_)) => told,
+        }
+    }
+
+    async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
+        self.inner.swap_roles(request).await
+    }
+
+    async fn swap_fence(&self, since: Timestamp) -> Result<FenceReading, ProviderError> {
+        self.inner.swap_fence(since).await
+    }
+
+    async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
+        let may_discard = request.may_discard || self.is(Wrong::DiscardsSilently);
+        self.inner.rejoin(RejoinRequest { may_discard, ..request }).await
+    }
+
+    async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
+        let name = if self.is(Wrong::RenamesSnapshots) {
+            format!("{}-{}", request.name, self.calls.fetch_add(1, Ordering::Relaxed))
+        } else {
+            request.name.clone()
+        };
+        self.inner.snapshot(SnapshotRequest { name, ..request }).await
+    }
+
+    async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
+        self.inner.has_snapshot(name).await
+    }
+
+    async fn settle(&self) -> Outcome<()> {
+        self.inner.settle().await
+    }
+
+    async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
+        self.inner.rehearse(request).await
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
