@@ -383,7 +383,10 @@ async fn bug_a_fenced_server_that_was_started_parked_the_run() {
     let rig = Rig::start(direct()).await;
     let one = &rig.sides[0];
     let (receipt, _) = common::fence(one).await;
-    rig.cluster.pg1().server.start().await.unwrap();
+    let server = &rig.cluster.pg1().server;
+    // It is fenced as soon as its last checkpoint is written, a moment before it is gone.
+    server.await_stopped(Duration::from_secs(20)).await.unwrap();
+    server.start().await.unwrap();
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
         match one.fence.inspect().await {
