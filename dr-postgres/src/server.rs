@@ -285,7 +285,9 @@ impl Server {
     /// The program fails, or the unit refuses.
     pub async fn start(&self) -> Result<(), PgError> {
         if self.postmaster().await? != Postmaster::Stopped {
-            if self.census(None, None).await?.phase != Phase::Stopping {
+            let census = self.census(None, None).await?;
+            // Between the two looks it may have gone, and that is no running server.
+            if census.process.is_some() && census.phase != Phase::Stopping {
                 return Ok(());
             }
             // It runs no more, it only has not gone yet.

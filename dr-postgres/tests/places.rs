@@ -534,16 +534,25 @@ impl Side {
     }
 }
 
-/// A host on which somebody starts the server right after it was seen stopped.
+/// A host on which something happens right after the process was looked at.
 #[derive(Debug)]
-struct Starting {
+struct Meanwhile {
     host: LocalControl,
     server: Server,
     admin: Target,
+    happens: Happens,
+}
+
+#[derive(Debug)]
+enum Happens {
+    /// Somebody starts the server, which was seen stopped.
+    Starts,
+    /// The server goes, which was seen alive.
+    Goes,
 }
 
 #[async_trait::async_trait]
-impl ServerControl for Starting {
+impl ServerControl for Meanwhile {
     async fn run(&self, command: &HostCommand) -> Result<String, PgError> {
         self.host.run(command).await
     }
@@ -566,10 +575,14 @@ impl ServerControl for Starting {
 
     async fn postmaster(&self, data: &Path) -> Result<Postmaster, PgError> {
         let seen = self.host.postmaster(data).await?;
-        if seen == Postmaster::Stopped {
-            self.server.start().await?;
-            let up = || async { Session::open(&self.admin).await.ok() };
-            until("it is up", Duration::from_secs(20), up).await;
+        match (&self.happens, seen == Postmaster::Stopped) {
+            (Happens::Starts, true) => {
+                self.server.start().await?;
+                let up = || async { Session::open(&self.admin).await.ok() };
+                until("it is up", Duration::from_secs(20), up).await;
+            }
+            (Happens::Goes, false) => self.server.await_stopped(Duration::from_secs(20)).await?,
+            (Happens::Starts, false) | (Happens::Goes, true) => {}
         }
         Ok(seen)
     }
@@ -584,14 +597,32 @@ async fn bug_a_server_that_starts_between_two_looks_was_taken_for_another_one() 
     server.signal(server.census(None, None).await.unwrap().server().unwrap(), Stop::Fast).await.unwrap();
     server.await_stopped(Duration::from_secs(20)).await.unwrap();
     let admin = cluster.pg1().admin.clone();
-    let control = Starting {
+    let control = Meanwhile {
         host: LocalControl::new("pg1", cluster.folder()).unwrap(),
         server: server.clone(),
         admin: admin.clone(),
+        happens: Happens::Starts,
     };
     let watched = Server::new(server.site().clone(), Arc::new(control));
     let side = Side::of(&Arc::new(Member::new("app", watched, admin, Vec::new())));
     let told = side.database.describe().await.unwrap_err();
     assert!(matches!(told, ProviderError::Unreachable { .. }), "{told:?}");
     assert_eq!(side.database.describe().await.unwrap().status, "primary");
+}
+
+/// A server that was told to stop went between two looks of a start, which took that for a running server and started none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_server_that_goes_between_two_looks_of_a_start_was_left_stopped() {
+    let rig = Rig::start(direct()).await;
+    let server = rig.cluster.pg1().server.clone();
+    let control = Meanwhile {
+        host: LocalControl::new("pg1", rig.cluster.folder()).unwrap(),
+        server: server.clone(),
+        admin: rig.cluster.pg1().admin.clone(),
+        happens: Happens::Goes,
+    };
+    let watched = Server::new(server.site().clone(), Arc::new(control));
+    server.signal(server.census(None, None).await.unwrap().server().unwrap(), Stop::Fast).await.unwrap();
+    watched.start().await.unwrap();
+    server.await_ready(Duration::from_secs(20)).await.unwrap();
 }

@@ -58,3 +58,41 @@ fn four_lines(stage: &Stage) {
     let status = stage.dr("status").out;
     assert!(status.contains("pg2") && status.contains("pg1"), "{status}");
 }
+
+/// A standby was deleted, and another cluster made in its directory and at its port: the plan speaks of a server that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_another_cluster_at_the_standbys_address_is_refused_before_anything_is_touched() {
+    let cluster = LocalCluster::start(ClusterOptions::default()).await.unwrap();
+    let mut writers = Writers::start(vec![cluster.app_through_pooler().unwrap()], 2).await.unwrap();
+    let stage = Stage::new();
+    std::fs::write(stage.path("groups/app.toml"), cluster.group_file()).unwrap();
+    let (stage, said) = tokio::task::spawn_blocking(move || {
+        let said = stage.dr("plan switchover app --to pg2 --save DIR/app.plan");
+        (stage, said)
+    })
+    .await
+    .unwrap();
+    assert_eq!(said.exit, Exit::Done, "{}{}", said.out, said.err);
+    let server = &cluster.pg2().server;
+    server.stop_fast(Duration::from_secs(20)).await.unwrap();
+    let data = server.site().data.clone();
+    let kept = data.with_extension("kept");
+    std::fs::rename(&data, &kept).unwrap();
+    cluster.run("initdb", &["-D", &data.to_string_lossy(), "-U", "dr", "-A", "trust", "-N"]).unwrap();
+    std::fs::copy(kept.join("postgresql.conf"), data.join("postgresql.conf")).unwrap();
+    server.start().await.unwrap();
+    server.await_ready(Duration::from_secs(20)).await.unwrap();
+    let (stage, said) = tokio::task::spawn_blocking(move || {
+        let said = stage.dr("start DIR/app.plan --because CHG-4711");
+        (stage, said)
+    })
+    .await
+    .unwrap();
+    assert_eq!(said.exit, Exit::Refused, "{}{}", said.out, said.err);
+    assert!(said.err.contains("DR606") && said.err.contains("was made anew"), "{}{}", said.out, said.err);
+    assert!(!stage.dr("list").out.contains("app-1"), "no run was begun");
+    writers.await_flow(Duration::from_secs(10)).await.unwrap();
+    writers.stop().await;
+    let check = writers.check(&cluster.app(cluster.pg1())).await.unwrap();
+    assert_eq!((check.lost, writers.report().error_count()), (0, 0), "{check:?}");
+}
