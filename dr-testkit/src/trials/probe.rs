@@ -10,7 +10,7 @@ use super::{
 
 trials! { Contract::DatabaseProbe;
     AsItWas writes "write::a_primary_takes_one"
-        shows "Tries one real write that needs no table, and says what happened." needs [];
+        shows "Tries one real write that touches nothing of the applications, and says what happened." needs [];
     AsItWas standby_refuses "write::a_standby_refuses"
         shows "a refused write (recovery, read-only) is `accepted: No`" needs [];
     Changed silence "write::no_answer_is_unknown"
@@ -29,7 +29,7 @@ trials! { Contract::DatabaseProbe;
     AsItWas advances "position::advances_with_every_write"
         shows "Durable here: written and flushed on a primary, received and flushed on a standby." needs [Can(Power::Write)];
     Changed parted "position::says_where_histories_parted"
-        shows "Where this history left its parent, if it did (the switch point of the last promotion)."
+        shows "Where a history left its parent, or why that is not told."
         needs [Offers(Offer::HandOver)];
     Changed dead "position::a_dead_server_is_an_error"
         shows "The provider could not be reached or did not answer in time." needs [Can(Power::BreakPrimary)];

@@ -31,8 +31,9 @@ trials! { Contract::TrafficRouter;
     Changed refused "write::a_refusal_has_the_servers_words"
         shows "a refused write is `accepted: No` with the server's words"
         needs [ROUTE, Has(Part::RouteLogin), Can(Power::RefuseOnPrimary)];
-    AsItWas samples "sample::answers_one_value_per_sample"
-        shows "Which member answers through the route, one value per sample (D25)." needs [ROUTE];
+    AsItWas samples "sample::answers_what_was_seen"
+        shows "about `samples` values, or all that were seen at once; fewer where fewer could be seen, none where nobody was connected"
+        needs [ROUTE];
     AsItWas rehearses "rehearse::compares_with_the_present_writer"
         shows "Tries and compares what sending to another writer will need: what is written is what counts, every part can be asked."
         needs [ROUTE];
@@ -127,12 +128,14 @@ async fn refused(c: &Case) -> Result<(), Stop> {
 }
 
 async fn samples(c: &Case) -> Result<(), Stop> {
-    match c.route()?.sample(3).await {
+    let route = c.route()?;
+    // Behind a pooler there is something to see once somebody has come through.
+    let connected = route.write().await.is_ok();
+    match route.sample(3).await {
         Ok(seen) => {
-            c.same("there is one value per sample", &seen.len(), &3);
             let none_other = seen.iter().flatten().all(|member| *member == c.pair.primary.member);
             c.holds("nobody but the primary answers", none_other, &seen);
-            c.holds("the primary answers", seen.iter().any(Option::is_some), &seen);
+            c.holds("who came through is seen", !connected || seen.iter().any(Option::is_some), &seen);
         }
         Err(error) => c.holds("or it is not offered", matches!(error, ProviderError::Unsupported { .. }), &error),
     }
