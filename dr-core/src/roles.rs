@@ -177,8 +177,8 @@ fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Findi
 mod tests {
     use super::*;
     use crate::{
-        Endpoint, Lineage, Parted, Position, PositionReading, PositionUnit, ResourceAddress, ResourceKind, ResourceRef,
-        SystemId, Tier, Timestamp,
+        Endpoint, Lineage, Millis, Parted, Position, PositionReading, PositionUnit, ResourceAddress, ResourceKind,
+        ResourceRef, SystemId, Tier, Timestamp,
     };
 
     fn member(name: &str, seen: Option<(Option<&str>, Tri)>) -> MemberFacts {
@@ -204,6 +204,7 @@ mod tests {
                 version: "15".into(),
                 busy: None,
                 newest_backup: None,
+                cadence: Millis::ZERO,
                 at: Timestamp::default(),
             }),
             ..MemberFacts::silent(name.into(), binding)

@@ -7,7 +7,7 @@ use futures_util::future::{join, join_all, join3};
 use crate::{
     Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
     ProviderError, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference, Situation,
-    Target, contain, known, roles, steps::Cast,
+    Target, contain, known, plan::fact_age_of, roles, steps::Cast,
 };
 
 /// What to look at.
@@ -179,10 +179,14 @@ impl Survey {
 
     /// Members whose answer is too old to plan from.
     fn stale(&self, members: &[&MemberFacts]) -> Vec<Finding> {
-        let (now, limit) = (self.runtime.now_wall(), self.group.limits.fact_age);
-        let old = members.iter().filter_map(|member| Some((member, now.since(member.description.as_ref()?.at))));
-        old.filter(|(_, age)| *age > limit)
-            .map(|(member, age)| {
+        let now = self.runtime.now_wall();
+        let ages = members.iter().filter_map(|member| {
+            let seen = member.description.as_ref()?;
+            let limit = fact_age_of(self.group.limits.fact_age, seen.cadence);
+            Some((member, now.since(seen.at), limit))
+        });
+        ages.filter(|(_, age, limit)| age > limit)
+            .map(|(member, age, limit)| {
                 let (age, limit) = (crate::text::human(age), crate::text::human(limit));
                 Finding::new(
                     &known::STALE,

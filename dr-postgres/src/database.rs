@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, ManagedDatabase, OpHandle, OpProgress, Outcome, PromoteRequest, ProviderError,
-    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
+    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
+    ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
 };
 use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, replication, undone, unread};
 
@@ -71,6 +71,7 @@ impl PostgresDatabase {
             version: version(who.version),
             busy: None,
             newest_backup: None,
+            cadence: Millis::ZERO,
             at: now(),
         })
     }
@@ -122,6 +123,7 @@ impl PostgresDatabase {
             version: "unknown while stopped".into(),
             busy: None,
             newest_backup: None,
+            cadence: Millis::ZERO,
             at: now(),
         })
     }

@@ -28,7 +28,15 @@ pub async fn replication(session: &Session, others: &[Link]) -> Result<Replicati
     let who = session.identity().await?;
     let lineage = Some(who.lineage());
     if !who.in_recovery {
-        let none = Replication { streaming: Tri::No, lineage, received: None, applied: None, lag: None, at: now() };
+        let none = Replication {
+            streaming: Tri::No,
+            lineage,
+            received: None,
+            applied: None,
+            lag: None,
+            cadence: Millis::ZERO,
+            at: now(),
+        };
         return Ok(none);
     }
     let receiver = session.receiver().await?;
@@ -53,6 +61,7 @@ pub async fn replication(session: &Session, others: &[Link]) -> Result<Replicati
         received: receiver.received.map(|lsn| position(who.system_identifier, lsn)),
         applied: Some(position(who.system_identifier, receiver.replayed)),
         lag: lag.map(Millis::of),
+        cadence: Millis::ZERO,
         at: now(),
     })
 }

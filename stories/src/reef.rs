@@ -136,6 +136,7 @@ impl ManagedDatabase for ReefMember {
             version: "24.1".to_owned(),
             busy: None,
             newest_backup: None,
+            cadence: Millis::ZERO,
             at,
         })?;
         let clusters = self.reef.clusters();
@@ -155,6 +156,7 @@ impl ManagedDatabase for ReefMember {
                 received: has.clone(),
                 applied: has,
                 lag: streaming.then_some(Millis::ZERO),
+                cadence: Millis::ZERO,
                 at,
             }
         })

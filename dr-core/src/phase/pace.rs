@@ -13,6 +13,12 @@ pub(crate) struct Pace {
     pub(crate) within: Millis,
 }
 
+/// How long a check may take at least, on servers that answer at once.
+pub(super) const CHECK: Millis = Millis::seconds(30);
+/// How often a check looks again at most: nobody's writes wait for it.
+const CHECK_EVERY: Millis = Millis::seconds(1);
+/// How often a check may look before it is given up, where looks are far apart.
+const CHECK_LOOKS: u64 = 4;
 /// A wait is given up after this many of its looks.
 const LOOKS: u64 = 200;
 /// A change that stays unseen is given up after this many times its visibility.
@@ -27,6 +33,15 @@ impl Pace {
         let patience =
             Millis::new(every.count().saturating_mul(LOOKS).max(visibility.count().saturating_mul(VISIBILITIES)));
         Self { every, visibility, within: patience.max(SHORTEST) }
+    }
+
+    /// For a check that only reads: no oftener than the provider likes, and long enough for a few looks.
+    pub(super) fn of_check(member: &MemberFacts) -> Self {
+        let pace = Self::of(member);
+        let described = member.description.as_ref().map_or(Millis::ZERO, |seen| seen.cadence);
+        let measured = member.replication.as_ref().map_or(Millis::ZERO, |seen| seen.cadence);
+        let looks = pace.every.max(described).max(measured).count().saturating_mul(CHECK_LOOKS);
+        Self { every: pace.every.max(CHECK_EVERY), within: CHECK.max(Millis::new(looks)), ..pace }
     }
 
     /// For a fence: it has a pace of its own.

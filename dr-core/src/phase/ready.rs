@@ -1,9 +1,12 @@
 //! Looking, checking, asking, and what makes the gap short: everything before the first write is held back.
 
-use super::{checks, pace::Pace};
+use super::{
+    checks,
+    pace::{CHECK, Pace},
+};
 use crate::{
     ApprovalSpec, Consent, Edge, Finding, Grade, Loss, LossBound, MemberFacts, MemberId, Millis, PlanBuilder, Purpose,
-    Ref, Refusal, Shape, Situation, Spec, StepExt, Target, known, seconds,
+    Ref, Refusal, Shape, Situation, Spec, Step, StepExt, Target, known, seconds,
     steps::{
         AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
         CheckTransactions, FactSpec, FinalSnapshot, Notify, Rehearse, RehearseAgain, Rehearsed, SettleMember,
@@ -11,8 +14,6 @@ use crate::{
     },
 };
 
-/// How long a check may go on looking before it stops the run.
-const CHECK: Millis = seconds(30);
 /// How far apart two looks at a silent primary lie.
 const SPACED: Millis = Millis::new(250);
 /// How long a rehearsal may go on trying: every part has its own limit within it.
@@ -154,20 +155,26 @@ fn ask(
     }
 }
 
+/// A check looks no oftener than its member's provider likes, and long enough for a few looks.
+fn paced<S: Step>(check: Spec<S>, pace: Pace) -> Spec<S> {
+    check.within(pace.within).every(pace.every)
+}
+
 fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (Vec<Ref<()>>, Ref<Rehearsed>) {
     let primary = &now.writer;
+    let pace = now.member(&target.member).map_or_else(|| Pace::of_check(&now.primary), Pace::of_check);
     let limits = &now.group.limits;
     let lock = plan.add("group-lock", TakeGroupLock { at: target.member.clone() }.within(CHECK));
     let sides = CheckSides { primary: primary.clone(), candidate: target.clone() };
-    let look = plan.add("check-sides", sides.after(&lock).within(CHECK));
+    let look = plan.add("check-sides", paced(sides.after(&lock), pace));
     let replication = CheckReplication { candidate: target.clone() };
-    let replication = plan.add("check-replication", replication.after(&look).within(CHECK));
+    let replication = plan.add("check-replication", paced(replication.after(&look), pace));
     let lag = CheckLag { candidate: target.clone(), at_most: limits.lag_before_drain };
-    let lag = plan.add("check-lag", lag.after(&look).within(CHECK));
+    let lag = plan.add("check-lag", paced(lag.after(&look), pace));
     let transactions = CheckTransactions { primary: primary.clone(), limit: limits.long_transaction };
-    let transactions = plan.add("check-transactions", transactions.after(&look).within(CHECK));
+    let transactions = plan.add("check-transactions", paced(transactions.after(&look), pace));
     let parity = CheckParity { primary: primary.clone(), candidate: target.clone() };
-    let parity = plan.add("check-parity", parity.after(&look).within(CHECK));
+    let parity = plan.add("check-parity", paced(parity.after(&look), pace));
     let rehearsed = Rehearse::planned(primary, target);
     let rehearsed = plan.add("rehearse", rehearsed.after(&look).within(REHEARSAL));
     (vec![replication, lag, transactions, parity], rehearsed)
@@ -223,7 +230,7 @@ pub fn ready_to_fail_over(
     let down = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
     let down = plan.add("primary-down", down.after(&lock).within(CHECK).every(SPACED));
     let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
-    let candidate = plan.add("check-candidate", candidate.after(&lock).within(CHECK));
+    let candidate = plan.add("check-candidate", paced(candidate.after(&lock), Pace::of_check(member)));
     let change = Rehearse::forced(primary, &target);
     let rehearsed = plan.add("rehearse", change.clone().after_all(&[&down, &candidate]).within(REHEARSAL));
     let closing = Pace::of_fence(&now.primary).within.max(Pace::of(member).within);

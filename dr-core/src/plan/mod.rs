@@ -156,6 +156,19 @@ pub struct Policy {
     pub automatic: Option<String>,
 }
 
+impl Policy {
+    /// How old a fact may be whose source measures every `cadence`: the fact's own limit, or two measurements, whichever is longer.
+    #[must_use]
+    pub fn fact_age_of(&self, cadence: Millis) -> Millis {
+        fact_age_of(self.fact_age, cadence)
+    }
+}
+
+/// How old a fact may be whose source measures every `cadence`, where `limit` holds for what is read directly.
+pub(crate) fn fact_age_of(limit: Millis, cadence: Millis) -> Millis {
+    limit.max(cadence.saturating_add(cadence))
+}
+
 /// A frozen plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -99,6 +99,9 @@ pub struct Description {
     pub busy: Option<String>,
     /// The newest backup, if the provider tells.
     pub newest_backup: Option<Timestamp>,
+    /// How often its source measures: [`Millis::ZERO`] where the resource itself is asked, a minute where a metric is read. A reading
+    /// may be twice as old before it counts as stale.
+    pub cadence: Millis,
     /// When this was true.
     pub at: Timestamp,
 }
@@ -124,6 +127,8 @@ pub struct Replication {
     pub applied: Option<Position>,
     /// Behind in time. `None` means unknown, never zero (X13).
     pub lag: Option<Millis>,
+    /// How often its source measures, as in [`Description::cadence`].
+    pub cadence: Millis,
     /// When this was true.
     pub at: Timestamp,
 }

@@ -252,7 +252,7 @@ fn receives(cx: &StepCx, reading: &Replication, candidate: &Target) -> Observed<
         ));
     }
     let age = cx.now().since(reading.at);
-    if age > cx.policy().fact_age {
+    if age > cx.policy().fact_age_of(reading.cadence) {
         return not_yet(format_args!("the replication state of `{member}` is {} old", text::human(age)));
     }
     match reading.streaming {
@@ -273,12 +273,13 @@ impl Look for Lag {
         let member = &step.candidate.member;
         let limit = text::human(step.at_most);
         let Some(lag) = reading.lag else {
-            return Ok(conflict(format_args!(
+            // One missing point of a metric ends no run; the step's time does.
+            return Ok(not_yet(format_args!(
                 "the lag of `{member}` is not known, the limit is {limit}; an unknown lag is no small one"
             )));
         };
         let age = cx.now().since(reading.at);
-        Ok(if age > cx.policy().fact_age {
+        Ok(if age > cx.policy().fact_age_of(reading.cadence) {
             not_yet(format_args!("the lag of `{member}` was read {} ago", text::human(age)))
         } else if lag > step.at_most {
             not_yet(format_args!("`{member}` is {} behind, the limit is {limit}", text::human(lag)))

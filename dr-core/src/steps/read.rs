@@ -89,12 +89,8 @@ pub(super) async fn position(cx: &StepCx, member: &MemberId) -> Result<Option<Po
 
 /// Why a description is too old to rely on, if so.
 pub(super) fn stale(cx: &StepCx, description: &Description, member: &MemberId) -> Option<String> {
-    let age = cx.now().since(description.at);
-    (age > cx.policy().fact_age).then(|| {
-        format!(
-            "what is known of `{member}` is {} old, the limit is {}",
-            text::human(age),
-            text::human(cx.policy().fact_age)
-        )
+    let (age, limit) = (cx.now().since(description.at), cx.policy().fact_age_of(description.cadence));
+    (age > limit).then(|| {
+        format!("what is known of `{member}` is {} old, the limit is {}", text::human(age), text::human(limit))
     })
 }

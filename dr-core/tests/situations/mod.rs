@@ -129,6 +129,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             version: "15.18".into(),
             busy: None,
             newest_backup: Some(AT),
+            cadence: Millis::ZERO,
             at: AT,
         }),
         replication: Some(Replication {
@@ -137,6 +138,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             received: standby.then(|| at.clone()),
             applied: standby.then(|| at.clone()),
             lag: standby.then(|| seconds(1)),
+            cadence: Millis::ZERO,
             at: AT,
         }),
         capabilities: Some(service.offers),

@@ -103,6 +103,7 @@ impl ManagedDatabase for SimDatabase {
                     version: found.version.clone(),
                     busy: seen.busy.clone(),
                     newest_backup: found.newest_backup.map(Timestamp::from_millis),
+                    cadence: Millis::ZERO,
                     at: Timestamp::from_millis(glass.at),
                 })
             })
@@ -133,6 +134,7 @@ impl ManagedDatabase for SimDatabase {
                     received: standby.then(|| position(&seen.lineage, at)),
                     applied: standby.then(|| position(&seen.lineage, applied(found, at))),
                     lag,
+                    cadence: Millis::ZERO,
                     at: Timestamp::from_millis(glass.at),
                 })
             })

@@ -36,6 +36,8 @@ pub(super) struct Server {
     /// Stopped: nobody there tells anything of replication.
     pub(super) mute: bool,
     pub(super) lag: Option<Millis>,
+    /// How often a metric is measured, and how old the newest point is.
+    pub(super) metric: (Millis, Millis),
     pub(super) sessions: u32,
     pub(super) locked: bool,
     pub(super) planes: Planes,
@@ -101,6 +103,7 @@ pub(super) fn pair() -> Arc<World> {
         streaming: Tri::from(follows.is_some()),
         mute: false,
         lag: follows.map(|_| Millis::seconds(1)),
+        metric: (Millis::ZERO, Millis::ZERO),
         sessions: 0,
         locked: false,
         planes: Planes::default(),
@@ -163,6 +166,11 @@ impl World {
 #[derive(Clone, Debug)]
 struct Of(Arc<World>, &'static str);
 
+/// The moment `age` before `now`.
+fn aged(now: Timestamp, age: Millis) -> Timestamp {
+    Timestamp::from_millis(now.millis() - i64::try_from(age.count()).unwrap())
+}
+
 #[async_trait]
 impl ManagedDatabase for Of {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
@@ -184,7 +192,8 @@ impl ManagedDatabase for Of {
             version: "15.18".into(),
             busy: seen.busy,
             newest_backup: None,
-            at: self.0.now(),
+            cadence: seen.metric.0,
+            at: aged(self.0.now(), seen.metric.1),
         })
     }
 
@@ -199,7 +208,8 @@ impl ManagedDatabase for Of {
             received: None,
             applied: None,
             lag: seen.lag,
-            at: self.0.now(),
+            cadence: seen.metric.0,
+            at: aged(self.0.now(), seen.metric.1),
         })
     }
 

@@ -1,0 +1,163 @@
+use std::sync::Mutex;
+
+use futures_util::FutureExt as _;
+
+use super::*;
+use crate::{Lineage, NodeId, Planes, RunId, SystemId};
+
+#[derive(Debug)]
+struct Part {
+    name: &'static str,
+    planes: Result<Planes, ()>,
+    resource: &'static str,
+    answers: Mutex<Vec<Outcome<()>>>,
+    calls: std::sync::Arc<Mutex<Vec<String>>>,
+}
+
+impl Part {
+    fn answer(&self, verb: &str) -> Outcome<()> {
+        self.calls.lock().unwrap().push(format!("{verb} {}", self.name));
+        self.answers.lock().unwrap().pop().unwrap_or(Outcome::Done(()))
+    }
+}
+
+#[async_trait]
+impl Fence for Part {
+    fn name(&self) -> String {
+        self.name.into()
+    }
+
+    fn promises(&self) -> Planes {
+        self.planes.unwrap_or_default()
+    }
+
+    async fn prepare(&self) -> Result<FenceToken, ProviderError> {
+        Ok(FenceToken { fence: self.name(), state: Json::default() })
+    }
+
+    async fn engage(&self, _request: EngageFence) -> Outcome<()> {
+        self.answer("engage")
+    }
+
+    async fn inspect(&self) -> Result<FenceReading, ProviderError> {
+        let planes = self.planes.map_err(|()| ProviderError::unreachable("inspect", "no route"))?;
+        Ok(FenceReading {
+            address: Some(ResourceAddress::new(self.resource)),
+            identity: None,
+            lineage: Some(Lineage { system: SystemId::new("s"), generation: 1 }),
+            planes,
+            silent: false,
+            end: None,
+            lapses_at: None,
+            unread: Vec::new(),
+            detail: self.name.into(),
+            at: Timestamp::default(),
+        })
+    }
+
+    async fn release(&self, _order: ReleaseOrder) -> Outcome<()> {
+        self.answer("release")
+    }
+
+    async fn retire(&self, _request: RetireFence) -> Outcome<()> {
+        self.answer("retire")
+    }
+
+    fn poll_every(&self) -> Millis {
+        Millis::new(1)
+    }
+
+    fn manual(&self, _verb: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+fn new_sessions() -> Planes {
+    Planes { new_sessions: Grade::Confirmed, ..Planes::default() }
+}
+
+fn open_sessions() -> Planes {
+    Planes { open_sessions: Grade::Enforced, ..Planes::default() }
+}
+
+type Calls = std::sync::Arc<Mutex<Vec<String>>>;
+
+/// Name, planes (or silence), resource, answers.
+type Wanted = (&'static str, Result<Planes, ()>, &'static str, Vec<Outcome<()>>);
+
+fn set(parts: [Wanted; 2]) -> (FenceSet, Calls) {
+    let calls = Calls::default();
+    let part = |(name, planes, resource, answers): (_, _, _, Vec<_>)| {
+        let (answers, calls) = (Mutex::new(answers), Calls::clone(&calls));
+        Arc::new(Part { name, planes, resource, answers, calls }) as Arc<dyn Fence>
+    };
+    (FenceSet::new(parts.into_iter().map(part).collect()), calls)
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap()
+}
+
+fn retire(set: &FenceSet) -> Outcome<()> {
+    let target = Target {
+        member: "a".into(),
+        address: ResourceAddress::new("r"),
+        identity: None,
+        lineage: Lineage { system: SystemId::new("s"), generation: 2 },
+    };
+    let key = RunId::new(crate::GroupName::new("g"), 1).key(&crate::Digest::zero(), &NodeId::new("n"));
+    now(set.retire(RetireFence { target, token: now(set.prepare()).unwrap(), key }))
+}
+
+/// Two parts complement each other plane by plane: neither lifts a plane that it does not close.
+#[test]
+fn bug_a_set_is_worth_what_its_parts_are_on_each_plane() {
+    let (both, _) = set([("hba", Ok(new_sessions()), "r", vec![]), ("kill", Ok(open_sessions()), "r", vec![])]);
+    let reading = now(both.inspect()).unwrap();
+    assert_eq!(reading.planes, Planes { open_sessions: Grade::Enforced, ..new_sessions() });
+    assert_eq!(reading.grade(), Grade::Unconfirmable, "jobs and a restart are open");
+}
+
+/// Readings that speak of two members are worth nothing together.
+#[test]
+fn bug_readings_of_different_members_do_not_combine() {
+    let all = Planes::all(Grade::Confirmed);
+    let (mixed, _) = set([("hba", Ok(all), "r", vec![]), ("stop", Ok(all), "other", vec![])]);
+    assert_eq!(now(mixed.inspect()).unwrap().planes, Planes::default());
+}
+
+/// One part was released, the other could not be asked: that read as released, with the fence still closed.
+#[test]
+fn bug_a_part_that_is_silent_is_not_released() {
+    let (half, _) = set([("hba", Ok(Planes::default()), "r", vec![]), ("stop", Err(()), "r", vec![])]);
+    let reading = now(half.inspect()).unwrap();
+    assert_eq!(reading.engaged(), Tri::Unknown);
+    assert!(reading.unread[0].starts_with("stop: "), "{:?}", reading.unread);
+    let (open, _) = set([("hba", Ok(Planes::default()), "r", vec![]), ("stop", Ok(Planes::default()), "r", vec![])]);
+    assert_eq!(now(open.inspect()).unwrap().engaged(), Tri::No);
+}
+
+/// The first part answered "accepted", and the others were never told.
+#[test]
+fn bug_every_part_is_told_whatever_the_others_answer() {
+    let answers = [
+        (vec![Outcome::accepted()], vec![], "accepted"),
+        (vec![Outcome::refused("no")], vec![Outcome::accepted()], "refused"),
+        (vec![Outcome::unknown("lost")], vec![Outcome::refused("no")], "unknown"),
+        (vec![], vec![Outcome::Conflict(crate::Cause::new("stranger"))], "conflict"),
+        (vec![], vec![], "done"),
+    ];
+    for (last, first, want) in answers {
+        let (parts, calls) = set([("hba", Ok(new_sessions()), "r", first), ("stop", Ok(open_sessions()), "r", last)]);
+        let outcome = retire(&parts);
+        let word = match &outcome {
+            Outcome::Done(()) => "done",
+            Outcome::Accepted(_) => "accepted",
+            Outcome::NotDone(_) => "refused",
+            Outcome::Unknown(_) => "unknown",
+            Outcome::Conflict(_) => "conflict",
+        };
+        assert_eq!(word, want, "{outcome:?}");
+        assert_eq!(*calls.lock().unwrap(), ["retire stop", "retire hba"]);
+    }
+}
