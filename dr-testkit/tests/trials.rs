@@ -72,6 +72,7 @@ fn squashed(text: &str) -> String {
 fn sources() -> Vec<String> {
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dr-core/src");
     let mut files: Vec<_> = fs::read_dir(core.join("provider")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.is_file());
     files.sort();
     files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
 }
