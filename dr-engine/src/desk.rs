@@ -32,13 +32,14 @@ impl Desk {
         Self { open: Mutex::default(), notifiers: notifiers.into_iter().enumerate().map(once).collect(), samples }
     }
 
-    /// Takes in what a group file names. What is open already stays: a run may be using it.
+    /// Takes in what a group file names. Each plan and each resumed run gets providers of its own, which remember nothing of an earlier
+    /// run; one that goes on keeps those that it has.
     pub(crate) fn put(&self, group: &GroupSpec, bindings: &Bindings) {
         // A file that has no digest makes no plan, so nothing asks for what it names.
         let Ok(group) = group.digest() else { return };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (reference, resolved) in bindings.by_name.values() {
-            open.entry(key(group, reference)).or_insert_with(|| resolved.clone());
+            open.insert(key(group, reference), resolved.clone());
         }
     }
 
@@ -161,7 +162,7 @@ mod tests {
         newer.limits.gap_budget = newer.limits.gap_budget.saturating_sub(dr_core::Millis::seconds(1));
         let wanted = cloud.member_ref("neu");
         let mut opened = Vec::new();
-        for spec in [&older, &newer, &older] {
+        for spec in [&older, &newer] {
             let resolved = cloud.providers().resolve(spec.digest().unwrap(), &wanted).await.unwrap();
             let Resolved::Member(member) = &resolved else { continue };
             opened.push(Arc::clone(&member.database));
