@@ -18,7 +18,9 @@ use std::{
 use crate::{
     AppTier, Bound, Certified, DatabaseProbe, Epoch, Fence, GroupName, ManagedDatabase, MemberId, MemberProvider,
     Millis, Mono, Notifier, Outcome, PositionSample, ProviderError, Providers, Resolved, Runtime, SecretStore,
-    StepError, Timestamp, Touch, TrafficRouter, Verb, handler::stop,
+    StepError, Survey, Timestamp, Touch, TrafficRouter, Verb,
+    contain::{self, NoAnswer},
+    handler::stop,
 };
 
 /// Whether the engine that drives a run may still act. Shared by the driver, which renews it, and every gate.
@@ -167,6 +169,21 @@ impl MutationGate {
             .then(|| Blocked::never("the step has used its one mutating verb for this intent".into()))
     }
 
+    /// Looks through a provider, which has [`Survey::PATIENCE`] to answer. The calls to a dark region hang for as long as their
+    /// clients wait, and a step that looks at both sides would never come to its end.
+    pub(crate) async fn read<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, ProviderError>> + Send,
+    ) -> Result<T, ProviderError> {
+        contain::within(self.inner.runtime.as_ref(), Survey::PATIENCE, call).await.unwrap_or_else(|silent| {
+            Err(match silent {
+                late @ NoAnswer::Late(_) => ProviderError::unreachable(verb, late),
+                NoAnswer::Panic(words) => ProviderError::Strange { verb, saw: format!("a panic: {words}") },
+            })
+        })
+    }
+
     /// Lets nothing through any more.
     pub(crate) fn close(&self) {
         self.inner.spent.store(true, Ordering::SeqCst);
@@ -191,7 +208,8 @@ impl MutationGate {
     }
 
     pub(crate) fn probe(&self, member: &MemberId) -> Result<Arc<dyn DatabaseProbe>, StepError> {
-        Ok(Arc::clone(&self.member(member)?.probe))
+        let inner = Arc::clone(&self.member(member)?.probe);
+        Ok(Arc::new(wrap::Probe { inner, gate: self.clone() }))
     }
 
     pub(crate) fn fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {

@@ -1,18 +1,19 @@
-//! The provider traits behind the gate. Reads go through; every mutating verb asks first.
+//! The provider traits behind the gate. Reads have a limit; every mutating verb asks first.
 
 #![deny(clippy::missing_trait_methods)]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Capabilities, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken,
-    ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError,
-    Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
-    RetireFence, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
-    TrafficRouter, Tri, WriteProbe, verb,
+    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
+    FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
+    Planes, PositionReading, PromoteRequest, ProviderError, Query, Rehearsal, RehearseMember, RehearseRoute,
+    RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
+    Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe,
+    verb,
 };
 
 macro_rules! pass {
@@ -33,19 +34,19 @@ pub(super) struct Database {
 #[async_trait]
 impl ManagedDatabase for Database {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        self.inner.capabilities().await
+        self.gate.read("capabilities", self.inner.capabilities()).await
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {
-        self.inner.describe().await
+        self.gate.read("describe", self.inner.describe()).await
     }
 
     async fn replication(&self) -> Result<Replication, ProviderError> {
-        self.inner.replication().await
+        self.gate.read("replication", self.inner.replication()).await
     }
 
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
-        self.inner.poll(op).await
+        self.gate.read("poll", self.inner.poll(op)).await
     }
 
     async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
@@ -59,7 +60,7 @@ impl ManagedDatabase for Database {
     }
 
     async fn swap_fence(&self, since: crate::Timestamp) -> Result<FenceReading, ProviderError> {
-        self.inner.swap_fence(since).await
+        self.gate.read("swap-fence", self.inner.swap_fence(since)).await
     }
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
@@ -73,7 +74,7 @@ impl ManagedDatabase for Database {
     }
 
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
-        self.inner.has_snapshot(name).await
+        self.gate.read("snapshot", self.inner.has_snapshot(name)).await
     }
 
     async fn settle(&self) -> Outcome<()> {
@@ -87,6 +88,56 @@ impl ManagedDatabase for Database {
 
     fn manual(&self, verb: &str) -> Vec<String> {
         self.inner.manual(verb)
+    }
+}
+
+/// The data plane. A call that looks at the server has a limit; one that works there, such as a warm-up, has that of its step.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) inner: Arc<dyn DatabaseProbe>,
+    pub(super) gate: MutationGate,
+}
+
+#[async_trait]
+impl DatabaseProbe for Probe {
+    async fn write(&self) -> Result<WriteProbe, ProviderError> {
+        self.gate.read("write", self.inner.write()).await
+    }
+
+    async fn write_as_application(&self) -> Result<WriteProbe, ProviderError> {
+        self.gate.read("write-as-application", self.inner.write_as_application()).await
+    }
+
+    async fn position(&self) -> Result<PositionReading, ProviderError> {
+        self.gate.read("position", self.inner.position()).await
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError> {
+        self.gate.read("extensions", self.inner.extensions()).await
+    }
+
+    async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError> {
+        self.gate.read("available-extensions", self.inner.available_extensions()).await
+    }
+
+    async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError> {
+        self.gate.read("long-transactions", self.inner.long_transactions(limit)).await
+    }
+
+    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+        self.gate.read("writing-sessions", self.inner.writing_sessions()).await
+    }
+
+    async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
+        self.inner.ask(query).await
+    }
+
+    async fn warm_up(&self) -> Result<Millis, ProviderError> {
+        self.inner.warm_up().await
+    }
+
+    async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError> {
+        self.inner.group_lock(holder).await
     }
 }
 
@@ -121,7 +172,7 @@ impl Fence for GatedFence {
     }
 
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
-        self.inner.inspect().await
+        self.gate.read("inspect", self.inner.inspect()).await
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
@@ -152,7 +203,7 @@ pub(super) struct Secret {
 #[async_trait]
 impl SecretStore for Secret {
     async fn read(&self) -> Result<SecretReference, ProviderError> {
-        self.inner.read().await
+        self.gate.read("read", self.inner.read()).await
     }
 
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
@@ -165,7 +216,7 @@ impl SecretStore for Secret {
     }
 
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
-        self.inner.versions().await
+        self.gate.read("versions", self.inner.versions()).await
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
@@ -183,7 +234,7 @@ pub(super) struct Traffic {
 #[async_trait]
 impl TrafficRouter for Traffic {
     async fn read(&self) -> Result<RouteReading, ProviderError> {
-        self.inner.read().await
+        self.gate.read("read", self.inner.read()).await
     }
 
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
@@ -221,7 +272,7 @@ pub(super) struct App {
 #[async_trait]
 impl AppTier for App {
     async fn limit(&self) -> Result<Millis, ProviderError> {
-        self.inner.limit().await
+        self.gate.read("limit", self.inner.limit()).await
     }
 
     fn drain_expires_by_itself(&self) -> bool {
@@ -229,7 +280,7 @@ impl AppTier for App {
     }
 
     async fn read(&self) -> Result<AppReading, ProviderError> {
-        self.inner.read().await
+        self.gate.read("read", self.inner.read()).await
     }
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {

@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// How long a silent primary may be looked at: two looks, in each of which every place has [`Survey::PATIENCE`](crate::Survey::PATIENCE).
+const SILENCE: Millis = Millis::minutes(1);
 /// How far apart two looks at a silent primary lie.
 const SPACED: Millis = Millis::new(250);
 /// How long a rehearsal may go on trying: every part has its own limit within it.
@@ -228,7 +230,7 @@ pub fn ready_to_fail_over(
     let primary = &now.writer;
     let lock = plan.add("group-lock", TakeGroupLock { at: to.clone() }.within(CHECK));
     let down = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
-    let down = plan.add("primary-down", down.after(&lock).within(CHECK).every(SPACED));
+    let down = plan.add("primary-down", down.after(&lock).within(SILENCE).every(SPACED));
     let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
     let candidate = plan.add("check-candidate", paced(candidate.after(&lock), Pace::of_check(member)));
     let change = Rehearse::forced(primary, &target);
@@ -241,7 +243,7 @@ pub fn ready_to_fail_over(
     let again = RehearseAgain::of(change, &rehearsed);
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
-    let still = plan.add("still-down", still.after(&consent).within(CHECK).every(SPACED));
+    let still = plan.add("still-down", still.after(&consent).within(SILENCE).every(SPACED));
     let text = format!("{}: failover from {} to {to} begins", now.group.name, primary.member);
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
     let without_fence = without_fence.map(str::to_owned);

@@ -33,7 +33,8 @@ pub struct Capabilities {
     pub snapshot: bool,
     /// How often a running operation or a wait may be looked at.
     pub poll_every: Millis,
-    /// How long a read may lag behind a change: two looks that must agree lie at least this far apart.
+    /// How long after it was sent a change may stay unseen, its own way to the provider included: two looks that must agree that
+    /// nothing happened lie at least this far apart.
     pub visibility: Millis,
 }
 

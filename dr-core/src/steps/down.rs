@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    Class, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Stage, Step, StepCx, StepError, Target, Tri,
+    Class, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Replication, Stage, Step, StepCx, StepError,
+    Target, Timestamp, Tri, plan::fact_age_of,
 };
 
 /// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
@@ -101,10 +102,21 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
         }
     };
     let stream = match stream {
-        Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age => reading.streaming,
-        Ok(_) | Err(_) => Tri::Unknown,
+        Ok(reading) => streams_now(&reading, cx.now(), cx.policy().fact_age),
+        Err(_) => Tri::Unknown,
     };
     Ok(Vantages { management, inside, stream })
+}
+
+/// Whether the candidate receives now, as its reading tells. A metric that has not been measured since the primary was lost goes on
+/// saying yes, so an older yes says nothing; an older no still counts.
+fn streams_now(reading: &Replication, now: Timestamp, fact_age: crate::Millis) -> Tri {
+    let age = now.since(reading.at);
+    match reading.streaming {
+        Tri::Yes if age <= fact_age => Tri::Yes,
+        Tri::No if age <= fact_age_of(fact_age, reading.cadence) => Tri::No,
+        Tri::Yes | Tri::No | Tri::Unknown => Tri::Unknown,
+    }
 }
 
 pub(super) struct PrimaryDown;

@@ -478,11 +478,15 @@ impl Runtime for Clock {
     }
 
     fn sleep_until(&self, until: Mono) -> Task {
-        self.0.clock.store(u64::try_from(until.since_start().as_millis()).unwrap(), Ordering::SeqCst);
-        if let Some(change) = *self.0.meanwhile.lock().unwrap() {
-            self.0.set("b", change);
-        }
-        Box::pin(std::future::ready(()))
+        let world = Arc::clone(&self.0);
+        // Time passes for whoever waits, not for whoever only could.
+        Box::pin(async move {
+            world.clock.store(u64::try_from(until.since_start().as_millis()).unwrap(), Ordering::SeqCst);
+            let change = *world.meanwhile.lock().unwrap();
+            if let Some(change) = change {
+                world.set("b", change);
+            }
+        })
     }
 
     fn spawn_detached(&self, _task: Task) {}
