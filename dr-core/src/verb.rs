@@ -101,7 +101,7 @@ verbs! {
     APPLY = TrafficRouter::apply, Traffic "apply", Some(Class::Traffic), false;
     DRAIN = AppTier::drain, App "drain", Some(Class::Drain), false;
     RESUME = AppTier::resume, App "resume", Some(Class::Resume), false;
-    FAIL_FAST = AppTier::fail_fast, App "fail-fast", Some(Class::Resume), false;
+    FAIL_FAST = AppTier::fail_fast, App "fail-fast", Some(Class::Drain), false;
 }
 
 /// The verb of this name that things of a kind have.

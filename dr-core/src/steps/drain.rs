@@ -35,7 +35,8 @@ impl Step for Drain {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![verb::DRAIN.on("app")]
+        // Clients that wait too long are told so by the driver, as a part of the drain.
+        vec![verb::DRAIN.on("app"), verb::FAIL_FAST.on("app")]
     }
 }
 
