@@ -75,7 +75,7 @@ impl SimCloud {
                 member: writer.name.as_str().into(),
                 address: found.instance.address.clone(),
                 identity: Some(found.instance.identity.clone()),
-                lineage: found.lineage().clone(),
+                lineage: truth.world.told(found.lineage()),
             })
         });
         let digest =

@@ -32,6 +32,6 @@ pub use runtime::{Halt, VirtualRuntime};
 pub use service::{ServiceError, SimService};
 pub use truth::{AppTruth, EndState, MemberTruth, Truth};
 pub use world::{
-    Access, Careless, ChangeKind, Condition, Ended, FailsHow, Flavour, FormerLife, Keeps, Law, MemberSetup, Place,
-    Setup, Timing, TruthLine, Violation, Write,
+    Access, Careless, ChangeKind, Condition, Edges, Ended, EndpointMoves, FailsHow, Flavour, FormerLife, Keeps,
+    LagSource, Law, MemberSetup, Place, Preset, Service, Setup, Timing, TruthLine, Violation, Write,
 };

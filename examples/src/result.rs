@@ -26,6 +26,9 @@ pub struct Shown {
     pub write_gap_ms: u64,
     /// Laws of the simulated cloud that were broken, such as "never two writers".
     pub broken_laws: Vec<String>,
+    /// Writes may be lost, as far as people accepted.
+    #[serde(skip)]
+    pub may_lose: bool,
     /// What an example adds.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -46,9 +49,16 @@ impl Shown {
             writers: truth.writers_now().iter().map(ToString::to_string).collect(),
             write_gap_ms: truth.write_gap().count(),
             broken_laws: truth.violations().iter().map(|broken| format!("{broken:?}")).collect(),
+            may_lose: false,
             more: Map::new(),
             report,
         })
+    }
+
+    /// For a forced change: a loss that people accepted is no failure of the example.
+    #[must_use]
+    pub fn may_lose(self) -> Self {
+        Self { may_lose: true, ..self }
     }
 
     /// Adds a figure.
@@ -81,7 +91,8 @@ impl Shown {
                 println!("{}: {value}", name.replace('_', " "));
             }
         }
-        if self.lost_acknowledged_writes > 0 || !self.broken_laws.is_empty() {
+        let lost = self.lost_acknowledged_writes > 0 && !self.may_lose;
+        if lost || !self.broken_laws.is_empty() {
             bail!("{} writes lost, laws broken: {:?}", self.lost_acknowledged_writes, self.broken_laws);
         }
         if !self.report.outcome.as_ref().is_some_and(RunOutcome::success) {

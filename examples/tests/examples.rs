@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use dr_testkit::Preset;
 use serde_json::Value;
 
 const PLANNED: &str = env!("CARGO_BIN_EXE_planned_switchover");
@@ -36,6 +37,18 @@ fn nothing_lost(shown: &Value) {
 fn a_planned_switchover_succeeds_on_every_flavour() {
     for flavour in ["separate", "role-swap", "storage-fence"] {
         nothing_lost(&shown(PLANNED, &["--flavour", flavour]));
+    }
+}
+
+#[test]
+fn a_planned_switchover_and_a_failover_end_well_on_every_preset() {
+    for preset in Preset::ALL {
+        nothing_lost(&shown(PLANNED, &["--preset", preset.name()]));
+        let forced = shown(PLANNED, &["--preset", preset.name(), "--forced"]);
+        assert!(forced["outcome"].as_str().is_some_and(|end| end.starts_with("succeeded")), "{preset}: {forced}");
+        assert_eq!(forced["promotions"], 1, "{preset}: {forced}");
+        assert_eq!(forced["writers"], serde_json::json!(["weu"]), "{preset}: {forced}");
+        assert_eq!(forced["broken_laws"], serde_json::json!([]), "{preset}: {forced}");
     }
 }
 

@@ -2,16 +2,16 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, FenceReading, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
-    Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
-    Replication, ReplicationLink, SnapshotRequest, SwapRequest, Timestamp, Tri,
+    Capabilities, Description, FenceReading, Follows, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress,
+    Outcome, Peer, Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin,
+    RejoinRequest, Replication, ReplicationLink, SnapshotRequest, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
     line::{Line, Plane, Point},
     ms, rehearse,
 };
-use crate::world::{Effect, Flavour, OpState, World, applied};
+use crate::world::{Edges, Effect, Flavour, Instance, LagSource, OpState, World, applied};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimDatabase {
@@ -53,7 +53,27 @@ fn capabilities(world: &World) -> Capabilities {
         rejoin: if separate { Rejoin::InPlace } else { Rejoin::ByProvider },
         snapshot: true,
         poll_every: timing.poll,
-        visibility: timing.view_lag.saturating_add(timing.read.1),
+        // A call that is under way when a look begins takes effect after it, and shows in the view later still.
+        visibility: timing.view_lag.saturating_add(timing.read.1).saturating_add(timing.send.1),
+    }
+}
+
+/// How the service names a member at the other end of a link.
+fn link(world: &World, found: &Instance) -> ReplicationLink {
+    match world.setup.service.edges {
+        Edges::Address => ReplicationLink::physical(found.address.clone()),
+        Edges::Endpoint => ReplicationLink { peer: Peer::Endpoint(found.endpoint.clone()), how: Follows::Physical },
+    }
+}
+
+/// When what is read at `at` was measured, and how often that is done.
+fn measured(source: LagSource, at: i64) -> (i64, Millis) {
+    match source {
+        LagSource::Direct => (at, Millis::ZERO),
+        LagSource::Metric { every, late } => {
+            let published = at.saturating_sub(ms(late));
+            (published.saturating_sub(published.rem_euclid(ms(every).max(1))), every)
+        }
     }
 }
 
@@ -69,9 +89,7 @@ impl ManagedDatabase for SimDatabase {
                 let (_, view) = world.view_at(glass.at);
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
                 let seen = view.members.get(&self.member).ok_or_else(|| gone("describe", &self.member))?;
-                let link = |name: &MemberId| {
-                    world.instances.get(name).map(|found| ReplicationLink::physical(found.address.clone()))
-                };
+                let link = |name: &MemberId| world.instances.get(name).map(|found| link(world, found));
                 let followers = view.members.iter().filter(|(_, other)| other.follows.as_ref() == Some(&self.member));
                 let up = seen.running && !seen.broken;
                 let mut writable = match (&seen.follows, up) {
@@ -93,7 +111,7 @@ impl ManagedDatabase for SimDatabase {
                 Ok(Description {
                     address: found.address.clone(),
                     identity: Some(found.identity.clone()),
-                    lineage: Some(seen.lineage.clone()),
+                    lineage: Some(world.told(&seen.lineage)),
                     follows: seen.follows.as_ref().and_then(link),
                     followers: followers.filter_map(|(name, _)| link(name)).collect(),
                     writable,
@@ -122,6 +140,8 @@ impl ManagedDatabase for SimDatabase {
                 // What is received and not replayed is no standby that follows.
                 let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
                 let at = world.received_at(found, glass.at);
+                let positions = standby && world.setup.service.positions;
+                let (measured, cadence) = measured(world.setup.service.lag, glass.at);
                 let delay = world.setup.timing.replica_delay;
                 let lag = match (standby, found.stream.frozen_lag, streaming) {
                     (false, _, _) | (true, None, false) => None,
@@ -130,12 +150,12 @@ impl ManagedDatabase for SimDatabase {
                 };
                 Ok(Replication {
                     streaming: Tri::from(streaming),
-                    lineage: standby.then(|| seen.lineage.clone()),
-                    received: standby.then(|| position(&seen.lineage, at)),
-                    applied: standby.then(|| position(&seen.lineage, applied(found, at))),
+                    lineage: standby.then(|| world.told(&seen.lineage)),
+                    received: positions.then(|| position(&seen.lineage, at)),
+                    applied: positions.then(|| position(&seen.lineage, applied(found, at))),
                     lag,
-                    cadence: Millis::ZERO,
-                    at: Timestamp::from_millis(glass.at),
+                    cadence,
+                    at: Timestamp::from_millis(measured),
                 })
             })
             .await

@@ -41,10 +41,11 @@ impl SimFence {
 
     /// Sends the parts of a compound verb, one after the other; the first that is not done ends it.
     async fn all(&self, verb: &str, touch: &str, parts: Vec<(&str, Effect)>) -> Outcome<()> {
-        let mut some = false;
+        let (mut some, mut pending) = (false, false);
         for (part, effect) in parts {
             match self.line.send(self.part(verb, part, touch), effect).await {
-                Outcome::Done(_) | Outcome::Accepted(_) => some = true,
+                Outcome::Done(_) => some = true,
+                Outcome::Accepted(_) => (some, pending) = (true, true),
                 Outcome::NotDone(reason) if !some => return Outcome::NotDone(reason),
                 Outcome::NotDone(reason) => {
                     return Outcome::unknown(format_args!("{part} did not follow the others: {}", reason.cause));
@@ -53,7 +54,7 @@ impl SimFence {
                 Outcome::Conflict(cause) => return Outcome::Conflict(cause),
             }
         }
-        Outcome::Done(())
+        if pending { Outcome::accepted() } else { Outcome::Done(()) }
     }
 
     /// What the fence shows when the directory that it was told is not the server's: an honest one vouches for nothing.
@@ -73,7 +74,7 @@ impl SimFence {
             silent: trusts && stopped,
             address: Some(found.address.clone()),
             identity: Some(found.identity.clone()),
-            lineage: Some(found.lineage.clone()),
+            lineage: Some(world.told(&found.lineage)),
             planes,
             end: end.filter(|_| trusts && stopped).map(|end| position(&found.lineage, end)),
             lapses_at: None,
@@ -98,7 +99,8 @@ impl SimFence {
         if glass.contradicts {
             planes = Planes::default();
         }
-        let end = found.clean_end.filter(|_| found.stopped && self.kind == FenceKind::Stop);
+        let tells = world.setup.service.positions && self.kind == FenceKind::Stop;
+        let end = found.clean_end.filter(|_| found.stopped && tells);
         let sessions = world.sessions(&self.member);
         let detail = format!(
             "{}; new sessions {}; {sessions} open; storage {}",
@@ -111,7 +113,7 @@ impl SimFence {
             unread: Vec::new(),
             address: Some(found.address.clone()),
             identity: Some(found.identity.clone()),
-            lineage: Some(found.lineage.clone()),
+            lineage: Some(world.told(&found.lineage)),
             planes,
             end: end.map(|end| position(&found.lineage, end)),
             lapses_at: found.lapses_at.map(Timestamp::from_millis),

@@ -95,6 +95,7 @@ impl SimRoute {
         if let Some(history) = lineage.as_ref().and_then(|lineage| world.histories.get_mut(lineage)) {
             history.record(now, 72);
         }
+        let lineage = lineage.map(|lineage| world.told(&lineage));
         Ok(WriteProbe { lineage, ..answer(Tri::Yes, "committed") })
     }
 

@@ -39,7 +39,7 @@ impl DatabaseProbe for SimProbe {
         let written = self.line.read(self.point("write"), "write", |world, glass| {
             let found = world.instances.get(&self.member).ok_or_else(|| gone("write", &self.member))?;
             let at = Timestamp::from_millis(world.now);
-            let lineage = found.lineage.clone();
+            let (lineage, told) = (found.lineage.clone(), world.told(&found.lineage));
             let no = |why: &str| WriteProbe { accepted: Tri::No, lineage: None, detail: why.to_owned(), at };
             if glass.contradicts {
                 return Ok(silence(world.now));
@@ -57,7 +57,7 @@ impl DatabaseProbe for SimProbe {
             if let Some(history) = world.histories.get_mut(&lineage) {
                 history.record(now, 72);
             }
-            Ok(WriteProbe { accepted: Tri::Yes, lineage: Some(lineage), detail: "committed".to_owned(), at })
+            Ok(WriteProbe { accepted: Tri::Yes, lineage: Some(told), detail: "committed".to_owned(), at })
         });
         match written.await {
             Err(ProviderError::Unreachable { .. }) => Ok(silence(self.line.cloud.look(|truth| truth.now()))),
@@ -68,13 +68,16 @@ impl DatabaseProbe for SimProbe {
     async fn position(&self) -> Result<PositionReading, ProviderError> {
         self.line
             .read(self.point("position"), "position", |world, glass| {
+                if !world.setup.service.positions {
+                    return Err(ProviderError::Unsupported { verb: "position" });
+                }
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("position", &self.member))?;
                 let received = world.received_at(found, glass.at);
                 let at = |value| position(&found.lineage, value);
                 let parent = world.histories.get(&found.lineage).and_then(|history| history.parent.clone());
                 let recovery = found.follows.is_some() != glass.contradicts;
                 Ok(PositionReading {
-                    lineage: found.lineage.clone(),
+                    lineage: world.told(&found.lineage),
                     in_recovery: Tri::from(recovery),
                     durable: at(received),
                     applied: at(applied(found, received)),

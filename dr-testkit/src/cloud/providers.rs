@@ -119,6 +119,9 @@ impl Providers for SimProviders {
             return Ok(Vec::new());
         }
         Ok(self.line.cloud.with(|world| {
+            if !world.setup.service.positions {
+                return Vec::new();
+            }
             let kept = world.samples.iter().filter(|sample| sample.at >= since.millis());
             kept.map(|sample| {
                 let system =
@@ -128,7 +131,7 @@ impl Providers for SimProviders {
                     primary: sample.primary.as_ref().map(|(lineage, value)| position(lineage, *value)),
                     applied: standby.clone(),
                     standby,
-                    lineage: sample.primary.as_ref().map(|(lineage, _)| lineage.clone()),
+                    lineage: sample.primary.as_ref().map(|(lineage, _)| world.told(lineage)),
                     at: Timestamp::from_millis(sample.at),
                 }
             })

@@ -264,6 +264,14 @@ impl<T: Send + Sync + 'static> Explorer<T> {
         })
     }
 
+    /// Plays every `nth` kill of the matrix: a sample for tests that must be quick.
+    pub fn every_nth_crash(&self, nth: usize) -> Verdict {
+        self.explore(|baseline| {
+            let positions = self.crash_positions(baseline).into_iter().step_by(nth.max(1));
+            positions.map(|(call, fault)| FaultPlan::one(call, fault)).collect()
+        })
+    }
+
     /// Plays a second engine that takes over at each call while the first one stands still and wakes up later.
     pub fn two_orchestrators(&self) -> Verdict {
         self.explore(|baseline| {

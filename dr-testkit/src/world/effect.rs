@@ -80,6 +80,14 @@ pub(crate) enum Effect {
     },
 }
 
+/// A part of a fence that the service may take its time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Part {
+    Deny,
+    Terminate,
+    Stop,
+}
+
 /// What the provider answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -108,16 +116,18 @@ impl World {
             }
             Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
-            Effect::Deny { member } => self.on_host(&member, call, None, |world, server| world.deny(server, call)),
-            Effect::Terminate { member } => self.terminate(&member, call),
-            Effect::Stop { member } => {
-                self.on_host(&member, call, Some(true), |world, server| world.stop(server, call))
+            effect @ (Effect::Deny { .. } | Effect::Terminate { .. } | Effect::Stop { .. }) => {
+                self.ask_fence(effect, call)
             }
             Effect::StorageFence { member } => self.fence_storage(&member, call),
             Effect::Start { member, ours } => {
+                self.land_now(&member);
                 self.on_host(&member, call, Some(false), |world, server| world.start(server, ours, call))
             }
-            Effect::Allow { member } => self.on_host(&member, call, None, |world, server| world.allow(server, call)),
+            Effect::Allow { member } => {
+                self.land_now(&member);
+                self.on_host(&member, call, None, |world, server| world.allow(server, call))
+            }
             Effect::Retire { member, lineage } => self.retire(&member, &lineage, call),
             Effect::Patch { endpoint, expected, token } => self.patch(endpoint, &expected, token, call),
             Effect::Route { route, member } => self.point_route(route, &member, call),
@@ -250,6 +260,33 @@ impl World {
         self.begin(same, self.setup.timing.snapshot, (call, fate))
     }
 
+    /// A part of a fence is asked for. Where the service takes its time, it answers that it was accepted.
+    fn ask_fence(&mut self, part: Part, member: MemberId, call: &str) -> Reply {
+        let takes = i64::try_from(self.setup.service.fence_takes.count()).unwrap_or(i64::MAX);
+        if takes == 0 {
+            return self.enforce(part, &member, call);
+        }
+        self.schedule(self.now.saturating_add(takes), Due::Lands { part, member, call: call.to_owned() });
+        Reply::Accepted(String::new())
+    }
+
+    /// A part of a fence comes into force.
+    pub(super) fn enforce(&mut self, part: Part, member: &MemberId, call: &str) -> Reply {
+        match part {
+            Part::Deny => self.on_host(member, call, None, |world, server| world.deny(server, call)),
+            Part::Terminate => self.terminate(member, call),
+            Part::Stop => self.on_host(member, call, Some(true), |world, server| world.stop(server, call)),
+        }
+    }
+
+    /// The service does its calls in order: what was accepted for `member` comes into force before it is given back.
+    fn land_now(&mut self, member: &MemberId) {
+        let pending = |due: &Due| matches!(due, Due::Lands { member: of, .. } if of == member);
+        for due in self.take_due(pending) {
+            self.happen(due);
+        }
+    }
+
     /// One part of a fence of `member`, done to whatever server it reaches.
     fn on_host(
         &mut self,
@@ -352,7 +389,7 @@ impl World {
 
     fn retire(&mut self, member: &MemberId, lineage: &Lineage, call: &str) -> Reply {
         let Some(instance) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
-        if instance.follows.is_none() || instance.lineage != *lineage {
+        if instance.follows.is_none() || self.told(&instance.lineage) != *lineage {
             return Reply::Conflict(format!("{member} is no standby of {lineage}"));
         }
         let up = instance.denied || instance.storage_fenced || instance.stopped;

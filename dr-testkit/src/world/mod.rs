@@ -11,6 +11,7 @@ mod ends;
 mod history;
 mod laws;
 mod operation;
+mod service;
 mod setup;
 mod state;
 mod view;
@@ -28,11 +29,12 @@ use crate::truth::Truth;
 pub use dials::{Access, Careless, FormerLife, Keeps, Place};
 pub use history::Write;
 pub use laws::{Ended, Law, Violation};
+pub use service::{Edges, EndpointMoves, LagSource, Preset, Service};
 pub use setup::{Flavour, MemberSetup, Setup, Timing};
 pub use state::{Condition, FailsHow};
 
 pub(crate) use dials::{Elsewhere, applied, not_the_server};
-pub(crate) use effect::{Effect, Reply};
+pub(crate) use effect::{Effect, Part, Reply};
 pub(crate) use history::History;
 pub(crate) use state::{
     App, Instance, OpState, Operation, Route, Secret, SecretVersionRow, Stream, Via, Work, Writer, pairs,
@@ -47,6 +49,8 @@ const BASE: u64 = 0x1A_9F00_0000;
 pub(crate) enum Due {
     /// A call reaches the provider.
     Deliver { effect: Effect, call: String, slot: Option<u64>, fate: Fate },
+    /// A part of a fence that was accepted comes into force.
+    Lands { part: Part, member: MemberId, call: String },
     /// A stage of an operation.
     OpStage { op: String },
     /// An operation ends.
@@ -253,6 +257,12 @@ impl World {
         id
     }
 
+    /// Takes out of the queue what `wanted` means, in its order.
+    pub(crate) fn take_due(&mut self, wanted: impl Fn(&Due) -> bool) -> Vec<Due> {
+        let keys: Vec<(i64, u64)> = self.queue.iter().filter(|(_, due)| wanted(due)).map(|(key, _)| *key).collect();
+        keys.iter().filter_map(|key| self.queue.remove(key)).collect()
+    }
+
     /// The next number; never used twice.
     pub(crate) fn number(&mut self) -> u64 {
         let number = self.next;
@@ -265,7 +275,7 @@ impl World {
         self.replies.remove(&slot)
     }
 
-    fn happen(&mut self, due: Due) {
+    pub(crate) fn happen(&mut self, due: Due) {
         match due {
             Due::Deliver { effect, call, slot, fate } => {
                 let reply = self.apply(effect, &call, &fate);
@@ -273,6 +283,7 @@ impl World {
                     self.replies.insert(slot, reply);
                 }
             }
+            Due::Lands { part, member, call } => drop(self.enforce(part, &member, &call)),
             Due::OpStage { op } => self.stage(&op),
             Due::OpEnds { op } => self.end(&op),
             Due::Drained { turn } => self.drained(turn),
@@ -393,6 +404,12 @@ impl World {
         }
         let delay = i64::try_from(self.setup.timing.replica_delay.count()).unwrap_or(0);
         instance.stream.floor.max(written(at.saturating_sub(delay)))
+    }
+
+    /// A lineage as the service tells it.
+    pub(crate) fn told(&self, lineage: &Lineage) -> Lineage {
+        let generation = if self.setup.service.generations { lineage.generation } else { 0 };
+        Lineage { generation, ..lineage.clone() }
     }
 
     /// Where the history of `lineage` ends for whoever follows `current`: `None` when all of it counts.

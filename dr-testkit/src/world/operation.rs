@@ -3,8 +3,8 @@
 use dr_core::{Lineage, MemberId};
 
 use super::{
-    Careless, ChangeKind, Condition, Due, FailsHow, Fate, Flavour, FormerLife, History, OpState, Operation, Reply,
-    Work, World,
+    Careless, ChangeKind, Condition, Due, EndpointMoves, FailsHow, Fate, Flavour, FormerLife, History, OpState,
+    Operation, Reply, Work, World,
 };
 
 impl World {
@@ -36,6 +36,11 @@ impl World {
             self.schedule(self.now.saturating_add(takes / 5), Due::OpStage { op: handle.clone() });
         }
         self.schedule(ends, Due::OpEnds { op: handle.clone() });
+        if let Work::Swap { to, .. } = &work
+            && self.setup.service.endpoint == EndpointMoves::AtTheStart
+        {
+            self.move_endpoints(&to.clone(), call);
+        }
         let operation = Operation {
             work,
             by: call.to_owned(),
@@ -186,10 +191,16 @@ impl World {
             let work = Work::Rejoin { member: from.clone(), primary: to.clone() };
             let _handle: Reply = self.begin(work, self.setup.timing.rejoin, ("provider", &Fate::default()));
         }
+        if self.setup.service.endpoint == EndpointMoves::AtTheEnd {
+            self.move_endpoints(to, by);
+        }
+        Ok(())
+    }
+
+    fn move_endpoints(&mut self, to: &MemberId, by: &str) {
         for route in 0..self.routes.len() {
             let _answer: Reply = self.point_route(route, to, by);
         }
-        Ok(())
     }
 
     /// The standby becomes a primary with what it has received; a new history begins.

@@ -3,6 +3,8 @@
 use dr_core::{GroupName, Millis, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
+use super::Service;
+
 /// How a simulated provider moves the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +163,8 @@ pub struct Setup {
     pub members: Vec<MemberSetup>,
     /// How the provider moves the primary.
     pub flavour: Flavour,
+    /// What the service tells of itself, and how it keeps its word.
+    pub service: Service,
     /// How long things take.
     pub timing: Timing,
     /// How many clients write.
@@ -199,6 +203,7 @@ impl Setup {
             group: GroupName::new(group),
             members: vec![member(primary), member(standby)],
             flavour: Flavour::Separate,
+            service: Service::default(),
             timing: Timing::realistic(),
             writers: 8,
             rude_writers: 0,
@@ -218,11 +223,19 @@ impl Setup {
         self
     }
 
-    /// With [`Timing::fast`] and a drain limit of 10 s.
+    /// With [`Timing::fast`], dials that are as fast, and a drain limit of 10 s.
     #[must_use]
     pub fn fast(mut self) -> Self {
         self.timing = Timing::fast();
+        self.service = self.service.fast();
         self.drain_limit = seconds(10);
+        self
+    }
+
+    /// With other dials.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.service = service;
         self
     }
 

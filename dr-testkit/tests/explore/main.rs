@@ -9,6 +9,7 @@ mod faults;
 mod matrix;
 mod otherwise;
 mod planted;
+mod presets;
 mod singles;
 mod story;
 mod trusting;

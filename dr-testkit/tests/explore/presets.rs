@@ -1,0 +1,100 @@
+//! The built-in runbooks on every preset of the simulated cloud, at the pace of the real services: a planned switchover, a failover whose
+//! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
+//! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
+
+use dr_core::{PlannedSwitchover, UnplannedFailover};
+use dr_testkit::{Edges, Explorer, FaultPlan, Played, Preset, Service, Setup, sim};
+
+use crate::tell;
+
+/// One fault of so many is played where not all are.
+const SAMPLE: usize = 29;
+
+fn setup(preset: Preset) -> Setup {
+    Setup::preset(preset, "orders", "neu", "weu").writers(3)
+}
+
+fn planned(preset: Preset) -> Explorer {
+    Explorer::new(setup(preset), PlannedSwitchover::to("weu"))
+}
+
+/// The primary's server died; its management plane answers.
+fn server_died(preset: Preset) -> Explorer {
+    Explorer::new(setup(preset), UnplannedFailover::to("weu")).given(|cloud| cloud.break_down("neu"))
+}
+
+fn ends(preset: Preset, what: &str, explorer: &Explorer) -> Played {
+    let played = explorer.play(&FaultPlan::none());
+    tell(&format!("{preset}, {what}: {} in {} calls", played.end.words(), played.calls.len()));
+    assert_eq!((played.end.class(), &played.violations), ("success", &Vec::new()), "{preset}, {what}");
+    assert_eq!(played.state.promotions, 1, "{preset}, {what}");
+    played
+}
+
+fn obeys_the_laws(preset: Preset, what: &str, explorer: &Explorer) {
+    ends(preset, what, explorer);
+    let all = std::env::var("DR_EXPLORE").is_ok_and(|wanted| wanted == "all");
+    let kills = if all { explorer.crashes() } else { explorer.every_nth_crash(SAMPLE / 4) };
+    tell(&format!("{preset}, {what}, kill matrix: {kills}"));
+    assert_eq!(kills.ends.get("success"), Some(&kills.schedules), "{preset}, {what}: {kills}");
+    kills.assert_clean();
+    let faults = if all { explorer.single_faults() } else { explorer.every_nth_fault(SAMPLE) };
+    tell(&format!("{preset}, {what}, single faults: {faults}"));
+    faults.assert_clean();
+}
+
+macro_rules! on_presets {
+    ($($test:ident: $preset:ident),* $(,)?) => { $(
+        #[test]
+        fn $test() {
+            obeys_the_laws(Preset::$preset, "planned", &planned(Preset::$preset));
+            obeys_the_laws(Preset::$preset, "forced", &server_died(Preset::$preset));
+        }
+    )* };
+}
+
+on_presets! {
+    azure_pg_flexible: AzurePgFlexible,
+    sql_managed_instance: SqlManagedInstance,
+    rds_replica: RdsReplica,
+    aurora_global: AuroraGlobal,
+    cloud_sql: CloudSql,
+    patroni_less_postgres: PatronilessPostgres,
+}
+
+/// The calls to a dead server hung for longer than the steps that looked at it had: the failover was refused before the promotion, or
+/// parked behind it because its loss could not be counted.
+#[test]
+fn bug_calls_that_hang_neither_refuse_nor_park_a_failover() {
+    for preset in Preset::ALL {
+        ends(preset, "forced", &server_died(preset));
+    }
+}
+
+/// A call that was on its way when the orchestrator died took effect after the first look, and was sent again: the member was busy with
+/// the first one, and somebody owed a standby that came by itself.
+#[test]
+fn bug_a_call_that_was_on_its_way_at_a_kill_is_waited_for() {
+    let explorer = planned(Preset::RdsReplica);
+    let appends = explorer.play(&FaultPlan::none()).appends;
+    for append in appends.saturating_sub(12)..=appends {
+        let verdict = explorer.replay(&format!("{} journal.append#{append}:F16-before", explorer.scenario())).unwrap();
+        assert!(verdict.is_clean(), "{verdict}");
+    }
+}
+
+/// Clients that waited for longer than their limit were told so by a call that no plan named.
+#[test]
+fn bug_the_plan_names_the_call_that_turns_clients_away() {
+    let played = ends(Preset::AzurePgFlexible, "planned", &planned(Preset::AzurePgFlexible));
+    assert!(played.calls.iter().any(|call| call.name.starts_with("app.fail-fast")), "nobody was turned away");
+}
+
+/// Links may name the endpoint of a member that answers.
+#[test]
+fn links_by_endpoint_mean_the_members() {
+    let setup = sim::pair("orders", "neu", "weu").service(Service { edges: Edges::Endpoint, ..Service::default() });
+    let verdict = Explorer::new(setup, PlannedSwitchover::to("weu")).every_nth_fault(SAMPLE);
+    assert_eq!(verdict.ends.get("never ended"), None, "{verdict}");
+    verdict.assert_clean();
+}
