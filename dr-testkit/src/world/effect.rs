@@ -116,9 +116,9 @@ impl World {
             }
             Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
-            effect @ (Effect::Deny { .. } | Effect::Terminate { .. } | Effect::Stop { .. }) => {
-                self.ask_fence(effect, call)
-            }
+            Effect::Deny { member } => self.ask_fence(Part::Deny, member, call),
+            Effect::Terminate { member } => self.ask_fence(Part::Terminate, member, call),
+            Effect::Stop { member } => self.ask_fence(Part::Stop, member, call),
             Effect::StorageFence { member } => self.fence_storage(&member, call),
             Effect::Start { member, ours } => {
                 self.land_now(&member);
