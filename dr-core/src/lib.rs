@@ -38,6 +38,7 @@ mod time;
 pub mod verb;
 pub mod verify;
 mod view;
+pub mod wire;
 
 pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Request, decided, judge};
 pub use backend::{Backend, Opened, Provider, Route};
