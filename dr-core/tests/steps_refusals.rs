@@ -7,10 +7,10 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Capabilities, Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
-    Situation, Tri, UnplannedFailover, minutes, seconds,
+    Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook, Situation, Tri,
+    UnplannedFailover, minutes, seconds,
 };
-use situations::{Scene, mi, postgres};
+use situations::{Scene, azure_pg, mi, postgres};
 
 fn policy(automatic: Option<&str>) -> Policy {
     Policy {
@@ -94,7 +94,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "nothing to promote with",
-            postgres().standby(|b| b.capabilities.as_mut().unwrap().promote = false),
+            postgres().standby(|b| b.capabilities.as_mut().unwrap().promote = None),
             219,
             "pg2",
         ),
@@ -190,7 +190,7 @@ fn a_failover_is_refused_while_the_primary_answers() {
     let dark = postgres().silent_primary();
     let unfenced = dark.clone().primary(|a| a.fence = None);
     assert_eq!(rules(&refused(&unfenced, &UnplannedFailover::to("pg2"))), [224]);
-    let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = false);
+    let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
     assert_eq!(rules(&refused(&planned_only, &UnplannedFailover::to("weu"))), [219]);
 }
 
@@ -200,7 +200,7 @@ fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {
     let two = postgres().silent_primary().with(|now| {
         let mut other = now.standbys.first().unwrap().clone();
         other.name = "pg0".into();
-        other.capabilities = other.capabilities.map(|offers| Capabilities { rejoin: Rejoin::Never, ..offers });
+        other.capabilities.as_mut().unwrap().promote.as_mut().unwrap().rejoin = Rejoin::Never;
         now.standbys.insert(0, other);
     });
     let runbook = UnplannedFailover::to("pg2");
@@ -209,4 +209,20 @@ fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {
     let (plan, _) = plan.finish();
     let rejoin = &plan.nodes.get(&"rejoin".into()).unwrap().call;
     assert_eq!(rejoin.kind.name(), "dr.rejoin", "{}", rejoin.sentence);
+}
+
+/// A service that promotes and swaps rejoins by itself after a swap only: a plan that promotes waited for something that nobody does.
+#[test]
+fn bug_the_way_back_after_a_promotion_was_that_after_a_swap() {
+    let planned_only = azure_pg().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
+    let runbook = UnplannedFailover::to("weu");
+    let mut plan = PlanBuilder::new(planned_only.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+    runbook.plan(&planned_only, &mut plan).unwrap();
+    let (plan, _) = plan.finish();
+    let rejoin = plan.nodes.get(&"rejoin".into()).unwrap();
+    assert_eq!(
+        (rejoin.call.kind.name(), rejoin.within),
+        ("dr.await-rejoined", seconds(1)),
+        "one look, then it is owed"
+    );
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
-    ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
+    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteOffer,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis, seconds,
 };
 use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, replication, undone, unread};
 
@@ -251,8 +251,7 @@ fn version(number: u32) -> String {
 impl ManagedDatabase for PostgresDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
         let mut offered = Capabilities::none();
-        offered.promote = true;
-        offered.rejoin = Rejoin::InPlace;
+        offered.promote = Some(PromoteOffer { takes: seconds(30), rejoin: Rejoin::InPlace, restarts: false });
         offered.poll_every = millis(1);
         offered.visibility = millis(5);
         Ok(offered)

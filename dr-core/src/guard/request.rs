@@ -136,15 +136,6 @@ impl PromoteRequest {
         &self.terms
     }
 
-    /// The position that the candidate is proved to have, for services that promote at one.
-    #[must_use]
-    pub fn caught_up_to(&self) -> Option<&Position> {
-        match &self.terms {
-            PromotionTerms::Planned { caught_up_to, .. } => Some(caught_up_to),
-            PromotionTerms::Forced { .. } | PromotionTerms::Dangerous { .. } => None,
-        }
-    }
-
     /// The run-scoped key.
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {

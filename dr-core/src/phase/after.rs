@@ -94,11 +94,12 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
     let old = &now.writer;
     let writer = &handed.writer;
     // A silent primary is judged by the member that takes its place, not by any standby.
-    let offers = now.primary.capabilities.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities));
-    let how = offers.map_or(Rejoin::Never, |offers| offers.rejoin);
+    let offers = now.primary.capabilities.as_ref();
+    let offers = offers.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities.as_ref()));
+    let how = handed.offer.rejoin;
     let mut after: Vec<Ref<()>> = vec![edge(opened)];
     after.extend(handed.owes_fence.clone());
-    if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot) {
+    if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot.is_some()) {
         let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
         let snapshot = FinalSnapshot { target: old.clone() }.after_all(&edges).within(minutes(5)).every(seconds(5));
         let text =

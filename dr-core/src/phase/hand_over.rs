@@ -1,6 +1,7 @@
 //! Holding writes back and making the candidate the one writer, in whichever of the two shapes the situation calls for.
 
 use super::{
+    offer::Offer,
     pace::Pace,
     ready::{Ready, Terms, edge},
 };
@@ -22,6 +23,8 @@ pub struct HandedOver {
     /// What a planned change fenced with; it is retired by `rejoin`.
     pub fence: Option<Held<FenceReceipt>>,
     pub(super) to: MemberId,
+    /// What the verb that changed the writer is offered with.
+    pub(super) offer: Offer,
     pub(super) promotion: Ref<PromotionReceipt>,
     /// The fence of the former primary, and what it must be worth.
     pub(super) fenced: Option<(Ref<FenceReceipt>, Grade)>,
@@ -73,7 +76,7 @@ pub fn hand_over<'a>(
         Some(drained) => after.push(drained),
         None => after.extend(edges),
     }
-    match (&ready.terms, ready.shape, drained) {
+    match (&ready.terms, ready.offer.shape, drained) {
         (Terms::Planned, Shape::BuiltInFence, Some(drained)) => swap(plan, now, ready, drained, &after),
         (Terms::Planned, Shape::BuiltInFence, None) => {
             // Nothing was drained; that nothing writes has still to be seen.
@@ -119,6 +122,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let fenced = Some((Ref::new(fence.to()), minimum));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: Some(fence),
         promotion,
@@ -147,6 +151,7 @@ fn swap(
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -171,6 +176,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -198,6 +204,7 @@ fn force_swap(
     let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -224,6 +231,7 @@ fn promote_unfenced(
     let owes_fence = Some(fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,

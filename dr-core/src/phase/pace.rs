@@ -28,7 +28,8 @@ const SHORTEST: Millis = Millis::minutes(1);
 
 impl Pace {
     pub(crate) fn of(member: &MemberFacts) -> Self {
-        let Capabilities { poll_every, visibility, .. } = member.capabilities.unwrap_or(Capabilities::none());
+        let none = Capabilities::none();
+        let Capabilities { poll_every, visibility, .. } = *member.capabilities.as_ref().unwrap_or(&none);
         let every = poll_every.max(Millis::new(1));
         let patience =
             Millis::new(every.count().saturating_mul(LOOKS).max(visibility.count().saturating_mul(VISIBILITIES)));

@@ -2,6 +2,7 @@
 
 use super::{
     checks,
+    offer::Offer,
     pace::{CHECK, Pace},
 };
 use crate::{
@@ -39,7 +40,7 @@ pub struct Ready {
     pub target: Target,
     /// What people agreed to.
     pub consent: Ref<Consent>,
-    pub(super) shape: Shape,
+    pub(super) offer: Offer,
     pub(super) terms: Terms,
     pub(super) last: Vec<Ref<()>>,
 }
@@ -92,8 +93,8 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let subject = subject(now, Purpose::Switchover, to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
-    let shape = checks::shape(member, false).map_err(refuse)?;
-    let findings = checks::planned(now, member, plan.policy(), shape);
+    let offer = Offer::to(member, false).map_err(refuse)?;
+    let findings = checks::planned(now, member, plan.policy(), offer.shape);
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
         return Err(Refusal { subject, findings });
     };
@@ -123,7 +124,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let mut last = shorten(plan, now, member, &consent);
     let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
     last.push(plan.add("rehearse-again", again.after(&consent).within(REHEARSAL)));
-    Ok(Ready { target, consent, shape, terms: Terms::Planned, last })
+    Ok(Ready { target, consent, offer, terms: Terms::Planned, last })
 }
 
 /// A question ends by its own expiry. What cannot be asked, because its facts cannot be read or are beyond their limits, is given up
@@ -186,7 +187,7 @@ fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consen
     let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));
     let mut last = vec![told];
     let mut before_settling: Vec<Ref<()>> = vec![edge(consent)];
-    if now.primary.capabilities.is_some_and(|offers| offers.snapshot) {
+    if now.primary.capabilities.as_ref().is_some_and(|offers| offers.snapshot.is_some()) {
         let pace = Pace::of(&now.primary);
         let snapshot = FinalSnapshot { target: now.writer.clone() };
         let snapshot = snapshot.after(consent).within(pace.within).every(pace.every).visibility(pace.visibility);
@@ -218,8 +219,8 @@ pub fn ready_to_fail_over(
     let subject = subject(now, Purpose::Failover, to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
-    let shape = checks::shape(member, true).map_err(refuse)?;
-    let findings = checks::forced(now, member, plan.policy(), shape, without_fence.is_none());
+    let offer = Offer::to(member, true).map_err(refuse)?;
+    let findings = checks::forced(now, member, plan.policy(), offer.shape, without_fence.is_none());
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
         return Err(Refusal { subject, findings });
     };
@@ -237,7 +238,7 @@ pub fn ready_to_fail_over(
     let bound = BoundLoss::before_fence(primary, &target, ANSWER, closing);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
     let shown = Shown { bound: &bound, rehearsed: &rehearsed, without_fence };
-    let consent = ask_to_lose(plan, now, member, (&target, shape), shown);
+    let consent = ask_to_lose(plan, now, member, (&target, offer.shape), shown);
     let again = RehearseAgain::of(change, &rehearsed);
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
@@ -246,7 +247,7 @@ pub fn ready_to_fail_over(
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
     let without_fence = without_fence.map(str::to_owned);
     let terms = Terms::Forced { bound, without_fence };
-    Ok(Ready { target, consent, shape, terms, last: vec![still, told, again] })
+    Ok(Ready { target, consent, offer, terms, last: vec![still, told, again] })
 }
 
 /// What people are shown of a failover beside its facts.

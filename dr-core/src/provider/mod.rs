@@ -19,7 +19,8 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    Capabilities, Description, ManagedDatabase, OpProgress, Rejoin, RejoinRequest, Replication, SnapshotRequest,
+    BindingName, Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin,
+    RejoinRequest, Replication, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};

@@ -101,7 +101,8 @@ impl Swapping {
         match &step.terms {
             Terms::Planned { quiesced } => {
                 let (old, new) = (cx.probe(&step.from.member)?, cx.probe(&step.to.member)?);
-                let by_provider = cx.database(&step.to.member)?.capabilities().await?.swap_catches_up;
+                let offered = cx.database(&step.to.member)?.capabilities().await?.swap;
+                let by_provider = offered.is_some_and(|offer| offer.catches_up);
                 let receipt = quiesced.get()?;
                 let (quiesced, facts) = join(
                     admit::quiesced(&door, old.as_ref(), new.as_ref(), receipt, by_provider),

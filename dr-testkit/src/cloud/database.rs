@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, FenceReading, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome,
-    Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
-    Replication, ReplicationLink, SnapshotRequest, SwapRequest, Timestamp, Tri,
+    BindingName, Capabilities, Description, FenceReading, ForcedOffer, Grade, ManagedDatabase, MemberId, Millis,
+    OpHandle, OpProgress, Outcome, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
+    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest,
+    SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
@@ -42,16 +43,18 @@ impl SimDatabase {
 fn capabilities(world: &World) -> Capabilities {
     let timing = &world.setup.timing;
     let separate = world.setup.flavour == Flavour::Separate;
+    let longest = |operation: Millis| operation.saturating_add(timing.send.1);
+    let moves: Vec<BindingName> = (0..world.setup.routes).map(|route| format!("traffic:{route}")).collect();
+    let (takes, rejoin, restarts) = (longest(timing.swap), Rejoin::ByProvider, false);
+    let fence = Planes::all(Grade::Unconfirmable);
+    let promote = PromoteOffer { takes: longest(timing.promote), rejoin: Rejoin::InPlace, restarts };
+    let swap = SwapOffer { takes, rejoin, catches_up: true, limit: false, moves: moves.clone(), restarts };
+    let forced = ForcedOffer { takes, rejoin, fence, moves, restarts };
     Capabilities {
-        promote: separate,
-        promote_at_position: false,
-        swap_roles: !separate,
-        forced_swap: !separate,
-        forced_swap_fence: Planes::all(Grade::Unconfirmable),
-        swap_catches_up: !separate,
-        swap_moves_traffic: !separate,
-        rejoin: if separate { Rejoin::InPlace } else { Rejoin::ByProvider },
-        snapshot: true,
+        promote: separate.then_some(promote),
+        swap: (!separate).then_some(swap),
+        forced_swap: (!separate).then_some(forced),
+        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: false }),
         poll_every: timing.poll,
         visibility: timing.view_lag.saturating_add(timing.read.1),
     }

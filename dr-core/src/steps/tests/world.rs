@@ -174,7 +174,14 @@ fn aged(now: Timestamp, age: Millis) -> Timestamp {
 #[async_trait]
 impl ManagedDatabase for Of {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        Ok(Capabilities { promote: true, swap_roles: true, visibility: Millis::seconds(3), ..Capabilities::none() })
+        let (takes, rejoin, restarts) = (Millis::minutes(2), Rejoin::InPlace, false);
+        let swap = SwapOffer { takes, rejoin, catches_up: false, limit: false, moves: Vec::new(), restarts };
+        Ok(Capabilities {
+            promote: Some(PromoteOffer { takes, rejoin, restarts }),
+            swap: Some(swap),
+            visibility: Millis::seconds(3),
+            ..Capabilities::none()
+        })
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {
