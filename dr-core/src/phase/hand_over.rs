@@ -99,14 +99,14 @@ fn paced<S: crate::Step>(spec: Spec<S>, pace: Pace) -> Spec<S> {
 }
 
 fn target_pace(now: &Situation, ready: &Ready) -> Pace {
-    now.member(&ready.target.member).map_or_else(|| Pace::of(&now.primary), Pace::of)
+    Pace::of(now, now.member(&ready.target.member).unwrap_or(&now.primary), ready.offer.takes)
 }
 
 fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
-    let mut closing = Pace::of_fence(&now.primary);
+    let mut closing = Pace::of_fence(now, &now.primary);
     if now.app.is_some() {
         // Applications wait meanwhile: half of their time is left to give back what a fence of unknown end may have done.
         closing.within = closing.within.min(Millis::new(budget.count() / 2));
@@ -116,6 +116,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
     let caught = plan.add("catch-up", catch_up);
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
@@ -146,6 +147,7 @@ fn swap(
     let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
     let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll.min(pace.every)));
     let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
@@ -167,10 +169,11 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let pace = target_pace(now, ready);
     let take = FenceMember::of(&now.writer, minimum).silent().after_all(after);
     let take = take.because("a silent primary is not a stopped one; a forced run never gives this back");
-    let fence = plan.add("fence", paced(take, Pace::of_fence(&now.primary)));
+    let fence = plan.add("fence", paced(take, Pace::of_fence(now, &now.primary)));
     let bound = BoundLoss::fenced(&now.writer, &ready.target, &fence).within(Millis::seconds(30)).every(pace.every);
     let bound = plan.add("bound-loss-fenced", bound);
     let call = Promote::forced(&ready.target, &fence, &bound, &ready.consent).at_least(minimum);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
@@ -198,6 +201,7 @@ fn force_swap(
     let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
     let pace = target_pace(now, ready);
     let call = SwapRoles::forced(&now.writer, &ready.target, bound, &ready.consent);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
@@ -225,6 +229,7 @@ fn promote_unfenced(
     let pace = target_pace(now, ready);
     let call =
         Promote::dangerous(Ends { from: now.writer.clone(), to: ready.target.clone() }, bound, &ready.consent, reason);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
     let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(Grade::Unconfirmable);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));

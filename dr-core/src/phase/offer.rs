@@ -1,13 +1,23 @@
 //! The one offer behind the verb with which a plan changes the writer.
 
-use crate::{Capabilities, Finding, MemberFacts, Rejoin, Shape, known};
+use crate::{
+    BindingName, Capabilities, Finding, ForcedOffer, MemberFacts, Millis, PromoteOffer, Rejoin, Shape, SwapOffer, known,
+};
 
 /// What the verb that a plan uses is offered with. It is called on the target, so the target's offer counts.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) shape: Shape,
+    /// The provider's upper figure for the verb.
+    pub(super) takes: Millis,
     /// How the former primary becomes a standby afterwards.
     pub(super) rejoin: Rejoin,
+    /// The new writer is worked on after it took its role.
+    pub(super) restarts: bool,
+    /// What the call moves by itself.
+    pub(super) moves: Vec<BindingName>,
+    /// The provider can be told when to give up.
+    pub(super) limit: bool,
 }
 
 impl Offer {
@@ -27,18 +37,28 @@ impl Offer {
         })
     }
 
+    /// What the call is named to people.
+    pub(super) const fn word(&self) -> &'static str {
+        match self.shape {
+            Shape::BuiltInFence => "swap",
+            Shape::SeparateFence => "promotion",
+        }
+    }
+
     fn swap(offers: &Capabilities) -> Option<Self> {
-        let rejoin = offers.swap.as_ref()?.rejoin;
-        Some(Self { shape: Shape::BuiltInFence, rejoin })
+        let SwapOffer { takes, rejoin, catches_up: _, limit, moves, restarts } = offers.swap.clone()?;
+        Some(Self { shape: Shape::BuiltInFence, takes, rejoin, restarts, moves, limit })
     }
 
     fn forced(offers: &Capabilities) -> Option<Self> {
-        let rejoin = offers.forced_swap.as_ref()?.rejoin;
-        Some(Self { shape: Shape::BuiltInFence, rejoin })
+        let ForcedOffer { takes, rejoin, fence: _, moves, restarts } = offers.forced_swap.clone()?;
+        let shape = Shape::BuiltInFence;
+        Some(Self { shape, takes, rejoin, restarts, moves, limit: false })
     }
 
     fn promotion(offers: &Capabilities) -> Option<Self> {
-        let rejoin = offers.promote.as_ref()?.rejoin;
-        Some(Self { shape: Shape::SeparateFence, rejoin })
+        let PromoteOffer { takes, rejoin, restarts } = offers.promote.clone()?;
+        let shape = Shape::SeparateFence;
+        Some(Self { shape, takes, rejoin, restarts, moves: Vec::new(), limit: false })
     }
 }

@@ -41,6 +41,35 @@ impl Capabilities {
             visibility: Millis::seconds(1),
         }
     }
+
+    /// How slow the service is: its pace of looking, and the slowest of its offers that change a role.
+    #[must_use]
+    pub fn pace(&self) -> ServicePace {
+        let takes = [
+            self.promote.as_ref().map(|offer| offer.takes),
+            self.swap.as_ref().map(|offer| offer.takes),
+            self.forced_swap.as_ref().map(|offer| offer.takes),
+        ];
+        let takes = takes.into_iter().flatten().max().unwrap_or(ServicePace::CAUTIOUS.takes);
+        ServicePace { poll_every: self.poll_every, visibility: self.visibility, takes }
+    }
+}
+
+/// How slow a service is, known without a call: what deadlines come from where no member of it says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePace {
+    /// As [`Capabilities::poll_every`].
+    pub poll_every: Millis,
+    /// As [`Capabilities::visibility`].
+    pub visibility: Millis,
+    /// The upper figure for the slowest change of a role.
+    pub takes: Millis,
+}
+
+impl ServicePace {
+    /// A cloud service of which nothing is known.
+    pub const CAUTIOUS: Self =
+        Self { poll_every: Millis::seconds(5), visibility: Millis::minutes(1), takes: Millis::minutes(10) };
 }
 
 /// How a promotion is offered ([`ManagedDatabase::promote`]).

@@ -11,9 +11,9 @@ use super::{
     read::refuse,
 };
 use crate::{
-    Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Marks, Observed, OpHandle, Outcome, Polled,
-    Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx, StepError, SwapRequest, Target,
-    Touch, admit, verb,
+    Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Marks, Millis, Observed, OpHandle, Outcome,
+    Polled, Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx, StepError, SwapRequest,
+    Target, Touch, admit, verb,
 };
 
 /// Makes the standby the primary and the primary a standby, in one call. Its intent is the point of no return.
@@ -24,6 +24,7 @@ pub struct SwapRoles {
     to: Target,
     consent: Input<Consent>,
     terms: Terms,
+    takes: Option<Millis>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ impl SwapRoles {
         consent: &impl Carries<Consent>,
     ) -> Self {
         let terms = Terms::Planned { quiesced: Input::of(quiesced) };
-        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms }
+        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms, takes: None }
     }
 
     /// With bounded loss, while the primary is silent. What the fence of such a swap is worth is read back afterwards.
@@ -55,7 +56,13 @@ impl SwapRoles {
         consent: &impl Carries<Consent>,
     ) -> Self {
         let terms = Terms::Forced { bound: Input::of(bound) };
-        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms }
+        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms, takes: None }
+    }
+
+    /// People read how long it takes at most, as its provider says.
+    #[must_use]
+    pub fn taking(self, takes: Millis) -> Self {
+        Self { takes: Some(takes), ..self }
     }
 
     fn expected(&self) -> Result<Expected<'_>, StepError> {
@@ -75,12 +82,13 @@ impl Step for SwapRoles {
 
     fn sentence(&self) -> String {
         let (from, to) = (&self.from.member, &self.to.member);
-        match &self.terms {
+        let what = match &self.terms {
             Terms::Planned { .. } => format!("swap roles: {to} writes, {from} follows"),
             Terms::Forced { .. } => {
                 format!("force the roles over to {to} and lose at most what was accepted; {from} is silent")
             }
-        }
+        };
+        super::up_to(what, self.takes)
     }
 
     fn marks(&self) -> Marks {

@@ -614,6 +614,7 @@ impl<'a> Call<'a> {
                 database: Arc::new(of(name)),
                 probe: Arc::new(of(name)),
                 fence: Some(Arc::new(of(name))),
+                pace: ServicePace::CAUTIOUS,
             })
         };
         let bound = Bound {
