@@ -7,8 +7,8 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook, Situation, Tri,
-    UnplannedFailover, minutes, seconds,
+    Grade, LongTransaction, Plan, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
+    ServicePace, Situation, Tri, UnplannedFailover, minutes, seconds,
 };
 use situations::{Scene, azure_pg, mi, postgres};
 
@@ -225,4 +225,39 @@ fn bug_the_way_back_after_a_promotion_was_that_after_a_swap() {
         ("dr.await-rejoined", seconds(1)),
         "one look, then it is owed"
     );
+}
+
+fn written(now: &Situation, runbook: &dyn Runbook) -> Plan {
+    let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+    runbook.plan(now, &mut plan).unwrap();
+    plan.finish().0
+}
+
+/// A dark primary says nothing of its pace: its fence was looked at as on a local server and given up after 200 s.
+#[test]
+fn bug_the_deadlines_of_a_dark_primary_came_from_a_formula() {
+    let dark = azure_pg().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
+    let plan = written(&dark, &UnplannedFailover::to("weu"));
+    let fence = plan.nodes.get(&"fence".into()).unwrap();
+    assert_eq!((fence.visibility, fence.within), (minutes(2), minutes(24)), "as its standby of the same service");
+    let swapped = written(&mi().silent_primary(), &UnplannedFailover::to("weu"));
+    let rejoin = swapped.nodes.get(&"rejoin".into()).unwrap();
+    assert!(rejoin.within >= minutes(60), "{:?}", rejoin.within);
+    let mut alone = azure_pg().silent_primary();
+    alone.0.primary.binding.provider = "postgres".into();
+    alone.0.primary.pace = ServicePace { poll_every: seconds(7), visibility: seconds(9), takes: seconds(50) };
+    alone.0.standbys.first_mut().unwrap().capabilities.as_mut().unwrap().forced_swap = None;
+    let plan = written(&alone, &UnplannedFailover::to("weu"));
+    let fence = plan.nodes.get(&"fence".into()).unwrap();
+    assert_eq!((fence.visibility, fence.within), (seconds(9), seconds(118)), "as its backend says");
+}
+
+/// A swap demotes a member and moves routes, and the plan named only the member that is promoted.
+#[test]
+fn bug_a_swap_touched_more_than_it_said() {
+    let plan = written(&azure_pg(), &PlannedSwitchover::to("weu"));
+    let swap = &plan.nodes.get(&"swap-roles".into()).unwrap().call;
+    let touches: Vec<String> = swap.touches.iter().map(ToString::to_string).collect();
+    assert_eq!(touches, ["weu swap-roles", "neu swap-roles", "traffic:0 follow"]);
+    assert!(swap.sentence.contains("this takes up to 5 min"), "{}", swap.sentence);
 }

@@ -54,7 +54,10 @@ impl ManagedDatabase for Database {
     }
 
     async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
-        pass!(self, &self.name, verb::SWAP_ROLES, Some(request.certified()));
+        let demoted = verb::SWAP_ROLES.on(request.from().member.as_str());
+        if let Err(blocked) = self.gate.pass_all(&self.name, verb::SWAP_ROLES, &[demoted], Some(request.certified())) {
+            return blocked.outcome();
+        }
         self.inner.swap_roles(request).await
     }
 

@@ -98,6 +98,11 @@ fn paced<S: crate::Step>(spec: Spec<S>, pace: Pace) -> Spec<S> {
     spec.within(pace.within).every(pace.every).visibility(pace.visibility)
 }
 
+fn confirm(ready: &Ready, promotion: &Ref<PromotionReceipt>, from: &crate::Target) -> ConfirmWriter {
+    let confirm = ConfirmWriter::of(promotion, from);
+    if ready.offer.restarts { confirm.after_its_restart() } else { confirm }
+}
+
 fn target_pace(now: &Situation, ready: &Ready) -> Pace {
     Pace::of(now, now.member(&ready.target.member).unwrap_or(&now.primary), ready.offer.takes)
 }
@@ -118,7 +123,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let fenced = Some((Ref::new(fence.to()), minimum));
     HandedOver {
@@ -147,9 +152,10 @@ fn swap(
     let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
     let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll.min(pace.every)));
     let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
-    let call = call.taking(ready.offer.takes);
+    let call = call.held_since(drained, now.drain_limit.unwrap_or(budget), ready.offer.limit);
+    let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
@@ -175,7 +181,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let call = Promote::forced(&ready.target, &fence, &bound, &ready.consent).at_least(minimum);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
@@ -201,9 +207,9 @@ fn force_swap(
     let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
     let pace = target_pace(now, ready);
     let call = SwapRoles::forced(&now.writer, &ready.target, bound, &ready.consent);
-    let call = call.taking(ready.offer.takes);
+    let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
     HandedOver {
@@ -231,7 +237,7 @@ fn promote_unfenced(
         Promote::dangerous(Ends { from: now.writer.clone(), to: ready.target.clone() }, bound, &ready.consent, reason);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(Grade::Unconfirmable);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(Grade::Unconfirmable);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = Some(fence_later(plan, now, &writer));
     HandedOver {

@@ -48,7 +48,8 @@ fn capabilities(world: &World) -> Capabilities {
     let (takes, rejoin, restarts) = (longest(timing.swap), Rejoin::ByProvider, false);
     let fence = Planes::all(Grade::Unconfirmable);
     let promote = PromoteOffer { takes: longest(timing.promote), rejoin: Rejoin::InPlace, restarts };
-    let swap = SwapOffer { takes, rejoin, catches_up: true, limit: false, moves: moves.clone(), restarts };
+    let swap =
+        SwapOffer { takes, rejoin, catches_up: true, limit: world.setup.swap_gives_up, moves: moves.clone(), restarts };
     let forced = ForcedOffer { takes, rejoin, fence, moves, restarts };
     Capabilities {
         promote: separate.then_some(promote),
@@ -178,6 +179,7 @@ impl ManagedDatabase for SimDatabase {
             from: request.from().member.clone(),
             to: request.to().member.clone(),
             forced: request.allow_loss().is_some(),
+            within: request.within(),
         };
         self.line.send(self.start("swap-roles", "swap-roles"), effect).await.map(drop)
     }

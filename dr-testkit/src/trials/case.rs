@@ -81,7 +81,7 @@ impl Offer {
             Self::Swap => offers.swap.is_some(),
             Self::Rejoin => {
                 let swapped = offers.swap.as_ref().map(|offer| offer.rejoin);
-                swapped.or(offers.promote.as_ref().map(|offer| offer.rejoin)) == Some(Rejoin::InPlace)
+                swapped.or_else(|| offers.promote.as_ref().map(|offer| offer.rejoin)) == Some(Rejoin::InPlace)
             }
             Self::Snapshot => offers.snapshot.is_some(),
             Self::HandOver => offers.promote.is_some() || offers.swap.is_some(),

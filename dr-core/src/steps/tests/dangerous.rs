@@ -414,7 +414,7 @@ fn a_swap_is_refused_before_its_intent() {
     world.set("a", |a| a.dark = true);
     world.set("b", |b| b.streaming = Tri::No);
     assert_eq!(ready(&now(Swapping.prepare(&Call::of(&world).cx(), &step))), "ready");
-    let cx = Call::of(&world).intended().may("b", "swap-roles").cx();
+    let cx = Call::of(&world).intended().may("b", "swap-roles").may("a", "swap-roles").cx();
     assert_eq!(sent(&now(Swapping.submit(&cx, &step))), "accepted");
     assert_eq!(world.sent(), ["swap a to b"]);
     assert_eq!(seen(&now(Swapping.observe(&cx, &step))), "not started");

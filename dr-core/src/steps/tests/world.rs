@@ -558,7 +558,7 @@ pub(super) struct Call<'a> {
     promote_intended: bool,
     pre_image: Option<Json>,
     attempt: u8,
-    touch: Option<Touch>,
+    touches: Vec<Touch>,
     origin: Digest,
     driven_under: Epoch,
 }
@@ -571,7 +571,7 @@ impl<'a> Call<'a> {
             promote_intended: false,
             pre_image: None,
             attempt: 1,
-            touch: None,
+            touches: Vec::new(),
             origin: Digest::zero(),
             driven_under: Epoch::new(1),
         }
@@ -603,8 +603,9 @@ impl<'a> Call<'a> {
         Self { driven_under: epoch, ..self }
     }
 
-    pub(super) fn may(self, resource: &str, verb: &str) -> Self {
-        Self { touch: Some(Touch::new(resource, verb)), ..self }
+    pub(super) fn may(mut self, resource: &str, verb: &str) -> Self {
+        self.touches.push(Touch::new(resource, verb));
+        self
     }
 
     pub(super) fn cx(self) -> StepCx {
@@ -635,7 +636,7 @@ impl<'a> Call<'a> {
             providers: Arc::new(Bindings(Arc::clone(self.world))),
             runtime: Arc::clone(&runtime),
             live,
-            allow: self.touch.into_iter().collect(),
+            allow: self.touches,
             undo: false,
             attempt_timeout: Millis::seconds(1),
         });
