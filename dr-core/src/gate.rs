@@ -128,18 +128,14 @@ impl MutationGate {
         self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets one verb of the table through, or says why not.
-    pub(crate) fn pass(&self, resource: &str, verb: Verb, certified: Option<&Certified>) -> Result<(), Blocked> {
-        self.pass_all(resource, verb, &[], certified)
-    }
-
-    /// Lets one verb through that changes more than the resource on which it is called: `also` must be declared, too.
-    pub(crate) fn pass_all(
+    /// Lets one verb of the table through, or says why not. What it changes beside the resource on which it is called is in `also`, and
+    /// must be declared, too.
+    pub(crate) fn pass(
         &self,
         resource: &str,
         verb: Verb,
-        also: &[Touch],
         certified: Option<&Certified>,
+        also: &[Touch],
     ) -> Result<(), Blocked> {
         let touch = verb.on(resource);
         let refused = if verb.certified() && certified.is_none() {
