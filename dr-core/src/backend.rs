@@ -10,8 +10,8 @@
 use std::{fmt::Debug, sync::Arc};
 
 use crate::{
-    AppSpec, AppTier, ConfigError, DatabaseProbe, Fence, FenceSpec, GroupSpec, ManagedDatabase, MemberSpec, Region,
-    ResourceAddress, SecretSpec, SecretStore, TrafficRouter, TrafficSpec,
+    AppSpec, AppTier, BackendName, ConfigError, DatabaseProbe, Fence, FenceSpec, GroupSpec, ManagedDatabase,
+    MemberSpec, Region, ResourceAddress, SecretSpec, SecretStore, ServicePace, TrafficRouter, TrafficSpec,
 };
 
 /// One opened resource: its address and what reaches it.
@@ -115,6 +115,12 @@ impl Route {
 pub trait Backend: Debug + Send + Sync + 'static {
     /// What stands before the dot: `azure` of `azure.pg-flexible`.
     fn prefix(&self) -> &'static str;
+
+    /// How slow the service of this name is (`azure.pg-flexible`). Deadlines come from it where no member of the service tells its
+    /// own: for a region that is dark from the start.
+    fn pace(&self, _service: &BackendName) -> ServicePace {
+        ServicePace::CAUTIOUS
+    }
 
     /// Opens a member.
     ///

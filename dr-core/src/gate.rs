@@ -130,13 +130,20 @@ impl MutationGate {
         self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets one verb of the table through, or says why not.
-    pub(crate) fn pass(&self, resource: &str, verb: Verb, certified: Option<&Certified>) -> Result<(), Blocked> {
+    /// Lets one verb of the table through, or says why not. What it changes beside the resource on which it is called is in `also`, and
+    /// must be declared, too.
+    pub(crate) fn pass(
+        &self,
+        resource: &str,
+        verb: Verb,
+        certified: Option<&Certified>,
+        also: &[Touch],
+    ) -> Result<(), Blocked> {
         let touch = verb.on(resource);
         let refused = if verb.certified() && certified.is_none() {
             Some(Blocked::never(format!("`{touch}` brings no proofs")))
         } else {
-            self.refuse(&touch, certified)
+            self.refuse(&touch, also, certified)
         };
         let call = GateCall {
             touch,
@@ -147,10 +154,11 @@ impl MutationGate {
         refused.map_or(Ok(()), Err)
     }
 
-    fn refuse(&self, touch: &Touch, certified: Option<&Certified>) -> Option<Blocked> {
+    fn refuse(&self, touch: &Touch, also: &[Touch], certified: Option<&Certified>) -> Option<Blocked> {
         let now = self.inner.runtime.now_mono();
-        if !self.inner.allow.contains(touch) {
-            return Some(Blocked::never(format!("the step does not declare `{touch}`")));
+        let mut all = std::iter::once(touch).chain(also);
+        if let Some(undeclared) = all.find(|touch| !self.inner.allow.contains(touch)) {
+            return Some(Blocked::never(format!("the step does not declare `{undeclared}`")));
         }
         if self.inner.live.cancelled.load(Ordering::SeqCst) && !self.inner.undo {
             return Some(Blocked::never("the run is being cancelled".into()));

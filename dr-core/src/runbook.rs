@@ -15,7 +15,7 @@ pub use switchover::PlannedSwitchover;
 use crate::{
     CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer,
     PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef,
-    RunbookId, SecretReference, Target, Timestamp,
+    RunbookId, SecretReference, ServicePace, Target, Timestamp,
 };
 
 /// What was seen of one member before planning.
@@ -35,6 +35,8 @@ pub struct MemberFacts {
     pub fence: Option<Planes>,
     /// How often its fences may be looked at.
     pub fence_poll: Millis,
+    /// How slow its service is, as its backend knows without asking.
+    pub pace: ServicePace,
     /// Where the server is, from inside; `None` when it did not answer or tells no positions.
     pub position: Option<PositionReading>,
     /// Its transactions older than the group's limit; `None` when it did not answer.
@@ -59,6 +61,7 @@ impl MemberFacts {
             capabilities: None,
             fence: None,
             fence_poll: Millis::seconds(1),
+            pace: ServicePace::CAUTIOUS,
             position: None,
             transactions: None,
             extensions: None,

@@ -118,6 +118,7 @@ impl Survey {
             capabilities: capabilities.ok(),
             fence: provider.fence.as_ref().map(|fence| fence.promises()),
             fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),
+            pace: provider.pace,
             position: position.ok(),
             transactions: transactions.ok(),
             extensions: extensions.ok(),

@@ -104,6 +104,22 @@ verbs! {
     FAIL_FAST = AppTier::fail_fast, App "fail-fast", Some(Class::Drain), false;
 }
 
+/// What a swap of roles does to a route or secret that the provider moves by itself. It is no call of its own and has no method: only
+/// the swap that names it lets it happen.
+const FOLLOW: &str = "follow";
+
+/// A route or secret that the provider of a swap moves by itself.
+#[must_use]
+pub fn follow(binding: impl Into<String>) -> Touch {
+    Touch::new(binding, FOLLOW)
+}
+
+/// Whether a touch is of a binding that follows a swap, given its kind.
+#[must_use]
+pub(crate) fn follows(of: ResourceKind, touch: &Touch) -> bool {
+    touch.verb == FOLLOW && matches!(of, ResourceKind::Secret | ResourceKind::Traffic)
+}
+
 /// The verb of this name that things of a kind have.
 #[must_use]
 pub fn find(of: ResourceKind, name: &str) -> Option<&'static Verb> {

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use dr_core::{
     CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
-    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query,
-    QuiesceReceipt, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
+    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError,
+    Query, QuiesceReceipt, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
     SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
@@ -268,7 +268,8 @@ fn a_whole_chain_of_receipts_is_admitted() {
     let request = request(1, 100);
     assert_eq!(request.target(), &target("weu", 4));
     assert_eq!(request.from(), &target("neu", 4));
-    assert_eq!(request.caught_up_to(), Some(&position(1000)));
+    let terms = PromotionTerms::Planned { fence: Grade::Confirmed, caught_up_to: position(1000) };
+    assert_eq!(request.terms(), &terms);
     assert_eq!(request.certified().refuse(mono(160), Epoch::new(1)), None);
 }
 

@@ -7,10 +7,10 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Capabilities, Grade, LongTransaction, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
-    Situation, Tri, UnplannedFailover, minutes, seconds,
+    Grade, LongTransaction, Plan, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
+    ServicePace, Situation, Tri, UnplannedFailover, minutes, seconds,
 };
-use situations::{Scene, mi, postgres};
+use situations::{Scene, azure_pg, mi, postgres};
 
 fn policy(automatic: Option<&str>) -> Policy {
     Policy {
@@ -94,7 +94,7 @@ fn rows() -> Vec<Row> {
         ),
         (
             "nothing to promote with",
-            postgres().standby(|b| b.capabilities.as_mut().unwrap().promote = false),
+            postgres().standby(|b| b.capabilities.as_mut().unwrap().promote = None),
             219,
             "pg2",
         ),
@@ -190,7 +190,7 @@ fn a_failover_is_refused_while_the_primary_answers() {
     let dark = postgres().silent_primary();
     let unfenced = dark.clone().primary(|a| a.fence = None);
     assert_eq!(rules(&refused(&unfenced, &UnplannedFailover::to("pg2"))), [224]);
-    let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = false);
+    let planned_only = mi().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
     assert_eq!(rules(&refused(&planned_only, &UnplannedFailover::to("weu"))), [219]);
 }
 
@@ -200,7 +200,7 @@ fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {
     let two = postgres().silent_primary().with(|now| {
         let mut other = now.standbys.first().unwrap().clone();
         other.name = "pg0".into();
-        other.capabilities = other.capabilities.map(|offers| Capabilities { rejoin: Rejoin::Never, ..offers });
+        other.capabilities.as_mut().unwrap().promote.as_mut().unwrap().rejoin = Rejoin::Never;
         now.standbys.insert(0, other);
     });
     let runbook = UnplannedFailover::to("pg2");
@@ -209,4 +209,55 @@ fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {
     let (plan, _) = plan.finish();
     let rejoin = &plan.nodes.get(&"rejoin".into()).unwrap().call;
     assert_eq!(rejoin.kind.name(), "dr.rejoin", "{}", rejoin.sentence);
+}
+
+/// A service that promotes and swaps rejoins by itself after a swap only: a plan that promotes waited for something that nobody does.
+#[test]
+fn bug_the_way_back_after_a_promotion_was_that_after_a_swap() {
+    let planned_only = azure_pg().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
+    let runbook = UnplannedFailover::to("weu");
+    let mut plan = PlanBuilder::new(planned_only.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+    runbook.plan(&planned_only, &mut plan).unwrap();
+    let (plan, _) = plan.finish();
+    let rejoin = plan.nodes.get(&"rejoin".into()).unwrap();
+    assert_eq!(
+        (rejoin.call.kind.name(), rejoin.within),
+        ("dr.await-rejoined", seconds(1)),
+        "one look, then it is owed"
+    );
+}
+
+fn written(now: &Situation, runbook: &dyn Runbook) -> Plan {
+    let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+    runbook.plan(now, &mut plan).unwrap();
+    plan.finish().0
+}
+
+/// A dark primary says nothing of its pace: its fence was looked at as on a local server and given up after 200 s.
+#[test]
+fn bug_the_deadlines_of_a_dark_primary_came_from_a_formula() {
+    let dark = azure_pg().silent_primary().standby(|b| b.capabilities.as_mut().unwrap().forced_swap = None);
+    let plan = written(&dark, &UnplannedFailover::to("weu"));
+    let fence = plan.nodes.get(&"fence".into()).unwrap();
+    assert_eq!((fence.visibility, fence.within), (minutes(2), minutes(24)), "as its standby of the same service");
+    let swapped = written(&mi().silent_primary(), &UnplannedFailover::to("weu"));
+    let rejoin = swapped.nodes.get(&"rejoin".into()).unwrap();
+    assert!(rejoin.within >= minutes(60), "{:?}", rejoin.within);
+    let mut alone = azure_pg().silent_primary();
+    alone.0.primary.binding.provider = "postgres".into();
+    alone.0.primary.pace = ServicePace { poll_every: seconds(7), visibility: seconds(9), takes: seconds(50) };
+    alone.0.standbys.first_mut().unwrap().capabilities.as_mut().unwrap().forced_swap = None;
+    let plan = written(&alone, &UnplannedFailover::to("weu"));
+    let fence = plan.nodes.get(&"fence".into()).unwrap();
+    assert_eq!((fence.visibility, fence.within), (seconds(9), seconds(118)), "as its backend says");
+}
+
+/// A swap demotes a member and moves routes, and the plan named only the member that is promoted.
+#[test]
+fn bug_a_swap_touched_more_than_it_said() {
+    let plan = written(&azure_pg(), &PlannedSwitchover::to("weu"));
+    let swap = &plan.nodes.get(&"swap-roles".into()).unwrap().call;
+    let touches: Vec<String> = swap.touches.iter().map(ToString::to_string).collect();
+    assert_eq!(touches, ["weu swap-roles", "neu swap-roles", "traffic:0 follow"]);
+    assert!(swap.sentence.contains("this takes up to 5 min"), "{}", swap.sentence);
 }

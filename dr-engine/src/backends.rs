@@ -55,7 +55,8 @@ impl Backends {
         let Provider { database, probe, fences } = backend.open(group, member)?;
         let reference = refer(&member.backend, ResourceKind::Database, &database, Some(&member.region));
         let fence = self.fence(group, member, fences)?;
-        Ok((reference, MemberProvider { database: database.provider, probe, fence }))
+        let pace = backend.pace(&member.backend);
+        Ok((reference, MemberProvider { database: database.provider, probe, fence, pace }))
     }
 
     /// The fences that the file lists, or else those that the member's own backend brings.

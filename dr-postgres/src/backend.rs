@@ -7,8 +7,8 @@ use std::{
 };
 
 use dr_core::{
-    AppSpec, AppTier, Backend, ConfigError, Fence, FenceSpec, GroupSpec, MemberId, MemberSpec, Opened, Provider, Route,
-    SecretSpec, SecretStore, TrafficSpec,
+    AppSpec, AppTier, Backend, BackendName, ConfigError, Fence, FenceSpec, GroupSpec, MemberId, MemberSpec, Opened,
+    Provider, Route, SecretSpec, SecretStore, ServicePace, TrafficSpec,
 };
 use dr_sql::LoginFence;
 
@@ -96,6 +96,10 @@ fn unknown(at: &dr_core::AtTable, key: &str, name: &str, offered: &str) -> Confi
 impl Backend for Postgres {
     fn prefix(&self) -> &'static str {
         "postgres"
+    }
+
+    fn pace(&self, _service: &BackendName) -> ServicePace {
+        crate::database::PACE
     }
 
     fn open(&self, group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {

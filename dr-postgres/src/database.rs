@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
-    ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, Tri, millis,
+    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteOffer,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace, Tri,
+    millis, seconds,
 };
 use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, replication, undone, unread};
 
@@ -247,14 +248,16 @@ fn version(number: u32) -> String {
     format!("{major}.{minor}{mark}")
 }
 
+/// How slow a server is that is asked directly. A promotion ends with the replay of what the standby has received.
+pub(crate) const PACE: ServicePace = ServicePace { poll_every: millis(1), visibility: millis(5), takes: seconds(20) };
+
 #[async_trait]
 impl ManagedDatabase for PostgresDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
         let mut offered = Capabilities::none();
-        offered.promote = true;
-        offered.rejoin = Rejoin::InPlace;
-        offered.poll_every = millis(1);
-        offered.visibility = millis(5);
+        offered.promote = Some(PromoteOffer { takes: PACE.takes, rejoin: Rejoin::InPlace, restarts: false });
+        offered.poll_every = PACE.poll_every;
+        offered.visibility = PACE.visibility;
         Ok(offered)
     }
 

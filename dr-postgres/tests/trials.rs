@@ -14,7 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{DatabaseProbe, Fence, MemberId, MemberProvider, Runtime};
+use dr_core::{DatabaseProbe, Fence, MemberId, MemberProvider, Runtime, ServicePace};
 use dr_postgres::{
     FileSecret, Member, PostgresDatabase, PostgresPooler, StopFence,
     testing::{ClusterOptions, LocalCluster, Node},
@@ -55,6 +55,7 @@ fn seat(member: &Arc<Member>, name: &str) -> Seat {
         database: Arc::new(PostgresDatabase::new(Arc::clone(member))),
         probe: Arc::new(member.probe()),
         fence: Some(Arc::new(StopFence::new(Arc::clone(member))) as Arc<dyn Fence>),
+        pace: ServicePace::CAUTIOUS,
     };
     Seat { member: MemberId::new(name), address: member.address(), provider }
 }

@@ -177,6 +177,22 @@ impl Hand {
         PromoteRequest::dangerous("orders-1/promote".into(), ends, bounded, consented, waiver)
     }
 
+    async fn planned_swap(&self) -> SwapRequest {
+        let run = run_id();
+        let (old, new) = (self.member("neu").await, self.member("weu").await);
+        let receipt = QuiesceReceipt {
+            run: run.clone(),
+            primary: self.target("neu"),
+            target: self.target("weu"),
+            position: None,
+            at: self.rt.now_wall(),
+        };
+        let quiesced =
+            admit::quiesced(&self.door(&run), old.probe.as_ref(), new.probe.as_ref(), &receipt, true).await.unwrap();
+        let consented = admit::consented(&self.door(&run), &self.consent(&run), &[]).unwrap();
+        SwapRequest::planned("orders-1/swap".into(), quiesced, consented)
+    }
+
     fn forced_swap(&self) -> SwapRequest {
         let run = run_id();
         let consent = self.consent(&run);
@@ -337,24 +353,37 @@ fn separate_fence_switchover_and_rejoin_by_hand_lose_nothing() {
 }
 
 #[test]
+fn a_swap_gives_up_when_it_was_told_to_and_leaves_the_roles() {
+    for (limited, ended, writer) in [(true, false, "neu"), (false, true, "weu")] {
+        let pair = Setup::pair("orders", "neu", "weu").fast().flavour(Flavour::RoleSwap);
+        let hand = Hand::new(Setup { swap_gives_up: limited, ..pair });
+        hand.run(async {
+            hand.drain().await;
+            let new = hand.member("weu").await.database;
+            assert_eq!(new.capabilities().await.unwrap().swap.unwrap().limit, limited);
+            let request = hand.planned_swap().await.giving_up_after(millis(60));
+            let Outcome::Accepted(op) = new.swap_roles(request).await else { panic!("not accepted") };
+            assert_eq!(hand.finished("weu", &op).await == OpProgress::Finished, ended, "limited: {limited}");
+            if ended {
+                hand.repoint("weu").await;
+            }
+            hand.resume(writer).await;
+            hand.sleep(seconds(1)).await;
+        });
+        hand.look_again(writer);
+        hand.clean();
+        assert!(hand.cloud.look(|truth| truth.lost_acknowledged().is_empty()));
+    }
+}
+
+#[test]
 fn role_swap_moves_roles_and_route_and_loses_nothing() {
     let hand = Hand::of(Flavour::RoleSwap);
     hand.run(async {
         hand.drain().await;
-        let run = run_id();
         let (old, new) = (hand.member("neu").await, hand.member("weu").await);
         assert!(old.fence.is_none(), "only the swap can take the writes away");
-        let receipt = QuiesceReceipt {
-            run: run.clone(),
-            primary: hand.target("neu"),
-            target: hand.target("weu"),
-            position: None,
-            at: hand.rt.now_wall(),
-        };
-        let quiesced =
-            admit::quiesced(&hand.door(&run), old.probe.as_ref(), new.probe.as_ref(), &receipt, true).await.unwrap();
-        let consented = admit::consented(&hand.door(&run), &hand.consent(&run), &[]).unwrap();
-        let request = SwapRequest::planned("orders-1/swap".into(), quiesced, consented);
+        let request = hand.planned_swap().await;
         let since = hand.rt.now_wall();
         let Outcome::Accepted(op) = new.database.swap_roles(request).await else { panic!("not accepted") };
         assert_eq!(hand.finished("weu", &op).await, OpProgress::Finished);

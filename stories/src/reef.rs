@@ -8,9 +8,9 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Capabilities, DatabaseProbe, Description, Lineage, LongTransaction, ManagedDatabase, MemberId, Millis, OpHandle,
-    OpProgress, Outcome, Parted, Position, PositionReading, PositionUnit, PromoteRequest, ProviderError, Query,
-    Replication, ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, SystemId, Tier, Timestamp, Tri,
-    WriteProbe, millis,
+    OpProgress, Outcome, Parted, Position, PositionReading, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
+    Query, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, SystemId, Tier, Timestamp, Tri,
+    WriteProbe, millis, seconds,
 };
 
 /// One cluster as the service knows it.
@@ -118,7 +118,12 @@ impl ReefMember {
 #[async_trait]
 impl ManagedDatabase for ReefMember {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        Ok(Capabilities { promote: true, poll_every: millis(10), visibility: millis(10), ..Capabilities::none() })
+        Ok(Capabilities {
+            promote: Some(PromoteOffer { takes: seconds(5), rejoin: Rejoin::Never, restarts: false }),
+            poll_every: millis(10),
+            visibility: millis(10),
+            ..Capabilities::none()
+        })
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dr_core::{MemberProvider, Runtime};
+use dr_core::{MemberProvider, Runtime, ServicePace};
 use dr_stories::reef::{Reef, ReefMember};
 use dr_testkit::VirtualRuntime;
 use dr_testkit::trials::{self, Pair, Power, Reach, Rig, Seat, Tier};
@@ -12,7 +12,8 @@ struct ReefRig(Reef, VirtualRuntime);
 
 fn seat(member: &ReefMember) -> Seat {
     let (database, probe) = (Arc::new(member.clone()), Arc::new(member.clone()));
-    Seat { member: member.id(), address: member.address(), provider: MemberProvider { database, probe, fence: None } }
+    let provider = MemberProvider { database, probe, fence: None, pace: ServicePace::CAUTIOUS };
+    Seat { member: member.id(), address: member.address(), provider }
 }
 
 #[async_trait]

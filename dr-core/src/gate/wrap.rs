@@ -18,7 +18,10 @@ use crate::{
 
 macro_rules! pass {
     ($self:ident, $resource:expr, $verb:expr, $certified:expr) => {
-        if let Err(blocked) = $self.gate.pass($resource, $verb, $certified) {
+        pass!($self, $resource, $verb, $certified, &[])
+    };
+    ($self:ident, $resource:expr, $verb:expr, $certified:expr, $also:expr) => {
+        if let Err(blocked) = $self.gate.pass($resource, $verb, $certified, $also) {
             return blocked.outcome();
         }
     };
@@ -55,7 +58,8 @@ impl ManagedDatabase for Database {
     }
 
     async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
-        pass!(self, &self.name, verb::SWAP_ROLES, Some(request.certified()));
+        let demoted = verb::SWAP_ROLES.on(request.from().member.as_str());
+        pass!(self, &self.name, verb::SWAP_ROLES, Some(request.certified()), &[demoted]);
         self.inner.swap_roles(request).await
     }
 

@@ -191,7 +191,7 @@ pub async fn caught_up(
 
 /// Nothing writes on the primary, and the candidate has everything.
 ///
-/// `provider_catches_up` is [`Capabilities::swap_catches_up`](crate::Capabilities::swap_catches_up): the provider itself waits for
+/// `provider_catches_up` is [`SwapOffer::catches_up`](crate::SwapOffer::catches_up): the provider itself waits for
 /// the candidate, and positions of the two sides do not compare there.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Requests that cannot be written without their proofs.
 
 use crate::{
-    Actor, CaughtUp, Consented, Epoch, FenceToken, Fenced, Grade, IdempotencyKey, Loss, LossBounded, Mono, Position,
-    Quiesced, Target, Waiver, guard::proof::Seal,
+    Actor, CaughtUp, Consented, Epoch, FenceToken, Fenced, Grade, IdempotencyKey, Loss, LossBounded, Millis, Mono,
+    Position, Quiesced, Target, Waiver, guard::proof::Seal,
 };
 
 /// On which grounds a promotion was asked for. Data, for records and for backends that pass it on.
@@ -136,15 +136,6 @@ impl PromoteRequest {
         &self.terms
     }
 
-    /// The position that the candidate is proved to have, for services that promote at one.
-    #[must_use]
-    pub fn caught_up_to(&self) -> Option<&Position> {
-        match &self.terms {
-            PromotionTerms::Planned { caught_up_to, .. } => Some(caught_up_to),
-            PromotionTerms::Forced { .. } | PromotionTerms::Dangerous { .. } => None,
-        }
-    }
-
     /// The run-scoped key.
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {
@@ -164,6 +155,7 @@ pub struct SwapRequest {
     from: Target,
     to: Target,
     allow_loss: Option<Loss>,
+    within: Option<Millis>,
     key: IdempotencyKey,
     certified: Certified,
 }
@@ -176,6 +168,7 @@ impl SwapRequest {
             from: quiesced.receipt.primary.clone(),
             to: quiesced.receipt.target.clone(),
             allow_loss: None,
+            within: None,
             key,
             certified: Certified { seals: vec![quiesced.seal, consented.seal] },
         }
@@ -188,6 +181,7 @@ impl SwapRequest {
             from,
             to,
             allow_loss: Some(bounded.bound.loss),
+            within: None,
             key,
             certified: Certified { seals: vec![bounded.seal, consented.seal] },
         }
@@ -203,6 +197,19 @@ impl SwapRequest {
     #[must_use]
     pub fn to(&self) -> &Target {
         &self.to
+    }
+
+    /// Tells for how long the provider may hold writes.
+    #[must_use]
+    pub fn giving_up_after(self, within: Millis) -> Self {
+        Self { within: Some(within), ..self }
+    }
+
+    /// For how long the provider may hold writes from now on, before it must give up with the roles as they were; `None` where nobody
+    /// waits. A backend whose service can be told passes it on, and says so in [`SwapOffer::limit`](crate::SwapOffer::limit).
+    #[must_use]
+    pub fn within(&self) -> Option<Millis> {
+        self.within
     }
 
     /// The loss that may happen; `None` means none at all.

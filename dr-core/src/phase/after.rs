@@ -37,7 +37,7 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> 
     let text = "look at slow reads on the new writer: its warm-up did not end in time";
     done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
     let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
-    let every = Pace::of(&now.primary).every.min(Millis::new(100));
+    let every = Pace::of(now, &now.primary, handed.offer.takes).every.min(Millis::new(100));
     let check = match (&handed.fenced, handed.read_back) {
         (Some((fence, minimum)), _) => CheckWriter::of(writer).fenced_by(fence, *minimum),
         (None, Some(minimum)) => CheckWriter::of(writer).swapped(&handed.promotion, &now.writer, minimum),
@@ -94,11 +94,12 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
     let old = &now.writer;
     let writer = &handed.writer;
     // A silent primary is judged by the member that takes its place, not by any standby.
-    let offers = now.primary.capabilities.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities));
-    let how = offers.map_or(Rejoin::Never, |offers| offers.rejoin);
+    let offers = now.primary.capabilities.as_ref();
+    let offers = offers.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities.as_ref()));
+    let how = handed.offer.rejoin;
     let mut after: Vec<Ref<()>> = vec![edge(opened)];
     after.extend(handed.owes_fence.clone());
-    if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot) {
+    if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot.is_some()) {
         let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
         let snapshot = FinalSnapshot { target: old.clone() }.after_all(&edges).within(minutes(5)).every(seconds(5));
         let text =
@@ -106,7 +107,7 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
         after.push(edge(&plan.attempt("final-snapshot", snapshot, text, "dba")));
     }
     let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
-    let pace = Pace::of(&now.primary);
+    let pace = Pace::of_rejoin(now, &now.primary, handed.offer.takes);
     let text = format!("make a standby of the new writer; {} has not become one (plan the failback then)", old.member);
     let rejoined = match how {
         Rejoin::InPlace => {

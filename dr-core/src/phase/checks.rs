@@ -22,29 +22,6 @@ pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a Memb
     })
 }
 
-/// How the target is promoted. A swap is preferred: its fence is part of the call.
-pub(super) fn shape(target: &MemberFacts, forced: bool) -> Result<Shape, Finding> {
-    let name = &target.name;
-    let Some(offers) = &target.capabilities else {
-        return Err(Finding::new(
-            &known::OFFERS_UNKNOWN,
-            format!("`{name}` does not say what it can do ({})", target.silence.join("; ")),
-        ));
-    };
-    let swaps = if forced { offers.forced_swap } else { offers.swap_roles };
-    if swaps {
-        Ok(Shape::BuiltInFence)
-    } else if offers.promote {
-        Ok(Shape::SeparateFence)
-    } else {
-        let verb = if forced { "a forced promotion" } else { "a planned promotion" };
-        Err(Finding::new(
-            &known::NOT_OFFERED,
-            format!("the provider of `{name}` offers no {}", verb.trim_start_matches("a ")),
-        ))
-    }
-}
-
 /// What speaks against a planned switchover to `target`.
 pub(super) fn planned(now: &Situation, target: &MemberFacts, policy: &Policy, shape: Shape) -> Vec<Finding> {
     let checks: [Check; 9] = [answers, fit, lag, transactions, parity, gap, same_history, obstacles, unseen_drops];

@@ -1,6 +1,7 @@
 //! Holding writes back and making the candidate the one writer, in whichever of the two shapes the situation calls for.
 
 use super::{
+    offer::Offer,
     pace::Pace,
     ready::{Ready, Terms, edge},
 };
@@ -22,6 +23,8 @@ pub struct HandedOver {
     /// What a planned change fenced with; it is retired by `rejoin`.
     pub fence: Option<Held<FenceReceipt>>,
     pub(super) to: MemberId,
+    /// What the verb that changed the writer is offered with.
+    pub(super) offer: Offer,
     pub(super) promotion: Ref<PromotionReceipt>,
     /// The fence of the former primary, and what it must be worth.
     pub(super) fenced: Option<(Ref<FenceReceipt>, Grade)>,
@@ -73,7 +76,7 @@ pub fn hand_over<'a>(
         Some(drained) => after.push(drained),
         None => after.extend(edges),
     }
-    match (&ready.terms, ready.shape, drained) {
+    match (&ready.terms, ready.offer.shape, drained) {
         (Terms::Planned, Shape::BuiltInFence, Some(drained)) => swap(plan, now, ready, drained, &after),
         (Terms::Planned, Shape::BuiltInFence, None) => {
             // Nothing was drained; that nothing writes has still to be seen.
@@ -95,15 +98,20 @@ fn paced<S: crate::Step>(spec: Spec<S>, pace: Pace) -> Spec<S> {
     spec.within(pace.within).every(pace.every).visibility(pace.visibility)
 }
 
+fn confirm(ready: &Ready, promotion: &Ref<PromotionReceipt>, from: &crate::Target) -> ConfirmWriter {
+    let confirm = ConfirmWriter::of(promotion, from);
+    if ready.offer.restarts { confirm.after_its_restart() } else { confirm }
+}
+
 fn target_pace(now: &Situation, ready: &Ready) -> Pace {
-    now.member(&ready.target.member).map_or_else(|| Pace::of(&now.primary), Pace::of)
+    Pace::of(now, now.member(&ready.target.member).unwrap_or(&now.primary), ready.offer.takes)
 }
 
 fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
-    let mut closing = Pace::of_fence(&now.primary);
+    let mut closing = Pace::of_fence(now, &now.primary);
     if now.app.is_some() {
         // Applications wait meanwhile: half of their time is left to give back what a fence of unknown end may have done.
         closing.within = closing.within.min(Millis::new(budget.count() / 2));
@@ -113,12 +121,14 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
     let caught = plan.add("catch-up", catch_up);
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let fenced = Some((Ref::new(fence.to()), minimum));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: Some(fence),
         promotion,
@@ -142,11 +152,14 @@ fn swap(
     let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
     let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll.min(pace.every)));
     let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
+    let call = call.held_since(drained, now.drain_limit.unwrap_or(budget), ready.offer.limit);
+    let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -162,15 +175,17 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let pace = target_pace(now, ready);
     let take = FenceMember::of(&now.writer, minimum).silent().after_all(after);
     let take = take.because("a silent primary is not a stopped one; a forced run never gives this back");
-    let fence = plan.add("fence", paced(take, Pace::of_fence(&now.primary)));
+    let fence = plan.add("fence", paced(take, Pace::of_fence(now, &now.primary)));
     let bound = BoundLoss::fenced(&now.writer, &ready.target, &fence).within(Millis::seconds(30)).every(pace.every);
     let bound = plan.add("bound-loss-fenced", bound);
     let call = Promote::forced(&ready.target, &fence, &bound, &ready.consent).at_least(minimum);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -192,12 +207,14 @@ fn force_swap(
     let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
     let pace = target_pace(now, ready);
     let call = SwapRoles::forced(&now.writer, &ready.target, bound, &ready.consent);
+    let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,
@@ -218,12 +235,14 @@ fn promote_unfenced(
     let pace = target_pace(now, ready);
     let call =
         Promote::dangerous(Ends { from: now.writer.clone(), to: ready.target.clone() }, bound, &ready.consent, reason);
+    let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
-    let confirm = ConfirmWriter::of(&promotion, &now.writer).at_least(Grade::Unconfirmable);
+    let confirm = confirm(ready, &promotion, &now.writer).at_least(Grade::Unconfirmable);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = Some(fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),
+        offer: ready.offer.clone(),
         writer,
         fence: None,
         promotion,

@@ -13,6 +13,7 @@
 mod after;
 mod checks;
 mod hand_over;
+mod offer;
 mod pace;
 mod ready;
 

@@ -1,6 +1,10 @@
 //! How often waits look, and how long they may take: from what each side says of itself.
+//!
+//! ```text
+//!  the member's own offers ──silent?──► those of another member of the same backend ──none?──► the backend's constant
+//! ```
 
-use crate::{Capabilities, MemberFacts, Millis};
+use crate::{MemberFacts, Millis, ServicePace, Situation};
 
 /// The pace of waits on one member.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +13,7 @@ pub(crate) struct Pace {
     pub(crate) every: Millis,
     /// How long a change may stay unseen.
     pub(crate) visibility: Millis,
-    /// How long a role change may take: a minute on servers that are asked directly, hours' worth of patience on slow planes.
+    /// When the wait is given up.
     pub(crate) within: Millis,
 }
 
@@ -19,33 +23,62 @@ pub(super) const CHECK: Millis = Millis::seconds(30);
 const CHECK_EVERY: Millis = Millis::seconds(1);
 /// How often a check may look before it is given up, where looks are far apart.
 const CHECK_LOOKS: u64 = 4;
-/// A wait is given up after this many of its looks.
-const LOOKS: u64 = 200;
-/// A change that stays unseen is given up after this many times its visibility.
-const VISIBILITIES: u64 = 10;
-/// No role change is given less.
+/// A verb is given up after this many times what its provider says that it takes: once more, should the first call be lost.
+const TAKES: u64 = 2;
+/// A way back may be a rebuild, or begin when a dark primary returns: nobody waits for it, so it has this many times as long.
+const REJOIN_TAKES: u64 = 15;
+/// An absence is decided by two looks this many times the visibility apart at most.
+const VISIBILITIES: u64 = 2;
+/// No change is given less.
 const SHORTEST: Millis = Millis::minutes(1);
 
+fn times(span: Millis, factor: u64) -> Millis {
+    Millis::new(span.count().saturating_mul(factor))
+}
+
+/// How slow the service of a member is.
+fn service(now: &Situation, member: &MemberFacts) -> ServicePace {
+    let prefix = |member: &MemberFacts| member.binding.provider.split('.').next().map(str::to_owned);
+    let told = |member: &MemberFacts| member.capabilities.as_ref().map(crate::Capabilities::pace);
+    let mut others = std::iter::once(&now.primary).chain(&now.standbys);
+    let other = || others.find_map(|other| told(other).filter(|_| prefix(other) == prefix(member)));
+    told(member).or_else(other).unwrap_or(member.pace)
+}
+
 impl Pace {
-    pub(crate) fn of(member: &MemberFacts) -> Self {
-        let Capabilities { poll_every, visibility, .. } = member.capabilities.unwrap_or(Capabilities::none());
-        let every = poll_every.max(Millis::new(1));
-        let patience =
-            Millis::new(every.count().saturating_mul(LOOKS).max(visibility.count().saturating_mul(VISIBILITIES)));
-        Self { every, visibility, within: patience.max(SHORTEST) }
+    fn new(service: ServicePace, patience: Millis) -> Self {
+        let ServicePace { poll_every, visibility, .. } = service;
+        let within = patience.saturating_add(times(visibility, VISIBILITIES));
+        Self { every: poll_every.max(Millis::new(1)), visibility, within: within.max(SHORTEST) }
+    }
+
+    /// For a verb that takes this long at most.
+    pub(crate) fn of(now: &Situation, member: &MemberFacts, takes: Millis) -> Self {
+        Self::new(service(now, member), times(takes, TAKES))
+    }
+
+    /// For a member that becomes a standby, after a change that takes this long at most.
+    pub(crate) fn of_rejoin(now: &Situation, member: &MemberFacts, takes: Millis) -> Self {
+        Self::new(service(now, member), times(takes, REJOIN_TAKES))
+    }
+
+    /// For a member that becomes a standby, where no verb of this plan changed the writer.
+    pub(crate) fn of_standby(now: &Situation, member: &MemberFacts) -> Self {
+        Self::of_rejoin(now, member, service(now, member).takes)
     }
 
     /// For a check that only reads: no oftener than the provider likes, and long enough for a few looks.
-    pub(super) fn of_check(member: &MemberFacts) -> Self {
-        let pace = Self::of(member);
+    pub(super) fn of_check(now: &Situation, member: &MemberFacts) -> Self {
+        let ServicePace { poll_every, visibility, .. } = service(now, member);
         let described = member.description.as_ref().map_or(Millis::ZERO, |seen| seen.cadence);
         let measured = member.replication.as_ref().map_or(Millis::ZERO, |seen| seen.cadence);
-        let looks = pace.every.max(described).max(measured).count().saturating_mul(CHECK_LOOKS);
-        Self { every: pace.every.max(CHECK_EVERY), within: CHECK.max(Millis::new(looks)), ..pace }
+        let looks = times(poll_every.max(described).max(measured), CHECK_LOOKS);
+        Self { every: poll_every.max(CHECK_EVERY), visibility, within: CHECK.max(looks) }
     }
 
-    /// For a fence: it has a pace of its own.
-    pub(super) fn of_fence(member: &MemberFacts) -> Self {
-        Self { every: member.fence_poll.max(Millis::new(1)), ..Self::of(member) }
+    /// For a fence: it is looked at in a pace of its own, and takes no longer than the service's slowest change of a role.
+    pub(super) fn of_fence(now: &Situation, member: &MemberFacts) -> Self {
+        let pace = Self::of(now, member, service(now, member).takes);
+        Self { every: member.fence_poll.max(Millis::new(1)), ..pace }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     checks,
+    offer::Offer,
     pace::{CHECK, Pace},
 };
 use crate::{
@@ -41,7 +42,7 @@ pub struct Ready {
     pub target: Target,
     /// What people agreed to.
     pub consent: Ref<Consent>,
-    pub(super) shape: Shape,
+    pub(super) offer: Offer,
     pub(super) terms: Terms,
     pub(super) last: Vec<Ref<()>>,
 }
@@ -94,8 +95,8 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let subject = subject(now, Purpose::Switchover, to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
-    let shape = checks::shape(member, false).map_err(refuse)?;
-    let findings = checks::planned(now, member, plan.policy(), shape);
+    let offer = Offer::to(member, false).map_err(refuse)?;
+    let findings = checks::planned(now, member, plan.policy(), offer.shape);
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
         return Err(Refusal { subject, findings });
     };
@@ -104,10 +105,12 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let (before, rehearsed) = planned_checks(plan, now, &target);
     let edges: Vec<&dyn Edge> = before.iter().map(|edge| edge as &dyn Edge).collect();
     let question = format!(
-        "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost",
+        "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost; the {} takes up to {}",
         now.group.name,
         now.primary.name,
-        crate::text::human(plan.policy().gap_budget)
+        crate::text::human(plan.policy().gap_budget),
+        offer.word(),
+        crate::text::human(offer.takes),
     );
     let limits = &now.group.limits;
     let primary = &now.writer.member;
@@ -125,7 +128,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let mut last = shorten(plan, now, member, &consent);
     let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
     last.push(plan.add("rehearse-again", again.after(&consent).within(REHEARSAL)));
-    Ok(Ready { target, consent, shape, terms: Terms::Planned, last })
+    Ok(Ready { target, consent, offer, terms: Terms::Planned, last })
 }
 
 /// A question ends by its own expiry. What cannot be asked, because its facts cannot be read or are beyond their limits, is given up
@@ -164,7 +167,7 @@ fn paced<S: Step>(check: Spec<S>, pace: Pace) -> Spec<S> {
 
 fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (Vec<Ref<()>>, Ref<Rehearsed>) {
     let primary = &now.writer;
-    let pace = now.member(&target.member).map_or_else(|| Pace::of_check(&now.primary), Pace::of_check);
+    let pace = Pace::of_check(now, now.member(&target.member).unwrap_or(&now.primary));
     let limits = &now.group.limits;
     let lock = plan.add("group-lock", TakeGroupLock { at: target.member.clone() }.within(CHECK));
     let sides = CheckSides { primary: primary.clone(), candidate: target.clone() };
@@ -188,8 +191,8 @@ fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consen
     let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));
     let mut last = vec![told];
     let mut before_settling: Vec<Ref<()>> = vec![edge(consent)];
-    if now.primary.capabilities.is_some_and(|offers| offers.snapshot) {
-        let pace = Pace::of(&now.primary);
+    if let Some(offer) = now.primary.capabilities.as_ref().and_then(|offers| offers.snapshot) {
+        let pace = Pace::of(now, &now.primary, offer.takes);
         let snapshot = FinalSnapshot { target: now.writer.clone() };
         let snapshot = snapshot.after(consent).within(pace.within).every(pace.every).visibility(pace.visibility);
         let text = format!("take a snapshot of {}, the last one before the change failed", now.primary.name);
@@ -220,8 +223,8 @@ pub fn ready_to_fail_over(
     let subject = subject(now, Purpose::Failover, to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
-    let shape = checks::shape(member, true).map_err(refuse)?;
-    let findings = checks::forced(now, member, plan.policy(), shape, without_fence.is_none());
+    let offer = Offer::to(member, true).map_err(refuse)?;
+    let findings = checks::forced(now, member, plan.policy(), offer.shape, without_fence.is_none());
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
         return Err(Refusal { subject, findings });
     };
@@ -232,14 +235,14 @@ pub fn ready_to_fail_over(
     let down = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
     let down = plan.add("primary-down", down.after(&lock).within(SILENCE).every(SPACED));
     let candidate = CheckCandidate { primary: primary.clone(), candidate: target.clone() };
-    let candidate = plan.add("check-candidate", paced(candidate.after(&lock), Pace::of_check(member)));
+    let candidate = plan.add("check-candidate", paced(candidate.after(&lock), Pace::of_check(now, member)));
     let change = Rehearse::forced(primary, &target);
     let rehearsed = plan.add("rehearse", change.clone().after_all(&[&down, &candidate]).within(REHEARSAL));
-    let closing = Pace::of_fence(&now.primary).within.max(Pace::of(member).within);
+    let closing = Pace::of_fence(now, &now.primary).within.max(Pace::of(now, member, offer.takes).within);
     let bound = BoundLoss::before_fence(primary, &target, ANSWER, closing);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
     let shown = Shown { bound: &bound, rehearsed: &rehearsed, without_fence };
-    let consent = ask_to_lose(plan, now, member, (&target, shape), shown);
+    let consent = ask_to_lose(plan, now, member, (&target, &offer), shown);
     let again = RehearseAgain::of(change, &rehearsed);
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
@@ -248,7 +251,7 @@ pub fn ready_to_fail_over(
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
     let without_fence = without_fence.map(str::to_owned);
     let terms = Terms::Forced { bound, without_fence };
-    Ok(Ready { target, consent, shape, terms, last: vec![still, told, again] })
+    Ok(Ready { target, consent, offer, terms, last: vec![still, told, again] })
 }
 
 /// What people are shown of a failover beside its facts.
@@ -262,7 +265,7 @@ fn ask_to_lose(
     plan: &mut PlanBuilder,
     now: &Situation,
     member: &MemberFacts,
-    (target, shape): (&Target, Shape),
+    (target, offer): (&Target, &Offer),
     Shown { bound, rehearsed, without_fence }: Shown<'_>,
 ) -> Ref<Consent> {
     let primary = &now.writer.member;
@@ -272,6 +275,7 @@ fn ask_to_lose(
         FactSpec::Positions { primary: primary.clone(), candidate: member.name.clone() },
         FactSpec::Backup { member: member.name.clone() },
     ];
+    let shape = offer.shape;
     if shape == Shape::BuiltInFence {
         watch.push(FactSpec::SwapFence { member: member.name.clone() });
     }
@@ -283,8 +287,11 @@ fn ask_to_lose(
         (None, Shape::BuiltInFence) => format!("; what keeps {primary} from writing is read back after the swap"),
         (None, Shape::SeparateFence) => format!("; {primary} is fenced first"),
     };
-    let question =
-        format!("fail {} over from {primary} to {}, and lose at most what is shown{risk}", now.group.name, member.name);
+    let takes = format!("; the {} takes up to {}", offer.word(), crate::text::human(offer.takes));
+    let question = format!(
+        "fail {} over from {primary} to {}, and lose at most what is shown{risk}{takes}",
+        now.group.name, member.name
+    );
     let mut ask = ask(plan, now, "failover", (question, watch), rehearsed);
     ask.loss = Some(crate::Input::of(bound));
     if without_fence.is_some() {

@@ -10,27 +10,18 @@ use crate::{
     Rehearsal, RehearseMember, ReplicationLink, ResourceAddress, ResourceIdentity, SwapRequest, Target, Timestamp, Tri,
 };
 
-/// What a backend offers for one member. Plain data; a trial proves that it agrees with the verbs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a backend offers for one member, told per verb: `None` where a verb is not offered. Plain data; a trial proves that it agrees
+/// with the verbs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Promotion of a standby that leaves the old primary alone: a separate fence is needed.
-    pub promote: bool,
-    /// Promotion at exactly the position that the proof speaks of.
-    pub promote_at_position: bool,
+    pub promote: Option<PromoteOffer>,
     /// One call that demotes the primary and promotes the standby without loss. It brings its own fence.
-    pub swap_roles: bool,
+    pub swap: Option<SwapOffer>,
     /// One call that takes the roles over while the primary is silent, losing what was not replicated.
-    pub forced_swap: bool,
-    /// What the provider's own fence of a *forced* swap is worth at worst, before it is read back.
-    pub forced_swap_fence: Planes,
-    /// A planned swap waits itself until the candidate has everything; positions of the two sides need not compare.
-    pub swap_catches_up: bool,
-    /// A swap moves endpoints that applications use by itself, before the writer is confirmed.
-    pub swap_moves_traffic: bool,
-    /// How the old primary becomes a standby of the new one.
-    pub rejoin: Rejoin,
+    pub forced_swap: Option<ForcedOffer>,
     /// A snapshot can be asked for.
-    pub snapshot: bool,
+    pub snapshot: Option<SnapshotOffer>,
     /// How often a running operation or a wait may be looked at.
     pub poll_every: Millis,
     /// How long after it was sent a change may stay unseen, its own way to the provider included: two looks that must agree that
@@ -43,20 +34,99 @@ impl Capabilities {
     #[must_use]
     pub const fn none() -> Self {
         Self {
-            promote: false,
-            promote_at_position: false,
-            swap_roles: false,
-            forced_swap: false,
-            forced_swap_fence: Planes::all(crate::Grade::Unconfirmable),
-            swap_catches_up: false,
-            swap_moves_traffic: false,
-            rejoin: Rejoin::Never,
-            snapshot: false,
+            promote: None,
+            swap: None,
+            forced_swap: None,
+            snapshot: None,
             poll_every: Millis::seconds(1),
             visibility: Millis::seconds(1),
         }
     }
+
+    /// How slow the service is: its pace of looking, and the slowest of its offers that change a role.
+    #[must_use]
+    pub fn pace(&self) -> ServicePace {
+        let takes = [
+            self.promote.as_ref().map(|offer| offer.takes),
+            self.swap.as_ref().map(|offer| offer.takes),
+            self.forced_swap.as_ref().map(|offer| offer.takes),
+        ];
+        let takes = takes.into_iter().flatten().max().unwrap_or(ServicePace::CAUTIOUS.takes);
+        ServicePace { poll_every: self.poll_every, visibility: self.visibility, takes }
+    }
 }
+
+/// How slow a service is, known without a call: what deadlines come from where no member of it says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePace {
+    /// As [`Capabilities::poll_every`].
+    pub poll_every: Millis,
+    /// As [`Capabilities::visibility`].
+    pub visibility: Millis,
+    /// The upper figure for the slowest change of a role.
+    pub takes: Millis,
+}
+
+impl ServicePace {
+    /// A cloud service of which nothing is known.
+    pub const CAUTIOUS: Self =
+        Self { poll_every: Millis::seconds(5), visibility: Millis::minutes(1), takes: Millis::minutes(10) };
+}
+
+/// How a promotion is offered ([`ManagedDatabase::promote`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromoteOffer {
+    /// The provider's honest upper figure for one promotion. Deadlines come from it, and people read it before they agree.
+    pub takes: Millis,
+    /// How the old primary becomes a standby after a promotion.
+    pub rejoin: Rejoin,
+    /// The promoted server restarts, or is worked on otherwise, after it has left recovery; it is busy until then.
+    pub restarts: bool,
+}
+
+/// How a planned swap is offered ([`ManagedDatabase::swap_roles`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapOffer {
+    /// The provider's honest upper figure for one swap.
+    pub takes: Millis,
+    /// How the old primary becomes a standby after a swap.
+    pub rejoin: Rejoin,
+    /// The provider itself waits until the candidate has everything; positions of the two sides need not compare.
+    pub catches_up: bool,
+    /// The provider can be told for how long it may hold writes at most ([`SwapRequest::within`]).
+    pub limit: bool,
+    /// The routes and the secret that the call changes by itself, by the names of the plan's bindings.
+    pub moves: Vec<BindingName>,
+    /// The new primary restarts, or is worked on otherwise, after it took its role; it is busy until then.
+    pub restarts: bool,
+}
+
+/// How a forced swap is offered ([`ManagedDatabase::swap_roles`] with a loss allowed).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForcedOffer {
+    /// The provider's honest upper figure for one forced swap.
+    pub takes: Millis,
+    /// How the old primary becomes a standby after a forced swap.
+    pub rejoin: Rejoin,
+    /// What the provider's own fence is worth at worst, before it is read back.
+    pub fence: Planes,
+    /// The routes and the secret that the call changes by itself, by the names of the plan's bindings.
+    pub moves: Vec<BindingName>,
+    /// The new primary restarts, or is worked on otherwise, after it took its role; it is busy until then.
+    pub restarts: bool,
+}
+
+/// How a snapshot is offered ([`ManagedDatabase::snapshot`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotOffer {
+    /// The provider's honest upper figure for one snapshot.
+    pub takes: Millis,
+    /// A member whose snapshot is under way, or its standby, refuses a promotion: the change waits for the snapshot.
+    pub blocks_promotion: bool,
+}
+
+/// What a plan calls one of its bindings: `secret`, `traffic:0`.
+pub type BindingName = String;
 
 /// How a former primary becomes a standby of the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

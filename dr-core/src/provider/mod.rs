@@ -19,7 +19,8 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    Capabilities, Description, ManagedDatabase, OpProgress, Rejoin, RejoinRequest, Replication, SnapshotRequest,
+    BindingName, Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin,
+    RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
@@ -43,6 +44,8 @@ pub struct MemberProvider {
     pub probe: Arc<dyn DatabaseProbe>,
     /// The fences of this member, composed; `None` where only a role swap can take the writes away.
     pub fence: Option<Arc<dyn Fence>>,
+    /// How slow its service is, for the time when it says nothing itself.
+    pub pace: ServicePace,
 }
 
 /// What a resolved binding is.

@@ -47,7 +47,7 @@ impl Runbook for RejoinStandby {
                     .helps(format!("make it answer, or: dr plan failover {} --to {member}", now.group.name)),
             ));
         }
-        let Pace { every, visibility, within } = Pace::of(known);
+        let Pace { every, visibility, within } = Pace::of_standby(now, known);
         let discards = if self.may_discard { format!("; what only {member} has is destroyed") } else { String::new() };
         let approval = now.group.approval("failback");
         let mut plan = plan.standby();

@@ -186,7 +186,7 @@ impl Look for Quiescing {
             position,
             at: cx.now(),
         };
-        if cx.database(&step.target.member)?.capabilities().await?.swap_catches_up {
+        if cx.database(&step.target.member)?.capabilities().await?.swap.is_some_and(|offer| offer.catches_up) {
             return Ok(Observed::Done(receipt(None)));
         }
         // The primary first: what the candidate has afterwards can only be more.

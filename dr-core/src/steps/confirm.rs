@@ -22,13 +22,20 @@ pub struct ConfirmWriter {
     from: Target,
     fence: Option<Input<FenceReceipt>>,
     minimum: Grade,
+    restarts: bool,
 }
 
 impl ConfirmWriter {
     /// After `promotion`, with `from` as the former primary, which must be worth [`Grade::Confirmed`] at least.
     #[must_use]
     pub fn of(promotion: &impl Carries<PromotionReceipt>, from: &Target) -> Self {
-        Self { promotion: Input::of(promotion), from: from.clone(), fence: None, minimum: Grade::Confirmed }
+        Self {
+            promotion: Input::of(promotion),
+            from: from.clone(),
+            fence: None,
+            minimum: Grade::Confirmed,
+            restarts: false,
+        }
     }
 
     /// The former primary is kept from writing by this fence, which is looked at again. Without one, what the promotion itself did to
@@ -36,6 +43,13 @@ impl ConfirmWriter {
     #[must_use]
     pub fn fenced_by(self, fence: &impl Carries<FenceReceipt>) -> Self {
         Self { fence: Some(Input::of(fence)), ..self }
+    }
+
+    /// The provider goes on working on the new writer after it took its role (a restart, a backup): it is confirmed only when the
+    /// provider is no longer at work on it.
+    #[must_use]
+    pub fn after_its_restart(self) -> Self {
+        Self { restarts: true, ..self }
     }
 
     /// What the former primary must be worth.
@@ -53,8 +67,9 @@ impl Step for ConfirmWriter {
 
     fn sentence(&self) -> String {
         let from = &self.from.member;
+        let restart = if self.restarts { "the provider done with it, " } else { "" };
         format!(
-            "see exactly one writer: edges, one probe write, {from} kept from writing at `{}` or better",
+            "see exactly one writer: edges, one probe write, {restart}{from} kept from writing at `{}` or better",
             self.minimum
         )
     }
@@ -260,6 +275,9 @@ impl Look for Confirming {
         }
         if let Some(upstream) = &description.follows {
             return Ok(not_yet(format_args!("`{member}` is still shown as following {upstream}")));
+        }
+        if let Some(work) = description.busy.as_ref().filter(|_| step.restarts) {
+            return Ok(not_yet(format_args!("the provider is still at work on `{member}`: {work}")));
         }
         if let Some(verdict) = takes_no_writes(member, &write, application.as_ref()) {
             return Ok(verdict);

@@ -155,7 +155,8 @@ async fn one(cx: &StepCx, spec: &FactSpec) -> Result<Fact, StepError> {
         FactSpec::Positions { primary, candidate } => positions(cx, primary, candidate).await,
         FactSpec::Backup { member } => backup(cx, member).await,
         FactSpec::SwapFence { member } => {
-            let worst = cx.database(member)?.capabilities().await?.forced_swap_fence.grade();
+            let offered = cx.database(member)?.capabilities().await?.forced_swap;
+            let worst = offered.map_or(Grade::Unconfirmable, |offer| offer.fence.grade());
             Ok(Fact::equal(name, worst.to_string(), "backend", cx.now()))
         }
         FactSpec::NoFence { reason, accepts } => {

@@ -115,6 +115,14 @@ fn seen<T>(look: Result<Observed<T>, StepError>) -> Outcome<T> {
     }
 }
 
+/// A sentence with the upper figure of its provider, if that is known.
+fn up_to(sentence: String, takes: Option<crate::Millis>) -> String {
+    match takes {
+        Some(takes) => format!("{sentence}; this takes up to {}", crate::text::human(takes)),
+        None => sentence,
+    }
+}
+
 /// What became of a call, with its postcondition read back at once where the call says that it is done.
 async fn read_back<T>(outcome: Outcome<()>, look: impl Future<Output = Result<Observed<T>, StepError>>) -> Outcome<T> {
     match outcome {

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound, Marks,
-    Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Stage, Step, StepCx,
-    StepError, Target, Touch, Waiver, admit, verb,
+    Millis, Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Stage, Step,
+    StepCx, StepError, Target, Touch, Waiver, admit, verb,
 };
 
 /// Makes a standby the primary. Its intent is the point of no return.
@@ -23,6 +23,7 @@ pub struct Promote {
     target: Target,
     consent: Input<Consent>,
     terms: Terms,
+    takes: Option<Millis>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ impl Promote {
     ) -> Self {
         let terms =
             Terms::Planned { fence: Input::of(fence), caught_up: Input::of(caught_up), minimum: Grade::Confirmed };
-        Self { target: target.clone(), consent: Input::of(consent), terms }
+        Self { target: target.clone(), consent: Input::of(consent), terms, takes: None }
     }
 
     /// With bounded loss: the former primary is fenced at [`Grade::Enforced`] or better, people accepted the loss.
@@ -56,7 +57,7 @@ impl Promote {
         consent: &impl Carries<Consent>,
     ) -> Self {
         let terms = Terms::Forced { fence: Input::of(fence), bound: Input::of(bound), minimum: Grade::Enforced };
-        Self { target: target.clone(), consent: Input::of(consent), terms }
+        Self { target: target.clone(), consent: Input::of(consent), terms, takes: None }
     }
 
     /// Without a fence: two people took the risk of a second writer, because of `reason`.
@@ -69,7 +70,7 @@ impl Promote {
     ) -> Self {
         let terms =
             Terms::Dangerous { from, bound: Input::of(bound), reason: reason.into(), accepts: Grade::Unconfirmable };
-        Self { target: to, consent: Input::of(consent), terms }
+        Self { target: to, consent: Input::of(consent), terms, takes: None }
     }
 
     /// Raises the grade that the fence must have, to that of the policy.
@@ -80,6 +81,12 @@ impl Promote {
             Terms::Dangerous { .. } => {}
         }
         self
+    }
+
+    /// People read how long it takes at most, as its provider says.
+    #[must_use]
+    pub fn taking(self, takes: Millis) -> Self {
+        Self { takes: Some(takes), ..self }
     }
 
     fn expected(&self) -> Result<Expected<'_>, StepError> {
@@ -99,13 +106,14 @@ impl Step for Promote {
 
     fn sentence(&self) -> String {
         let member = &self.target.member;
-        match &self.terms {
+        let what = match &self.terms {
             Terms::Planned { .. } => format!("promote {member}, which has everything"),
             Terms::Forced { .. } => format!("promote {member} and lose at most what was accepted"),
             Terms::Dangerous { from, .. } => {
                 format!("promote {member} although {} is not fenced: two writers are possible", from.member)
             }
-        }
+        };
+        super::up_to(what, self.takes)
     }
 
     fn marks(&self) -> Marks {

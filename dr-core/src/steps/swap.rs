@@ -11,9 +11,9 @@ use super::{
     read::refuse,
 };
 use crate::{
-    Carries, Class, Consent, Effect, Handler, Input, Kind, LossBound, Marks, Observed, OpHandle, Outcome, Polled,
-    Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx, StepError, SwapRequest, Target,
-    Touch, admit, verb,
+    BindingName, Carries, Class, Consent, DrainReceipt, Effect, Handler, Input, Kind, LossBound, Marks, Millis,
+    Observed, OpHandle, Outcome, Polled, Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx,
+    StepError, SwapRequest, Target, Timestamp, Touch, admit, text::human, verb,
 };
 
 /// Makes the standby the primary and the primary a standby, in one call. Its intent is the point of no return.
@@ -24,6 +24,20 @@ pub struct SwapRoles {
     to: Target,
     consent: Input<Consent>,
     terms: Terms,
+    takes: Option<Millis>,
+    moves: Vec<BindingName>,
+    held: Option<HeldBack>,
+}
+
+/// Writes that wait while the provider swaps.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldBack {
+    drained: Input<DrainReceipt>,
+    /// How long they may wait in all.
+    limit: Millis,
+    /// Whether the provider can be told.
+    told: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,7 +57,15 @@ impl SwapRoles {
         consent: &impl Carries<Consent>,
     ) -> Self {
         let terms = Terms::Planned { quiesced: Input::of(quiesced) };
-        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms }
+        Self {
+            from: from.clone(),
+            to: to.clone(),
+            consent: Input::of(consent),
+            terms,
+            takes: None,
+            moves: Vec::new(),
+            held: None,
+        }
     }
 
     /// With bounded loss, while the primary is silent. What the fence of such a swap is worth is read back afterwards.
@@ -55,7 +77,40 @@ impl SwapRoles {
         consent: &impl Carries<Consent>,
     ) -> Self {
         let terms = Terms::Forced { bound: Input::of(bound) };
-        Self { from: from.clone(), to: to.clone(), consent: Input::of(consent), terms }
+        Self {
+            from: from.clone(),
+            to: to.clone(),
+            consent: Input::of(consent),
+            terms,
+            takes: None,
+            moves: Vec::new(),
+            held: None,
+        }
+    }
+
+    /// People read how long it takes at most, as its provider says.
+    #[must_use]
+    pub fn taking(self, takes: Millis) -> Self {
+        Self { takes: Some(takes), ..self }
+    }
+
+    /// The provider moves these routes, or the secret, by itself.
+    #[must_use]
+    pub fn moving(self, moves: &[BindingName]) -> Self {
+        Self { moves: moves.to_vec(), ..self }
+    }
+
+    /// Writes are held back since `drained` and may wait for `limit` in all: what is left of it when the swap is asked for, the provider
+    /// is told. `told` says whether it heeds that; people read it.
+    #[must_use]
+    pub fn held_since(self, drained: &impl Carries<DrainReceipt>, limit: Millis, told: bool) -> Self {
+        Self { held: Some(HeldBack { drained: Input::of(drained), limit, told }), ..self }
+    }
+
+    /// What is left of the time for which writes may wait. Never nothing: some providers read that as no limit.
+    fn left(&self, now: Timestamp) -> Result<Option<Millis>, StepError> {
+        let Some(HeldBack { drained, limit, .. }) = &self.held else { return Ok(None) };
+        Ok(Some(limit.saturating_sub(now.since(drained.get()?.at)).max(LEAST)))
     }
 
     fn expected(&self) -> Result<Expected<'_>, StepError> {
@@ -75,11 +130,21 @@ impl Step for SwapRoles {
 
     fn sentence(&self) -> String {
         let (from, to) = (&self.from.member, &self.to.member);
-        match &self.terms {
+        let what = match &self.terms {
             Terms::Planned { .. } => format!("swap roles: {to} writes, {from} follows"),
             Terms::Forced { .. } => {
                 format!("force the roles over to {to} and lose at most what was accepted; {from} is silent")
             }
+        };
+        let what = super::up_to(what, self.takes);
+        match &self.held {
+            Some(HeldBack { limit, told: true, .. }) => {
+                format!("{what}, and the provider gives up before writes have waited {}", human(*limit))
+            }
+            Some(HeldBack { limit, told: false, .. }) => {
+                format!("{what}, and the provider cannot be told that writes wait {} at most", human(*limit))
+            }
+            None => what,
         }
     }
 
@@ -88,9 +153,13 @@ impl Step for SwapRoles {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![verb::SWAP_ROLES.on(self.to.member.as_str())]
+        let members = [&self.to, &self.from].map(|target| verb::SWAP_ROLES.on(target.member.as_str()));
+        members.into_iter().chain(self.moves.iter().map(verb::follow)).collect()
     }
 }
+
+/// The least that a provider is told.
+const LEAST: Millis = Millis::seconds(1);
 
 pub(super) struct Swapping;
 
@@ -101,17 +170,19 @@ impl Swapping {
         match &step.terms {
             Terms::Planned { quiesced } => {
                 let (old, new) = (cx.probe(&step.from.member)?, cx.probe(&step.to.member)?);
-                let by_provider = cx.database(&step.to.member)?.capabilities().await?.swap_catches_up;
+                let offered = cx.database(&step.to.member)?.capabilities().await?.swap;
+                let by_provider = offered.is_some_and(|offer| offer.catches_up);
                 let receipt = quiesced.get()?;
                 let (quiesced, facts) = join(
                     admit::quiesced(&door, old.as_ref(), new.as_ref(), receipt, by_provider),
                     at_pivot(cx, consent, &step.to.member),
                 )
                 .await;
-                let facts = facts?;
+                let (facts, left) = (facts?, step.left(cx.now())?);
                 Ok((|| {
                     let consented = admit::consented(&door, consent, &facts)?;
-                    Ok(SwapRequest::planned(cx.key(), quiesced?, consented))
+                    let request = SwapRequest::planned(cx.key(), quiesced?, consented);
+                    Ok(left.into_iter().fold(request, SwapRequest::giving_up_after))
                 })())
             }
             Terms::Forced { bound } => {

@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 173,
         name: "promotes-the-target",
-        sentence: "A promotion or swap touches the plan's target and nothing else, and the target is bound as a database and is not the writer",
+        sentence: "Of the members, a promotion touches the plan's target, a swap the target and the writer that it demotes, and nothing else; the target is bound as a database and is not the writer",
         why: "another member than the one that was agreed to would become the writer",
         helps: "make the plan again with the target that is meant",
         check: promotes_the_target,
@@ -164,7 +164,8 @@ fn touches_are_allowed(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, touch) in touched(look) {
         let bound = look.plan.bindings.get(&touch.resource);
-        let built_in = bound.is_some_and(|bound| verb::find(bound.kind, &touch.verb).is_some());
+        let built_in = bound
+            .is_some_and(|bound| verb::find(bound.kind, &touch.verb).is_some() || verb::follows(bound.kind, touch));
         if !built_in && !look.plan.allow.contains(touch) {
             found.push(Fault::at(&id, format!("`{id}` touches `{touch}`, which the group does not allow")));
         }
@@ -206,13 +207,25 @@ fn promotes_the_target(look: &Look<'_>) -> Vec<Fault> {
         } else if bound.is_none_or(|bound| bound.kind != ResourceKind::Database) {
             found.push(Fault::at(id, format!("the target `{to}` is not bound to a database")));
         }
-        let touched: BTreeSet<&str> = pivot.call.touches.iter().map(|touch| touch.resource.as_str()).collect();
-        if touched != BTreeSet::from([to.as_str()]) {
-            let touched = touched.into_iter().collect::<Vec<_>>().join("`, `");
-            found.push(Fault::at(id, format!("`{id}` touches `{touched}`, the plan's target is `{to}`")));
-        }
+        found.extend(touches_others(look, id, &pivot.call, to.as_str()));
     }
     found
+}
+
+/// What a promotion or swap touches beside the members between which the writer changes. What follows a swap is no member.
+fn touches_others(look: &Look<'_>, id: &NodeId, call: &Call, to: &str) -> Option<Fault> {
+    let follows = |touch: &&Touch| {
+        let kind = look.plan.bindings.get(&touch.resource).map(|bound| bound.kind);
+        kind.is_some_and(|kind| verb::follows(kind, touch))
+    };
+    let members: BTreeSet<&Touch> = call.touches.iter().filter(|touch| !follows(touch)).collect();
+    let swap = [verb::SWAP_ROLES.on(to), verb::SWAP_ROLES.on(look.plan.expects.member.as_str())];
+    let right = match call.touches.iter().any(|touch| verb::SWAP_ROLES.is(touch)) {
+        true => members == swap.iter().collect::<BTreeSet<_>>(),
+        false => members.iter().map(|touch| touch.resource.as_str()).eq([to]),
+    };
+    let all = call.touches.iter().map(|touch| touch.resource.as_str()).collect::<Vec<_>>().join("`, `");
+    (!right).then(|| Fault::at(id, format!("`{id}` touches `{all}`, the plan's target is `{to}`")))
 }
 
 fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
@@ -260,7 +273,9 @@ fn verbs_belong_to_classes(look: &Look<'_>) -> Vec<Fault> {
     for (id, call) in every_call(look) {
         let verb = |touch: &Touch| verb::find(look.plan.bindings.get(&touch.resource)?.kind, &touch.verb);
         for touch in &call.touches {
-            let wanted = verb(touch).and_then(Verb::class);
+            let kind = look.plan.bindings.get(&touch.resource).map(|bound| bound.kind);
+            let follows = kind.is_some_and(|kind| verb::follows(kind, touch));
+            let wanted = if follows { Some(Class::Pivot) } else { verb(touch).and_then(Verb::class) };
             if wanted.is_some_and(|wanted| wanted != call.class) {
                 let class = call.class;
                 found.push(Fault::at(&id, format!("`{id}` is a step of class {class:?} and touches `{touch}`")));

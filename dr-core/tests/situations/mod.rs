@@ -5,9 +5,10 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Parted, Planes,
-    Position, PositionReading, PositionUnit, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity,
-    ResourceKind, ResourceRef, Situation, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId,
+    Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Rejoin, Replication,
+    ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer,
+    SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 
@@ -141,7 +142,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             cadence: Millis::ZERO,
             at: AT,
         }),
-        capabilities: Some(service.offers),
+        capabilities: Some(service.offers.clone()),
         fence: service.fence,
         fence_poll: service.offers.poll_every,
         position: service.positions.then(|| PositionReading {
@@ -214,6 +215,24 @@ fn routes(service: &Service, router: &str) -> serde_json::Value {
     json!([{"router": router, "member": members}])
 }
 
+fn promotes(takes: Millis, rejoin: Rejoin) -> Option<PromoteOffer> {
+    Some(PromoteOffer { takes, rejoin, restarts: false })
+}
+
+fn moved(names: &[&str]) -> Vec<BindingName> {
+    names.iter().map(|name| BindingName::from(*name)).collect()
+}
+
+fn swaps(takes: Millis, catches_up: bool, moves: &[&str]) -> Option<SwapOffer> {
+    let rejoin = Rejoin::ByProvider;
+    Some(SwapOffer { takes, rejoin, catches_up, limit: false, moves: moved(moves), restarts: false })
+}
+
+fn forces(takes: Millis, moves: &[&str]) -> Option<ForcedOffer> {
+    let fence = Planes::all(Grade::Unconfirmable);
+    Some(ForcedOffer { takes, rejoin: Rejoin::ByProvider, fence, moves: moved(moves), restarts: false })
+}
+
 fn everything(poll_every: Millis, visibility: Millis) -> Capabilities {
     Capabilities { poll_every, visibility, ..Capabilities::none() }
 }
@@ -224,7 +243,7 @@ pub(crate) fn postgres() -> Scene {
         name: "billing",
         backend: "postgres",
         members: ["pg1", "pg2"],
-        offers: Capabilities { promote: true, rejoin: Rejoin::InPlace, ..everything(millis(2), millis(100)) },
+        offers: Capabilities { promote: promotes(seconds(30), Rejoin::InPlace), ..everything(millis(2), millis(100)) },
         fence: Some(Planes::all(Grade::Confirmed)),
         positions: true,
         generation: 3,
@@ -240,11 +259,8 @@ pub(crate) fn mi() -> Scene {
         backend: "azure.sql-mi",
         members: ["neu", "weu"],
         offers: Capabilities {
-            swap_roles: true,
-            forced_swap: true,
-            swap_catches_up: true,
-            swap_moves_traffic: true,
-            rejoin: Rejoin::ByProvider,
+            swap: swaps(minutes(5), true, &[]),
+            forced_swap: forces(minutes(10), &[]),
             ..everything(seconds(15), minutes(3))
         },
         fence: None,
@@ -262,11 +278,9 @@ pub(crate) fn azure_pg() -> Scene {
         backend: "azure.pg-flexible",
         members: ["neu", "weu"],
         offers: Capabilities {
-            promote: true,
-            swap_roles: true,
-            forced_swap: true,
-            swap_moves_traffic: true,
-            rejoin: Rejoin::ByProvider,
+            promote: promotes(minutes(10), Rejoin::NewResource),
+            swap: swaps(minutes(5), false, &["traffic:0"]),
+            forced_swap: forces(minutes(5), &["traffic:0"]),
             ..everything(seconds(15), minutes(2))
         },
         fence: Some(Planes::all(Grade::Confirmed)),
@@ -286,9 +300,8 @@ pub(crate) fn rds() -> Scene {
         backend: "aws.rds",
         members: ["ireland", "frankfurt"],
         offers: Capabilities {
-            promote: true,
-            rejoin: Rejoin::NewResource,
-            snapshot: true,
+            promote: promotes(minutes(20), Rejoin::NewResource).map(|offer| PromoteOffer { restarts: true, ..offer }),
+            snapshot: Some(SnapshotOffer { takes: minutes(60), blocks_promotion: true }),
             ..everything(seconds(5), minutes(3))
         },
         fence: Some(Planes::all(Grade::Confirmed)),
@@ -309,12 +322,9 @@ pub(crate) fn aurora() -> Scene {
         backend: "aws.aurora-global",
         members: ["ireland", "frankfurt"],
         offers: Capabilities {
-            swap_roles: true,
-            forced_swap: true,
-            swap_catches_up: true,
-            swap_moves_traffic: true,
-            rejoin: Rejoin::ByProvider,
-            snapshot: true,
+            swap: swaps(minutes(5), true, &[]),
+            forced_swap: forces(minutes(10), &[]),
+            snapshot: Some(SnapshotOffer { takes: minutes(30), blocks_promotion: false }),
             ..everything(seconds(5), minutes(3))
         },
         fence: None,
@@ -334,10 +344,9 @@ pub(crate) fn cloud_sql_pair() -> Scene {
         backend: "gcp.cloud-sql",
         members: ["belgium", "netherlands"],
         offers: Capabilities {
-            promote: true,
-            swap_roles: true,
-            forced_swap: true,
-            rejoin: Rejoin::ByProvider,
+            promote: promotes(minutes(10), Rejoin::NewResource),
+            swap: swaps(minutes(10), true, &[]).map(|offer| SwapOffer { limit: true, ..offer }),
+            forced_swap: forces(minutes(10), &[]),
             ..everything(seconds(2), minutes(1))
         },
         fence: Some(Planes::all(Grade::Confirmed)),

@@ -502,6 +502,9 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             plan.to = Some(dr_core::MemberId::new("seu"));
         })
     }),
+    (173, "a swap that hides whom it demotes", || {
+        of(plans::swap(), |plan| say(plan, "swap-roles", |says| says.touch.truncate(1)))
+    }),
     (173, "a promotion without a target", || promotion(|plan| plan.to = None)),
     (174, "a fence on another lineage", || {
         promotion(|plan| {

@@ -167,7 +167,7 @@ pub(crate) fn swap() -> Plan {
     let [told, old, new, again] = ready(&mut plan);
     let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
     plan.add("quiesced", Quiet(says().taking::<DrainReceipt>("drained", "drain")));
-    let swap = touching(&[("weu", "swap-roles")])
+    let swap = touching(&[("weu", "swap-roles"), ("neu", "swap-roles")])
         .taking::<QuiesceReceipt>("quiesced", "quiesced")
         .taking::<Consent>("consent", "consent");
     plan.add("swap-roles", Swap(swap));

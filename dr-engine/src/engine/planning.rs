@@ -2,7 +2,7 @@
 
 use dr_core::{
     Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample,
-    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified, known,
+    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified, known, verb,
 };
 
 use super::{Engine, Group};
@@ -164,7 +164,10 @@ fn by_hand(plan: &mut Plan, bindings: &Bindings) {
 }
 
 fn manual(call: &Call, bindings: &Bindings) -> Vec<String> {
-    let commands = call.touches.iter().filter_map(|touch| {
+    // A swap is one command, on the first member that it names; what follows it needs none.
+    let swaps = call.touches.iter().any(|touch| verb::SWAP_ROLES.is(touch));
+    let named = call.touches.iter().take(if swaps { 1 } else { call.touches.len() });
+    let commands = named.filter_map(|touch| {
         let (_, resolved) = bindings.by_name.get(&touch.resource)?;
         let verb = touch.verb.as_str();
         Some(match resolved {

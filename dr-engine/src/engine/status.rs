@@ -171,7 +171,8 @@ fn silence(member: &MemberFacts) -> Vec<Finding> {
 }
 
 fn fenceless(member: &MemberFacts) -> Option<Finding> {
-    let swaps = member.capabilities.is_some_and(|offered| offered.swap_roles || offered.forced_swap);
+    let swaps =
+        member.capabilities.as_ref().is_some_and(|offered| offered.swap.is_some() || offered.forced_swap.is_some());
     (member.fence.is_none() && !swaps).then(|| {
         Finding::new(&known::NO_FENCE, format!("`{}` has no fence, and its backend does not swap roles", member.name))
     })

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use dr_core::{
-    AppSpec, AppTier, Backend, ConfigError, Fence, FenceSpec, GroupSpec, KeyPath, MemberId, MemberProvider, MemberSpec,
-    Opened, Provider, ResourceRef, Route, SecretSpec, SecretStore, TrafficSpec,
+    AppSpec, AppTier, Backend, BackendName, ConfigError, Fence, FenceSpec, GroupSpec, KeyPath, MemberId,
+    MemberProvider, MemberSpec, Opened, Provider, ResourceRef, Route, SecretSpec, SecretStore, ServicePace,
+    TrafficSpec,
 };
 
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use super::{
     SimCloud,
     line::Line,
     plane::{SimApp, SimRoute, SimSecret},
-    providers::{PROVIDER, SimProviders},
+    providers::{PROVIDER, SimProviders, pace},
 };
 use crate::crash::CrashSwitch;
 
@@ -87,6 +88,10 @@ fn opened<T: ?Sized>(reference: ResourceRef, provider: Arc<T>) -> Opened<T> {
 impl Backend for SimBackend {
     fn prefix(&self) -> &'static str {
         PROVIDER
+    }
+
+    fn pace(&self, _service: &BackendName) -> ServicePace {
+        pace(&self.cloud.setup())
     }
 
     fn open(&self, group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {

@@ -2,16 +2,17 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, FenceReading, Follows, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress,
-    Outcome, Peer, Planes, Position, PositionUnit, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin,
-    RejoinRequest, Replication, ReplicationLink, SnapshotRequest, SwapRequest, Timestamp, Tri,
+    BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase, MemberId, Millis,
+    OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
+    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest,
+    SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
     line::{Line, Plane, Point},
     ms, rehearse,
 };
-use crate::world::{Edges, Effect, Flavour, Instance, LagSource, OpState, World, applied};
+use crate::world::{Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, World, applied};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimDatabase {
@@ -42,16 +43,20 @@ impl SimDatabase {
 fn capabilities(world: &World) -> Capabilities {
     let timing = &world.setup.timing;
     let separate = world.setup.flavour == Flavour::Separate;
+    let longest = |operation: Millis| operation.saturating_add(timing.send.1);
+    let moved = if world.setup.service.endpoint == EndpointMoves::Never { 0 } else { world.setup.routes };
+    let moves: Vec<BindingName> = (0..moved).map(|route| format!("traffic:{route}")).collect();
+    let (takes, rejoin, restarts) = (longest(timing.swap), Rejoin::ByProvider, false);
+    let fence = Planes::all(Grade::Unconfirmable);
+    let promote = PromoteOffer { takes: longest(timing.promote), rejoin: Rejoin::InPlace, restarts };
+    let swap =
+        SwapOffer { takes, rejoin, catches_up: true, limit: world.setup.swap_gives_up, moves: moves.clone(), restarts };
+    let forced = ForcedOffer { takes, rejoin, fence, moves, restarts };
     Capabilities {
-        promote: separate,
-        promote_at_position: false,
-        swap_roles: !separate,
-        forced_swap: !separate,
-        forced_swap_fence: Planes::all(Grade::Unconfirmable),
-        swap_catches_up: !separate,
-        swap_moves_traffic: !separate,
-        rejoin: if separate { Rejoin::InPlace } else { Rejoin::ByProvider },
-        snapshot: true,
+        promote: separate.then_some(promote),
+        swap: (!separate).then_some(swap),
+        forced_swap: (!separate).then_some(forced),
+        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: false }),
         poll_every: timing.poll,
         // A call that is under way when a look begins takes effect after it, and shows in the view later still.
         visibility: timing.view_lag.saturating_add(timing.read.1).saturating_add(timing.send.1),
@@ -195,6 +200,7 @@ impl ManagedDatabase for SimDatabase {
             from: request.from().member.clone(),
             to: request.to().member.clone(),
             forced: request.allow_loss().is_some(),
+            within: request.within(),
         };
         self.line.send(self.start("swap-roles", "swap-roles"), effect).await.map(drop)
     }

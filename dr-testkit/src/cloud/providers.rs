@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dr_core::{
     Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
-    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
+    ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     plane::{SimApp, SimNotifier, SimRoute, SimSecret},
     probe::SimProbe,
 };
-use crate::world::Flavour;
+use crate::world::{Flavour, Setup, Timing};
 
 /// The provider's name in bindings and group files.
 pub(crate) const PROVIDER: &str = "sim";
@@ -58,6 +58,16 @@ impl SimCloud {
     }
 }
 
+/// How slow the simulated service is, without asking.
+pub(crate) fn pace(setup: &Setup) -> ServicePace {
+    let Timing { poll, view_lag, read, promote, swap, send, .. } = setup.timing;
+    ServicePace {
+        poll_every: poll,
+        visibility: view_lag.saturating_add(read.1),
+        takes: promote.max(swap).saturating_add(send.1),
+    }
+}
+
 impl SimProviders {
     pub(crate) fn member(&self, name: MemberId) -> MemberProvider {
         let setup = self.line.cloud.setup();
@@ -76,6 +86,7 @@ impl SimProviders {
             database: Arc::new(SimDatabase { line: line(), member: name.clone() }),
             probe: Arc::new(SimProbe { line: line(), member: name }),
             fence,
+            pace: pace(&setup),
         }
     }
 }

@@ -77,11 +77,14 @@ impl Trial {
 impl Offer {
     pub(super) fn is_in(self, offers: &Capabilities) -> bool {
         match self {
-            Self::Promote => offers.promote,
-            Self::Swap => offers.swap_roles,
-            Self::Rejoin => offers.rejoin == Rejoin::InPlace,
-            Self::Snapshot => offers.snapshot,
-            Self::HandOver => offers.promote || offers.swap_roles,
+            Self::Promote => offers.promote.is_some(),
+            Self::Swap => offers.swap.is_some(),
+            Self::Rejoin => {
+                let swapped = offers.swap.as_ref().map(|offer| offer.rejoin);
+                swapped.or_else(|| offers.promote.as_ref().map(|offer| offer.rejoin)) == Some(Rejoin::InPlace)
+            }
+            Self::Snapshot => offers.snapshot.is_some(),
+            Self::HandOver => offers.promote.is_some() || offers.swap.is_some(),
         }
     }
 

@@ -74,7 +74,7 @@ impl Case {
         let at = self.clock().now_wall();
         let receipt = QuiesceReceipt { run: self.run.clone(), primary, target, position: None, at };
         let (old, new) = (&self.pair.primary.provider.probe, &self.pair.standby.provider.probe);
-        let (door, waits) = (self.door(), self.offers.swap_catches_up);
+        let (door, waits) = (self.door(), self.offers.swap.as_ref().is_some_and(|offer| offer.catches_up));
         let quiesced = self
             .until("nothing writes and both sides are equal", || async {
                 admit::quiesced(&door, old.as_ref(), new.as_ref(), &receipt, waits).await.ok()
@@ -162,7 +162,7 @@ impl Case {
     /// A whole planned change: fence, catch up, promote; or drain and swap. Answers the fence's receipt if there was one.
     pub(super) async fn hand_over(&self) -> Result<Option<FenceReceipt>, Stop> {
         let new = self.pair.standby.provider.database.as_ref();
-        if self.offers.swap_roles {
+        if self.offers.swap.is_some() {
             self.drain().await?;
             let outcome = new.swap_roles(self.swap().await?).await;
             self.finish(new, outcome).await?;

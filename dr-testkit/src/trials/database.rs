@@ -75,7 +75,17 @@ async fn paces(c: &Case) -> Result<(), Stop> {
     let primary = c.ok("the primary says what is offered", of(Side::Primary).await)?;
     c.holds("a pause between looks is named", standby.poll_every.count() > 0, &standby.poll_every);
     c.holds("how long a read may lag is named", standby.visibility.count() > 0, &standby.visibility);
-    c.same("both members of a pair offer the same way to move the primary", &primary.promote, &standby.promote);
+    c.same("both members of a pair offer the same promotion", &primary.promote, &standby.promote);
+    c.same("both members of a pair offer the same swap", &primary.swap, &standby.swap);
+    let promote = standby.promote.as_ref().map(|offer| offer.takes);
+    let (swap, forced) = (standby.swap.as_ref(), standby.forced_swap.as_ref());
+    let takes = [promote, swap.map(|offer| offer.takes), forced.map(|offer| offer.takes)];
+    let snapshot = standby.snapshot.map(|offer| offer.takes);
+    let named = takes.iter().chain([&snapshot]).flatten().all(|takes| takes.count() > 0);
+    c.holds("every offer names how long it takes", named, &(takes, snapshot));
+    let moves = swap.map(|offer| offer.moves.clone()).unwrap_or_default();
+    let once = moves.iter().collect::<std::collections::BTreeSet<_>>().len() == moves.len();
+    c.holds("a swap names each thing that it moves once", once, &moves);
     let again = c.ok("asked again, it says it again", of(Side::Standby).await)?;
     c.same("what is offered does not change by asking", &again, &standby);
     Ok(())

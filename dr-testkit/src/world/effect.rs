@@ -6,7 +6,8 @@ use dr_core::{Endpoint, Lineage, MemberId, Millis};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Careless, ChangeKind, Due, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World, dials::Reached,
+    Careless, ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World,
+    dials::Reached,
 };
 
 /// One mutating call as it reaches the provider.
@@ -19,6 +20,7 @@ pub(crate) enum Effect {
         from: MemberId,
         to: MemberId,
         forced: bool,
+        within: Option<Millis>,
     },
     Rejoin {
         member: MemberId,
@@ -110,7 +112,10 @@ impl World {
         self.check_send(&effect, call);
         match effect {
             Effect::Promote { member } => self.ask_promote(member, call, fate),
-            Effect::Swap { from, to, forced } => self.ask_swap(from, to, forced, (call, fate)),
+            Effect::Swap { from, to, forced, within } => {
+                let within = within.filter(|_| !forced && self.setup.swap_gives_up);
+                self.ask_swap((from, to), forced, within, (call, fate))
+            }
             Effect::Rejoin { member, primary, may_discard } => {
                 self.ask_rejoin(member, primary, may_discard, (call, fate))
             }
@@ -181,7 +186,13 @@ impl World {
         self.begin(Work::Promote(member), self.setup.timing.promote, (call, fate))
     }
 
-    fn ask_swap(&mut self, from: MemberId, to: MemberId, forced: bool, (call, fate): (&str, &Fate)) -> Reply {
+    fn ask_swap(
+        &mut self,
+        (from, to): (MemberId, MemberId),
+        forced: bool,
+        within: Option<Millis>,
+        (call, fate): (&str, &Fate),
+    ) -> Reply {
         if self.setup.flavour == Flavour::Separate {
             return Reply::Refused("this provider promotes; it does not swap roles".to_owned());
         }
@@ -203,7 +214,15 @@ impl World {
         if !forced && !new.stream.attached {
             return Reply::NotYet(format!("{to} does not stream"));
         }
-        self.begin(Work::Swap { from, to, forced }, self.setup.timing.swap, (call, fate))
+        let takes = self.setup.timing.swap;
+        match within.filter(|within| *within < takes) {
+            // The old primary takes writes again when the time is over.
+            Some(within) => {
+                let fate = Fate { fails: Some(FailsHow::Partial), ..fate.clone() };
+                self.begin(Work::Swap { from, to, forced }, within, (call, &fate))
+            }
+            None => self.begin(Work::Swap { from, to, forced }, takes, (call, fate)),
+        }
     }
 
     fn ask_rejoin(

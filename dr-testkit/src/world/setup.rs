@@ -181,6 +181,8 @@ pub struct Setup {
     pub storage_fence_works: bool,
     /// A member's fence exists besides the provider's swap (always so for [`Flavour::Separate`]).
     pub own_fence: bool,
+    /// A planned swap can be told when to give up, and does so with the roles as they were.
+    pub swap_gives_up: bool,
     /// From which number the latencies of calls are drawn.
     pub seed: u64,
 }
@@ -212,6 +214,7 @@ impl Setup {
             drain_expires: true,
             storage_fence_works: true,
             own_fence: false,
+            swap_gives_up: false,
             seed: 1,
         }
     }

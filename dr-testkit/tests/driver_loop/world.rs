@@ -12,8 +12,8 @@ use dr_core::{
     DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
     LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
     OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
-    Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime,
-    SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, ServicePace,
+    SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
@@ -403,6 +403,7 @@ impl Providers for Cloud {
                     database: Arc::clone(&one) as Arc<dyn ManagedDatabase>,
                     probe: one,
                     fence: None,
+                    pace: ServicePace::CAUTIOUS,
                 })
             }
         })
@@ -444,7 +445,8 @@ fn not_here<T>(verb: &'static str) -> Result<T, ProviderError> {
 #[async_trait]
 impl ManagedDatabase for Thing {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        Ok(Capabilities { snapshot: true, ..Capabilities::none() })
+        let snapshot = Some(SnapshotOffer { takes: Millis::seconds(5), blocks_promotion: false });
+        Ok(Capabilities { snapshot, ..Capabilities::none() })
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {

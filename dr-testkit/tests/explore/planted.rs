@@ -41,12 +41,12 @@ impl Providers for Broken {
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         Ok(match (self.inner.resolve(group, wanted).await?, self.bug) {
             (
-                Resolved::Member(MemberProvider { fence: Some(inner), database, probe }),
+                Resolved::Member(MemberProvider { fence: Some(inner), database, probe, pace }),
                 Bug::FenceThatLies | Bug::RetireErrorIgnored,
             ) => {
                 let ordered = AtomicBool::new(false);
                 let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, ordered, bug: self.bug });
-                Resolved::Member(MemberProvider { fence: Some(fence), database, probe })
+                Resolved::Member(MemberProvider { fence: Some(fence), database, probe, pace })
             }
             (Resolved::Secret(inner), Bug::SecretErrorIgnored) => Resolved::Secret(Arc::new(CarelessSecret(inner))),
             (Resolved::App(inner), bug @ (Bug::ResumeErrorIgnored | Bug::ChangeWhileLooking)) => {

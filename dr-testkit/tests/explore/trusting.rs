@@ -48,10 +48,11 @@ impl Providers for Trusting {
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         let bug = self.bug;
         Ok(match self.inner.resolve(group, wanted).await? {
-            Resolved::Member(MemberProvider { database, probe, fence }) => Resolved::Member(MemberProvider {
+            Resolved::Member(MemberProvider { database, probe, fence, pace }) => Resolved::Member(MemberProvider {
                 database: Arc::new(TrustingDatabase { inner: database, bug }),
                 probe,
                 fence: fence.map(|inner| Arc::new(TrustingFence { inner, bug }) as Arc<dyn Fence>),
+                pace,
             }),
             Resolved::Traffic(inner) => Resolved::Traffic(Arc::new(TrustingRoute { inner, bug })),
             Resolved::App(inner) => Resolved::App(Arc::new(TrustingApp { inner, bug })),

@@ -76,6 +76,22 @@ fn one_writer_beside_a_fence() {
     }
 }
 
+/// The promoted server left recovery and took a write, then its provider restarted it under the applications.
+#[test]
+fn bug_the_writer_was_confirmed_before_its_restart() {
+    let world = pair();
+    world.set("a", |a| a.planes = Planes::all(Grade::Confirmed));
+    world.set("b", promoted);
+    world.set("b", |b| b.busy = Some("backing-up".into()));
+    let step = ConfirmWriter::of(&from("promote"), &target("a", 1)).fenced_by(&from("fence"));
+    let outputs = [("promote", value(&promotion(Shape::SeparateFence))), ("fence", value(&fence_receipt(None)))];
+    let look = |step: &ConfirmWriter| seen(&now(Confirming.look(&Call::of(&world).cx(), &resolved(step, &outputs))));
+    assert_eq!(look(&step), "done", "nothing follows where the offer says so");
+    assert_eq!(look(&step.clone().after_its_restart()), "not yet");
+    world.set("b", |b| b.busy = None);
+    assert_eq!(look(&step.after_its_restart()), "done");
+}
+
 /// A fence that lets nobody in was confirmed, and the server writes all the same: the reading was about something else. It is fenced
 /// again at once, and the run stops with both names.
 #[test]

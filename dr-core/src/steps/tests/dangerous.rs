@@ -414,7 +414,7 @@ fn a_swap_is_refused_before_its_intent() {
     world.set("a", |a| a.dark = true);
     world.set("b", |b| b.streaming = Tri::No);
     assert_eq!(ready(&now(Swapping.prepare(&Call::of(&world).cx(), &step))), "ready");
-    let cx = Call::of(&world).intended().may("b", "swap-roles").cx();
+    let cx = Call::of(&world).intended().may("b", "swap-roles").may("a", "swap-roles").cx();
     assert_eq!(sent(&now(Swapping.submit(&cx, &step))), "accepted");
     assert_eq!(world.sent(), ["swap a to b"]);
     assert_eq!(seen(&now(Swapping.observe(&cx, &step))), "not started");
@@ -467,7 +467,7 @@ fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
 fn a_promotion_without_proofs_is_held_at_the_gate() {
     let world = pair();
     let pass =
-        |declared: &str, verb, certified| Call::of(&world).may("b", declared).cx().gate.pass("b", verb, certified);
+        |declared: &str, verb, certified| Call::of(&world).may("b", declared).cx().gate.pass("b", verb, certified, &[]);
     assert!(pass("promote", verb::PROMOTE, None).unwrap_err().why.contains("brings no proofs"));
     assert!(pass("snapshot", verb::SETTLE, None).unwrap_err().why.contains("does not declare"));
     assert!(pass("snapshot", verb::SNAPSHOT, None).is_ok());

@@ -44,6 +44,11 @@ fn bug_a_verb_that_a_step_does_not_declare_does_not_pass() {
         assert_eq!(world.sent(), [""; 0], "allowed: {allowed:?}");
     }
     let world = pair();
+    let cx = Call::of(&world).intended().may("b", "swap-roles").cx();
+    let swap = swap(&world, &cx);
+    let why = held(&cx, swap).unwrap_or_default();
+    assert!(why.contains("does not declare `a swap-roles`"), "whom it demotes is hidden: {why}");
+    let world = pair();
     let cx = Call::of(&world).intended().may("b", "snapshot").cx();
     let ask = SnapshotRequest { target: target("a", 1), name: "s".into(), key: cx.key() };
     let sent = now(cx.database(&"a".into()).unwrap().snapshot(ask));
@@ -61,7 +66,7 @@ fn bug_the_gate_asks_proofs_for_their_age_and_epoch() {
     ];
     for (name, waits, epoch, want) in table {
         let world = pair();
-        let cx = Call::of(&world).intended().may("b", "swap-roles").driven_under(epoch).cx();
+        let cx = Call::of(&world).intended().may("b", "swap-roles").may("a", "swap-roles").driven_under(epoch).cx();
         let swap = swap(&world, &cx);
         now(cx.pause(waits));
         let why = held(&cx, swap);

@@ -174,7 +174,14 @@ fn aged(now: Timestamp, age: Millis) -> Timestamp {
 #[async_trait]
 impl ManagedDatabase for Of {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        Ok(Capabilities { promote: true, swap_roles: true, visibility: Millis::seconds(3), ..Capabilities::none() })
+        let (takes, rejoin, restarts) = (Millis::minutes(2), Rejoin::InPlace, false);
+        let swap = SwapOffer { takes, rejoin, catches_up: false, limit: false, moves: Vec::new(), restarts };
+        Ok(Capabilities {
+            promote: Some(PromoteOffer { takes, rejoin, restarts }),
+            swap: Some(swap),
+            visibility: Millis::seconds(3),
+            ..Capabilities::none()
+        })
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {
@@ -555,7 +562,7 @@ pub(super) struct Call<'a> {
     promote_intended: bool,
     pre_image: Option<Json>,
     attempt: u8,
-    touch: Option<Touch>,
+    touches: Vec<Touch>,
     origin: Digest,
     driven_under: Epoch,
 }
@@ -568,7 +575,7 @@ impl<'a> Call<'a> {
             promote_intended: false,
             pre_image: None,
             attempt: 1,
-            touch: None,
+            touches: Vec::new(),
             origin: Digest::zero(),
             driven_under: Epoch::new(1),
         }
@@ -600,8 +607,9 @@ impl<'a> Call<'a> {
         Self { driven_under: epoch, ..self }
     }
 
-    pub(super) fn may(self, resource: &str, verb: &str) -> Self {
-        Self { touch: Some(Touch::new(resource, verb)), ..self }
+    pub(super) fn may(mut self, resource: &str, verb: &str) -> Self {
+        self.touches.push(Touch::new(resource, verb));
+        self
     }
 
     pub(super) fn cx(self) -> StepCx {
@@ -611,6 +619,7 @@ impl<'a> Call<'a> {
                 database: Arc::new(of(name)),
                 probe: Arc::new(of(name)),
                 fence: Some(Arc::new(of(name))),
+                pace: ServicePace::CAUTIOUS,
             })
         };
         let bound = Bound {
@@ -631,7 +640,7 @@ impl<'a> Call<'a> {
             providers: Arc::new(Bindings(Arc::clone(self.world))),
             runtime: Arc::clone(&runtime),
             live,
-            allow: self.touch.into_iter().collect(),
+            allow: self.touches,
             undo: false,
             attempt_timeout: Millis::seconds(1),
         });

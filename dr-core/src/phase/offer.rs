@@ -1,0 +1,64 @@
+//! The one offer behind the verb with which a plan changes the writer.
+
+use crate::{
+    BindingName, Capabilities, Finding, ForcedOffer, MemberFacts, Millis, PromoteOffer, Rejoin, Shape, SwapOffer, known,
+};
+
+/// What the verb that a plan uses is offered with. It is called on the target, so the target's offer counts.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) shape: Shape,
+    /// The provider's upper figure for the verb.
+    pub(super) takes: Millis,
+    /// How the former primary becomes a standby afterwards.
+    pub(super) rejoin: Rejoin,
+    /// The new writer is worked on after it took its role.
+    pub(super) restarts: bool,
+    /// What the call moves by itself.
+    pub(super) moves: Vec<BindingName>,
+    /// The provider can be told when to give up.
+    pub(super) limit: bool,
+}
+
+impl Offer {
+    /// The offer behind a change to `target`. A swap is preferred to a promotion: its fence is part of the call.
+    pub(super) fn to(target: &MemberFacts, forced: bool) -> Result<Self, Finding> {
+        let name = &target.name;
+        let Some(offers) = &target.capabilities else {
+            return Err(Finding::new(
+                &known::OFFERS_UNKNOWN,
+                format!("`{name}` does not say what it can do ({})", target.silence.join("; ")),
+            ));
+        };
+        let swap = if forced { Self::forced(offers) } else { Self::swap(offers) };
+        swap.or_else(|| Self::promotion(offers)).ok_or_else(|| {
+            let verb = if forced { "forced promotion" } else { "planned promotion" };
+            Finding::new(&known::NOT_OFFERED, format!("the provider of `{name}` offers no {verb}"))
+        })
+    }
+
+    /// What the call is named to people.
+    pub(super) const fn word(&self) -> &'static str {
+        match self.shape {
+            Shape::BuiltInFence => "swap",
+            Shape::SeparateFence => "promotion",
+        }
+    }
+
+    fn swap(offers: &Capabilities) -> Option<Self> {
+        let SwapOffer { takes, rejoin, catches_up: _, limit, moves, restarts } = offers.swap.clone()?;
+        Some(Self { shape: Shape::BuiltInFence, takes, rejoin, restarts, moves, limit })
+    }
+
+    fn forced(offers: &Capabilities) -> Option<Self> {
+        let ForcedOffer { takes, rejoin, fence: _, moves, restarts } = offers.forced_swap.clone()?;
+        let shape = Shape::BuiltInFence;
+        Some(Self { shape, takes, rejoin, restarts, moves, limit: false })
+    }
+
+    fn promotion(offers: &Capabilities) -> Option<Self> {
+        let PromoteOffer { takes, rejoin, restarts } = offers.promote.clone()?;
+        let shape = Shape::SeparateFence;
+        Some(Self { shape, takes, rejoin, restarts, moves: Vec::new(), limit: false })
+    }
+}
