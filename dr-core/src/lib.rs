@@ -87,8 +87,8 @@ pub use provider::{
     AppReading, AppTier, Becomes, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped, Effort,
     EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, LongTransaction, ManagedDatabase,
     MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample,
-    Providers, Query, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication,
-    Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
+    Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
+    Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
     SnapshotRequest, Tier, TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};

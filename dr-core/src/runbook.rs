@@ -14,8 +14,8 @@ pub use switchover::PlannedSwitchover;
 
 use crate::{
     CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer,
-    PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef,
-    RunbookId, SecretReference, Target, Timestamp,
+    PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal, Rehearsal, Replication,
+    ResourceRef, RunbookId, SecretReference, Target, Timestamp, Tri,
 };
 
 /// What was seen of one member before planning.
@@ -31,8 +31,12 @@ pub struct MemberFacts {
     pub replication: Option<Replication>,
     /// What its backend offers; `None` when it did not answer.
     pub capabilities: Option<Capabilities>,
-    /// What its fences promise together; `None` when it has none.
+    /// Which ways to it were open in this look.
+    pub reach: Reach,
+    /// What its fences offer together over those ways; `None` when it has none.
     pub fence: Option<Planes>,
+    /// Its fences that offer less than they would if every way were open.
+    pub out_of_reach: Vec<String>,
     /// How often its fences may be looked at.
     pub fence_poll: Millis,
     /// Where the server is, from inside; `None` when it did not answer or tells no positions.
@@ -57,7 +61,9 @@ impl MemberFacts {
             description: None,
             replication: None,
             capabilities: None,
+            reach: Reach { management: Tri::No, server: Tri::No },
             fence: None,
+            out_of_reach: Vec::new(),
             fence_poll: Millis::seconds(1),
             position: None,
             transactions: None,

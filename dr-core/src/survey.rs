@@ -6,8 +6,11 @@ use futures_util::future::{join, join_all, join3};
 
 use crate::{
     Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
-    ProviderError, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference, Situation,
-    Target, contain, known, plan::fact_age_of, roles, steps::Cast,
+    ProviderError, Reach, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference,
+    Situation, Target, Tri, contain, known,
+    plan::fact_age_of,
+    roles,
+    steps::{Cast, answers_a_write},
 };
 
 /// What to look at.
@@ -93,20 +96,31 @@ impl Survey {
         let mut silence = Vec::new();
         let mut hear = |what: &str, said: Option<String>| silence.extend(said.map(|why| format!("{what}: {why}")));
         let plane = join3(
-            self.within(database.describe()),
+            self.ask(database.describe()),
             self.within(database.replication()),
             self.within(database.capabilities()),
         );
         let inside = join(
-            join(self.within(probe.position()), self.within(probe.long_transactions(limit))),
+            join(self.ask(probe.position()), self.within(probe.long_transactions(limit))),
             join(self.within(probe.extensions()), self.within(probe.available_extensions())),
         );
         let ((description, replication, capabilities), ((position, transactions), (extensions, available))) =
             join(plane, inside).await;
-        hear("describe", description.as_ref().err().cloned());
+        hear("describe", description.as_ref().err().map(|quiet| quiet.why.clone()));
         hear("replication", replication.as_ref().err().cloned());
         hear("capabilities", capabilities.as_ref().err().cloned());
-        hear("position", position.as_ref().err().cloned());
+        hear("position", position.as_ref().err().map(|quiet| quiet.why.clone()));
+        let management = description.as_ref().map_or_else(Quiet::management, |_| Tri::Yes);
+        let server = match &position {
+            Ok(_) => Tri::Yes,
+            Err(Quiet { error: Some(ProviderError::Unsupported { .. }), .. }) => {
+                let answers = answers_a_write(probe.as_ref());
+                contain::within(self.runtime.as_ref(), self.patience, answers).await.unwrap_or(Tri::No)
+            }
+            Err(_) => Tri::No,
+        };
+        let reach = Reach { management, server };
+        let out_of_reach = provider.fence.as_ref().map(|fence| fence.out_of_reach(reach)).unwrap_or_default();
         MemberFacts {
             name: name.clone(),
             binding: ResourceRef {
@@ -116,12 +130,14 @@ impl Survey {
             description: description.ok(),
             replication: replication.ok(),
             capabilities: capabilities.ok(),
-            fence: provider.fence.as_ref().map(|fence| fence.promises()),
+            fence: provider.fence.as_ref().map(|fence| fence.offers(reach)),
+            out_of_reach,
             fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),
             position: position.ok(),
             transactions: transactions.ok(),
             extensions: extensions.ok(),
             available_extensions: available.ok(),
+            reach,
             silence,
         }
     }
@@ -234,9 +250,34 @@ impl Survey {
 
     /// One read, or why it gave nothing.
     async fn within<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, String> {
+        self.ask(read).await.map_err(|quiet| quiet.why)
+    }
+
+    /// One read, or why it gave nothing, with the error itself.
+    async fn ask<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, Quiet> {
         match contain::within(self.runtime.as_ref(), self.patience, read).await {
-            Ok(answer) => answer.map_err(|error| Cause::chain(&error).to_string()),
-            Err(silent) => Err(silent.to_string()),
+            Ok(answer) => answer.map_err(|error| Quiet { why: Cause::chain(&error).to_string(), error: Some(error) }),
+            Err(silent) => Err(Quiet { why: silent.to_string(), error: None }),
+        }
+    }
+}
+
+/// Why a read gave nothing.
+struct Quiet {
+    why: String,
+    /// `None` when there was no answer at all.
+    error: Option<ProviderError>,
+}
+
+impl Quiet {
+    /// Tells whether a management plane that gave nothing can be used for all that.
+    fn management(&self) -> Tri {
+        match &self.error {
+            Some(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
+            Some(
+                ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. },
+            )
+            | None => Tri::No,
         }
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::MutationGate;
 use crate::{
     AppReading, AppTier, Capabilities, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken,
-    ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError,
+    ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PromoteRequest, ProviderError, Reach,
     Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
     RetireFence, RouteReading, RouteRequest, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest,
     TrafficRouter, Tri, WriteProbe, verb,
@@ -103,8 +103,16 @@ impl Fence for GatedFence {
         self.inner.name()
     }
 
+    fn offers(&self, reach: Reach) -> Planes {
+        self.inner.offers(reach)
+    }
+
     fn promises(&self) -> Planes {
         self.inner.promises()
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.inner.out_of_reach(reach)
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {

@@ -22,7 +22,7 @@ pub use database::{
     Capabilities, Description, ManagedDatabase, OpProgress, Rejoin, RejoinRequest, Replication, SnapshotRequest,
 };
 pub use evidence::EvidenceSink;
-pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
+pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Tier, WriteProbe};
 pub use rehearsal::{

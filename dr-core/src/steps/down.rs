@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    Class, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Stage, Step, StepCx, StepError, Target, Tri,
+    Class, DatabaseProbe, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Stage, Step, StepCx, StepError,
+    Target, Tri,
 };
 
 /// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
@@ -75,6 +76,17 @@ impl Vantages {
     }
 }
 
+/// Tells whether a server answers where no position is offered: by a probe write, which it may refuse.
+pub(crate) async fn answers_a_write(probe: &dyn DatabaseProbe) -> Tri {
+    match probe.write().await {
+        // A server that refuses a write has answered, too.
+        Ok(write) if write.accepted != Tri::Unknown => Tri::Yes,
+        Ok(_) => Tri::No,
+        Err(ProviderError::Unsupported { .. }) => Tri::Unknown,
+        Err(_) => Tri::No,
+    }
+}
+
 /// One look from all places.
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
@@ -82,13 +94,7 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
     let inside = async {
         match probe.position().await {
             Ok(_) => Tri::Yes,
-            Err(ProviderError::Unsupported { .. }) => match probe.write().await {
-                // A server that refuses a write has answered, too.
-                Ok(write) if write.accepted != Tri::Unknown => Tri::Yes,
-                Ok(_) => Tri::No,
-                Err(ProviderError::Unsupported { .. }) => Tri::Unknown,
-                Err(_) => Tri::No,
-            },
+            Err(ProviderError::Unsupported { .. }) => answers_a_write(probe.as_ref()).await,
             Err(_) => Tri::No,
         }
     };

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
     Capabilities, Description, Endpoint, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Parted, Planes,
-    Position, PositionReading, PositionUnit, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity,
-    ResourceKind, ResourceRef, Situation, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    Position, PositionReading, PositionUnit, Reach, Rejoin, Replication, ReplicationLink, ResourceAddress,
+    ResourceIdentity, ResourceKind, ResourceRef, Situation, SystemId, Target, Tier, Timestamp, Tri, millis, minutes,
+    seconds,
 };
 use serde_json::json;
 
@@ -142,6 +143,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             at: AT,
         }),
         capabilities: Some(service.offers),
+        reach: Reach::ALL,
         fence: service.fence,
         fence_poll: service.offers.poll_every,
         position: service.positions.then(|| PositionReading {

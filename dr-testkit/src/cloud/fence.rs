@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes,
-    ProviderError, Rehearsal, ReleaseOrder, RetireFence, Timestamp,
+    ProviderError, Reach, Rehearsal, ReleaseOrder, RetireFence, Timestamp, Tri,
 };
 
 use super::{
@@ -141,10 +141,12 @@ impl Fence for SimFence {
         }
     }
 
-    fn promises(&self) -> Planes {
-        match self.kind {
-            FenceKind::Stop => Planes::all(Grade::Confirmed),
-            FenceKind::Storage => Planes::all(Grade::Enforced),
+    /// Both are engaged at the member's own management plane: with that dark, neither can be had.
+    fn offers(&self, reach: Reach) -> Planes {
+        match (reach.management, self.kind) {
+            (Tri::No, _) => Planes::default(),
+            (Tri::Yes | Tri::Unknown, FenceKind::Stop) => Planes::all(Grade::Confirmed),
+            (Tri::Yes | Tri::Unknown, FenceKind::Storage) => Planes::all(Grade::Enforced),
         }
     }
 
@@ -154,13 +156,13 @@ impl Fence for SimFence {
             let found = world.instances.get(&self.member).ok_or_else(|| gone("prepare", &self.member))?;
             Ok(serde_json::json!({ "member": self.member.as_str(), "running": found.running, "denied": found.denied }))
         });
-        let state = match before.await {
-            Ok(state) => state,
-            // A silent member is fenced all the same; there is nothing to remember of it.
-            Err(ProviderError::Unreachable { .. }) => serde_json::json!({}),
+        let (state, known) = match before.await {
+            Ok(state) => (state, true),
+            // A silent member is fenced all the same; what stood before is not known then.
+            Err(ProviderError::Unreachable { .. }) => (serde_json::json!({}), false),
             Err(error) => return Err(error),
         };
-        Ok(FenceToken { fence: self.name(), state: Json(state) })
+        Ok(FenceToken { fence: self.name(), state: Json(state), known })
     }
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
