@@ -92,8 +92,10 @@ pub use provider::{
     SnapshotRequest, Tier, TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
-pub use roles::{Roles, roles};
-pub use runbook::{MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, Situation, UnplannedFailover};
+pub use roles::{MemberRole, Roles, roles};
+pub use runbook::{
+    MemberFacts, PlannedSwitchover, RejoinStandby, RetiredLineage, Runbook, Situation, UnplannedFailover,
+};
 pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{join, join_all, join3};
 
 use crate::{
-    Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
-    ProviderError, Reach, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference,
-    Situation, Target, Tri, contain, known,
+    Cause, Description, Effort, FenceReading, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider,
+    Millis, ProviderError, Reach, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, RetiredLineage, Runtime,
+    SecretReference, Situation, Target, Tri, contain, known,
     plan::fact_age_of,
     roles,
     steps::{Cast, answers_a_write},
@@ -22,6 +22,8 @@ pub struct Survey {
     pub bindings: BTreeMap<String, (ResourceRef, Resolved)>,
     /// The writer of the last good look, for the case that it is silent now.
     pub last_writer: Option<Target>,
+    /// The histories that runs promoted away from, the newest first.
+    pub retired: Vec<RetiredLineage>,
     /// Time.
     pub runtime: Arc<dyn Runtime>,
     /// How long one read may take before its member counts as silent.
@@ -38,7 +40,38 @@ impl Survey {
             let (binding, Resolved::Member(provider)) = self.bindings.get(member.name.as_str())? else { return None };
             Some(self.member(&member.name, binding, provider))
         });
-        join_all(looks).await
+        let mut members = join_all(looks).await;
+        let alone: Vec<bool> = members.iter().map(follows_nobody).collect();
+        if alone.iter().filter(|alone| **alone).count() > 1 {
+            let fences = members.iter().zip(alone).map(|(member, alone)| self.fenced(member, alone));
+            let fences: Vec<_> = join_all(fences).await;
+            for (member, fenced) in members.iter_mut().zip(fences) {
+                member.fenced = fenced;
+            }
+        }
+        members
+    }
+
+    /// What the fences of a member say now, if it follows nobody.
+    async fn fenced(&self, member: &MemberFacts, alone: bool) -> Option<FenceReading> {
+        let Some(Resolved::Member(provider)) = self.resolved(member.name.as_str()).filter(|_| alone) else {
+            return None;
+        };
+        let reading = self.within(provider.fence.as_ref()?.inspect()).await.ok()?;
+        let target = member.target()?;
+        let same = reading.is_of(&target).is_ok() && reading.lineage.as_ref().is_none_or(|of| *of == target.lineage);
+        same.then_some(reading)
+    }
+
+    /// The promotion that took the writes away from this very resource, on the history that it carries.
+    fn retired(&self, target: Option<&Target>) -> Option<RetiredLineage> {
+        let target = target?;
+        let same = |one: &&RetiredLineage| {
+            one.from.member == target.member
+                && one.from.lineage == target.lineage
+                && one.from.is(&target.address, target.identity.as_ref()).is_ok()
+        };
+        self.retired.iter().find(same).cloned()
     }
 
     /// Looks, and says who writes.
@@ -51,6 +84,9 @@ impl Survey {
         let subject = self.group.name.to_string();
         let refuse = |findings| Refusal { subject: subject.clone(), findings };
         let derived = roles::roles(&members, self.last_writer.as_ref()).map_err(refuse)?;
+        if !derived.findings.is_empty() {
+            return Err(refuse(derived.findings));
+        }
         let (mut writers, standbys): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.name == derived.writer);
         let primary = writers.pop().ok_or_else(|| refuse(vec![no_lineage(&derived.writer)]))?;
@@ -65,9 +101,11 @@ impl Survey {
         }
         let ((drain_limit, app_poll, drain_expires), (route_ttl, secret_reference)) =
             join(self.app(), join(self.route_ttl(), self.secret())).await;
-        let rehearsals = join_all(standbys.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers)));
-        let rehearsals: Vec<Rehearsal> = rehearsals.await;
-        let rehearsals = standbys.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
+        let candidates: Vec<&MemberFacts> =
+            standbys.iter().filter(|member| !derived.is_retired(&member.name)).collect();
+        let rehearsals = candidates.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers));
+        let rehearsals: Vec<Rehearsal> = join_all(rehearsals).await;
+        let rehearsals = candidates.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
         let by_name = |name: &str| self.bindings.get(name).map(|(binding, _)| binding.clone());
         let routes = self.bindings.iter().filter(|(name, _)| name.starts_with("traffic:"));
         Ok(Situation {
@@ -121,7 +159,7 @@ impl Survey {
         };
         let reach = Reach { management, server };
         let out_of_reach = provider.fence.as_ref().map(|fence| fence.out_of_reach(reach)).unwrap_or_default();
-        MemberFacts {
+        let mut facts = MemberFacts {
             name: name.clone(),
             binding: ResourceRef {
                 identity: self.identity(name, binding, description.as_ref().ok()),
@@ -137,9 +175,13 @@ impl Survey {
             transactions: transactions.ok(),
             extensions: extensions.ok(),
             available_extensions: available.ok(),
+            fenced: None,
+            retired: None,
             reach,
             silence,
-        }
+        };
+        facts.retired = self.retired(facts.target().as_ref());
+        facts
     }
 
     /// Which resource a member is: as it says itself, or, when it is silent, as the last good look at the writer had it.
@@ -259,6 +301,15 @@ impl Survey {
             Ok(answer) => answer.map_err(|error| Quiet { why: Cause::chain(&error).to_string(), error: Some(error) }),
             Err(silent) => Err(Quiet { why: silent.to_string(), error: None }),
         }
+    }
+}
+
+/// Whether a member that answered says of itself that it follows nobody.
+fn follows_nobody(member: &MemberFacts) -> bool {
+    let inside = member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery);
+    match &member.description {
+        Some(seen) => seen.follows.is_none() && inside != Tri::Yes,
+        None => inside == Tri::No,
     }
 }
 

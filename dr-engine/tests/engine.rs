@@ -39,8 +39,9 @@ async fn bug_a_plan_in_a_dark_region_promised_a_fence_in_that_region() {
     let Err(Error::Refused(refusal)) = engine.plan(&group, UnplannedFailover::to("weu")).await else {
         panic!("it is planned with a fence")
     };
-    let text = refusal.to_string();
-    assert!(text.contains("sim.stop cannot be reached") && text.contains("--without-fence"), "{text}");
+    let [finding] = refusal.findings.as_slice() else { panic!("{refusal}") };
+    assert!(finding.what.contains("sim.stop cannot be reached"), "{}", finding.what);
+    assert!(finding.helps.contains("--without-fence"), "{}", finding.helps);
     engine.plan(&group, UnplannedFailover::to("weu").without_fence("region-neu is dark")).await.unwrap();
 }
 

@@ -183,6 +183,11 @@ impl House {
         Self::of(setup)
     }
 
+    /// Its fence leaves the server running.
+    pub(crate) fn behind_a_network_rule() -> Self {
+        Self::of(Setup { network_fence: true, ..Setup::pair("orders", "neu", "weu").fast() })
+    }
+
     fn of(setup: Setup) -> Self {
         let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));
         let dir = tempfile::tempdir().unwrap();
@@ -238,7 +243,9 @@ impl House {
 pub(crate) async fn answer(run: &Run, who: &str, choice: &str) -> Result<dr_core::Ask, Error> {
     let mut watch = run.watch();
     loop {
-        let view = watch.next().await?.unwrap();
+        let Some(view) = watch.next().await? else {
+            panic!("the run ended without a question: {}", run.report().await.unwrap());
+        };
         if let Some(to) = view.ask_digest {
             return run.answer(Answer::choose(choice, to, dba(who))).await;
         }

@@ -177,6 +177,9 @@ pub struct Setup {
     pub storage_fence_works: bool,
     /// A member's fence exists besides the provider's swap (always so for [`Flavour::Separate`]).
     pub own_fence: bool,
+    /// The fence of [`Flavour::Separate`] is a network rule: it keeps applications out and leaves the server running, which goes on
+    /// calling itself a primary.
+    pub network_fence: bool,
     /// From which number the latencies of calls are drawn.
     pub seed: u64,
 }
@@ -207,6 +210,7 @@ impl Setup {
             drain_expires: true,
             storage_fence_works: true,
             own_fence: false,
+            network_fence: false,
             seed: 1,
         }
     }
