@@ -363,9 +363,8 @@ impl Handler for Retiring {
         let (receipt, writer) = (step.fence.get()?, step.writer.get()?);
         let target = Target { lineage: writer.target.lineage.clone(), ..receipt.target.clone() };
         let request = RetireFence { target, token: receipt.token.clone(), key: cx.key() };
-        Ok(match cx.fence(&step.member)?.retire(request).await {
-            Outcome::Done(()) if !receipt.token.known => Outcome::Conflict(Cause::new(NOT_READABLE)),
-            outcome => outcome,
-        })
+        let outcome = cx.fence(&step.member)?.retire(request).await;
+        let unread = matches!(outcome, Outcome::Done(())) && !receipt.token.known;
+        Ok(if unread { Outcome::Conflict(Cause::new(NOT_READABLE)) } else { outcome })
     }
 }

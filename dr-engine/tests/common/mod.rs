@@ -243,9 +243,7 @@ impl House {
 pub(crate) async fn answer(run: &Run, who: &str, choice: &str) -> Result<dr_core::Ask, Error> {
     let mut watch = run.watch();
     loop {
-        let Some(view) = watch.next().await? else {
-            panic!("the run ended without a question: {}", run.report().await.unwrap());
-        };
+        let view = watch.next().await?.unwrap();
         if let Some(to) = view.ask_digest {
             return run.answer(Answer::choose(choice, to, dba(who))).await;
         }
