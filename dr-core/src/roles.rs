@@ -5,7 +5,12 @@
 //!                                                        └─► findings: nobody, several, a stranger, a chain
 //! ```
 
-use crate::{Description, Finding, Follows, MemberFacts, MemberId, ReplicationLink, Target, Tri, known};
+use std::collections::BTreeMap;
+
+use crate::{
+    Description, FenceReading, Finding, Follows, Grade, MemberFacts, MemberId, Peer, ReplicationLink, RetiredLineage,
+    RunId, Target, Tri, known,
+};
 
 /// What the members are to each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +19,38 @@ pub struct Roles {
     pub writer: MemberId,
     /// Whether it answered.
     pub answers: bool,
+    /// What each member is.
+    pub members: BTreeMap<MemberId, MemberRole>,
+    /// What is known all the same, and forbids a plan: a former primary that takes writes.
+    pub findings: Vec<Finding>,
+}
+
+impl Roles {
+    /// Tells whether a member carries a history that a run promoted another one away from.
+    #[must_use]
+    pub fn is_retired(&self, member: &MemberId) -> bool {
+        matches!(self.members.get(member), Some(MemberRole::Retired { .. }))
+    }
+}
+
+/// What one member is to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberRole {
+    /// The writer.
+    Writer,
+    /// It follows another one.
+    Follows(Peer),
+    /// A former primary on a history that a run promoted another member away from, which is seen to write.
+    Retired {
+        /// The run that promoted.
+        run: RunId,
+        /// What its fences are worth.
+        grade: Grade,
+    },
+    /// It answers, follows nobody and takes no writes.
+    Idle,
+    /// It does not answer.
+    Silent,
 }
 
 /// Derives the roles of a group's members; `last` is the writer of the last good look.
@@ -28,12 +65,69 @@ pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Ve
         return Err(findings);
     }
     let writers: Vec<&MemberFacts> = members.iter().filter(|member| calls_itself_writer(member)).collect();
-    match writers.as_slice() {
-        [writer] => unsure(writer, members, last)
-            .map_or_else(|| Ok(Roles { writer: writer.name.clone(), answers: true }), |finding| Err(vec![finding])),
-        [] => silent(members, last).map_err(|finding| vec![finding]),
-        [..] => Err(vec![several(&writers)]),
-    }
+    let retired = |member: &MemberFacts| retired_by(member, &writers).is_some();
+    let present: Vec<&MemberFacts> = writers.iter().copied().filter(|member| !retired(member)).collect();
+    let (writer, answers) = match present.as_slice() {
+        [writer] => match unsure(writer, members, last) {
+            Some(finding) => return Err(vec![finding]),
+            None => (writer.name.clone(), true),
+        },
+        [] => (silent(members, last).map_err(|finding| vec![finding])?, false),
+        [..] => return Err(vec![several(&present)]),
+    };
+    let findings = writers.iter().filter_map(|member| writes_again(member, retired_by(member, &writers)?)).collect();
+    let role = |member: &MemberFacts| {
+        if member.name == writer {
+            return MemberRole::Writer;
+        }
+        if let Some(retired) = retired_by(member, &writers) {
+            return MemberRole::Retired { run: retired.run.clone(), grade: fence_of(member) };
+        }
+        match &member.description {
+            Some(Description { follows: Some(link), .. }) => MemberRole::Follows(link.peer.clone()),
+            Some(_) => MemberRole::Idle,
+            None if member.position.is_some() => MemberRole::Idle,
+            None => MemberRole::Silent,
+        }
+    };
+    let roles = members.iter().map(|member| (member.name.clone(), role(member))).collect();
+    Ok(Roles { writer, answers, members: roles, findings })
+}
+
+/// The promotion that made a member a former primary. Not the journal's word alone: another member must be seen to write on the
+/// history that began with that promotion, or on a later one.
+fn retired_by<'a>(member: &'a MemberFacts, writers: &[&MemberFacts]) -> Option<&'a RetiredLineage> {
+    let retired = member.retired.as_ref()?;
+    let goes_on = |writer: &&&MemberFacts| {
+        let carries = writer.lineage().is_some_and(|lineage| retired.goes_on_as(lineage));
+        writer.name != member.name && seen_to_write(writer) && carries
+    };
+    writers.iter().find(goes_on).map(|_| retired)
+}
+
+/// Whether the server itself or its provider says that it takes writes; "not known" is no sight.
+fn seen_to_write(member: &MemberFacts) -> bool {
+    in_recovery(member) == Tri::No || member.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes)
+}
+
+fn fence_of(member: &MemberFacts) -> Grade {
+    member.fenced.as_ref().map_or(Grade::Unconfirmable, FenceReading::grade)
+}
+
+/// A former primary that no fence is seen to keep from writing.
+fn writes_again(member: &MemberFacts, retired: &RetiredLineage) -> Option<Finding> {
+    let grade = fence_of(member);
+    let (name, to, run) = (&member.name, &retired.to.member, &retired.run);
+    (grade < Grade::Enforced).then(|| {
+        Finding::new(
+            &known::FORMER_WRITES,
+            format!(
+                "the former primary `{name}` may write again on {}, which {run} promoted `{to}` away from; its fences are worth `{grade}`",
+                retired.from.lineage
+            ),
+        )
+        .helps(format!("fence `{name}`: stop it, or shut applications out of it, and keep its data; then plan again"))
+    })
 }
 
 /// Finds the member at the other end of a link.
@@ -66,6 +160,16 @@ fn unsure(writer: &MemberFacts, members: &[MemberFacts], last: Option<&Target>) 
         in_recovery(writer) == Tri::No || writer.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes);
     let follows = |member: &MemberFacts| upstream(members, member) == Some(&writer.name);
     let silent = members.iter().find(|member| member.name != writer.name && !member.answers() && !follows(member))?;
+    if let Some(retired) = writer.retired.as_ref().filter(|retired| retired.to.member == silent.name) {
+        let (name, to) = (&writer.name, &silent.name);
+        let what = format!(
+            "`{name}` writes on {}, which {} promoted `{to}` away from, and `{to}` is silent",
+            retired.from.lineage, retired.run
+        );
+        return Some(
+            Finding::new(&known::WRITER_UNSURE, what).helps(format!("make `{to}` answer, and fence `{name}`")),
+        );
+    }
     (!known && !seen).then(|| {
         Finding::new(
             &known::WRITER_UNSURE,
@@ -78,13 +182,14 @@ fn unsure(writer: &MemberFacts, members: &[MemberFacts], last: Option<&Target>) 
     })
 }
 
-/// Members that the file does not list, seen from either end of an edge.
+/// Members that the file does not list, seen from either end of an edge. Whoever only reads changes, or feeds another system with them, can
+/// never be the writer of this group: such a follower is no stranger.
 fn strangers(members: &[MemberFacts]) -> Vec<Finding> {
     let edges = members.iter().filter_map(|member| Some((member, member.description.as_ref()?)));
     edges
         .flat_map(|(member, seen)| {
             let up = seen.follows.iter().map(move |link| (member, link, "follows"));
-            let down = seen.followers.iter().filter(|link| link.how != Follows::Reader);
+            let down = seen.followers.iter().filter(|link| link.how == Follows::Physical);
             up.chain(down.map(move |link| (member, link, "is followed by")))
         })
         .filter(|(_, link, _)| meant(members, link).is_none())
@@ -146,7 +251,7 @@ fn stopped(member: &MemberFacts) -> bool {
 }
 
 /// Nobody calls itself writer: the silent or stopped member that the others follow, or that wrote last.
-fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Finding> {
+fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<MemberId, Finding> {
     let quiet: Vec<&MemberId> = members
         .iter()
         .filter(|member| member.description.is_none() || stopped(member))
@@ -157,9 +262,9 @@ fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Findi
     followed.dedup();
     let known = last.map(|last| &last.member).filter(|name| quiet.contains(name));
     match (followed.as_slice(), known) {
-        ([one], None) => Ok(Roles { writer: (*one).clone(), answers: false }),
-        ([one], Some(known)) if *one == known => Ok(Roles { writer: (*one).clone(), answers: false }),
-        ([], Some(known)) => Ok(Roles { writer: known.clone(), answers: false }),
+        ([one], None) => Ok((*one).clone()),
+        ([one], Some(known)) if *one == known => Ok((*one).clone()),
+        ([], Some(known)) => Ok(known.clone()),
         (_, _) => Err(Finding::new(
             &known::NO_WRITER,
             match quiet.as_slice() {
@@ -245,6 +350,95 @@ mod tests {
         // Shown as following, but out of recovery: somebody promoted it.
         assert_eq!(judge(&[member("a", maybe), inside(member("b", standby), Tri::No)], None), Err(203));
         assert_eq!(judge(&[inside(member("a", maybe), Tri::No), inside(member("b", maybe), Tri::No)], None), Err(204));
+    }
+
+    /// The two sides of a promotion of `b` away from `a`, both of which follow nobody and call themselves writers.
+    fn parted(fence: Option<Grade>, new: Option<u32>) -> [MemberFacts; 2] {
+        let on = |member: MemberFacts, generation: u32| {
+            let mut member = inside(member, Tri::No);
+            if let Some(position) = &mut member.position {
+                position.lineage.generation = generation;
+            }
+            member
+        };
+        let primary = Some((None, Tri::Yes));
+        let mut old = on(member("a", primary), 1);
+        let lineage = |generation| Lineage { system: SystemId::new("s"), generation };
+        old.retired = Some(RetiredLineage {
+            run: RunId::new(crate::GroupName::new("g"), 17),
+            from: wrote("a"),
+            to: Target { lineage: lineage(2), ..wrote("b") },
+            at: Timestamp::default(),
+        });
+        old.fenced = fence.map(|grade| FenceReading {
+            address: None,
+            identity: None,
+            lineage: Some(lineage(1)),
+            planes: crate::Planes::all(grade),
+            silent: false,
+            end: None,
+            lapses_at: None,
+            unread: Vec::new(),
+            detail: "shut".into(),
+            at: Timestamp::default(),
+        });
+        [old, new.map_or_else(|| member("b", None), |generation| on(member("b", primary), generation))]
+    }
+
+    /// A former primary behind a fence follows nobody and calls itself a primary: two writers, and no plan was possible any more.
+    #[test]
+    fn bug_a_fenced_former_primary_was_taken_for_a_second_writer() {
+        let roles = roles(&parted(Some(Grade::Confirmed), Some(2)), None).unwrap();
+        assert_eq!((roles.writer.as_str(), roles.answers, roles.findings.len()), ("b", true, 0));
+        assert!(roles.is_retired(&"a".into()) && !roles.is_retired(&"b".into()));
+        let again = super::roles(&parted(Some(Grade::Confirmed), Some(5)), None).unwrap();
+        assert_eq!(again.writer.as_str(), "b", "a later promotion");
+    }
+
+    /// Whoever is not fenced and writes on is told, and forbids a plan.
+    #[test]
+    fn a_former_primary_that_writes_again_is_told() {
+        for fence in [None, Some(Grade::Unconfirmable), Some(Grade::Partial)] {
+            let roles = roles(&parted(fence, Some(2)), None).unwrap();
+            assert_eq!(roles.writer.as_str(), "b");
+            assert_eq!(roles.findings.iter().map(|found| found.rule).collect::<Vec<_>>(), [208]);
+        }
+    }
+
+    /// The journal alone retires nobody: another member must be seen to write on what began with the promotion.
+    #[test]
+    fn nobody_is_retired_unless_the_new_writer_is_seen() {
+        let fenced = Some(Grade::Confirmed);
+        let rule = |members: &[MemberFacts]| {
+            roles(members, None).map(|roles| roles.writer.to_string()).map_err(|found| found[0].rule)
+        };
+        assert_eq!(rule(&parted(fenced, Some(1))), Err(204), "the other one writes on the same history");
+        assert_eq!(rule(&parted(fenced, None)), Err(207), "the promoted one is silent: it may be the writer");
+        let mut unproved = parted(fenced, Some(2));
+        unproved[1].position = None;
+        if let Some(seen) = &mut unproved[1].description {
+            seen.writable = Tri::Unknown;
+        }
+        assert_eq!(rule(&unproved), Err(204), "nobody sees the other one write");
+        let mut uncounted = parted(fenced, Some(0));
+        if let Some(retired) = &mut uncounted[0].retired {
+            (retired.from.lineage.generation, retired.to.lineage.generation) = (0, 0);
+        }
+        assert_eq!(rule(&uncounted), Err(204), "histories that are not counted say nothing");
+    }
+
+    /// A connector, a subscription or an archiver at the primary refused every plan that was made while the primary answered.
+    #[test]
+    fn bug_who_reads_changes_was_a_stranger() {
+        let judge = |how: Follows| {
+            let mut primary = member("a", Some((None, Tri::Yes)));
+            let link = ReplicationLink { how, ..ReplicationLink::unknown("a connector") };
+            primary.description.as_mut().unwrap().followers.push(link);
+            roles(&[primary, member("b", Some((Some("a"), Tri::No)))], None).map(|roles| roles.writer.to_string())
+        };
+        assert_eq!(judge(Follows::Logical).unwrap(), "a");
+        assert_eq!(judge(Follows::Reader).unwrap(), "a");
+        assert_eq!(judge(Follows::Physical).unwrap_err()[0].rule, 201);
     }
 
     #[test]

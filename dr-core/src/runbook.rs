@@ -13,10 +13,31 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    CanonicalError, Capabilities, Description, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer,
-    PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Refusal, Rehearsal, Replication, ResourceRef,
-    RunbookId, SecretReference, ServicePace, Target, Timestamp,
+    CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal, Rehearsal, Replication, ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
 };
+
+/// A history of one resource that a run of ours promoted another member away from: whoever carries it on is no writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredLineage {
+    /// The run that promoted.
+    pub run: RunId,
+    /// The former writer, with the history that ended there.
+    pub from: Target,
+    /// The member that was promoted, with the history that began there.
+    pub to: Target,
+    /// When it was seen to be promoted.
+    pub at: Timestamp,
+}
+
+impl RetiredLineage {
+    /// Tells whether `lineage` is the history that began with the promotion, or a later one of the same system. Where histories are
+    /// not counted, nothing is.
+    #[must_use]
+    pub fn goes_on_as(&self, lineage: &Lineage) -> bool {
+        let (old, new) = (&self.from.lineage, &self.to.lineage);
+        lineage.system == new.system && new.generation > old.generation && lineage.generation >= new.generation
+    }
+}
 
 /// What was seen of one member before planning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,8 +52,17 @@ pub struct MemberFacts {
     pub replication: Option<Replication>,
     /// What its backend offers; `None` when it did not answer.
     pub capabilities: Option<Capabilities>,
-    /// What its fences promise together; `None` when it has none.
+    /// Which ways to it were open in this look.
+    pub reach: Reach,
+    /// What its fences offer together over those ways; `None` when it has none.
     pub fence: Option<Planes>,
+    /// Its fences that offer less than they would if every way were open.
+    pub out_of_reach: Vec<String>,
+    /// What its fences say of themselves now. They are asked only where two members follow nobody: one of them may be a former
+    /// primary that is kept from writing. `None` when they were not asked, or did not answer.
+    pub fenced: Option<FenceReading>,
+    /// The promotion that took the writes away from the very history that it carries, if the journal knows one.
+    pub retired: Option<RetiredLineage>,
     /// How often its fences may be looked at.
     pub fence_poll: Millis,
     /// How slow its service is, as its backend knows without asking.
@@ -59,7 +89,11 @@ impl MemberFacts {
             description: None,
             replication: None,
             capabilities: None,
+            reach: Reach { management: Tri::No, server: Tri::No },
             fence: None,
+            out_of_reach: Vec::new(),
+            fenced: None,
+            retired: None,
             fence_poll: Millis::seconds(1),
             pace: ServicePace::CAUTIOUS,
             position: None,

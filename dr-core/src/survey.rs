@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{join, join_all, join3};
 
 use crate::{
-    Cause, Description, Effort, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider, Millis,
-    ProviderError, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, Runtime, SecretReference, Situation,
-    Target, contain, known, plan::fact_age_of, roles, steps::Cast,
+    Cause, Description, Effort, FenceReading, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider,
+    Millis, ProviderError, Reach, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, RetiredLineage, Runtime,
+    SecretReference, Situation, Target, Tri, contain, known,
+    plan::fact_age_of,
+    roles,
+    steps::{Cast, answers_a_write},
 };
 
 /// What to look at.
@@ -19,6 +22,8 @@ pub struct Survey {
     pub bindings: BTreeMap<String, (ResourceRef, Resolved)>,
     /// The writer of the last good look, for the case that it is silent now.
     pub last_writer: Option<Target>,
+    /// The histories that runs promoted away from, the newest first.
+    pub retired: Vec<RetiredLineage>,
     /// Time.
     pub runtime: Arc<dyn Runtime>,
     /// How long one read may take before its member counts as silent.
@@ -35,7 +40,38 @@ impl Survey {
             let (binding, Resolved::Member(provider)) = self.bindings.get(member.name.as_str())? else { return None };
             Some(self.member(&member.name, binding, provider))
         });
-        join_all(looks).await
+        let mut members = join_all(looks).await;
+        let alone: Vec<bool> = members.iter().map(follows_nobody).collect();
+        if alone.iter().filter(|alone| **alone).count() > 1 {
+            let fences = members.iter().zip(alone).map(|(member, alone)| self.fenced(member, alone));
+            let fences: Vec<_> = join_all(fences).await;
+            for (member, fenced) in members.iter_mut().zip(fences) {
+                member.fenced = fenced;
+            }
+        }
+        members
+    }
+
+    /// What the fences of a member say now, if it follows nobody.
+    async fn fenced(&self, member: &MemberFacts, alone: bool) -> Option<FenceReading> {
+        let Some(Resolved::Member(provider)) = self.resolved(member.name.as_str()).filter(|_| alone) else {
+            return None;
+        };
+        let reading = self.within(provider.fence.as_ref()?.inspect()).await.ok()?;
+        let target = member.target()?;
+        let same = reading.is_of(&target).is_ok() && reading.lineage.as_ref().is_none_or(|of| *of == target.lineage);
+        same.then_some(reading)
+    }
+
+    /// The promotion that took the writes away from this very resource, on the history that it carries.
+    fn retired(&self, target: Option<&Target>) -> Option<RetiredLineage> {
+        let target = target?;
+        let same = |one: &&RetiredLineage| {
+            one.from.member == target.member
+                && one.from.lineage == target.lineage
+                && one.from.is(&target.address, target.identity.as_ref()).is_ok()
+        };
+        self.retired.iter().find(same).cloned()
     }
 
     /// Looks, and says who writes.
@@ -48,6 +84,9 @@ impl Survey {
         let subject = self.group.name.to_string();
         let refuse = |findings| Refusal { subject: subject.clone(), findings };
         let derived = roles::roles(&members, self.last_writer.as_ref()).map_err(refuse)?;
+        if !derived.findings.is_empty() {
+            return Err(refuse(derived.findings));
+        }
         let (mut writers, standbys): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.name == derived.writer);
         let primary = writers.pop().ok_or_else(|| refuse(vec![no_lineage(&derived.writer)]))?;
@@ -62,9 +101,11 @@ impl Survey {
         }
         let ((drain_limit, app_poll, drain_expires), (route_ttl, secret_reference)) =
             join(self.app(), join(self.route_ttl(), self.secret())).await;
-        let rehearsals = join_all(standbys.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers)));
-        let rehearsals: Vec<Rehearsal> = rehearsals.await;
-        let rehearsals = standbys.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
+        let candidates: Vec<&MemberFacts> =
+            standbys.iter().filter(|member| !derived.is_retired(&member.name)).collect();
+        let rehearsals = candidates.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers));
+        let rehearsals: Vec<Rehearsal> = join_all(rehearsals).await;
+        let rehearsals = candidates.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
         let by_name = |name: &str| self.bindings.get(name).map(|(binding, _)| binding.clone());
         let routes = self.bindings.iter().filter(|(name, _)| name.starts_with("traffic:"));
         Ok(Situation {
@@ -93,21 +134,32 @@ impl Survey {
         let mut silence = Vec::new();
         let mut hear = |what: &str, said: Option<String>| silence.extend(said.map(|why| format!("{what}: {why}")));
         let plane = join3(
-            self.within(database.describe()),
+            self.ask(database.describe()),
             self.within(database.replication()),
             self.within(database.capabilities()),
         );
         let inside = join(
-            join(self.within(probe.position()), self.within(probe.long_transactions(limit))),
+            join(self.ask(probe.position()), self.within(probe.long_transactions(limit))),
             join(self.within(probe.extensions()), self.within(probe.available_extensions())),
         );
         let ((description, replication, capabilities), ((position, transactions), (extensions, available))) =
             join(plane, inside).await;
-        hear("describe", description.as_ref().err().cloned());
+        hear("describe", description.as_ref().err().map(|quiet| quiet.why.clone()));
         hear("replication", replication.as_ref().err().cloned());
         hear("capabilities", capabilities.as_ref().err().cloned());
-        hear("position", position.as_ref().err().cloned());
-        MemberFacts {
+        hear("position", position.as_ref().err().map(|quiet| quiet.why.clone()));
+        let management = description.as_ref().map_or_else(Quiet::management, |_| Tri::Yes);
+        let server = match &position {
+            Ok(_) => Tri::Yes,
+            Err(Quiet { error: Some(ProviderError::Unsupported { .. }), .. }) => {
+                let answers = answers_a_write(probe.as_ref());
+                contain::within(self.runtime.as_ref(), self.patience, answers).await.unwrap_or(Tri::No)
+            }
+            Err(_) => Tri::No,
+        };
+        let reach = Reach { management, server };
+        let out_of_reach = provider.fence.as_ref().map(|fence| fence.out_of_reach(reach)).unwrap_or_default();
+        let mut facts = MemberFacts {
             name: name.clone(),
             binding: ResourceRef {
                 identity: self.identity(name, binding, description.as_ref().ok()),
@@ -116,15 +168,21 @@ impl Survey {
             description: description.ok(),
             replication: replication.ok(),
             capabilities: capabilities.ok(),
-            fence: provider.fence.as_ref().map(|fence| fence.promises()),
+            fence: provider.fence.as_ref().map(|fence| fence.offers(reach)),
+            out_of_reach,
             fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),
             pace: provider.pace,
             position: position.ok(),
             transactions: transactions.ok(),
             extensions: extensions.ok(),
             available_extensions: available.ok(),
+            fenced: None,
+            retired: None,
+            reach,
             silence,
-        }
+        };
+        facts.retired = self.retired(facts.target().as_ref());
+        facts
     }
 
     /// Which resource a member is: as it says itself, or, when it is silent, as the last good look at the writer had it.
@@ -235,9 +293,43 @@ impl Survey {
 
     /// One read, or why it gave nothing.
     async fn within<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, String> {
+        self.ask(read).await.map_err(|quiet| quiet.why)
+    }
+
+    /// One read, or why it gave nothing, with the error itself.
+    async fn ask<T>(&self, read: impl Future<Output = Result<T, ProviderError>> + Send) -> Result<T, Quiet> {
         match contain::within(self.runtime.as_ref(), self.patience, read).await {
-            Ok(answer) => answer.map_err(|error| Cause::chain(&error).to_string()),
-            Err(silent) => Err(silent.to_string()),
+            Ok(answer) => answer.map_err(|error| Quiet { why: Cause::chain(&error).to_string(), error: Some(error) }),
+            Err(silent) => Err(Quiet { why: silent.to_string(), error: None }),
+        }
+    }
+}
+
+/// Whether a member that answered says of itself that it follows nobody.
+fn follows_nobody(member: &MemberFacts) -> bool {
+    let inside = member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery);
+    match &member.description {
+        Some(seen) => seen.follows.is_none() && inside != Tri::Yes,
+        None => inside == Tri::No,
+    }
+}
+
+/// Why a read gave nothing.
+struct Quiet {
+    why: String,
+    /// `None` when there was no answer at all.
+    error: Option<ProviderError>,
+}
+
+impl Quiet {
+    /// Tells whether a management plane that gave nothing can be used for all that.
+    fn management(&self) -> Tri {
+        match &self.error {
+            Some(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
+            Some(
+                ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. },
+            )
+            | None => Tri::No,
         }
     }
 }

@@ -8,8 +8,7 @@ use async_trait::async_trait;
 use dr_core::{
     CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
-    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError,
-    Query, QuiesceReceipt, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
+    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError, Query, QuiesceReceipt, Reach, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
     SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
@@ -47,7 +46,7 @@ impl Fence for Says {
     fn name(&self) -> String {
         "test.stop".into()
     }
-    fn promises(&self) -> Planes {
+    fn offers(&self, _reach: Reach) -> Planes {
         Planes::all(Grade::Confirmed)
     }
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
@@ -150,7 +149,7 @@ fn at() -> Timestamp {
 }
 
 fn token() -> FenceToken {
-    FenceToken { fence: "test.stop".into(), state: Json(serde_json::Value::Null) }
+    FenceToken { fence: "test.stop".into(), state: Json(serde_json::Value::Null), known: true }
 }
 
 fn fence_receipt() -> FenceReceipt {

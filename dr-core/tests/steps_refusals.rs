@@ -194,6 +194,29 @@ fn a_failover_is_refused_while_the_primary_answers() {
     assert_eq!(rules(&refused(&planned_only, &UnplannedFailover::to("weu"))), [219]);
 }
 
+/// A writer whose probe offers no position was taken for a dead one, and only the run's own look refused the failover.
+#[test]
+fn bug_a_failover_was_planned_against_a_live_writer_without_positions() {
+    assert_eq!(rules(&refused(&mi(), &UnplannedFailover::to("weu"))), [229]);
+}
+
+/// People were asked to agree to "fenced first" while nobody could reach the fence, and the run turned back.
+#[test]
+fn bug_a_fence_that_nobody_can_reach_was_promised() {
+    let dark = postgres().silent_primary().primary(|a| {
+        a.fence = Some(Planes::default());
+        a.out_of_reach = vec!["postgres.stop".into()];
+    });
+    let refusal = refused(&dark, &UnplannedFailover::to("pg2"));
+    assert_eq!(rules(&refusal), [225]);
+    let [finding] = refusal.findings.as_slice() else { panic!("one finding") };
+    assert!(finding.what.contains("postgres.stop cannot be reached"), "{}", finding.what);
+    assert!(finding.helps.contains("--without-fence"), "{}", finding.helps);
+    let unfenced = UnplannedFailover::to("pg2").without_fence("the region is dark");
+    let header = dark.header(unfenced.id(), unfenced.purpose(), policy(None)).unwrap();
+    unfenced.plan(&dark, &mut PlanBuilder::new(header)).unwrap();
+}
+
 /// With a silent primary, its way back was judged by the first standby that the group lists, not by the one that takes its place.
 #[test]
 fn bug_a_silent_primary_is_judged_by_the_member_that_takes_its_place() {

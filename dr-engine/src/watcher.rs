@@ -6,19 +6,24 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri};
+use dr_core::{
+    Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage, Target, Timestamp, Tri,
+};
 
 use tokio::task::AbortHandle;
 
 use crate::{
     backends::Bindings,
-    engine::{Inner, lock},
+    engine::{Engine, Inner, lock},
     runtime::{forget, wall},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A read that takes longer is no sample of this second.
 const PATIENCE: Duration = Duration::from_millis(900);
+
+/// After how many samples with two primaries the journal is asked again which of them is a former one.
+const AGAIN: u32 = 60;
 
 /// A group that is sampled, as its file was when that began.
 #[derive(Debug)]
@@ -53,11 +58,22 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
     let mut clock = tokio::time::interval(EVERY);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut known: Option<Target> = None;
+    let mut retired: Vec<RetiredLineage> = Vec::new();
+    let mut ticks: u32 = 0;
     loop {
         clock.tick().await;
         let seen = look(&spec, &bindings).await;
         let Some(engine) = engine.upgrade() else { return };
-        let (sample, writer) = fold(&seen, wall());
+        if seen.iter().filter(|(_, reading)| reading.in_recovery == Tri::No).count() > 1 {
+            if ticks.is_multiple_of(AGAIN) {
+                let all = Engine::around(&engine).retired(&spec.name).await;
+                retired = all.unwrap_or_default();
+            }
+            ticks = ticks.saturating_add(1);
+        } else {
+            ticks = 0;
+        }
+        let (sample, writer) = fold(&seen, &retired, wall());
         // A sample that cannot be kept is one sample fewer: the bound then rests on an older one.
         let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
         let writer = match writer {
@@ -116,10 +132,20 @@ async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionR
     seen
 }
 
-/// Both sides of one moment. Two that call themselves primary make no primary: such a sample bounds nothing.
-fn fold(seen: &[(MemberId, PositionReading)], at: Timestamp) -> (PositionSample, Option<(MemberId, PositionReading)>) {
+/// Both sides of one moment. Two that call themselves primary make no primary, and such a sample bounds nothing; a former primary on a
+/// history that a run promoted another member away from, which is seen to go on, is none of the two.
+fn fold(
+    seen: &[(MemberId, PositionReading)],
+    retired: &[RetiredLineage],
+    at: Timestamp,
+) -> (PositionSample, Option<(MemberId, PositionReading)>) {
     let of = |recovery: Tri| seen.iter().filter(move |(_, reading)| reading.in_recovery == recovery);
-    let mut writers = of(Tri::No);
+    let goes_on = |one: &RetiredLineage| of(Tri::No).any(|(_, reading)| one.goes_on_as(&reading.lineage));
+    let former = |(name, reading): &(MemberId, PositionReading)| {
+        let same = |one: &&RetiredLineage| one.from.member == *name && one.from.lineage == reading.lineage;
+        retired.iter().filter(same).any(goes_on)
+    };
+    let mut writers = of(Tri::No).filter(|one| !former(one));
     let writer = match (writers.next(), writers.next()) {
         (Some(one), None) => Some(one.clone()),
         (Some(_), Some(_)) | (None, _) => None,
@@ -165,10 +191,31 @@ mod tests {
     #[test]
     fn a_sample_names_each_side_by_what_it_says_of_itself() {
         let at = Timestamp::from_millis(9);
-        let (sample, writer) = fold(&[reading("a", Tri::Yes, 90), reading("b", Tri::No, 100)], at);
+        let (sample, writer) = fold(&[reading("a", Tri::Yes, 90), reading("b", Tri::No, 100)], &[], at);
         assert_eq!(sample.primary.unwrap().value, 100);
         assert_eq!(sample.standby.unwrap().value, 90);
         assert_eq!(writer.unwrap().0.as_str(), "b");
+    }
+
+    /// A former primary that stands fenced and answers made every sample worthless: a later failover had no bound.
+    #[test]
+    fn bug_a_former_primary_that_answers_took_the_samples_away() {
+        let lineage = |generation| Lineage { system: SystemId::new("s"), generation };
+        let target = |name: &str, generation| Target {
+            member: name.into(),
+            address: dr_core::ResourceAddress::new(name),
+            identity: None,
+            lineage: lineage(generation),
+        };
+        let run = dr_core::RunId::new(dr_core::GroupName::new("g"), 1);
+        let at = Timestamp::from_millis(9);
+        let retired = [RetiredLineage { run, from: target("a", 3), to: target("b", 4), at }];
+        let mut seen = [reading("a", Tri::No, 90), reading("b", Tri::No, 100)];
+        seen[1].1.lineage = lineage(4);
+        let (sample, writer) = fold(&seen, &retired, at);
+        assert_eq!((sample.primary.unwrap().value, writer.unwrap().0.as_str()), (100, "b"));
+        seen[1].1.lineage = lineage(3);
+        assert!(fold(&seen, &retired, at).1.is_none(), "nobody is seen on what the run began");
     }
 
     #[test]
@@ -179,7 +226,7 @@ mod tests {
             vec![reading("a", Tri::No, 90), reading("b", Tri::No, 90)],
             vec![reading("a", Tri::Unknown, 90)],
         ] {
-            let (sample, writer) = fold(&seen, at);
+            let (sample, writer) = fold(&seen, &[], at);
             assert!(sample.primary.is_none() && sample.lineage.is_none() && writer.is_none());
         }
     }

@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering;
 
 use common::{House, LightUp, answer, dba};
 use dr_core::{APPROVE, Actor, Answer, AnswerRefused, REJECT, Standing, run::RunOutcome};
-use dr_engine::{Engine, Error, Run, Start, runbook::PlannedSwitchover};
-use dr_testkit::{Broken, CallKind, Drift};
+use dr_engine::{
+    Engine, Error, Run, Start,
+    runbook::{PlannedSwitchover, UnplannedFailover},
+};
+use dr_testkit::{Broken, CallKind, Condition, Drift};
 
 #[tokio::test]
 async fn a_run_is_planned_asked_for_done_and_reported() {
@@ -22,6 +25,24 @@ async fn a_run_is_planned_asked_for_done_and_reported() {
     assert!(report.to_string().contains("CHG-1"), "{report}");
     assert!(report.to_html().contains("orders-1"));
     assert_eq!(house.begin(&engine).await.unwrap().id().to_string(), "orders-2");
+}
+
+/// A forced plan in a dark region was approved as "fenced first"; its fence could not be reached, and the run turned back.
+#[tokio::test]
+async fn bug_a_plan_in_a_dark_region_promised_a_fence_in_that_region() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let group = house.group(&engine);
+    engine.situation(&group).await.unwrap();
+    house.cloud.suffer(Condition::ControlOutage("region-neu".into()), None);
+    house.cloud.suffer(Condition::DataOutage("neu".into()), None);
+    let Err(Error::Refused(refusal)) = engine.plan(&group, UnplannedFailover::to("weu")).await else {
+        panic!("it is planned with a fence")
+    };
+    let [finding] = refusal.findings.as_slice() else { panic!("{refusal}") };
+    assert!(finding.what.contains("sim.stop cannot be reached"), "{}", finding.what);
+    assert!(finding.helps.contains("--without-fence"), "{}", finding.helps);
+    engine.plan(&group, UnplannedFailover::to("weu").without_fence("region-neu is dark")).await.unwrap();
 }
 
 /// Covers row 1 of the answer table: stale, not yours, settled; and the same answer twice is one answer.

@@ -3,11 +3,12 @@
 mod common;
 
 use common::{House, answer};
-use dr_core::{Loss, known, run::RunOutcome};
+use dr_core::{Loss, RejoinStandby, known, run::RunOutcome};
 use dr_engine::{
     APPROVE, Actor, Error, Start,
     runbook::{PlannedSwitchover, UnplannedFailover},
 };
+use dr_testkit::{Drift, FailsHow, Fault, FaultPlan};
 
 fn mira() -> Start {
     Start::by(Actor::local("mira")).because("CHG-4711")
@@ -38,6 +39,38 @@ async fn a_pair_changes_its_writer_there_and_back() {
         assert_eq!(engine.status(&group).await.unwrap().writer.unwrap().as_str(), to);
     }
     assert_eq!(house.cloud.violations(), []);
+}
+
+/// A former primary behind a network rule follows nobody and calls itself a primary: every later plan of the group was refused for two
+/// writers, also the one that would have made it a standby.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_a_fenced_former_primary_forbade_every_later_plan() {
+    let house = House::behind_a_network_rule();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    let fails = |plan: FaultPlan, nth| plan.and(format!("neu.rejoin#{nth}"), Fault::OperationFails(FailsHow::Absent));
+    house.cloud.faults((1..=9).fold(FaultPlan::none(), fails));
+    let run = engine.start(engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap(), mira()).await.unwrap();
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let outcome = run.wait().await.unwrap();
+    assert!(matches!(outcome, RunOutcome::SucceededWithDebt { .. }), "{outcome:?}");
+    house.cloud.faults(FaultPlan::none());
+
+    let status = engine.status(&group).await.unwrap();
+    assert_eq!(status.writer.as_ref().map(|name| name.as_str()), Some("weu"), "{:?}", status.findings);
+    assert!(status.findings.is_empty(), "{:?}", status.findings);
+    let back = engine.plan(&group, PlannedSwitchover::to("neu")).await.unwrap_err();
+    assert!(back.to_string().contains("DR213"), "its history is another one: {back}");
+
+    let rejoin = engine.plan(&group, RejoinStandby::of("neu")).await.unwrap();
+    assert_eq!(rejoin.plan().expects.member.as_str(), "weu");
+
+    house.cloud.drift(Drift::Fence);
+    let again = engine.plan(&group, RejoinStandby::of("neu")).await.unwrap_err();
+    assert!(again.to_string().contains("DR208") && again.to_string().contains("orders-1"), "{again}");
+    let status = engine.status(&group).await.unwrap();
+    assert_eq!(status.writer.as_ref().map(|name| name.as_str()), Some("weu"));
+    assert_eq!(status.findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), [known::FORMER_WRITES.number]);
 }
 
 /// Covers "an embedder without a guard must choose `unguarded` by name", and a guard that does not come.
@@ -81,7 +114,8 @@ async fn a_silent_primary_is_failed_over_from_what_was_kept() {
     house.cloud.lose_region("neu");
 
     let engine = house.watching().await;
-    let plan = engine.plan(&house.group(&engine), UnplannedFailover::to("weu")).await.unwrap();
+    let unfenced = UnplannedFailover::to("weu").without_fence("the region is lost, and its fence with it");
+    let plan = engine.plan(&house.group(&engine), unfenced).await.unwrap();
     let expects = &plan.plan().expects;
     assert_eq!(expects.member.as_str(), "neu", "the last writer is remembered");
     assert!(expects.identity.is_some(), "which resource it was, too: {expects}");

@@ -81,7 +81,9 @@ impl PostgresDatabase {
     /// error of its own is not stopped, whatever the directory says.
     async fn describe_stopped(&self, silent: PgError) -> Result<Description, PgError> {
         let server = &self.member.server;
-        let Ok(process) = server.postmaster().await else { return Err(silent) };
+        let process = server.postmaster().await;
+        self.member.host_answered(process.is_ok());
+        let Ok(process) = process else { return Err(silent) };
         if process != Postmaster::Stopped {
             return Err(silent);
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    Rehearsal, ReleaseOrder, RetireFence, millis,
+    Reach, Rehearsal, ReleaseOrder, RetireFence, Tri, millis,
 };
 use dr_sql::{PgError, SessionWatch, end_sessions, now, undone, unread};
 
@@ -103,8 +103,12 @@ impl Fence for ClosedHba {
         "postgres.hba".into()
     }
 
-    fn promises(&self) -> Planes {
-        Planes::all(Grade::Confirmed)
+    /// The rules are loaded, and the sessions are ended, by SQL on the server itself.
+    fn offers(&self, reach: Reach) -> Planes {
+        match reach.server {
+            Tri::No => Planes::default(),
+            Tri::Yes | Tri::Unknown => Planes::all(Grade::Confirmed),
+        }
     }
 
     async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {
@@ -113,7 +117,7 @@ impl Fence for ClosedHba {
 
     /// Nothing needs to be remembered: what this fence makes carries its own mark.
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        Ok(FenceToken { fence: self.name(), state: Json::default() })
+        Ok(FenceToken { fence: self.name(), state: Json::default(), known: true })
     }
 
     async fn engage(&self, _request: EngageFence) -> Outcome<()> {

@@ -1,7 +1,10 @@
 //! One member of a group: its server, its control session and its peers. What all its providers share.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -69,6 +72,8 @@ pub struct Member {
     pub(crate) learned: Mutex<Learned>,
     /// Since when its host could not be asked for a proof.
     pub(crate) host_silent: Mutex<Option<Instant>>,
+    /// Whether its host gave no answer when it was asked last what became of a silent server.
+    host_closed: AtomicBool,
     /// How long a clean stop may take before it is made an immediate one.
     pub(crate) stop_within: Duration,
 }
@@ -96,6 +101,7 @@ impl Member {
             also_at: Vec::new(),
             learned: Mutex::default(),
             host_silent: Mutex::default(),
+            host_closed: AtomicBool::new(false),
             stop_within: STOP_WITHIN,
         }
     }
@@ -127,6 +133,16 @@ impl Member {
         self.probe = self.probe.with_application(application.clone());
         self.application = application;
         self
+    }
+
+    /// Tells whether the host of a silent server gave no answer, either, when it was asked last.
+    pub(crate) fn host_is_closed(&self) -> bool {
+        self.host_closed.load(Ordering::SeqCst)
+    }
+
+    /// Keeps whether the host of a silent server answers.
+    pub(crate) fn host_answered(&self, answered: bool) {
+        self.host_closed.store(!answered, Ordering::SeqCst);
     }
 
     /// Where it is found: where it listens and its data directory.

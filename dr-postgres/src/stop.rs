@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    Rehearsal, ReleaseOrder, RetireFence, millis,
+    Reach, Rehearsal, ReleaseOrder, RetireFence, millis,
 };
 use dr_sql::{Effect, PgError, Probed, now, undone, unread};
 use tokio::{
@@ -365,8 +365,15 @@ impl Fence for StopFence {
         "postgres.stop".into()
     }
 
-    fn promises(&self) -> Planes {
-        Planes::all(Grade::Confirmed)
+    /// A stop needs the host alone, whatever the server says. Whether the host answers is known since it was asked what became of a
+    /// server that is silent.
+    fn offers(&self, _reach: Reach) -> Planes {
+        if self.member.host_is_closed() { Planes::default() } else { Planes::all(Grade::Confirmed) }
+    }
+
+    /// What is out of reach is told by the host, not by the ways of `reach`.
+    fn out_of_reach(&self, _reach: Reach) -> Vec<String> {
+        if self.member.host_is_closed() { vec![self.name()] } else { Vec::new() }
     }
 
     /// Nothing needs to be remembered: what this fence makes carries its own mark. A server that says nothing is proved by what its
@@ -376,7 +383,7 @@ impl Fence for StopFence {
             return Err(unread("prepare")(e));
         }
         self.member.learn_addresses().await;
-        Ok(FenceToken { fence: self.name(), state: Json::default() })
+        Ok(FenceToken { fence: self.name(), state: Json::default(), known: true })
     }
 
     async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {

@@ -81,7 +81,7 @@ fn lie(cluster: &LocalCluster, change: impl FnOnce(&mut Site, &mut Target)) -> S
 }
 
 async fn engage(rig: &Rig, side: &Side) -> Outcome<()> {
-    let token = dr_core::FenceToken { fence: side.fence.name(), state: dr_core::Json::default() };
+    let token = dr_core::FenceToken { fence: side.fence.name(), state: dr_core::Json::default(), known: true };
     let lineage = rig.sides[1].target().await.lineage;
     side.fence.engage(EngageFence { target: side.member.bound(lineage), token, key: key("fence") }).await
 }

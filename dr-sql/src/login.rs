@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes,
-    ProviderError, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, millis,
+    ProviderError, Reach, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, Tri, millis,
 };
 use tokio_postgres::{error::SqlState, types::Type};
 
@@ -312,8 +312,12 @@ impl Fence for LoginFence {
         "postgres.login".into()
     }
 
-    fn promises(&self) -> Planes {
-        Planes { new_sessions: Grade::Enforced, ..Planes::all(Grade::Confirmed) }
+    /// Roles are changed by SQL on the server itself.
+    fn offers(&self, reach: Reach) -> Planes {
+        match reach.server {
+            Tri::No => Planes::default(),
+            Tri::Yes | Tri::Unknown => Planes { new_sessions: Grade::Enforced, ..Planes::all(Grade::Confirmed) },
+        }
     }
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
@@ -322,7 +326,7 @@ impl Fence for LoginFence {
 
     /// Nothing needs to be remembered: what this fence makes carries its own mark.
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        Ok(FenceToken { fence: self.name(), state: Json::default() })
+        Ok(FenceToken { fence: self.name(), state: Json::default(), known: true })
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {

@@ -82,7 +82,7 @@ impl SimCloud {
             group.digest().map_err(|error| ProviderError::Refused { verb: "resolve", why: error.to_string() })?;
         let bindings = self.bindings(digest, providers).await?;
         let runtime = std::sync::Arc::clone(&self.inner.runtime);
-        Ok(Survey { group, bindings, last_writer, runtime, patience: Survey::PATIENCE })
+        Ok(Survey { group, bindings, last_writer, retired: Vec::new(), runtime, patience: Survey::PATIENCE })
     }
 }
 

@@ -7,7 +7,7 @@ use dr_core::{
     AppReading, AppTier, Capabilities, DatabaseProbe, Description, Digest, DrainRequest, Effort, EngageFence,
     EvidenceSink, Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId, Millis,
     Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
-    PromoteRequest, ProviderError, Providers, Query, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
+    PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteReading,
     RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, Timestamp,
     TrafficRouter, Tri, WriteProbe,
@@ -46,7 +46,7 @@ mock! {
     #[async_trait]
     impl Fence for Fence {
         fn name(&self) -> String;
-        fn promises(&self) -> Planes;
+        fn offers(&self, reach: Reach) -> Planes;
         async fn prepare(&self) -> Result<FenceToken, ProviderError>;
         async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError>;
         async fn engage(&self, request: EngageFence) -> Outcome<()>;

@@ -56,6 +56,9 @@ known! {
     WRITER_UNSURE = 207, "writer-unsure": "only the provider of the writer answers, and another member is silent",
         why "the silent member may be the writer",
         helps "make the silent member answer, or give the probe access to the other one";
+    FORMER_WRITES = 208, "former-writes": "a former primary takes writes on the history that a run promoted another member away from",
+        why "what is written there is on no other member, and will be lost",
+        helps "fence or stop the former primary, and keep its data; then plan again";
     STALE = 209, "stale": "what is known of a member is older than `limits.fact_age`",
         why "roles may have changed since",
         helps "look again when the provider answers afresh, or raise `limits.fact_age`";

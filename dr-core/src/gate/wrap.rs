@@ -8,12 +8,7 @@ use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
-    FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
-    Planes, PositionReading, PromoteRequest, ProviderError, Query, Rehearsal, RehearseMember, RehearseRoute,
-    RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
-    Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe,
-    verb,
+    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe, verb,
 };
 
 macro_rules! pass {
@@ -158,8 +153,16 @@ impl Fence for GatedFence {
         self.inner.name()
     }
 
+    fn offers(&self, reach: Reach) -> Planes {
+        self.inner.offers(reach)
+    }
+
     fn promises(&self) -> Planes {
         self.inner.promises()
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.inner.out_of_reach(reach)
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {

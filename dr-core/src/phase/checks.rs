@@ -27,7 +27,7 @@ pub(super) fn planned(now: &Situation, target: &MemberFacts, policy: &Policy, sh
     let checks: [Check; 9] = [answers, fit, lag, transactions, parity, gap, same_history, obstacles, unseen_drops];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(now, target, policy)).collect();
     if shape == Shape::SeparateFence {
-        findings.extend(fence(&now.primary, policy.fence.max(Grade::Confirmed)));
+        findings.extend(fence(&now.primary, policy.fence.max(Grade::Confirmed), None));
     }
     findings
 }
@@ -50,7 +50,12 @@ pub(super) fn forced(
         );
     }
     if shape == Shape::SeparateFence && fenced {
-        findings.extend(fence(&now.primary, policy.fence.max(Grade::Enforced)));
+        let unfenced = format!(
+            "make them reachable; or take the risk of two writers by name, which two people must agree to: \
+             dr plan failover {} --to {} --without-fence <reason>",
+            now.group.name, target.name
+        );
+        findings.extend(fence(&now.primary, policy.fence.max(Grade::Enforced), Some(unfenced)));
     }
     findings
 }
@@ -86,7 +91,7 @@ fn unseen_drops(now: &Situation, target: &MemberFacts, policy: &Policy) -> Vec<F
 
 /// Whether the server itself answers: a provider that goes on calling a dead server healthy is not enough.
 fn alive(primary: &MemberFacts) -> bool {
-    primary.position.is_some()
+    primary.reach.server == Tri::Yes
 }
 
 fn answers(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
@@ -212,16 +217,28 @@ fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<
     wrong.then(what).into_iter().collect()
 }
 
-fn fence(primary: &MemberFacts, needed: Grade) -> Vec<Finding> {
+/// What speaks against the fences of `primary`; `unfenced` is what helps where some of them cannot be reached.
+fn fence(primary: &MemberFacts, needed: Grade, unfenced: Option<String>) -> Vec<Finding> {
     let name = &primary.name;
     let Some(promised) = primary.fence else {
         return vec![Finding::new(&known::NO_FENCE, format!("`{name}` has no fence"))];
     };
     let weak = || {
-        Finding::new(
-            &known::WEAK_FENCE,
-            format!("the fences of `{name}` are worth `{}` at best, this needs `{needed}`", promised.grade()),
-        )
+        let worth = format!("are worth `{}` at best, this needs `{needed}`", promised.grade());
+        if primary.out_of_reach.is_empty() {
+            return Finding::new(&known::WEAK_FENCE, format!("the fences of `{name}` {worth}"));
+        }
+        let what = format!(
+            "the fences of `{name}` {worth}: {} cannot be reached (its management plane answers: {}, its server: {})",
+            primary.out_of_reach.join(", "),
+            primary.reach.management,
+            primary.reach.server
+        );
+        let finding = Finding::new(&known::WEAK_FENCE, what);
+        match unfenced {
+            Some(helps) => finding.helps(helps),
+            None => finding,
+        }
     };
     (promised.grade() < needed).then(weak).into_iter().collect()
 }

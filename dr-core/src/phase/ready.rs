@@ -74,7 +74,9 @@ fn subject(now: &Situation, purpose: Purpose, to: &MemberId) -> String {
 /// # Errors
 /// There is none or more than one, or as [`ready_for`].
 pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> {
-    match now.standbys.as_slice() {
+    // A former primary on a history that was promoted away from is nobody's candidate.
+    let candidates: Vec<&MemberFacts> = now.standbys.iter().filter(|member| member.retired.is_none()).collect();
+    match candidates.as_slice() {
         [only] => ready_for(plan, now, &only.name),
         several => {
             let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();

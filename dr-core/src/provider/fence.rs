@@ -29,6 +29,23 @@ pub struct FenceToken {
     pub fence: String,
     /// What was there before, and the names of what will be made. No secrets.
     pub state: Json,
+    /// Whether all that stood before could be read. A silent primary tells nothing: its fence can be engaged, but nobody can say that
+    /// taking it away leaves what was there before.
+    pub known: bool,
+}
+
+/// Which ways to a member were open when it was looked at. A way of which nobody can say (`Unknown`) is not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Whether the management plane of the member answers.
+    pub management: Tri,
+    /// Whether the server itself answers: its position is read, or, where none is offered, a probe write is answered.
+    pub server: Tri,
+}
+
+impl Reach {
+    /// Every way is open.
+    pub const ALL: Self = Self { management: Tri::Yes, server: Tri::Yes };
 }
 
 /// What is true of the fence now.
@@ -45,7 +62,8 @@ pub struct FenceReading {
     /// Whether, as it stands, nobody gets an answer from the member, this toolkit included (a stopped server). A write that passes on
     /// the member all the same then proves a second writer.
     pub silent: bool,
-    /// The last position of the fenced history, where the fence can tell (a shutdown checkpoint).
+    /// The last position of the fenced history, where the fence can tell. Only a clean stop tells an end (a shutdown checkpoint), and
+    /// while the fence stands the end does not move: what a running server has written so far is no end.
     pub end: Option<Position>,
     /// When the fence falls off by itself, if it does (a stopped instance that the provider starts again).
     pub lapses_at: Option<Timestamp>,
@@ -134,14 +152,30 @@ pub trait Fence: Debug + Send + Sync + 'static {
     /// The name of the fence, as in the group file: `postgres.stop`.
     fn name(&self) -> String;
 
+    /// What it is worth on each plane once engaged and read back, at best, when only the ways of `reach` are open. Makes no call.
+    ///
+    /// A fence that is engaged elsewhere, where clients are, keeps its grade in the dark.
+    ///
+    /// - nothing is offered over a way that is closed
+    fn offers(&self, reach: Reach) -> Planes;
+
     /// What it is worth on each plane once engaged and read back, at best.
-    fn promises(&self) -> Planes;
+    fn promises(&self) -> Planes {
+        self.offers(Reach::ALL)
+    }
+
+    /// Names the parts that offer less over `reach` than they would if every way were open. Makes no call.
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        if self.offers(reach) == self.promises() { Vec::new() } else { vec![self.name()] }
+    }
 
     /// Reads what a later release needs. Changes nothing; called before the intent.
     ///
+    /// - a token is `known` only if all that stood before was read
+    ///
     /// # Errors
     /// Any [`ProviderError`]; a fence whose state before it cannot be read is still engaged when the primary is silent, so a
-    /// backend answers an empty token there instead.
+    /// backend answers a token that is not `known` there instead.
     async fn prepare(&self) -> Result<FenceToken, ProviderError>;
 
     /// Tries the way to the member that engaging will take: it is the server that answers, its files can be written, its supervisor
@@ -253,8 +287,12 @@ impl Fence for FenceSet {
         self.fences.iter().map(|fence| fence.name()).collect::<Vec<_>>().join(" + ")
     }
 
-    fn promises(&self) -> Planes {
-        self.fences.iter().fold(Planes::default(), |planes, fence| planes.combined(fence.promises()))
+    fn offers(&self, reach: Reach) -> Planes {
+        self.fences.iter().fold(Planes::default(), |planes, fence| planes.combined(fence.offers(reach)))
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.fences.iter().flat_map(|fence| fence.out_of_reach(reach)).collect()
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
@@ -264,7 +302,8 @@ impl Fence for FenceSet {
         }
         let state = crate::canonical::to_value(&tokens)
             .map_err(|error| ProviderError::Strange { verb: "prepare", saw: error.to_string() })?;
-        Ok(FenceToken { fence: self.name(), state: Json(state) })
+        let known = tokens.iter().all(|token| token.known);
+        Ok(FenceToken { fence: self.name(), state: Json(state), known })
     }
 
     async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {

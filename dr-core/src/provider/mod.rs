@@ -23,7 +23,7 @@ pub use database::{
     RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
-pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, RetireFence};
+pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Tier, WriteProbe};
 pub use rehearsal::{

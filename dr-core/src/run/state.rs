@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::RunOutcome;
 use crate::{
     Actor, Ask, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId, OnFailure, OpHandle, Plan,
-    RunId, Timestamp,
+    PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
 };
 
 /// Where a run stands.
@@ -304,6 +304,16 @@ impl RunState {
     #[must_use]
     pub fn paced(&self, id: &NodeId) -> Option<&Node> {
         self.plan.nodes.get(id).or_else(|| self.plan.nodes.get(&id.undone()?))
+    }
+
+    /// The history that this run promoted another member away from, once the promotion was seen.
+    #[must_use]
+    pub fn retired(&self) -> Option<RetiredLineage> {
+        let (id, _) = self.plan.nodes.iter().find(|(_, node)| node.call.class == Class::Pivot)?;
+        let output = self.nodes.get(id)?.output.clone()?;
+        let receipt: PromotionReceipt = serde_json::from_value(output.0).ok()?;
+        let from = Target { lineage: receipt.was, ..self.plan.expects.clone() };
+        Some(RetiredLineage { run: self.run.clone(), from, to: receipt.target, at: receipt.at })
     }
 
     /// The output of a node as a later step sees it.

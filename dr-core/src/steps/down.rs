@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    Class, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Replication, Stage, Step, StepCx, StepError,
-    Target, Timestamp, Tri, plan::fact_age_of,
+    Class, DatabaseProbe, Duty, Effect, Kind, Look, Marks, Observed, ProviderError, Stage, Step, StepCx, StepError,
+    Target, Tri,
 };
 
 /// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
@@ -76,6 +76,17 @@ impl Vantages {
     }
 }
 
+/// Tells whether a server answers where no position is offered: by a probe write, which it may refuse.
+pub(crate) async fn answers_a_write(probe: &dyn DatabaseProbe) -> Tri {
+    match probe.write().await {
+        // A server that refuses a write has answered, too.
+        Ok(write) if write.accepted != Tri::Unknown => Tri::Yes,
+        Ok(_) => Tri::No,
+        Err(ProviderError::Unsupported { .. }) => Tri::Unknown,
+        Err(_) => Tri::No,
+    }
+}
+
 /// One look from all places.
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
@@ -83,13 +94,7 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
     let inside = async {
         match probe.position().await {
             Ok(_) => Tri::Yes,
-            Err(ProviderError::Unsupported { .. }) => match probe.write().await {
-                // A server that refuses a write has answered, too.
-                Ok(write) if write.accepted != Tri::Unknown => Tri::Yes,
-                Ok(_) => Tri::No,
-                Err(ProviderError::Unsupported { .. }) => Tri::Unknown,
-                Err(_) => Tri::No,
-            },
+            Err(ProviderError::Unsupported { .. }) => answers_a_write(probe.as_ref()).await,
             Err(_) => Tri::No,
         }
     };
@@ -102,21 +107,10 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
         }
     };
     let stream = match stream {
-        Ok(reading) => streams_now(&reading, cx.now(), cx.policy().fact_age),
-        Err(_) => Tri::Unknown,
+        Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,
+        Ok(_) | Err(_) => Tri::Unknown,
     };
     Ok(Vantages { management, inside, stream })
-}
-
-/// Whether the candidate receives now, as its reading tells. A metric that has not been measured since the primary was lost goes on
-/// saying yes, so an older yes says nothing; an older no still counts.
-fn streams_now(reading: &Replication, now: Timestamp, fact_age: crate::Millis) -> Tri {
-    let age = now.since(reading.at);
-    match reading.streaming {
-        Tri::Yes if age <= fact_age => Tri::Yes,
-        Tri::No if age <= fact_age_of(fact_age, reading.cadence) => Tri::No,
-        Tri::Yes | Tri::No | Tri::Unknown => Tri::Unknown,
-    }
 }
 
 pub(super) struct PrimaryDown;

@@ -9,9 +9,9 @@ use super::{
     read::{conflict, later, not_yet, refuse, see},
 };
 use crate::{
-    Attempted, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind, Marks,
-    Observed, Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx, StepError, Target,
-    Touch, Tri, WriterReceipt, canonical, stop, verb,
+    Attempted, Cause, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind,
+    Marks, Observed, Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx, StepError,
+    Target, Touch, Tri, WriterReceipt, canonical, stop, verb,
 };
 
 /// Fences a member: it cannot write any more, read back at `minimum` or better.
@@ -308,6 +308,9 @@ impl Handler for Releasing {
 
 pub(super) struct Retiring;
 
+/// The words of a debt: nobody can say that taking a fence away left what was there before it.
+const NOT_READABLE: &str = "what stood before the fence was not readable; compare with the configuration";
+
 impl Retiring {
     /// Why the member is not seen to follow the writer, if so.
     async fn not_following(cx: &StepCx, step: &RetireMemberFence) -> Result<Option<String>, StepError> {
@@ -332,6 +335,7 @@ impl Handler for Retiring {
     async fn observe(&self, cx: &StepCx, step: &RetireMemberFence) -> Result<Observed<()>, StepError> {
         let reading = cx.fence(&step.member)?.inspect().await?;
         Ok(match reading.engaged() {
+            Tri::No if !step.fence.get()?.token.known => conflict(NOT_READABLE),
             Tri::No => Observed::Done(()),
             Tri::Yes => Observed::NotStarted,
             Tri::Unknown => not_yet(format_args!("not read: {}", reading.unread.join("; "))),
@@ -359,6 +363,8 @@ impl Handler for Retiring {
         let (receipt, writer) = (step.fence.get()?, step.writer.get()?);
         let target = Target { lineage: writer.target.lineage.clone(), ..receipt.target.clone() };
         let request = RetireFence { target, token: receipt.token.clone(), key: cx.key() };
-        Ok(cx.fence(&step.member)?.retire(request).await)
+        let outcome = cx.fence(&step.member)?.retire(request).await;
+        let unread = matches!(outcome, Outcome::Done(())) && !receipt.token.known;
+        Ok(if unread { Outcome::Conflict(Cause::new(NOT_READABLE)) } else { outcome })
     }
 }

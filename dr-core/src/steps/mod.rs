@@ -41,6 +41,7 @@ pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSe
 pub use confirm::{CheckWriter, ConfirmWriter};
 pub use consent::AskConsent;
 pub use down::CheckPrimaryDown;
+pub(crate) use down::answers_a_write;
 pub use drain::{Drain, NoDrain, NothingToResume, ResumeWrites};
 pub use facts::FactSpec;
 pub use fence::{FenceMember, ReleaseFence, RetireMemberFence};

@@ -5,10 +5,7 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId,
-    Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Rejoin, Replication,
-    ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer,
-    SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 
@@ -143,6 +140,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
             at: AT,
         }),
         capabilities: Some(service.offers.clone()),
+        reach: Reach::ALL,
         fence: service.fence,
         fence_poll: service.offers.poll_every,
         position: service.positions.then(|| PositionReading {

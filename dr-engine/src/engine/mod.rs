@@ -92,6 +92,11 @@ impl Group {
 }
 
 impl Engine {
+    /// The engine around what a task of its own holds.
+    pub(crate) fn around(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner) }
+    }
+
     /// An engine whose journal is in `dir`; made when it does not exist, refused on a network file system.
     pub fn open(dir: impl AsRef<Path>) -> EngineBuilder {
         EngineBuilder::new(dir.as_ref())

@@ -1,12 +1,11 @@
 //! From a group and a runbook to a plan that every rule let pass.
 
 use dr_core::{
-    Call, Fact, Finding, Grade, GroupSpec, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample,
-    Purpose, Refusal, Resolved, Runbook, Situation, Survey, Timestamp, Verified, known, verb,
+    Call, Fact, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook, Situation, Survey, Timestamp, Verified, known, verb,
 };
 
-use super::{Engine, Group};
-use crate::{Error, backends::Bindings, journal::LastWriter, runtime::wall, watcher};
+use super::{Engine, Group, run::Tail};
+use crate::{Error, backends::Bindings, runtime::wall, watcher};
 
 impl Engine {
     /// Looks at the group's members and writes the plan. Nothing is changed.
@@ -43,7 +42,7 @@ impl Engine {
     pub(super) fn against_a_switchover(&self, situation: &Situation) -> Vec<Finding> {
         let policy = self.policy(&situation.group, Purpose::Switchover);
         let mut all: Vec<Finding> = Vec::new();
-        for standby in &situation.standbys {
+        for standby in situation.standbys.iter().filter(|member| member.retired.is_none()) {
             let runbook = PlannedSwitchover::to(standby.name.clone());
             let Ok(header) = situation.header(runbook.id(), runbook.purpose(), policy.clone()) else { continue };
             let Err(refused) = runbook.plan(situation, &mut PlanBuilder::new(header)) else { continue };
@@ -69,8 +68,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Refused`].
     pub async fn situation(&self, group: &Group) -> Result<Situation, Error> {
-        let last = self.inner.journal.last_writer(&group.spec.name).await?;
-        let situation = self.survey(group, last).situation().await?;
+        let situation = self.survey(group).await?.situation().await?;
         if situation.primary_answers {
             // A hint for the day when it is silent; without it that day is harder, this one is not.
             let seen = self.inner.journal.saw_writer(&group.spec.name, &situation.writer, situation.at);
@@ -79,14 +77,25 @@ impl Engine {
         Ok(situation)
     }
 
-    pub(super) fn survey(&self, group: &Group, last: Option<LastWriter>) -> Survey {
-        Survey {
+    pub(super) async fn survey(&self, group: &Group) -> Result<Survey, Error> {
+        let last = self.inner.journal.last_writer(&group.spec.name).await?;
+        Ok(Survey {
             group: group.spec.clone(),
             bindings: group.bindings.by_name.clone(),
             last_writer: last.map(|last| last.target),
+            retired: self.retired(&group.spec.name).await?,
             runtime: std::sync::Arc::clone(&self.inner.runtime),
             patience: Survey::PATIENCE,
+        })
+    }
+
+    /// The histories that runs of the group promoted away from, the newest first. A run that cannot be read retires nothing.
+    pub(crate) async fn retired(&self, group: &GroupName) -> Result<Vec<RetiredLineage>, Error> {
+        let mut found = Vec::new();
+        for run in self.inner.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
+            found.extend(Tail::read(self, &run).await.ok().and_then(|tail| tail.state.retired()));
         }
+        Ok(found)
     }
 
     /// The limits of the group file, frozen with the plan.

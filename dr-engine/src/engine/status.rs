@@ -60,11 +60,13 @@ impl Engine {
     /// [`Error::Journal`], [`Error::Lease`].
     pub async fn status(&self, group: &Group) -> Result<GroupStatus, Error> {
         let at = wall();
-        let last = self.inner.journal.last_writer(&group.spec().name).await?;
-        let members = self.survey(group, last.clone()).members().await;
-        let derived = roles(&members, last.as_ref().map(|last| &last.target));
-        let (seen, findings) = match derived {
-            Ok(seen) => (Some(seen), Vec::new()),
+        let survey = self.survey(group).await?;
+        let members = survey.members().await;
+        let (seen, findings) = match roles(&members, survey.last_writer.as_ref()) {
+            Ok(mut seen) => {
+                let findings = std::mem::take(&mut seen.findings);
+                (Some(seen), findings)
+            }
             Err(findings) => (None, findings),
         };
         let run = self.unfinished(&group.spec().name).await?;
@@ -89,16 +91,19 @@ impl Engine {
     /// # Errors
     /// [`Error::Journal`].
     pub async fn check(&self, group: &Group) -> Result<Vec<Finding>, Error> {
-        let last = self.inner.journal.last_writer(&group.spec().name).await?;
-        let members = self.survey(group, last.clone()).members().await;
-        let mut findings = roles(&members, last.as_ref().map(|last| &last.target)).err().unwrap_or_default();
+        let survey = self.survey(group).await?;
+        let members = survey.members().await;
+        let mut findings = match roles(&members, survey.last_writer.as_ref()) {
+            Ok(seen) => seen.findings,
+            Err(findings) => findings,
+        };
         for member in &members {
             findings.extend(silence(member));
             findings.extend(fenceless(member));
         }
         findings.extend(self.drain(group).await);
         if findings.is_empty() {
-            findings = match self.survey(group, last).situation().await {
+            findings = match survey.situation().await {
                 Ok(situation) => self.against_a_switchover(&situation),
                 Err(refused) => refused.findings,
             };

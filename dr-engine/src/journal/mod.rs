@@ -22,7 +22,6 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{Epoch, EvidenceSink, Head, InboxRow, Journal, JournalError, Json, Line, Millis, RunId, Timestamp};
-pub(crate) use groups::LastWriter;
 use rusqlite::Connection;
 pub(crate) use samples::Samples;
 use tokio::sync::watch;

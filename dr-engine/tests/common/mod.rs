@@ -183,6 +183,11 @@ impl House {
         Self::of(setup)
     }
 
+    /// Its fence leaves the server running.
+    pub(crate) fn behind_a_network_rule() -> Self {
+        Self::of(Setup { network_fence: true, ..Setup::pair("orders", "neu", "weu").fast() })
+    }
+
     fn of(setup: Setup) -> Self {
         let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));
         let dir = tempfile::tempdir().unwrap();

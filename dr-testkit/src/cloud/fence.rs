@@ -1,9 +1,9 @@
-//! The fences of the simulated cloud: one of several parts (deny, terminate, stop), and one of the storage.
+//! The fences of the simulated cloud: one of several parts (deny, terminate, stop), the same without the stop, and one of the storage.
 
 use async_trait::async_trait;
 use dr_core::{
     Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes,
-    ProviderError, Rehearsal, ReleaseOrder, RetireFence, Timestamp,
+    ProviderError, Reach, Rehearsal, ReleaseOrder, RetireFence, Timestamp, Tri,
 };
 
 use super::{
@@ -13,11 +13,13 @@ use super::{
 };
 use crate::world::{Careless, Effect, Instance, Place, World, not_the_server};
 
-/// Which of the two.
+/// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FenceKind {
     /// Deny new sessions, end the open ones, stop.
     Stop,
+    /// Deny new sessions and end the open ones; the server runs on.
+    Network,
     /// The storage refuses writes.
     Storage,
 }
@@ -93,6 +95,8 @@ impl SimFence {
         }
         let mut planes = match self.kind {
             FenceKind::Stop => stop_planes(world, found),
+            FenceKind::Network if found.denied && world.sessions(&found.name) == 0 => Planes::all(Grade::Confirmed),
+            FenceKind::Network => Planes::default(),
             FenceKind::Storage if found.storage_fenced => Planes::all(Grade::Enforced),
             FenceKind::Storage => Planes::default(),
         };
@@ -139,14 +143,17 @@ impl Fence for SimFence {
     fn name(&self) -> String {
         match self.kind {
             FenceKind::Stop => "sim.stop".to_owned(),
+            FenceKind::Network => "sim.network".to_owned(),
             FenceKind::Storage => "sim.storage".to_owned(),
         }
     }
 
-    fn promises(&self) -> Planes {
-        match self.kind {
-            FenceKind::Stop => Planes::all(Grade::Confirmed),
-            FenceKind::Storage => Planes::all(Grade::Enforced),
+    /// All are engaged at the member's own management plane: with that dark, none can be had.
+    fn offers(&self, reach: Reach) -> Planes {
+        match (reach.management, self.kind) {
+            (Tri::No, _) => Planes::default(),
+            (Tri::Yes | Tri::Unknown, FenceKind::Stop | FenceKind::Network) => Planes::all(Grade::Confirmed),
+            (Tri::Yes | Tri::Unknown, FenceKind::Storage) => Planes::all(Grade::Enforced),
         }
     }
 
@@ -156,13 +163,13 @@ impl Fence for SimFence {
             let found = world.instances.get(&self.member).ok_or_else(|| gone("prepare", &self.member))?;
             Ok(serde_json::json!({ "member": self.member.as_str(), "running": found.running, "denied": found.denied }))
         });
-        let state = match before.await {
-            Ok(state) => state,
-            // A silent member is fenced all the same; there is nothing to remember of it.
-            Err(ProviderError::Unreachable { .. }) => serde_json::json!({}),
+        let (state, known) = match before.await {
+            Ok(state) => (state, true),
+            // A silent member is fenced all the same; what stood before is not known then.
+            Err(ProviderError::Unreachable { .. }) => (serde_json::json!({}), false),
             Err(error) => return Err(error),
         };
-        Ok(FenceToken { fence: self.name(), state: Json(state) })
+        Ok(FenceToken { fence: self.name(), state: Json(state), known })
     }
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
@@ -184,6 +191,12 @@ impl Fence for SimFence {
                 ("2-terminate", Effect::Terminate { member: member() }),
                 ("3-stop", Effect::Stop { member: member() }),
             ],
+            FenceKind::Network => {
+                vec![
+                    ("1-deny", Effect::Deny { member: member() }),
+                    ("2-terminate", Effect::Terminate { member: member() }),
+                ]
+            }
             FenceKind::Storage => vec![("", Effect::StorageFence { member: member() })],
         };
         self.all("engage", "fence", parts).await
@@ -209,7 +222,7 @@ impl Fence for SimFence {
                 ("1-start", Effect::Start { member: member(), ours: true }),
                 ("2-allow", Effect::Allow { member: member() }),
             ],
-            FenceKind::Storage => vec![("", Effect::Allow { member: member() })],
+            FenceKind::Network | FenceKind::Storage => vec![("", Effect::Allow { member: member() })],
         };
         self.all("release", "release-fence", parts).await
     }
@@ -231,7 +244,9 @@ impl Fence for SimFence {
             (FenceKind::Stop, "release") => {
                 ["start", "allow"].iter().map(|part| format!("sim {part} {}", self.member)).collect()
             }
-            (FenceKind::Stop | FenceKind::Storage, other) => vec![format!("sim {other}-fence {}", self.member)],
+            (FenceKind::Stop | FenceKind::Network | FenceKind::Storage, other) => {
+                vec![format!("sim {other}-fence {}", self.member)]
+            }
         }
     }
 }

@@ -72,6 +72,7 @@ impl SimProviders {
     pub(crate) fn member(&self, name: MemberId) -> MemberProvider {
         let setup = self.line.cloud.setup();
         let kind = match setup.flavour {
+            Flavour::Separate if setup.network_fence => Some(FenceKind::Network),
             Flavour::Separate => Some(FenceKind::Stop),
             Flavour::RoleSwap | Flavour::StorageFence if setup.own_fence => Some(FenceKind::Stop),
             Flavour::RoleSwap => None,

@@ -1,6 +1,6 @@
 //! What a fence does, and says.
 
-use dr_core::{Effort, Grade, Outcome, RetireFence, Target, Tri, Weight};
+use dr_core::{Effort, Grade, Outcome, Reach, RetireFence, Target, Tri, Weight};
 
 use super::{
     Case, Contract,
@@ -13,6 +13,10 @@ const FENCE: super::Need = Has(Part::Fence);
 trials! { Contract::Fence;
     AsItWas says "promises::are_worth_something"
         shows "What it is worth on each plane once engaged and read back, at best." needs [FENCE];
+    Changed offers "offers::nothing_over_a_closed_way"
+        shows "nothing is offered over a way that is closed" needs [FENCE, Can(Power::DarkManagement)];
+    Changed known "prepare::claims_to_know_only_what_was_read"
+        shows "a token is `known` only if all that stood before was read" needs [FENCE, Can(Power::DarkManagement)];
     AsItWas prepares "prepare::changes_nothing"
         shows "Reads what a later release needs. Changes nothing; called before the intent." needs [FENCE];
     Changed prepares_in_silence "prepare::a_silent_primary_is_no_obstacle"
@@ -43,7 +47,9 @@ trials! { Contract::Fence;
     AsItWas speaks_of "inspect::speaks_of_its_member"
         shows "Where the member that was looked at is found; `None` where nobody could say." needs [FENCE];
     Changed end "inspect::the_end_does_not_move"
-        shows "The last position of the fenced history, where the fence can tell (a shutdown checkpoint)." needs [FENCE];
+        shows "while the fence stands the end does not move" needs [FENCE];
+    Changed tells_end "inspect::only_a_clean_stop_tells_an_end"
+        shows "Only a clean stop tells an end (a shutdown checkpoint)" needs [FENCE];
     Changed releases "release::the_member_writes_again"
         shows "Lets the member write again." needs [FENCE];
     Changed releases_twice "release::a_released_fence_does_not_change"
@@ -65,6 +71,35 @@ async fn says(c: &Case) -> Result<(), Stop> {
     c.holds("the promise is worth something", promised.grade() > Grade::Unconfirmable, &promised);
     c.holds("the fence has a name", !fence.name().is_empty(), &fence.name());
     c.holds("a pause between looks is named", fence.poll_every().count() > 0, &fence.poll_every());
+    Ok(())
+}
+
+/// What is offered in the dark can be had in the dark; what cannot be had is named.
+async fn offers(c: &Case) -> Result<(), Stop> {
+    let fence = c.fence()?;
+    c.act(Power::DarkManagement).await?;
+    let reach = Reach { management: Tri::No, server: Tri::Yes };
+    let (offered, promised) = (fence.offers(reach), fence.promises());
+    c.holds("the dark adds nothing", offered.combined(promised) == promised, &offered);
+    let named = fence.out_of_reach(reach);
+    c.same("what cannot be reached is named", &named.is_empty(), &(offered == promised));
+    if offered.grade() > Grade::Unconfirmable {
+        let receipt = c.engage().await?;
+        c.holds("what is offered can be had", receipt.grade() >= offered.grade(), &receipt.planes);
+    }
+    Ok(())
+}
+
+async fn known(c: &Case) -> Result<(), Stop> {
+    let fence = c.fence()?;
+    let before = c.ok("what a release needs is read", fence.prepare().await)?;
+    c.holds("of a healthy primary it is known", before.known, &before);
+    c.act(Power::DarkManagement).await?;
+    match fence.prepare().await {
+        Ok(token) if token.known => c.same("what is called known was read", &token, &before),
+        Ok(token) => c.holds("what could not be read is not called known", !token.known, &token),
+        Err(error) => c.holds("a fence that cannot be asked is an error", true, &error),
+    }
     Ok(())
 }
 
@@ -239,6 +274,12 @@ async fn end(c: &Case) -> Result<(), Stop> {
             &receipt.target.lineage,
         );
     }
+    Ok(())
+}
+
+async fn tells_end(c: &Case) -> Result<(), Stop> {
+    let receipt = c.engage().await?;
+    c.holds("only a stopped server has an end", receipt.end.is_none() || receipt.silent, &receipt);
     Ok(())
 }
 

@@ -36,10 +36,12 @@ impl SimSubject {
         let setup = |flavour| Setup::pair("trials", PRIMARY, STANDBY).fast().flavour(flavour);
         let guarded = Setup { drain_expires: false, routes: 2, ..setup(Flavour::Separate) };
         let fenced = Setup { own_fence: true, ..setup(Flavour::RoleSwap) };
+        let network = Setup { network_fence: true, ..setup(Flavour::Separate) };
         let of = |name, setup| Self { name, setup };
         vec![
             of("sim.separate", setup(Flavour::Separate)),
             of("sim.separate-guarded", guarded),
+            of("sim.separate-network", network),
             of("sim.role-swap", setup(Flavour::RoleSwap)),
             of("sim.role-swap-fenced", fenced),
             of("sim.storage-fence", setup(Flavour::StorageFence)),
@@ -135,6 +137,7 @@ impl SimRig {
             Verb::Promote => format!("{STANDBY}.promote"),
             Verb::Swap => format!("{STANDBY}.swap-roles"),
             Verb::Engage if storage => format!("{PRIMARY}.fence.engage"),
+            Verb::Engage if setup.network_fence => format!("{PRIMARY}.fence.engage/2-terminate"),
             // The last of its parts.
             Verb::Engage => format!("{PRIMARY}.fence.engage/3-stop"),
             Verb::Patch => "secret.patch".to_owned(),

@@ -40,6 +40,10 @@ pub enum Wrong {
     ForgetsFence,
     /// A fence calls itself engaged after it was lifted.
     RemembersFence,
+    /// A fence promises in the dark what it cannot keep there.
+    PromisesInTheDark,
+    /// A fence calls a state known that it could not read.
+    ClaimsToKnow,
     /// A fence follows the order for another member.
     ReleasesOthers,
     /// A silent server is told to have refused a write.
@@ -81,7 +85,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -95,6 +99,8 @@ impl Wrong {
         Self::RenamesSnapshots,
         Self::ForgetsFence,
         Self::RemembersFence,
+        Self::PromisesInTheDark,
+        Self::ClaimsToKnow,
         Self::ReleasesOthers,
         Self::TakesSilenceForNo,
         Self::IgnoresRivals,
@@ -137,6 +143,8 @@ impl Wrong {
             Self::RenamesSnapshots => ("wrong.renames-snapshots", &["database::snapshot::the_same_name_twice_is_one"]),
             Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
             Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),
+            Self::PromisesInTheDark => ("wrong.promises-in-the-dark", &["fence::offers::nothing_over_a_closed_way"]),
+            Self::ClaimsToKnow => ("wrong.claims-to-know", &["fence::prepare::claims_to_know_only_what_was_read"]),
             Self::ReleasesOthers => {
                 ("wrong.releases-others", &["fence::release::an_order_for_another_member_is_not_followed"])
             }
@@ -207,6 +215,7 @@ const UNREAD_FENCE: &[&str] = &[
     "fence::engage::is_worth_what_it_promises",
     "fence::engage::stops_the_applications_path",
     "fence::engage::the_standby_gets_everything",
+    "fence::inspect::only_a_clean_stop_tells_an_end",
     "fence::inspect::sees_a_fence_lifted_by_hand",
     "fence::inspect::the_end_does_not_move",
     "fence::release::a_released_fence_does_not_change",

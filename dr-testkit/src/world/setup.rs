@@ -183,6 +183,9 @@ pub struct Setup {
     pub own_fence: bool,
     /// A planned swap can be told when to give up, and does so with the roles as they were.
     pub swap_gives_up: bool,
+    /// The fence of [`Flavour::Separate`] is a network rule: it keeps applications out and leaves the server running, which goes on
+    /// calling itself a primary.
+    pub network_fence: bool,
     /// From which number the latencies of calls are drawn.
     pub seed: u64,
 }
@@ -215,6 +218,7 @@ impl Setup {
             storage_fence_works: true,
             own_fence: false,
             swap_gives_up: false,
+            network_fence: false,
             seed: 1,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Digest, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName,
-    MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers,
+    MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers, Reach,
     ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion,
     Timestamp, UnplannedFailover, seconds,
 };
@@ -78,8 +78,12 @@ impl Fence for BrokenFence {
         self.inner.name()
     }
 
-    fn promises(&self) -> Planes {
-        self.inner.promises()
+    fn offers(&self, reach: Reach) -> Planes {
+        self.inner.offers(reach)
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.inner.out_of_reach(reach)
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {

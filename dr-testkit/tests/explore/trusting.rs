@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Capabilities, Description, Digest, DrainRequest, Effort, EngageFence, Fence, FenceReading,
     FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle, OpProgress, Outcome,
-    Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Rehearsal, RehearseMember,
-    RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence,
-    RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri,
+    Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach, Rehearsal,
+    RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest,
+    RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri,
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
 
@@ -156,8 +156,12 @@ impl Fence for TrustingFence {
         self.inner.name()
     }
 
-    fn promises(&self) -> Planes {
-        self.inner.promises()
+    fn offers(&self, reach: Reach) -> Planes {
+        self.inner.offers(reach)
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.inner.out_of_reach(reach)
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {

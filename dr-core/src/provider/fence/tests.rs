@@ -27,12 +27,13 @@ impl Fence for Part {
         self.name.into()
     }
 
-    fn promises(&self) -> Planes {
-        self.planes.unwrap_or_default()
+    fn offers(&self, reach: Reach) -> Planes {
+        let closed = self.name == "far" && reach.management == Tri::No;
+        self.planes.ok().filter(|_| !closed).unwrap_or_default()
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        Ok(FenceToken { fence: self.name(), state: Json::default() })
+        Ok(FenceToken { fence: self.name(), state: Json::default(), known: self.name != "unread" })
     }
 
     async fn engage(&self, _request: EngageFence) -> Outcome<()> {
@@ -116,6 +117,27 @@ fn bug_a_set_is_worth_what_its_parts_are_on_each_plane() {
     let reading = now(both.inspect()).unwrap();
     assert_eq!(reading.planes, Planes { open_sessions: Grade::Enforced, ..new_sessions() });
     assert_eq!(reading.grade(), Grade::Unconfirmable, "jobs and a restart are open");
+}
+
+/// A part that is out of reach takes its planes away from what the set offers, and is named.
+#[test]
+fn a_set_offers_what_its_parts_can_keep() {
+    let (both, _) = set([("hba", Ok(new_sessions()), "r", vec![]), ("far", Ok(open_sessions()), "r", vec![])]);
+    let dark = Reach { management: Tri::No, server: Tri::Yes };
+    assert_eq!(both.promises(), Planes { open_sessions: Grade::Enforced, ..new_sessions() });
+    assert_eq!(both.offers(dark), new_sessions());
+    assert_eq!(both.out_of_reach(dark), ["far"]);
+    assert_eq!(both.out_of_reach(Reach::ALL), [""; 0]);
+}
+
+/// A set knows what stood before only if every part does.
+#[test]
+fn a_set_knows_what_each_part_knows() {
+    let known = |name| {
+        now(set([("hba", Ok(new_sessions()), "r", vec![]), (name, Ok(new_sessions()), "r", vec![])]).0.prepare())
+    };
+    assert!(known("stop").unwrap().known);
+    assert!(!known("unread").unwrap().known);
 }
 
 /// Readings that speak of two members are worth nothing together.

@@ -307,6 +307,29 @@ fn a_fence_is_retired_from_a_standby_only() {
     assert_eq!(world.sent(), ["retire a (res-a, identity uid-a, lineage sys/2)"]);
 }
 
+/// A fence whose state before it could not be read was retired as if nothing had stood there.
+#[test]
+fn bug_a_fence_of_which_nothing_was_known_ended_without_a_debt() {
+    let world = pair();
+    world.set("a", |a| (a.planes, a.generation) = (Planes::all(Grade::Confirmed), 2));
+    world.set("a", |a| (a.follows, a.streaming) = (Some("res-b".into()), Tri::Yes));
+    let step = RetireMemberFence::of(&"a".into(), &from("fence"), &from("writer"), &from("rejoin"));
+    let mut receipt = fence_receipt(None);
+    receipt.token.known = false;
+    let outputs = [("fence", value(&receipt)), ("writer", value(&writer())), ("rejoin", value(&Attempted::Done(())))];
+    let step = resolved(&step, &outputs);
+    let cx = || {
+        Call::of(&world).intended().recorded(Json(canonical::to_value(&token()).unwrap())).may("a", "retire-fence").cx()
+    };
+    let outcome = now(Retiring.submit(&cx(), &step));
+    let words = "what stood before the fence was not readable; compare with the configuration";
+    assert!(matches!(&outcome, Ok(Outcome::Conflict(cause)) if cause.to_string() == words), "{outcome:?}");
+    assert_eq!(world.sent().len(), 1, "it is retired for all that");
+    world.set("a", |a| a.planes = Planes::default());
+    let seen = now(Retiring.observe(&cx(), &step));
+    assert!(matches!(&seen, Ok(Observed::Conflict(cause)) if cause.to_string() == words), "{seen:?}");
+}
+
 /// A receiver that connected anew between two looks left the fence standing for good, as a debt.
 #[test]
 fn bug_a_fence_is_retired_later_when_the_member_receives_nothing_for_a_moment() {

@@ -366,12 +366,12 @@ impl Fence for Of {
         "fake.stop".into()
     }
 
-    fn promises(&self) -> Planes {
+    fn offers(&self, _reach: Reach) -> Planes {
         self.0.servers.lock().unwrap()[self.1].promises
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        Ok(FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})) })
+        Ok(FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})), known: true })
     }
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
@@ -689,7 +689,7 @@ pub(super) fn from<T>(node: &str) -> Ref<T> {
 }
 
 pub(super) fn token() -> FenceToken {
-    FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})) }
+    FenceToken { fence: "fake.stop".into(), state: Json(json!({"was": "running"})), known: true }
 }
 
 pub(super) fn fence_receipt(end: Option<u64>) -> FenceReceipt {

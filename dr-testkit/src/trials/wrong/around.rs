@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use dr_core::{
     Actor, AppReading, AppTier, DatabaseProbe, Digest, DrainRequest, Effort, EngageFence, EvidenceSink, Fence,
     FenceReading, FenceToken, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier, Outcome,
-    PatchSecret, Planes, PositionReading, ProviderError, Query, Rehearsal, RehearseRoute, RehearseSecret, ReleaseOrder,
-    ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, RunId, Runtime, SecretReference, SecretStore,
-    SecretVersion, Target, TrafficRouter, Tri, WriteProbe,
+    PatchSecret, Planes, PositionReading, ProviderError, Query, Reach, Rehearsal, RehearseRoute, RehearseSecret,
+    ReleaseOrder, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, RunId, Runtime, SecretReference,
+    SecretStore, SecretVersion, Target, TrafficRouter, Tri, WriteProbe,
 };
 
 use super::{Wrong, database::WrongDatabase};
@@ -86,12 +86,21 @@ impl Fence for WrongFence {
         self.inner.name()
     }
 
+    fn offers(&self, reach: Reach) -> Planes {
+        if self.how == Wrong::PromisesInTheDark { self.inner.promises() } else { self.inner.offers(reach) }
+    }
+
     fn promises(&self) -> Planes {
         self.inner.promises()
     }
 
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        if self.how == Wrong::PromisesInTheDark { Vec::new() } else { self.inner.out_of_reach(reach) }
+    }
+
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        self.inner.prepare().await
+        let token = self.inner.prepare().await?;
+        Ok(FenceToken { known: token.known || self.how == Wrong::ClaimsToKnow, ..token })
     }
 
     async fn rehearse(&self, effort: Effort) -> Result<Rehearsal, ProviderError> {

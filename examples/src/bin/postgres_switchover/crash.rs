@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use dr_core::{
     AppReading, AppSpec, AppTier, Backend, Capabilities, ConfigError, Description, DrainRequest, EngageFence, Fence,
     FenceReading, FenceSpec, FenceToken, GroupSpec, ManagedDatabase, MemberId, MemberSpec, Millis, OpHandle,
-    OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, RejoinRequest, ReleaseOrder,
+    OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach, RejoinRequest, ReleaseOrder,
     Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter, TrafficSpec,
 };
 use dr_postgres::{Census, HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
@@ -213,8 +213,12 @@ impl Fence for Hit<dyn Fence> {
         self.inner.name()
     }
 
-    fn promises(&self) -> Planes {
-        self.inner.promises()
+    fn offers(&self, reach: Reach) -> Planes {
+        self.inner.offers(reach)
+    }
+
+    fn out_of_reach(&self, reach: Reach) -> Vec<String> {
+        self.inner.out_of_reach(reach)
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
