@@ -13,7 +13,9 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction, MemberId, Millis, Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal, Rehearsal, Replication, ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
+    CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction, MemberId, Millis,
+    Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal, Rehearsal, Replication,
+    ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
 };
 
 /// A history of one resource that a run of ours promoted another member away from: whoever carries it on is no writer.

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use dr_core::{
     CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
-    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError, Query, QuiesceReceipt, Reach, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId, Runtime,
-    SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
+    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError,
+    Query, QuiesceReceipt, Reach, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId,
+    Runtime, SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
 use futures_util::FutureExt;

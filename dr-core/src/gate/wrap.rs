@@ -8,7 +8,12 @@ use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence, FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe, verb,
+    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
+    FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
+    Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute,
+    RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
+    Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe,
+    verb,
 };
 
 macro_rules! pass {

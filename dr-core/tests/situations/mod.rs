@@ -5,7 +5,10 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId,
+    Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin, Replication,
+    ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer,
+    SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 

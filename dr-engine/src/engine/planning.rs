@@ -1,7 +1,9 @@
 //! From a group and a runbook to a plan that every rule let pass.
 
 use dr_core::{
-    Call, Fact, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, Plan, PlanBuilder, PlannedSwitchover, Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook, Situation, Survey, Timestamp, Verified, known, verb,
+    Call, Fact, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, Plan, PlanBuilder, PlannedSwitchover,
+    Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook, Situation, Survey, Timestamp,
+    Verified, known, verb,
 };
 
 use super::{Engine, Group, run::Tail};

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase, MemberId, Millis,
-    OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
-    Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest,
-    SwapOffer, SwapRequest, Timestamp, Tri,
+    BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase, MemberId,
+    Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest,
+    ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer,
+    SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
