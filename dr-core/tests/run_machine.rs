@@ -80,6 +80,7 @@ fn plan() -> Plan {
         allow: BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::minutes(1),
+            client_limit: None,
             proof_age: Millis::minutes(1),
             fact_age: Millis::minutes(1),
             fence: Grade::Confirmed,
@@ -215,6 +216,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
         EventKind::DrainOverBudget => Event::DrainOverBudget,
+        EventKind::ClientsTurnedAway => Event::ClientsTurnedAway,
         EventKind::SpaceLow => Event::SpaceLow,
         EventKind::Aborting => Event::Aborting { reason: "reason".into() },
         EventKind::Parked => Event::Parked { ask: ask() },
@@ -423,7 +425,11 @@ fn a_drain_over_budget_turns_back_before_and_goes_on_after_the_promote_intent() 
     before.finish("look").done("drain").apply(Event::DrainOverBudget).settle();
     assert_eq!(before.state.phase, Phase::Aborting);
     let mut after = Run::started();
-    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::DrainOverBudget);
+    after.finish("look").done("drain").done("fence").intend("promote");
+    let budget = after.record(Event::DrainOverBudget);
+    assert!(after.state.clone().apply(&budget).is_err(), "the budget ends with the promote intent");
+    after.apply(Event::ClientsTurnedAway);
+    assert!(after.state.clients_turned_away);
     assert!(
         !decide(&after.state).iter().any(|command| matches!(command, Command::Record(_))),
         "the promotion is in flight"

@@ -281,10 +281,11 @@ struct Driver {
     clocks: BTreeMap<NodeId, Clock>,
     prepared_ahead: ahead::PreparedAhead,
     gap_timer: bool,
-    /// The budget is over, and writes flow: the drain is about to be seen as given back.
+    /// Clients would have been turned away, but were seen to write while the release of the drain is under way: its confirmation is all
+    /// that is missing.
     gap_passed: bool,
-    /// This engine turned clients away, or saw that a parked run keeps none of them waiting.
-    turned_away: bool,
+    /// This engine has turned clients away, or has seen that none of them waits.
+    clients_know: bool,
     space_checked: bool,
 }
 
@@ -323,7 +324,7 @@ impl Driver {
             prepared_ahead: BTreeMap::new(),
             gap_timer: false,
             gap_passed: false,
-            turned_away: false,
+            clients_know: false,
             space_checked: false,
         }
     }
@@ -430,7 +431,7 @@ impl Driver {
     /// Tells people, without waiting for it.
     fn notify(&self, what: &str, text: &str) {
         let key = format!("{}/{what}/{}", self.drive.run, self.head.seq);
-        let urgent = self.state.phase == Phase::Parked || self.state.gap_over;
+        let urgent = self.state.phase == Phase::Parked || self.state.gap_over || self.state.clients_turned_away;
         let notice = Notice { key, run: self.drive.run.clone(), urgent, text: format!("{}: {text}", self.drive.run) };
         for notifier in self.drive.providers.notifiers() {
             let notice = notice.clone();

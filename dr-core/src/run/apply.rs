@@ -62,6 +62,7 @@ impl RunState {
             promote_intended: false,
             gap_over: false,
             gap_accepted: false,
+            clients_turned_away: false,
             space_low: false,
             rows: BTreeSet::new(),
             outcome: None,
@@ -148,6 +149,7 @@ impl RunState {
                 }
             }
             Does::NoteOverBudget => self.gap_over = true,
+            Does::NoteTurnedAway => self.clients_turned_away = true,
             Does::AcceptOverBudget => {
                 self.gap_accepted |= self.gap_over;
                 self.gap_over = false;

@@ -129,7 +129,7 @@ fn must_stop(state: &RunState) -> Option<String> {
         let cause = state.node(id).cause.map(|cause| cause.to_string()).unwrap_or_default();
         return Some(format!("`{id}` failed: {cause}"));
     }
-    // Past the promote intent there is no way back: clients were turned away, and the quickest end of that is to go on.
+    // Past the promote intent the budget counts for nothing: clients are told when they would give up, and going on lets them in soonest.
     if state.gap_over && !state.promote_intended && state.drained_since().is_some() {
         return Some("the drain has outlived its budget".into());
     }

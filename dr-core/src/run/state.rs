@@ -203,6 +203,8 @@ pub struct RunState {
     pub gap_over: bool,
     /// A person decided to go on although the drain outlived its budget; nobody asks again.
     pub gap_accepted: bool,
+    /// Clients that waited for the drain to end got errors instead.
+    pub clients_turned_away: bool,
     /// The journal's disk is full.
     pub space_low: bool,
     /// Inbox rows that became events.

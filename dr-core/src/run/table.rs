@@ -57,6 +57,8 @@ pub enum When {
     ParkedGoingForward,
     /// The run turned back when it parked.
     ParkedTurningBack,
+    /// No promotion was asked for.
+    BeforePromotion,
 }
 
 impl When {
@@ -69,6 +71,7 @@ impl When {
             Self::PauseOff => "it says: go on",
             Self::ParkedGoingForward => "the run did not turn back when it parked",
             Self::ParkedTurningBack => "the run turned back when it parked",
+            Self::BeforePromotion => "no promotion was asked for",
         }
     }
 
@@ -80,6 +83,7 @@ impl When {
             Self::PauseOff => pause(false),
             Self::ParkedGoingForward => state.parked_from != P::Aborting,
             Self::ParkedTurningBack => state.parked_from == P::Aborting,
+            Self::BeforePromotion => !state.promote_intended,
         }
     }
 }
@@ -126,6 +130,8 @@ pub enum Does {
     NoteCancel,
     /// The drain has outlived its budget.
     NoteOverBudget,
+    /// Clients got errors instead of waiting.
+    NoteTurnedAway,
     /// The drain may outlive its budget: a person knows.
     AcceptOverBudget,
     /// The journal's disk is full.
@@ -152,6 +158,7 @@ impl Does {
             Self::NoteRow => "notes the inbox row",
             Self::NoteCancel => "notes who cancels",
             Self::NoteOverBudget => "notes the overrun",
+            Self::NoteTurnedAway => "notes that clients know",
             Self::AcceptOverBudget => "takes the overrun as accepted",
             Self::NoteSpaceLow => "notes the full disk",
             Self::NoteReason => "keeps the reason",
@@ -263,11 +270,11 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "asked to turn back; what is under way is driven to a known end first"
     422 Paused   CancelAsked     [Always] Paused   [NoteRow NoteCancel]
         "asked to turn back while paused"
-    431 Running  DrainOverBudget [Always] Running  [NoteOverBudget]
+    431 Running  DrainOverBudget [BeforePromotion] Running  [NoteOverBudget]
         "the drain has outlived its budget"
-    432 Paused   DrainOverBudget [Always] Paused   [NoteOverBudget]
+    432 Paused   DrainOverBudget [BeforePromotion] Paused   [NoteOverBudget]
         "the drain has outlived its budget while paused"
-    433 Aborting DrainOverBudget [Always] Aborting [NoteOverBudget]
+    433 Aborting DrainOverBudget [BeforePromotion] Aborting [NoteOverBudget]
         "the drain has outlived its budget while turning back"
     434 Running  SpaceLow        [Always] Running  [NoteSpaceLow]
         "the journal's disk is full; the reserve is in use"
@@ -277,8 +284,16 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "the journal's disk is full while turning back"
     437 Parked   SpaceLow        [Always] Parked   [NoteSpaceLow]
         "the journal's disk is full while parked"
-    438 Parked   DrainOverBudget [Always] Parked   [NoteOverBudget]
+    438 Parked   DrainOverBudget [BeforePromotion] Parked   [NoteOverBudget]
         "the drain has outlived its budget while parked"
+    491 Running  ClientsTurnedAway [Always] Running  [NoteTurnedAway]
+        "clients were told instead of left waiting; the run goes on"
+    492 Paused   ClientsTurnedAway [Always] Paused   [NoteTurnedAway]
+        "clients were told instead of left waiting, while paused"
+    493 Aborting ClientsTurnedAway [Always] Aborting [NoteTurnedAway]
+        "clients were told instead of left waiting, while turning back"
+    494 Parked   ClientsTurnedAway [Always] Parked   [NoteTurnedAway]
+        "clients were told instead of left waiting, while parked"
     441 Running  Aborting        [Always] Aborting [NoteReason CloseQuestion]
         "turning back: what was taken is given back, the latest first"
     442 Paused   Aborting        [Always] Aborting [NoteReason CloseQuestion]

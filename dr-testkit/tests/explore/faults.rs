@@ -1,7 +1,11 @@
 //! Faults that the matrices do not name one by one: a second engine, a dead primary that returns, a standby on another history.
 
-use dr_core::{MemberId, millis};
-use dr_testkit::{Broken, Drift, Explorer, Fault, FaultPlan, Flavour};
+use dr_core::{
+    Catalog, MemberId, PlannedSwitchover, millis, minutes, preview,
+    run::{Event, EventKind, Record},
+    seconds,
+};
+use dr_testkit::{Broken, Drift, Explorer, Fault, FaultPlan, Flavour, Setup, Stage};
 
 use crate::{
     matrix::{failover, switchover},
@@ -78,4 +82,30 @@ fn a_fence_that_is_lifted_while_traffic_moves_keeps_the_applications_held_back()
         assert!(words.contains("fence"), "{call}: {words}");
         assert!(!played.calls.iter().any(|call| call.name.starts_with("app.resume")), "{call}: {words}");
     }
+}
+
+/// A swap of three minutes, a gap budget of one and clients that wait for two: one clock for both ended in a run over its budget. The
+/// run goes on, clients are told when they would give up, and are let in once the writer is confirmed.
+#[test]
+fn bug_a_swap_that_takes_longer_than_clients_wait_ends_well() {
+    let mut setup = Setup::pair("orders", "neu", "weu").flavour(Flavour::RoleSwap);
+    setup.timing.swap = minutes(3);
+    (setup.gap_budget, setup.drain_limit) = (Some(seconds(60)), minutes(2));
+    setup.drain_expires = false;
+    let stage = Stage::new(setup);
+    let catalog = Catalog::built_in();
+    let plan = stage.plan(&PlannedSwitchover::to("weu"), &catalog).unwrap();
+    let page = preview::text(plan.plan(), plan.hash());
+    assert!(page.contains("clients that wait at most 2 min will see errors for"), "{page}");
+    let end = stage.drive(&plan, &Catalog::built_in);
+    assert_eq!(end.class(), "success", "{}", end.words());
+    let lines = stage.journal.lines(&stage.run);
+    let records: Vec<Record> = lines.iter().map(|line| Record::parse(line).unwrap()).collect();
+    let when = |kind| records.iter().filter(|record| record.event.kind() == kind).map(|record| record.at).next();
+    let drained =
+        records.iter().find(|record| matches!(&record.event, Event::Intended { node, .. } if node.as_str() == "drain"));
+    let told = when(EventKind::ClientsTurnedAway).unwrap().since(drained.unwrap().at);
+    assert!((minutes(2)..seconds(123)).contains(&told), "{told:?}");
+    assert_eq!((when(EventKind::DrainOverBudget), when(EventKind::Parked)), (None, None));
+    stage.cloud.look(|truth| assert_eq!(truth.violations(), []));
 }

@@ -532,6 +532,7 @@ pub(super) fn plan() -> Plan {
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),
+            client_limit: None,
             proof_age: Millis::seconds(60),
             fact_age: Millis::seconds(60),
             fence: Grade::Confirmed,
