@@ -24,7 +24,7 @@ impl SimCloud {
         let names: BTreeMap<&str, &str> =
             setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
         let routes = (0..setup.routes).map(|_| json!({ "router": "sim", "member": names }));
-        let budget = setup.gap_budget.map_or(setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
+        let budget = setup.gap_budget.map_or_else(|| setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
         let file = json!({
             "format": GroupSpec::FORMAT,
             "name": setup.group,

@@ -41,7 +41,7 @@ impl Driver {
         if state.phase == Phase::Ended {
             return None;
         }
-        if !state.promote_intended && !state.gap_over && !state.gap_accepted {
+        if !state.pivot_stands() && !state.gap_over && !state.gap_accepted {
             return Some(Clock::Budget(policy.gap_budget));
         }
         let limit = match state.phase {
@@ -94,7 +94,7 @@ impl Driver {
             self.append(vec![Event::ClientsTurnedAway]).await?;
         }
         self.fail_fast();
-        self.notify("clients-turned-away", if self.state.promote_intended { PROMOTING } else { STUCK });
+        self.notify("clients-turned-away", if self.state.pivot_stands() { PROMOTING } else { STUCK });
         Ok(())
     }
 

@@ -280,6 +280,8 @@ struct Driver {
     busy: BTreeSet<NodeId>,
     clocks: BTreeMap<NodeId, Clock>,
     prepared_ahead: ahead::PreparedAhead,
+    /// When the first of two looks in a row saw that the provider gave a call up.
+    given_up: BTreeMap<NodeId, Mono>,
     gap_timer: bool,
     /// Clients would have been turned away, but were seen to write while the release of the drain is under way: its confirmation is all
     /// that is missing.
@@ -322,6 +324,7 @@ impl Driver {
             busy: BTreeSet::new(),
             clocks: BTreeMap::new(),
             prepared_ahead: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             gap_timer: false,
             gap_passed: false,
             clients_know: false,
@@ -357,7 +360,7 @@ impl Driver {
 
     async fn settle_decisions(&mut self) -> Result<(), DriveError> {
         loop {
-            self.live.cancel(self.state.cancel.is_some() && !self.state.promote_intended);
+            self.live.cancel(self.state.cancel.is_some() && !self.state.pivot_stands());
             let decided_at = self.head;
             for command in decide(&self.state) {
                 self.launch(command).await?;

@@ -5,7 +5,7 @@ use dr_core::{
     run::{Event, EventKind, Record},
     seconds,
 };
-use dr_testkit::{Broken, Drift, Explorer, Fault, FaultPlan, Flavour, Setup, Stage};
+use dr_testkit::{Broken, Drift, Explorer, FailsHow, Fault, FaultPlan, Flavour, Law, Setup, Stage, sim};
 
 use crate::{
     matrix::{failover, switchover},
@@ -108,4 +108,57 @@ fn bug_a_swap_that_takes_longer_than_clients_wait_ends_well() {
     assert!((minutes(2)..seconds(123)).contains(&told), "{told:?}");
     assert_eq!((when(EventKind::DrainOverBudget), when(EventKind::Parked)), (None, None));
     stage.cloud.look(|truth| assert_eq!(truth.violations(), []));
+}
+
+/// A swap that the provider refuses, or takes and gives up with both sides as before, parked the run with the applications held back.
+/// It turns back by itself, and the swap is not sent again.
+#[test]
+fn bug_a_swap_that_did_not_happen_is_turned_back() {
+    for flavour in [Flavour::RoleSwap, Flavour::StorageFence] {
+        for fault in [Fault::Refused, Fault::OperationFails(FailsHow::Absent), Fault::OperationFails(FailsHow::Partial)]
+        {
+            let played = switchover(flavour).play(&FaultPlan::one("weu.swap-roles", fault));
+            assert_eq!(played.end.class(), "turned back", "{fault}: {}", played.end.words());
+            assert_eq!(played.violations, [], "{fault}");
+            let swaps = played.calls.iter().filter(|call| call.name.contains("swap-roles")).count();
+            assert_eq!((swaps, played.state.promotions), (1, 0), "{fault}: {}", played.end.words());
+        }
+    }
+}
+
+/// The same, with one more fault at every call behind it: never two writers, and nothing acknowledged is lost.
+#[test]
+fn a_swap_that_was_given_up_obeys_the_laws_under_a_second_fault() {
+    let explorer = switchover(Flavour::RoleSwap);
+    let given_up = FaultPlan::one("weu.swap-roles", Fault::OperationFails(FailsHow::Absent));
+    let baseline = explorer.play(&given_up);
+    let from = baseline.calls.iter().position(|call| call.name.contains("swap-roles")).unwrap();
+    let mut played = 0;
+    for call in baseline.calls.iter().skip(from + 1) {
+        for fault in Fault::OF_CALLS.into_iter().filter(|fault| fault.suits(call.kind)) {
+            let plan = given_up.clone().and(call.name.clone(), fault);
+            let run = explorer.play(&plan);
+            assert_eq!(run.violations, [], "{plan}: {}", run.end.words());
+            played += 1;
+        }
+    }
+    tell(&format!("a swap that was given up, and one more fault: {played} schedules"));
+    assert!(played > 20, "{played}");
+}
+
+/// A provider that lies: what it said to have given up happens a while later. Where that is between the two looks, the run sees it and
+/// goes on; later, roles change in one call of the provider. There are never two writers, and nothing acknowledged is lost.
+#[test]
+fn a_swap_that_comes_after_it_was_given_up_makes_no_second_writer() {
+    let late = Fault::OperationFails(FailsHow::Late);
+    for timeout in [20, 30, 40, 60, 100, 200, 1000] {
+        let mut setup = sim::pair("orders", "neu", "weu");
+        setup.timing.timeout = millis(timeout);
+        let explorer = Explorer::new(setup, PlannedSwitchover::to("weu")).on(Flavour::RoleSwap);
+        let played = explorer.play(&FaultPlan::one("weu.swap-roles", late));
+        let laws: Vec<Law> = played.violations.iter().map(|violation| violation.law.clone()).collect();
+        // That roles changed although the run turned back (S6) is the provider's lie.
+        assert!(laws.iter().all(|law| *law == Law::S6), "{timeout}: {:?}", played.violations);
+        tell(&format!("a swap that comes {timeout} ms late: {} {laws:?}", played.end.words()));
+    }
 }

@@ -643,7 +643,8 @@ impl<'a> Call<'a> {
             every: Millis::new(2),
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
-            promote_intended: self.promote_intended,
+            promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },
+            handle: None,
             runtime,
             gate,
         }
