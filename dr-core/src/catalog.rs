@@ -160,6 +160,7 @@ impl<H: Handler> ErasedHandler for Erased<H> {
             Observed::InProgress { handle, percent } => Observed::InProgress { handle, percent },
             Observed::Unknown(cause) => Observed::Unknown(cause),
             Observed::Conflict(cause) => Observed::Conflict(cause),
+            Observed::GivenUp(cause) => Observed::GivenUp(cause),
         })
     }
 

@@ -35,6 +35,9 @@ pub enum Observed<T> {
     Unknown(Cause),
     /// Another state, or someone else's work, stands in the way.
     Conflict(Cause),
+    /// The provider says that it took the call and gave it up, and both sides were seen as they were before it. Two such looks prove
+    /// that nothing of the call stands.
+    GivenUp(Cause),
 }
 
 /// What a handler found out before the intent.
@@ -157,7 +160,9 @@ pub trait Handler: Send + Sync + 'static {
             Observed::Done(output) => Prepared::AlreadyDone(output),
             Observed::NotStarted | Observed::Partial { .. } => Prepared::Ready(Ready::default()),
             Observed::InProgress { .. } => Prepared::Conflict(Cause::new("somebody else's operation is going on")),
-            Observed::Unknown(cause) => Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) }),
+            Observed::Unknown(cause) | Observed::GivenUp(cause) => {
+                Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) })
+            }
             Observed::Conflict(cause) => Prepared::Conflict(cause),
         })
     }
@@ -180,7 +185,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Result<Polled<<Self::Step as Step>::Output>, StepError> {
         Ok(match self.observe(cx, step).await? {
             Observed::Done(output) => Polled::Ended(Outcome::Done(output)),
-            Observed::NotStarted | Observed::Partial { .. } | Observed::Unknown(_) => {
+            Observed::NotStarted | Observed::Partial { .. } | Observed::Unknown(_) | Observed::GivenUp(_) => {
                 Polled::Pending { again_in: cx.every(), percent: None }
             }
             Observed::InProgress { percent, .. } => Polled::Pending { again_in: cx.every(), percent },
@@ -202,6 +207,17 @@ pub trait Look: Send + Sync + 'static {
     async fn look(&self, cx: &StepCx, step: &Self::Step) -> Result<Observed<<Self::Step as Step>::Output>, StepError>;
 }
 
+/// What is known of a run's promotion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// None was asked for.
+    NotAsked,
+    /// One was asked for, and it was proved that nothing of it stands.
+    Disproved,
+    /// One was asked for, and it may stand: past this point there is no way back.
+    MayStand,
+}
+
 /// What a handler is given: the run it works for, the providers behind a gate, and time.
 #[derive(Clone, Debug)]
 pub struct StepCx {
@@ -215,7 +231,8 @@ pub struct StepCx {
     pub(crate) every: Millis,
     pub(crate) intended_at: Option<Timestamp>,
     pub(crate) pre_image: Option<Json>,
-    pub(crate) promote_intended: bool,
+    pub(crate) promotion: Promotion,
+    pub(crate) handle: Option<OpHandle>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) gate: MutationGate,
 }
@@ -287,10 +304,15 @@ impl StepCx {
         self.pre_image.as_ref()
     }
 
-    /// Whether a promote intent was ever durable in this run.
+    /// What is known of this run's promotion.
     #[must_use]
-    pub fn promote_intended(&self) -> bool {
-        self.promote_intended
+    pub fn promotion(&self) -> Promotion {
+        self.promotion
+    }
+
+    /// Under which name the provider works on the last attempt of this node, if it accepted that one.
+    pub(crate) fn handle(&self) -> Option<&OpHandle> {
+        self.handle.as_ref().filter(|handle| !handle.is_none())
     }
 
     /// The wall clock, for records.

@@ -63,7 +63,7 @@ pub use guard::{
     Quiesced, ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
 };
 pub use handler::{
-    Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
+    Handler, Look, Observed, Polled, Prepared, Promotion, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
     Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,

@@ -75,6 +75,7 @@ fn way(plan: &Plan) -> String {
 fn head(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut lines = vec![("loses", loses(plan))];
     lines.extend(writes_stop(plan).map(|line| ("writes stop", line)));
+    lines.extend(clients_see(plan).map(|line| ("clients", line)));
     lines.push(("touches", touches(plan)));
     lines.push(("asks", asks(plan)));
     lines
@@ -121,6 +122,19 @@ fn writes_stop(plan: &Plan) -> Option<String> {
         };
     }
     Some(line)
+}
+
+/// What clients see where the promotion may take longer than they wait.
+fn clients_see(plan: &Plan) -> Option<String> {
+    let drained = plan.nodes.values().any(|node| node.call.class == Class::Drain);
+    let limit = plan.policy.client_limit.filter(|_| drained)?;
+    let pivot = plan.pivot()?;
+    let node = plan.nodes.get(pivot)?;
+    let takes = node.about.unwrap_or(node.within);
+    (takes > limit).then(|| {
+        let (longest, wait, errors) = (human(takes), human(limit), human(takes.saturating_sub(limit)));
+        format!("{pivot} takes up to {longest}; clients that wait at most {wait} will see errors for {errors}")
+    })
 }
 
 /// The longest sum of estimates on any way from the beginning of `from` to the end of `to`, if every step on the way has one.

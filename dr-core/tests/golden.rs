@@ -23,6 +23,7 @@ use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 fn policy() -> Policy {
     Policy {
         gap_budget: seconds(60),
+        client_limit: None,
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,

@@ -23,6 +23,7 @@ fn tell(figures: &str) {
 fn policy() -> Policy {
     Policy {
         gap_budget: seconds(60),
+        client_limit: None,
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,

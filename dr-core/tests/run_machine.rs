@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
-    Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Purpose,
-    RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Promotion,
+    Purpose, RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp,
     run::{
         Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
         run_rows,
@@ -80,6 +80,7 @@ fn plan() -> Plan {
         allow: BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::minutes(1),
+            client_limit: None,
             proof_age: Millis::minutes(1),
             fact_age: Millis::minutes(1),
             fence: Grade::Confirmed,
@@ -215,6 +216,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
         EventKind::DrainOverBudget => Event::DrainOverBudget,
+        EventKind::ClientsTurnedAway => Event::ClientsTurnedAway,
         EventKind::SpaceLow => Event::SpaceLow,
         EventKind::Aborting => Event::Aborting { reason: "reason".into() },
         EventKind::Parked => Event::Parked { ask: ask() },
@@ -423,7 +425,11 @@ fn a_drain_over_budget_turns_back_before_and_goes_on_after_the_promote_intent() 
     before.finish("look").done("drain").apply(Event::DrainOverBudget).settle();
     assert_eq!(before.state.phase, Phase::Aborting);
     let mut after = Run::started();
-    after.finish("look").done("drain").done("fence").intend("promote").apply(Event::DrainOverBudget);
+    after.finish("look").done("drain").done("fence").intend("promote");
+    let budget = after.record(Event::DrainOverBudget);
+    assert!(after.state.clone().apply(&budget).is_err(), "the budget ends with the promote intent");
+    after.apply(Event::ClientsTurnedAway);
+    assert!(after.state.clients_turned_away);
     assert!(
         !decide(&after.state).iter().any(|command| matches!(command, Command::Record(_))),
         "the promotion is in flight"
@@ -462,6 +468,66 @@ fn a_fence_that_stands_is_given_back_before_the_drain() {
     );
     run.done("drain.undo").settle();
     assert_eq!(run.state.phase, Phase::Parked);
+}
+
+/// A promotion that its provider refused, or took and gave up with a proof, left the run parked with the applications held back: nobody
+/// could let them go on where they were.
+#[test]
+fn bug_a_promotion_that_does_not_stand_is_turned_back() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote");
+    assert_eq!(run.state.promotion(), Promotion::MayStand);
+    run.fail("promote", false).settle();
+    assert_eq!((run.state.phase, run.state.promotion()), (Phase::Aborting, Promotion::Disproved));
+    assert_eq!(run.only(), begin("fence.undo"));
+    run.done("fence.undo").done("drain.undo").settle();
+    assert!(matches!(run.state.outcome, Some(RunOutcome::Aborted { .. })), "{:?}", run.state.outcome);
+}
+
+/// The proof is about the only attempt: an earlier one that nobody saw end may still take effect.
+#[test]
+fn a_promotion_that_was_in_doubt_once_is_not_turned_back() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote").apply(of_kind(EventKind::InDoubt, "promote"));
+    run.apply(of_kind(EventKind::NotDone, "promote"));
+    let mut again = of_kind(EventKind::Intended, "promote");
+    if let Event::Intended { attempt, .. } = &mut again {
+        *attempt = 2;
+    }
+    run.apply(again).fail("promote", false).settle();
+    assert_eq!((run.state.phase, run.state.promotion()), (Phase::Parked, Promotion::MayStand));
+    let choices: Vec<String> = run.state.ask.unwrap().choices.into_iter().map(|choice| choice.name).collect();
+    assert_eq!(choices, ["look", "retry", "hand-over"]);
+}
+
+/// In a failover people wait for a writer: they are asked whether it is tried again, and may turn back.
+#[test]
+fn a_failover_whose_promotion_does_not_stand_asks_and_may_turn_back() {
+    let mut run = Run::started();
+    let mut plan = (*run.state.plan).clone();
+    plan.purpose = Purpose::Failover;
+    run.state.plan = std::sync::Arc::new(plan);
+    run.finish("look").done("drain").intend("promote").fail("promote", false).settle();
+    assert_eq!(run.state.phase, Phase::Parked);
+    let ask = run.state.ask.clone().unwrap();
+    let choices: Vec<&str> = ask.choices.iter().map(|choice| choice.name.as_str()).collect();
+    assert_eq!(choices, ["retry", "turn-back", "hand-over"]);
+    assert!(!ask.question.contains("rollback is not possible"), "{}", ask.question);
+    run.apply(Event::Decided { choice: "turn-back".into() });
+    assert_eq!((run.state.phase, run.state.rule), (Phase::Aborting, 463));
+    assert_eq!(run.state.phase_of(&"promote".into()), NodePhase::Failed, "what failed is not tried again");
+    assert!(run.state.aborting.as_ref().unwrap().contains("`promote` failed"), "{:?}", run.state.aborting);
+    assert_eq!(run.only(), begin("drain.undo"));
+}
+
+/// The name of an operation belongs to the attempt that it was given to.
+#[test]
+fn a_new_attempt_forgets_the_operation_of_the_one_before() {
+    let mut run = Run::started();
+    run.finish("look").done("drain").done("fence").intend("promote").apply(of_kind(EventKind::Accepted, "promote"));
+    assert!(run.state.node(&"promote".into()).handle.is_some());
+    run.apply(of_kind(EventKind::InDoubt, "promote")).apply(of_kind(EventKind::NotDone, "promote")).intend("promote");
+    assert_eq!(run.state.node(&"promote".into()).handle, None);
 }
 
 #[test]

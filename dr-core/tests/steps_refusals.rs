@@ -15,6 +15,7 @@ use situations::{Scene, azure_pg, mi, postgres};
 fn policy(automatic: Option<&str>) -> Policy {
     Policy {
         gap_budget: seconds(60),
+        client_limit: None,
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,

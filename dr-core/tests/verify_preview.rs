@@ -16,6 +16,7 @@ use situations::{mi, postgres, rds};
 fn verified(now: &Situation, runbook: &dyn Runbook) -> Verified {
     let policy = Policy {
         gap_budget: seconds(60),
+        client_limit: None,
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,

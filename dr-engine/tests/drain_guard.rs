@@ -104,6 +104,7 @@ impl Scene {
             allow: BTreeSet::new(),
             policy: Policy {
                 gap_budget: BUDGET,
+                client_limit: None,
                 proof_age: seconds(60),
                 fact_age: seconds(60),
                 fence: Grade::Confirmed,

@@ -24,7 +24,7 @@ impl SimCloud {
         let names: BTreeMap<&str, &str> =
             setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
         let routes = (0..setup.routes).map(|_| json!({ "router": "sim", "member": names }));
-        let budget = setup.drain_limit.count() / 5 * 4;
+        let budget = setup.gap_budget.map_or_else(|| setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
         let file = json!({
             "format": GroupSpec::FORMAT,
             "name": setup.group,
@@ -95,6 +95,7 @@ pub fn policy(group: &GroupSpec, purpose: Purpose) -> Policy {
     };
     Policy {
         gap_budget: group.limits.gap_budget,
+        client_limit: None,
         proof_age: group.limits.proof_age,
         fact_age: group.limits.fact_age,
         fence: group.fences.iter().map(|fence| fence.grade).min().unwrap_or(unlisted),

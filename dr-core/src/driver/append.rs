@@ -50,7 +50,7 @@ impl Driver {
     /// Makes an intent durable; if it cannot be, nothing is sent. On a full disk the reserve is kept for outcomes and for turning
     /// back: a forward intent before the point of no return answers `false` and the run says that space is low.
     pub(super) async fn append_intent(&mut self, intent: Event) -> Result<bool, DriveError> {
-        let forward = self.state.aborting.is_none() && !self.state.promote_intended;
+        let forward = self.state.aborting.is_none() && !self.state.pivot_stands();
         let full = if forward { Full::Refuse } else { Full::Reserve };
         let in_reserve = forward && self.space_checked;
         if !in_reserve && self.append_or(vec![intent], full).await? {

@@ -291,7 +291,7 @@ impl Driver {
 
     fn cancel_of(&self, row: String, by: Actor, because: String) -> Event {
         let away = |why: &str| Event::TurnedAway { row: row.clone(), why: why.to_owned() };
-        if self.state.promote_intended {
+        if self.state.pivot_stands() {
             return away("the promotion was asked for: this run only goes forward");
         }
         match self.state.phase {

@@ -1,4 +1,5 @@
-//! The clock of a drain: when its budget is over the run says so, and clients that would hang are turned away.
+//! The two clocks of a drain. Until a promotion was asked for, a drain whose budget is over turns the run back. Behind that moment
+//! the run goes on whatever it takes, and clients that would give up get errors instead of hanging.
 
 use std::sync::Arc;
 
@@ -8,68 +9,93 @@ use crate::{
     run::{Event, Phase},
 };
 
-/// Why clients are turned away past the promote intent.
-const PROMOTING: &str = "the drain has outlived its budget after the promotion was asked for; clients now get errors at once, and are \
-                         let through as soon as the writer is ready";
+/// What clients are told past the promote intent.
+const PROMOTING: &str = "the drain has lasted as long as clients wait, and the promotion is under way; clients now get errors at once, \
+                         and are let through as soon as the writer is ready";
 
-/// Why clients are turned away while a person is asked.
-const STUCK: &str = "the drain has outlived its budget and waits for a person; clients now get errors at once";
+/// What clients are told while the run turns back or a person is asked.
+const STUCK: &str =
+    "the drain has lasted as long as clients wait, and is not given back yet; clients now get errors at once";
+
+/// The clock of a drain that ends next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    /// Past it the run turns back.
+    Budget(Millis),
+    /// Past it clients are turned away.
+    Clients(Millis),
+}
+
+impl Clock {
+    fn limit(self) -> Millis {
+        match self {
+            Self::Budget(limit) | Self::Clients(limit) => limit,
+        }
+    }
+}
 
 impl Driver {
+    /// Which clock of the drain runs, if one does.
+    fn drain_clock(&self) -> Option<Clock> {
+        let (state, policy) = (&self.state, &self.state.plan.policy);
+        if state.phase == Phase::Ended {
+            return None;
+        }
+        if !state.pivot_stands() && !state.gap_over && !state.gap_accepted {
+            return Some(Clock::Budget(policy.gap_budget));
+        }
+        let limit = match state.phase {
+            // What is held is being given back: only a limit that somebody knows is worth an error.
+            Phase::Aborting => policy.client_limit,
+            Phase::New | Phase::Running | Phase::Paused | Phase::Parked | Phase::Ended => Some(policy.clients_wait()),
+        };
+        limit.filter(|_| !self.clients_know).map(Clock::Clients)
+    }
+
     /// While a drain is held, somebody looks at the clock.
     pub(super) fn watch_gap(&mut self) {
-        let Some(since) = self.state.drained_since() else { return };
-        let settled =
-            (self.state.gap_over && !self.stuck()) || self.state.gap_accepted || self.state.phase == Phase::Ended;
-        if self.gap_timer || settled {
+        let (Some(since), Some(clock), false) = (self.state.drained_since(), self.drain_clock(), self.gap_timer) else {
             return;
-        }
+        };
         self.gap_timer = true;
         let spent = self.drive.runtime.now_wall().since(since);
-        let left = self.state.plan.policy.gap_budget.saturating_sub(spent);
-        let left = if self.gap_passed { Millis::seconds(1) } else { left };
+        let left = if self.gap_passed { Millis::seconds(1) } else { clock.limit().saturating_sub(spent) };
         self.jobs.push(task::gap(&self.drive, left, self.app()));
     }
 
-    /// The budget is over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
+    /// A clock may be over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
     /// the drain was given back a moment before the end.
     pub(super) async fn on_gap_timer(&mut self, flow: bool) -> Result<(), DriveError> {
-        let Some(since) = self.state.drained_since() else { return Ok(()) };
-        let spent = self.drive.runtime.now_wall().since(since);
-        let settled = (self.state.gap_over && !self.stuck()) || self.state.gap_accepted || self.state.outcome.is_some();
-        if spent < self.state.plan.policy.gap_budget || settled {
+        let (Some(since), Some(clock)) = (self.state.drained_since(), self.drain_clock()) else { return Ok(()) };
+        if self.drive.runtime.now_wall().since(since) < clock.limit() {
             return Ok(());
         }
-        if flow && self.state.promote_intended && self.state.letting_through() {
-            self.gap_passed = true;
-            return Ok(());
+        match clock {
+            Clock::Budget(_) => self.append(vec![Event::DrainOverBudget]).await,
+            // Never beside a release: errors that reach the tier after it would stay. A release that does not end fails with its time.
+            Clock::Clients(_) if self.state.letting_through() => {
+                self.gap_passed = true;
+                Ok(())
+            }
+            // Somebody let them through by hand, or the answer of a release was lost: nobody is turned away then.
+            Clock::Clients(_) if flow => {
+                self.clients_know = true;
+                Ok(())
+            }
+            Clock::Clients(_) => self.turn_away().await,
         }
-        if !self.state.gap_over {
-            self.append(vec![Event::DrainOverBudget]).await?;
-        }
-        if flow {
-            // Whoever let them through by hand, or a release whose answer was lost: nobody is turned away then.
-            self.turned_away |= self.stuck();
-        } else if self.state.promote_intended {
-            self.turn_away(PROMOTING);
-        } else if self.stuck() {
-            self.turn_away(STUCK);
-        }
-        Ok(())
     }
 
-    /// What was to be given back is not, a person decides, and it was not looked yet whether clients wait for that.
-    fn stuck(&self) -> bool {
-        self.state.phase == Phase::Parked && self.state.gap_over && !self.turned_away
-    }
-
-    /// Once: clients get errors instead of waiting, and somebody is told.
-    fn turn_away(&mut self, text: &str) {
-        if std::mem::replace(&mut self.turned_away, true) {
-            return;
+    /// Clients get errors instead of waiting, and somebody is told. An engine that resumes the run does so once more: whether the one
+    /// before it still could is not known.
+    async fn turn_away(&mut self) -> Result<(), DriveError> {
+        self.clients_know = true;
+        if !self.state.clients_turned_away {
+            self.append(vec![Event::ClientsTurnedAway]).await?;
         }
         self.fail_fast();
-        self.notify("gap-over", text);
+        self.notify("clients-turned-away", if self.state.pivot_stands() { PROMOTING } else { STUCK });
+        Ok(())
     }
 
     fn app(&self) -> Option<Arc<dyn AppTier>> {

@@ -280,11 +280,14 @@ struct Driver {
     busy: BTreeSet<NodeId>,
     clocks: BTreeMap<NodeId, Clock>,
     prepared_ahead: ahead::PreparedAhead,
+    /// When the first of two looks in a row saw that the provider gave a call up.
+    given_up: BTreeMap<NodeId, Mono>,
     gap_timer: bool,
-    /// The budget is over, and writes flow: the drain is about to be seen as given back.
+    /// Clients would have been turned away, but were seen to write while the release of the drain is under way: its confirmation is all
+    /// that is missing.
     gap_passed: bool,
-    /// This engine turned clients away, or saw that a parked run keeps none of them waiting.
-    turned_away: bool,
+    /// This engine has turned clients away, or has seen that none of them waits.
+    clients_know: bool,
     space_checked: bool,
 }
 
@@ -321,9 +324,10 @@ impl Driver {
             busy: BTreeSet::new(),
             clocks: BTreeMap::new(),
             prepared_ahead: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             gap_timer: false,
             gap_passed: false,
-            turned_away: false,
+            clients_know: false,
             space_checked: false,
         }
     }
@@ -356,7 +360,7 @@ impl Driver {
 
     async fn settle_decisions(&mut self) -> Result<(), DriveError> {
         loop {
-            self.live.cancel(self.state.cancel.is_some() && !self.state.promote_intended);
+            self.live.cancel(self.state.cancel.is_some() && !self.state.pivot_stands());
             let decided_at = self.head;
             for command in decide(&self.state) {
                 self.launch(command).await?;
@@ -430,7 +434,7 @@ impl Driver {
     /// Tells people, without waiting for it.
     fn notify(&self, what: &str, text: &str) {
         let key = format!("{}/{what}/{}", self.drive.run, self.head.seq);
-        let urgent = self.state.phase == Phase::Parked || self.state.gap_over;
+        let urgent = self.state.phase == Phase::Parked || self.state.gap_over || self.state.clients_turned_away;
         let notice = Notice { key, run: self.drive.run.clone(), urgent, text: format!("{}: {text}", self.drive.run) };
         for notifier in self.drive.providers.notifiers() {
             let notice = notice.clone();

@@ -172,7 +172,8 @@ impl Driver {
             every: paced.every,
             intended_at: known.intended,
             pre_image,
-            promote_intended: self.state.promote_intended,
+            promotion: self.state.promotion(),
+            handle: known.handle.clone(),
             runtime: Arc::clone(&self.drive.runtime),
             gate,
         })

@@ -148,7 +148,7 @@ impl Driver {
             Ok(Observed::NotStarted) => Cause::new("it is not so"),
             Ok(Observed::Partial { missing, .. }) => Cause::new(format!("missing: {missing}")),
             Ok(Observed::InProgress { .. }) => Cause::new("it is still going on"),
-            Ok(Observed::Unknown(cause)) | Err(StepError { cause, .. }) => cause,
+            Ok(Observed::Unknown(cause) | Observed::GivenUp(cause)) | Err(StepError { cause, .. }) => cause,
         };
         let clock = self.clock(node);
         if began >= clock.deadline {
@@ -170,6 +170,9 @@ impl Driver {
         result: Result<Observed<Json>, StepError>,
     ) -> Result<(), DriveError> {
         let effect = self.state.plan.call(node).map_or(Effect::AtMostOnce, |call| call.effect);
+        if !matches!(result, Ok(Observed::GivenUp(_))) {
+            self.given_up.remove(node);
+        }
         match result {
             Ok(Observed::Done(output)) => {
                 self.clocks.remove(node);
@@ -177,6 +180,9 @@ impl Driver {
             }
             Ok(Observed::InProgress { handle, .. }) => {
                 self.again_in(node, self.every(node));
+                // A look that saw somebody at work knows no operation by name; what the provider called it before still asks best.
+                let known = self.state.node(node).handle.filter(|_| handle.is_none());
+                let handle = known.unwrap_or(handle);
                 self.append(vec![Event::Accepted { node: node.clone(), handle, calls: Vec::new() }]).await
             }
             // What was not there when the look began may be there now: only a look that began after the deadline ends the step.
@@ -195,6 +201,7 @@ impl Driver {
                 self.refuse(node, cause, Millis::ZERO, true).await
             }
             Ok(Observed::NotStarted) => self.absent(node, began).await,
+            Ok(Observed::GivenUp(cause)) => self.given_up(node, began, cause).await,
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
                 self.fail(node, cause, Doubt::Left).await
             }
@@ -238,6 +245,19 @@ impl Driver {
                 self.append(vec![Event::Absent { node: node.clone() }]).await
             }
         }
+    }
+
+    /// Two looks, far enough apart, at a call that its provider says it gave up prove that nothing of it stands. They are made under
+    /// one engine: the first one is not remembered over a crash.
+    async fn given_up(&mut self, node: &NodeId, began: Mono, cause: Cause) -> Result<(), DriveError> {
+        let apart = self.state.paced(node).map_or(Millis::seconds(1), |paced| paced.visibility);
+        let first = *self.given_up.entry(node.clone()).or_insert_with(|| self.drive.runtime.now_mono());
+        if began >= first + apart {
+            self.given_up.remove(node);
+            return self.fail(node, cause, Doubt::None).await;
+        }
+        self.again_in_hard(node, apart);
+        Ok(())
     }
 
     /// The second look of a pair is not hurried by a deadline.

@@ -48,6 +48,10 @@ pub fn drain(plan: &mut PlanBuilder, now: &Situation, ready: &Ready) -> Held<Dra
     if now.app.is_none() {
         return plan.hold("drain", NoDrain {}.after_all(&ready.edges()), NothingToResume {});
     }
+    let written = now.group.app.as_ref().and_then(|app| app.drain.client_limit);
+    for limit in [now.drain_limit, written].into_iter().flatten() {
+        plan.clients_wait_at_most(limit);
+    }
     let within = now.group.app.as_ref().map_or(Millis::seconds(30), |app| app.drain.within).min(budget);
     let take = Drain { budget, within }
         .after_all(&ready.edges())

@@ -216,6 +216,12 @@ impl PlanBuilder {
         &self.plan.policy
     }
 
+    /// Says how long clients wait for a drain to end, where the policy does not say it yet or allows more.
+    pub fn clients_wait_at_most(&mut self, limit: Millis) {
+        let policy = &mut self.plan.policy;
+        policy.client_limit = Some(policy.client_limit.map_or(limit, |known| known.min(limit)));
+    }
+
     /// Says which member becomes the writer.
     pub fn goes_to(&mut self, member: &MemberId) {
         self.plan.to = Some(member.clone());

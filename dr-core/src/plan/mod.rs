@@ -142,8 +142,11 @@ pub struct Hold {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// How long a drain may last at most before the promotion.
+    /// How long a drain may last until the intent of the promotion is durable; past it the run turns back.
     pub gap_budget: Millis,
+    /// How long waiting clients endure a drain, counted from its intent. Past it they are told at once that nobody can write, and the run
+    /// goes on. Where nobody says it, the gap budget counts.
+    pub client_limit: Option<Millis>,
     /// How long a proof may be trusted.
     pub proof_age: Millis,
     /// How old a fact may be when it is relied upon.
@@ -157,6 +160,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// How long clients may be left waiting behind the promotion, counted from the drain's intent.
+    #[must_use]
+    pub fn clients_wait(&self) -> Millis {
+        self.client_limit.unwrap_or(self.gap_budget)
+    }
+
     /// How old a fact may be whose source measures every `cadence`: the fact's own limit, or two measurements, whichever is longer.
     #[must_use]
     pub fn fact_age_of(&self, cadence: Millis) -> Millis {

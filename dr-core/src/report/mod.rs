@@ -199,7 +199,7 @@ const NOT_PROMOTED: &str = "nothing was promoted";
 
 /// What was lost, by the best evidence there is: counted, bounded, agreed to, promised by the plan. Nothing was promoted: nothing lost.
 fn lost(state: &RunState) -> (Loss, String) {
-    if !state.promote_intended {
+    if !state.pivot_stands() {
         return (Loss::Nothing, NOT_PROMOTED.into());
     }
     if let Some(measured) = outputs::<LossMeasurement>(state).pop() {
@@ -225,7 +225,7 @@ fn lost(state: &RunState) -> (Loss, String) {
 
 /// What went with the promotion beyond the log, as it was shown before it.
 fn dropped(state: &RunState) -> Vec<Dropped> {
-    let rehearsed = outputs::<Rehearsed>(state).pop().filter(|_| state.promote_intended);
+    let rehearsed = outputs::<Rehearsed>(state).pop().filter(|_| state.pivot_stands());
     rehearsed.map(|rehearsed| rehearsed.drops).unwrap_or_default()
 }
 

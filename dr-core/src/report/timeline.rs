@@ -68,6 +68,7 @@ fn said(event: &Event) -> Option<String> {
         | Event::Absent { .. }
         | Event::Progressed { .. }
         | Event::DrainOverBudget
+        | Event::ClientsTurnedAway
         | Event::SpaceLow => None,
     }
 }

@@ -62,6 +62,7 @@ impl RunState {
             promote_intended: false,
             gap_over: false,
             gap_accepted: false,
+            clients_turned_away: false,
             space_low: false,
             rows: BTreeSet::new(),
             outcome: None,
@@ -148,15 +149,16 @@ impl RunState {
                 }
             }
             Does::NoteOverBudget => self.gap_over = true,
+            Does::NoteTurnedAway => self.clients_turned_away = true,
             Does::AcceptOverBudget => {
                 self.gap_accepted |= self.gap_over;
                 self.gap_over = false;
             }
             Does::NoteSpaceLow => self.space_low = true,
             Does::NoteReason => {
-                if let Event::Aborting { reason } = event {
-                    self.aborting = Some(reason.clone());
-                }
+                // The question of a parked run says what went wrong; the choice, what is done about it.
+                let asked = || self.ask.as_ref().map(|ask| ask.question.clone());
+                self.aborting = if let Event::Aborting { reason } = event { Some(reason.clone()) } else { asked() };
             }
             Does::NotePhase => self.parked_from = was,
             Does::OpenQuestion => self.open_question(event),
@@ -278,6 +280,8 @@ impl NodeState {
         let Event::Intended { attempt, pre_image, .. } = &record.event else { return };
         self.attempt = *attempt;
         self.absent = None;
+        // What the provider said of an earlier attempt says nothing of this one.
+        self.handle = None;
         if self.intended.is_none() {
             self.intended = Some(record.at);
             self.pre_image.clone_from(pre_image);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Event, NodePhase, Phase, RunOutcome, RunState};
-use crate::{Ask, AskKind, Choice, Class, Effect, Fact, Loss, NodeId, OpHandle};
+use crate::{Ask, AskKind, Choice, Class, Effect, Fact, Loss, NodeId, OpHandle, Promotion, Purpose};
 
 /// One thing that the driver shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Command {
 pub(super) const LOOK: &str = "look";
 const RETRY: &str = "retry";
 const GO_ON: &str = "go-on";
+/// The choice of a parked run that gives everything back.
+pub(super) const TURN_BACK: &str = "turn-back";
 const HAND_OVER: &str = "hand-over";
 
 /// What is to be done now.
@@ -45,7 +47,9 @@ fn forward(state: &RunState) -> Vec<Command> {
         if !in_flight.is_empty() {
             return in_flight;
         }
-        return vec![if state.promote_intended {
+        // Whoever asked for a failover wants a writer: people say whether they go on or back where nothing of the promotion stands.
+        let asks = state.plan.purpose == Purpose::Failover && state.promote_intended && state.cancel.is_none();
+        return vec![if state.pivot_stands() || asks {
             park(state, &reason, 451)
         } else {
             record(Event::Aborting { reason })
@@ -121,7 +125,7 @@ fn follow(state: &RunState) -> Vec<Command> {
 
 /// Why nothing new may begin.
 fn must_stop(state: &RunState) -> Option<String> {
-    if let Some(who) = state.cancel.as_ref().filter(|_| !state.promote_intended) {
+    if let Some(who) = state.cancel.as_ref().filter(|_| !state.pivot_stands()) {
         return Some(format!("cancelled by {who}"));
     }
     let failed = state.plan.order.iter().find(|id| state.phase_of(id) == NodePhase::Failed);
@@ -129,11 +133,11 @@ fn must_stop(state: &RunState) -> Option<String> {
         let cause = state.node(id).cause.map(|cause| cause.to_string()).unwrap_or_default();
         return Some(format!("`{id}` failed: {cause}"));
     }
-    // Past the promote intent there is no way back: clients were turned away, and the quickest end of that is to go on.
-    if state.gap_over && !state.promote_intended && state.drained_since().is_some() {
+    // Past a promotion that may stand the budget counts for nothing: clients are told when they would give up, and going on lets them in soonest.
+    if state.gap_over && !state.pivot_stands() && state.drained_since().is_some() {
         return Some("the drain has outlived its budget".into());
     }
-    (state.space_low && !state.promote_intended).then(|| "the journal's disk is full".to_owned())
+    (state.space_low && !state.pivot_stands()).then(|| "the journal's disk is full".to_owned())
 }
 
 fn end(state: &RunState) -> RunOutcome {
@@ -244,8 +248,12 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
     if failed.is_some_and(|(_, node)| node.may_stand) {
         choices.push(Choice::new(RETRY, "try the failed step again", "what the step changes"));
     }
+    if state.phase != Phase::Aborting && state.promotion() == Promotion::Disproved {
+        let changes = "what was taken is given back; nothing was promoted";
+        choices.push(Choice::new(TURN_BACK, "let the applications go on where they are", changes));
+    }
     choices.push(Choice::new(HAND_OVER, "stop here; the rest is done by hand", "nothing; what is held stays held"));
-    let question = if state.promote_intended {
+    let question = if state.pivot_stands() {
         format!("{reason}; automatic rollback is not possible, engage the incident bridge")
     } else {
         reason.to_owned()

@@ -203,8 +203,10 @@ pub enum Event {
         /// Why.
         because: String,
     },
-    /// A drain lasted longer than its budget (`limits.gap_budget`).
+    /// A drain lasted longer than its budget (`limits.gap_budget`) although no promotion had been asked for.
     DrainOverBudget,
+    /// A drain lasted longer than clients wait: they get errors at once from now on, and the run goes on.
+    ClientsTurnedAway,
     /// The journal's disk is full; the reserve is in use.
     SpaceLow,
     /// The run turns back.
@@ -252,6 +254,7 @@ pub enum EventKind {
     PauseSet,
     CancelAsked,
     DrainOverBudget,
+    ClientsTurnedAway,
     SpaceLow,
     Aborting,
     Parked,
@@ -261,7 +264,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Started,
         Self::LeaseTaken,
         Self::Began,
@@ -281,6 +284,7 @@ impl EventKind {
         Self::PauseSet,
         Self::CancelAsked,
         Self::DrainOverBudget,
+        Self::ClientsTurnedAway,
         Self::SpaceLow,
         Self::Aborting,
         Self::Parked,
@@ -313,6 +317,7 @@ impl Event {
             Self::PauseSet { .. } => EventKind::PauseSet,
             Self::CancelAsked { .. } => EventKind::CancelAsked,
             Self::DrainOverBudget => EventKind::DrainOverBudget,
+            Self::ClientsTurnedAway => EventKind::ClientsTurnedAway,
             Self::SpaceLow => EventKind::SpaceLow,
             Self::Aborting { .. } => EventKind::Aborting,
             Self::Parked { .. } => EventKind::Parked,
@@ -344,6 +349,7 @@ impl Event {
             | Self::PauseSet { .. }
             | Self::CancelAsked { .. }
             | Self::DrainOverBudget
+            | Self::ClientsTurnedAway
             | Self::SpaceLow
             | Self::Aborting { .. }
             | Self::Parked { .. }

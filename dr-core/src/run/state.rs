@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::RunOutcome;
 use crate::{
     Actor, Ask, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId, OnFailure, OpHandle, Plan,
-    PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
+    Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
 };
 
 /// Where a run stands.
@@ -197,12 +197,14 @@ pub struct RunState {
     pub aborting: Option<String>,
     /// Whether it was turning back when it parked.
     pub parked_from: Phase,
-    /// Whether a promote intent was ever durable: the point of no return.
+    /// Whether a promote intent was ever durable. The point of no return is one that may stand: [`RunState::pivot_stands`].
     pub promote_intended: bool,
     /// The drain has outlived its budget, and nobody has decided about it yet.
     pub gap_over: bool,
     /// A person decided to go on although the drain outlived its budget; nobody asks again.
     pub gap_accepted: bool,
+    /// Clients that waited for the drain to end got errors instead.
+    pub clients_turned_away: bool,
     /// The journal's disk is full.
     pub space_low: bool,
     /// Inbox rows that became events.
@@ -287,11 +289,28 @@ impl RunState {
     #[must_use]
     pub fn fence_intended(&self) -> bool {
         let fenced = |id: &NodeId, node: &NodeState| {
-            node.intended.is_some()
-                && self.plan.call(id).is_some_and(|call| matches!(call.class, Class::Fence | Class::Pivot))
+            node.intended.is_some() && self.plan.call(id).is_some_and(|call| call.class == Class::Fence)
         };
-        self.promote_intended
+        self.pivot_stands()
             || self.nodes.iter().any(|(id, node)| fenced(id, node) && self.phase_of(&id.undo()) != NodePhase::Done)
+    }
+
+    /// Whether a promotion may stand: its intent was durable, and it was not proved that nothing came of it. This is the point of no
+    /// return.
+    #[must_use]
+    pub fn pivot_stands(&self) -> bool {
+        let pivot = |id: &NodeId| self.plan.call(id).is_some_and(|call| call.class == Class::Pivot);
+        self.nodes.iter().any(|(id, node)| node.may_stand && pivot(id))
+    }
+
+    /// What is known of the promotion.
+    #[must_use]
+    pub fn promotion(&self) -> Promotion {
+        match (self.promote_intended, self.pivot_stands()) {
+            (_, true) => Promotion::MayStand,
+            (true, false) => Promotion::Disproved,
+            (false, false) => Promotion::NotAsked,
+        }
     }
 
     /// How a node's failure is taken: undos and releases always stop.

@@ -3,7 +3,10 @@
 //! A row says when it counts besides phase and event, and what it does besides changing the phase. An event of the run also moves
 //! every step that has a row for it: a new engine puts what may have left in doubt, a decision takes up what failed.
 
-use super::{Event, EventKind as E, NodePhase as N, NodeState, Phase as P, RunState, decide::LOOK};
+use super::{
+    Event, EventKind as E, NodePhase as N, NodeState, Phase as P, RunState,
+    decide::{LOOK, TURN_BACK},
+};
 use crate::{Effect, NodeId};
 
 /// A transition of the run.
@@ -57,6 +60,10 @@ pub enum When {
     ParkedGoingForward,
     /// The run turned back when it parked.
     ParkedTurningBack,
+    /// No promotion may stand.
+    BeforePromotion,
+    /// The choice is to turn back.
+    ChoseBack,
 }
 
 impl When {
@@ -67,19 +74,24 @@ impl When {
             Self::Always => "",
             Self::PauseOn => "it says: pause",
             Self::PauseOff => "it says: go on",
-            Self::ParkedGoingForward => "the run did not turn back when it parked",
+            Self::ParkedGoingForward => "the run did not turn back when it parked, and goes on",
             Self::ParkedTurningBack => "the run turned back when it parked",
+            Self::BeforePromotion => "no promotion may stand",
+            Self::ChoseBack => "the choice is to turn back",
         }
     }
 
     fn holds(self, state: &RunState, event: &Event) -> bool {
         let pause = |wanted: bool| matches!(event, Event::PauseSet { on, .. } if *on == wanted);
+        let back = || state.parked_from != P::Aborting && chose(event, TURN_BACK);
         match self {
             Self::Always => true,
             Self::PauseOn => pause(true),
             Self::PauseOff => pause(false),
-            Self::ParkedGoingForward => state.parked_from != P::Aborting,
+            Self::ParkedGoingForward => state.parked_from != P::Aborting && !back(),
             Self::ParkedTurningBack => state.parked_from == P::Aborting,
+            Self::BeforePromotion => !state.pivot_stands(),
+            Self::ChoseBack => back(),
         }
     }
 }
@@ -91,7 +103,7 @@ pub enum NodeWhen {
     Always,
     /// The decision is to look again, and an effect of the step may stand.
     LookAgain,
-    /// The decision is another one, or nothing of the step can stand.
+    /// The decision is another one but to turn back, or nothing of the step can stand.
     TryAgain,
 }
 
@@ -102,17 +114,17 @@ impl NodeWhen {
         match self {
             Self::Always => "",
             Self::LookAgain => "the choice is to look, and an effect may stand",
-            Self::TryAgain => "the choice is another one, or no effect can stand",
+            Self::TryAgain => "the choice is to go on otherwise, or no effect can stand",
         }
     }
 
     fn holds(self, state: &RunState, id: &NodeId, node: &NodeState, event: &Event) -> bool {
         let mutates = || state.plan.call(id).is_some_and(|call| call.effect != Effect::ReadOnly);
-        let look = || node.may_stand && matches!(event, Event::Decided { choice } if choice == LOOK) && mutates();
+        let look = || node.may_stand && chose(event, LOOK) && mutates();
         match self {
             Self::Always => true,
             Self::LookAgain => look(),
-            Self::TryAgain => !look(),
+            Self::TryAgain => !look() && !chose(event, TURN_BACK),
         }
     }
 }
@@ -126,6 +138,8 @@ pub enum Does {
     NoteCancel,
     /// The drain has outlived its budget.
     NoteOverBudget,
+    /// Clients got errors instead of waiting.
+    NoteTurnedAway,
     /// The drain may outlive its budget: a person knows.
     AcceptOverBudget,
     /// The journal's disk is full.
@@ -152,6 +166,7 @@ impl Does {
             Self::NoteRow => "notes the inbox row",
             Self::NoteCancel => "notes who cancels",
             Self::NoteOverBudget => "notes the overrun",
+            Self::NoteTurnedAway => "notes that clients know",
             Self::AcceptOverBudget => "takes the overrun as accepted",
             Self::NoteSpaceLow => "notes the full disk",
             Self::NoteReason => "keeps the reason",
@@ -229,6 +244,11 @@ impl NodeDoes {
     }
 }
 
+/// Whether a person made this choice.
+fn chose(event: &Event, wanted: &str) -> bool {
+    matches!(event, Event::Decided { choice } if choice == wanted)
+}
+
 macro_rules! rows {
     ($row:ident, $from:ident, $when:ident, $does:ident:
      $($number:literal $was:ident $event:ident [$cond:ident] $to:ident [$($do:ident)*] $sentence:literal)*) => {
@@ -263,11 +283,11 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "asked to turn back; what is under way is driven to a known end first"
     422 Paused   CancelAsked     [Always] Paused   [NoteRow NoteCancel]
         "asked to turn back while paused"
-    431 Running  DrainOverBudget [Always] Running  [NoteOverBudget]
+    431 Running  DrainOverBudget [BeforePromotion] Running  [NoteOverBudget]
         "the drain has outlived its budget"
-    432 Paused   DrainOverBudget [Always] Paused   [NoteOverBudget]
+    432 Paused   DrainOverBudget [BeforePromotion] Paused   [NoteOverBudget]
         "the drain has outlived its budget while paused"
-    433 Aborting DrainOverBudget [Always] Aborting [NoteOverBudget]
+    433 Aborting DrainOverBudget [BeforePromotion] Aborting [NoteOverBudget]
         "the drain has outlived its budget while turning back"
     434 Running  SpaceLow        [Always] Running  [NoteSpaceLow]
         "the journal's disk is full; the reserve is in use"
@@ -277,8 +297,16 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "the journal's disk is full while turning back"
     437 Parked   SpaceLow        [Always] Parked   [NoteSpaceLow]
         "the journal's disk is full while parked"
-    438 Parked   DrainOverBudget [Always] Parked   [NoteOverBudget]
+    438 Parked   DrainOverBudget [BeforePromotion] Parked   [NoteOverBudget]
         "the drain has outlived its budget while parked"
+    491 Running  ClientsTurnedAway [Always] Running  [NoteTurnedAway]
+        "clients were told instead of left waiting; the run goes on"
+    492 Paused   ClientsTurnedAway [Always] Paused   [NoteTurnedAway]
+        "clients were told instead of left waiting, while paused"
+    493 Aborting ClientsTurnedAway [Always] Aborting [NoteTurnedAway]
+        "clients were told instead of left waiting, while turning back"
+    494 Parked   ClientsTurnedAway [Always] Parked   [NoteTurnedAway]
+        "clients were told instead of left waiting, while parked"
     441 Running  Aborting        [Always] Aborting [NoteReason CloseQuestion]
         "turning back: what was taken is given back, the latest first"
     442 Paused   Aborting        [Always] Aborting [NoteReason CloseQuestion]
@@ -293,6 +321,8 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "a person decided; the run goes on"
     462 Parked   Decided         [ParkedTurningBack] Aborting [CloseQuestion AcceptOverBudget]
         "a person decided; the run goes on turning back"
+    463 Parked   Decided         [ChoseBack] Aborting [NoteReason CloseQuestion AcceptOverBudget]
+        "a person decided to turn back: nothing of the promotion stands"
     471 Running  Answered        [Always] Running  [NoteRow KeepAnswer]
         "an answer counts"
     472 Paused   Answered        [Always] Paused   [NoteRow KeepAnswer]

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 
-use super::read::{conflict, later, not_yet, refuse};
+use super::read::{Seen, conflict, later, not_yet, refuse, see};
 use crate::{
     Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, Marks, MemberId, Millis, Observed, Outcome,
-    Prepared, Ready, ResumeRequest, Retry, Stage, Step, StepCx, StepError, Touch, Tri, text, verb,
+    Prepared, Promotion, Ready, ResumeRequest, Retry, Stage, Step, StepCx, StepError, Touch, Tri, text, verb,
 };
 
 /// Holds the writes of applications back. The budget lies below the clients' own limit; a drain never outlives it.
@@ -54,7 +54,7 @@ pub struct ResumeWrites {
 impl ResumeWrites {
     /// Onto which member writes go now.
     fn onto(&self, cx: &StepCx) -> MemberId {
-        if cx.promote_intended() { self.after.clone() } else { self.before.clone() }
+        if cx.promotion() == Promotion::MayStand { self.after.clone() } else { self.before.clone() }
     }
 }
 
@@ -181,7 +181,20 @@ impl Handler for Resuming {
     }
 
     /// A drain that fell off by itself may have left the tier pointed at another member, so it is always said again onto which.
-    async fn prepare(&self, _cx: &StepCx, _step: &ResumeWrites) -> Result<Prepared<()>, StepError> {
+    ///
+    /// Where a promotion was asked for and proved not to stand, the former writer is looked at once more: a provider that does late
+    /// what it gave up would leave the applications on a standby.
+    async fn prepare(&self, cx: &StepCx, step: &ResumeWrites) -> Result<Prepared<()>, StepError> {
+        if cx.promotion() == Promotion::Disproved {
+            // One that does not answer keeps nobody waiting: that it is a standby has to be seen.
+            let standby = |seen: Seen| seen.in_recovery() == Tri::Yes || seen.description.follows.is_some();
+            if see(cx, &step.before).await.is_ok_and(standby) {
+                let member = &step.before;
+                return Ok(refuse(format_args!(
+                    "`{member}` is a standby now: the promotion that its provider had given up came after all"
+                )));
+            }
+        }
         Ok(Prepared::Ready(Ready::default()))
     }
 

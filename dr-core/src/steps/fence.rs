@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     Attempted, Cause, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind,
-    Marks, Observed, Outcome, Prepared, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx, StepError,
-    Target, Touch, Tri, WriterReceipt, canonical, stop, verb,
+    Marks, Observed, Outcome, Prepared, Promotion, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx,
+    StepError, Target, Touch, Tri, WriterReceipt, canonical, stop, verb,
 };
 
 /// Fences a member: it cannot write any more, read back at `minimum` or better.
@@ -236,7 +236,7 @@ pub(super) struct Releasing;
 impl Releasing {
     /// Why the fence must stay, if so: a promotion was intended, or the candidate is not surely a standby of the old lineage.
     async fn must_stay(cx: &StepCx, step: &ReleaseFence) -> Result<Option<String>, StepError> {
-        if cx.promote_intended() {
+        if cx.promotion() == Promotion::MayStand {
             return Ok(Some("a promotion was asked for: past that point a fence is retired, never released".into()));
         }
         let member = &step.candidate.member;

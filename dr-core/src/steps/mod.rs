@@ -111,7 +111,13 @@ fn seen<T>(look: Result<Observed<T>, StepError>) -> Outcome<T> {
     match look {
         Ok(Observed::Done(output)) => Outcome::Done(output),
         Ok(Observed::Conflict(cause)) => Outcome::Conflict(cause),
-        Ok(Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_))
+        Ok(
+            Observed::NotStarted
+            | Observed::Partial { .. }
+            | Observed::InProgress { .. }
+            | Observed::Unknown(_)
+            | Observed::GivenUp(_),
+        )
         | Err(_) => Outcome::accepted(),
     }
 }

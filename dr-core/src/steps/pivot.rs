@@ -4,14 +4,15 @@
 //!  in recovery, old lineage ─────────────────────────────────► not started
 //!  writes, no intent of ours ────────────────────────────────► conflict: a stranger's act
 //!  writes, our intent, new generation, parted at or past the proof ──► done
+//!  the provider gave up what it accepted, both sides as before ─────► given up: nothing of it stands
 //!  writes, our intent, anything else ────────────────────────► conflict, or look again where the provider may lag
 //! ```
 
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 
 use super::{
     lock::held_by_another,
-    read::{conflict, not_yet, offered, position, replaced},
+    read::{conflict, not_yet, offered, position, replaced, see},
 };
 use crate::{
     Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Parted, Polled, Position,
@@ -81,10 +82,41 @@ pub(super) async fn poll(
         // Roles may have changed before it failed: what it left is looked at, nothing is concluded from the word.
         (_, Some(why)) => Polled::Ended(Outcome::unknown(why)),
         (
-            Observed::NotStarted | Observed::Partial { .. } | Observed::InProgress { .. } | Observed::Unknown(_),
+            Observed::NotStarted
+            | Observed::Partial { .. }
+            | Observed::InProgress { .. }
+            | Observed::Unknown(_)
+            | Observed::GivenUp(_),
             None,
         ) => Polled::Pending { again_in: cx.every(), percent },
     })
+}
+
+/// The provider's words, if it gave up what it accepted and both sides are as they were before: `from` takes a write on the old
+/// lineage, the candidate follows it, and nobody works on either.
+///
+/// One look proves nothing, because a change may be seen late; and without the provider's own word on the operation no number of looks
+/// does, because it may still come.
+pub(super) async fn given_up(cx: &StepCx, from: &Target, to: &Target) -> Result<Option<Cause>, StepError> {
+    let Some(handle) = cx.handle() else { return Ok(None) };
+    let database = cx.database(&to.member)?;
+    let OpProgress::Failed { why } = database.poll(handle).await? else { return Ok(None) };
+    let probe = cx.probe(&from.member)?;
+    let (old, new, write) = join3(see(cx, &from.member), see(cx, &to.member), probe.write()).await;
+    let (old, new, write) = (old?, new?, write?);
+    let writes = old.differs(from).is_none()
+        && old.in_recovery() != Tri::Yes
+        && old.description.follows.is_none()
+        && write.accepted == Tri::Yes
+        && write.lineage.is_none_or(|lineage| lineage == from.lineage);
+    let follows = new.differs(to).is_none()
+        && new.in_recovery() != Tri::No
+        && new.description.follows(&from.address, Some(&old.description.endpoint));
+    let idle = old.description.busy.is_none() && new.description.busy.is_none();
+    Ok((writes && follows && idle).then(|| {
+        let (from, to) = (&from.member, &to.member);
+        Cause::new(format!("the provider gave it up ({why}); `{from}` writes as before, and `{to}` follows it"))
+    }))
 }
 
 pub(super) fn by_position(
@@ -211,7 +243,7 @@ pub(super) async fn not_now(
         return Ok(Some(Prepared::Conflict(Cause::new(why))));
     }
     Ok(match seen? {
-        Observed::NotStarted => None,
+        Observed::NotStarted | Observed::GivenUp(_) => None,
         Observed::Done(receipt) => Some(Prepared::AlreadyDone(receipt)),
         Observed::Conflict(cause) => Some(Prepared::Conflict(cause)),
         Observed::InProgress { .. } => Some(Prepared::NotReady(NotDone {

@@ -344,6 +344,7 @@ impl Look for RehearsingAgain {
                 }
             }
             Observed::Conflict(cause) => Observed::Conflict(cause),
+            Observed::GivenUp(cause) => Observed::GivenUp(cause),
             Observed::Unknown(cause) => Observed::Unknown(cause),
             Observed::NotStarted => Observed::NotStarted,
             Observed::Partial { done, missing } => Observed::Partial { done, missing },

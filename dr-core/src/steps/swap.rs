@@ -211,7 +211,11 @@ impl Handler for Swapping {
     type Step = SwapRoles;
 
     async fn observe(&self, cx: &StepCx, step: &SwapRoles) -> Result<Observed<PromotionReceipt>, StepError> {
-        pivot::observe(cx, step.expected()?).await
+        let seen = pivot::observe(cx, step.expected()?).await?;
+        if seen != Observed::NotStarted {
+            return Ok(seen);
+        }
+        Ok(pivot::given_up(cx, &step.from, &step.to).await?.map_or(seen, Observed::GivenUp))
     }
 
     /// Everything that could speak against it is asked before the intent: afterwards there is no way back.

@@ -160,7 +160,7 @@ impl View {
             state: standing,
             steps,
             held: held.collect(),
-            no_return: state.promote_intended,
+            no_return: state.pivot_stands(),
             cancel: state.cancel.clone(),
             ask: state.ask.clone(),
             ask_digest: state.ask.as_ref().and_then(|ask| ask.digest().ok()),

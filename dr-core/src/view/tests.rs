@@ -86,6 +86,7 @@ pub(crate) fn plan() -> Plan {
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: minutes(5),
+            client_limit: None,
             proof_age: seconds(10),
             fact_age: minutes(1),
             fence: Grade::Confirmed,

@@ -35,6 +35,7 @@ pub(crate) fn target(member: &str) -> Target {
 fn policy() -> Policy {
     Policy {
         gap_budget: seconds(60),
+        client_limit: None,
         proof_age: seconds(60),
         fact_age: seconds(60),
         fence: Grade::Confirmed,

@@ -106,6 +106,7 @@ impl Engine {
         let automatic = spec.automatic(operation(purpose)).map(|opt_in| opt_in.risk.clone());
         Policy {
             gap_budget: spec.limits.gap_budget,
+            client_limit: None,
             proof_age: spec.limits.proof_age,
             fact_age: spec.limits.fact_age,
             fence: weakest.unwrap_or(Grade::Enforced).max(Grade::Enforced),

@@ -10,6 +10,8 @@ use crate::world::FailsHow;
 pub enum Fault {
     /// F1: an error, and no effect.
     FailBefore,
+    /// F1, for good: the provider refuses outright, and nothing is done.
+    Refused,
     /// F2: the effect happens, the reply is lost.
     LostReply,
     /// F3: the effect is delivered twice, the second time later.
@@ -93,8 +95,9 @@ pub enum CallKind {
 
 impl Fault {
     /// The faults of single calls, in the order in which an explorer tries them.
-    pub const OF_CALLS: [Self; 14] = [
+    pub const OF_CALLS: [Self; 15] = [
         Self::FailBefore,
+        Self::Refused,
         Self::LostReply,
         Self::Duplicate,
         Self::Late,
@@ -135,7 +138,7 @@ impl Fault {
         match self {
             Self::FailBefore | Self::Throttled | Self::CrashBefore | Self::CrashAfter | Self::LostReply => true,
             Self::Duplicate | Self::Late => kind != CallKind::Read,
-            Self::Slow | Self::OperationFails(_) | Self::HandleLost => kind == CallKind::Start,
+            Self::Refused | Self::Slow | Self::OperationFails(_) | Self::HandleLost => kind == CallKind::Start,
             Self::StaleRead | Self::Contradiction => kind == CallKind::Read,
             Self::ControlOutage
             | Self::DataOutage
@@ -160,7 +163,8 @@ impl Fault {
             | Self::CrashBefore
             | Self::CrashAfter
             | Self::HandleLost => true,
-            Self::Duplicate
+            Self::Refused
+            | Self::Duplicate
             | Self::Late
             | Self::OperationFails(_)
             | Self::Contradiction
@@ -175,8 +179,9 @@ impl Fault {
         }
     }
 
-    const WORDS: [(&'static str, Self); 30] = [
+    const WORDS: [(&'static str, Self); 32] = [
         ("F1", Self::FailBefore),
+        ("F1-refused", Self::Refused),
         ("F2", Self::LostReply),
         ("F3", Self::Duplicate),
         ("F4", Self::Late),
@@ -185,6 +190,7 @@ impl Fault {
         ("F7-absent", Self::OperationFails(FailsHow::Absent)),
         ("F7-partial", Self::OperationFails(FailsHow::Partial)),
         ("F7-complete", Self::OperationFails(FailsHow::Complete)),
+        ("F7-late", Self::OperationFails(FailsHow::Late)),
         ("F8", Self::HandleLost),
         ("F9", Self::StaleRead),
         ("F10", Self::Contradiction),

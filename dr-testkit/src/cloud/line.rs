@@ -308,6 +308,7 @@ fn stale_by(timing: &crate::world::Timing) -> Millis {
 /// What a service says that does not take the call.
 fn refusal(fault: Option<Fault>, timing: &crate::world::Timing) -> Option<Outcome<String>> {
     let (why, wait) = match fault {
+        Some(Fault::Refused) => return Some(Outcome::refused("409, not in this state")),
         Some(Fault::FailBefore) => ("503, not accepted", timing.poll),
         Some(Fault::Throttled) => ("429, throttled", timing.timeout),
         Some(_) | None => return None,
@@ -387,6 +388,7 @@ fn strike(world: &mut World, fault: Fault, point: &Point) {
             }
         }
         Fault::FailBefore
+        | Fault::Refused
         | Fault::LostReply
         | Fault::Duplicate
         | Fault::Late

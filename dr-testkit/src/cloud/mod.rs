@@ -12,7 +12,7 @@ mod rehearse;
 mod store;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,6 +21,7 @@ use std::{
 use dr_core::{
     FenceReceipt, MemberId, Millis, Providers, Rows, RunId, Runtime, Touch,
     run::{Event, Record},
+    verb,
 };
 
 pub use backend::SimBackend;
@@ -227,9 +228,11 @@ impl SimCloud {
         self.with(|world| world.duties.cancelled = true);
     }
 
-    /// All that the plan allows to be touched (S13).
+    /// All that the plan allows to be touched (S13). Whoever may drain may also end the wait of those that are drained.
     pub fn allow_only(&self, touches: impl IntoIterator<Item = Touch>) {
-        let touches = touches.into_iter().collect();
+        let mut touches: BTreeSet<Touch> = touches.into_iter().collect();
+        let drained = touches.iter().find(|touch| verb::DRAIN.is(touch)).map(|touch| touch.resource.clone());
+        touches.extend(drained.map(|tier| verb::FAIL_FAST.on(tier)));
         self.with(|world| world.duties.allow = Some(touches));
     }
 

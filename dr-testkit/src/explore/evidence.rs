@@ -3,6 +3,7 @@
 use dr_core::{
     Fact, Touch,
     run::{Event, Record},
+    verb,
 };
 
 use super::Stage;
@@ -50,8 +51,11 @@ pub(super) fn check(stage: &Stage, over: bool) {
     for call in calls.iter().filter(|call| call.kind != CallKind::Read) {
         let Some(touch) = &call.touch else { continue };
         let intended = records.iter().filter(|record| u64::from(record.seq) <= call.durable).any(|record| {
-            matches!(&record.event, Event::Intended { node, .. }
-                if plan.call(node).is_some_and(|planned| planned.touches.contains(touch)))
+            // No step turns clients away: the run itself does, and says so before.
+            let turned_away = verb::FAIL_FAST.is(touch) && record.event == Event::ClientsTurnedAway;
+            turned_away
+                || matches!(&record.event, Event::Intended { node, .. }
+                    if plan.call(node).is_some_and(|planned| planned.touches.contains(touch)))
         });
         if !intended {
             let text = format!("{} was sent, and no intent for `{touch}` was durable before it", call.name);

@@ -55,6 +55,8 @@ pub(crate) enum Due {
     OpStage { op: String },
     /// An operation ends.
     OpEnds { op: String },
+    /// What an operation was said to have given up happens.
+    OpLate { op: String },
     /// Running work of applications has ended.
     Drained { turn: u64 },
     /// A drain falls off.
@@ -286,6 +288,7 @@ impl World {
             Due::Lands { part, member, call } => drop(self.enforce(part, &member, &call)),
             Due::OpStage { op } => self.stage(&op),
             Due::OpEnds { op } => self.end(&op),
+            Due::OpLate { op } => self.late(&op),
             Due::Drained { turn } => self.drained(turn),
             Due::DrainExpires { turn } => self.drain_expires(turn),
             Due::RouteSettles { route, change } => self.route_settles(route, change),

@@ -58,7 +58,7 @@ impl World {
     pub(super) fn stage(&mut self, handle: &str) {
         let Some(op) = self.ops.get(handle).cloned() else { return };
         let Work::Swap { from, to, forced } = op.work else { return };
-        if op.fails == Some(FailsHow::Absent) {
+        if matches!(op.fails, Some(FailsHow::Absent | FailsHow::Late)) {
             return;
         }
         // What the provider can reach it can fence or demote, even if the server itself is dead: it comes back as a standby.
@@ -102,6 +102,11 @@ impl World {
             Some(FailsHow::Complete) => self.finish(&op, true).and_then(|()| Err("internal error".to_owned())),
             Some(FailsHow::Partial) => self.finish(&op, false).and_then(|()| Err("stopped half-way".to_owned())),
             Some(FailsHow::Absent) => Err("internal error; rolled back".to_owned()),
+            Some(FailsHow::Late) => {
+                let takes = i64::try_from(self.setup.timing.timeout.count()).unwrap_or(i64::MAX);
+                self.schedule(self.now.saturating_add(takes), Due::OpLate { op: handle.to_owned() });
+                Err("given up".to_owned())
+            }
         };
         for name in names(&op.work) {
             if let Some(instance) = self.instances.get_mut(&name) {
@@ -128,6 +133,15 @@ impl World {
         if let Some(found) = self.ops.get_mut(handle) {
             found.state = state;
         }
+    }
+
+    /// What was said to have failed happens after all.
+    pub(super) fn late(&mut self, handle: &str) {
+        let Some(op) = self.ops.get(handle).cloned() else { return };
+        if let Work::Swap { from, to, .. } = &op.work {
+            self.demote(from, to, &op.by);
+        }
+        drop(self.finish(&op, true));
     }
 
     fn finish(&mut self, op: &Operation, whole: bool) -> Result<(), String> {

@@ -175,6 +175,8 @@ pub struct Setup {
     pub routes: usize,
     /// How long a drain may last before clients see errors.
     pub drain_limit: Millis,
+    /// How long a drain may last before the promotion; without it, four fifths of `drain_limit`.
+    pub gap_budget: Option<Millis>,
     /// A drain ends by itself when its budget is over.
     pub drain_expires: bool,
     /// The fence of the storage works when the roles are taken over by force.
@@ -214,6 +216,7 @@ impl Setup {
             rude_writers: 0,
             routes: 1,
             drain_limit: minutes(20),
+            gap_budget: None,
             drain_expires: true,
             storage_fence_works: true,
             own_fence: false,

@@ -191,6 +191,8 @@ pub enum FailsHow {
     Partial,
     /// All of it, although the provider says it failed.
     Complete,
+    /// All of it, a while after the provider said it failed: no honest provider does that.
+    Late,
 }
 
 /// Something that is wrong with the world for a while.

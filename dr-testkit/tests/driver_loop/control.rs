@@ -216,7 +216,7 @@ fn a_cancel_turns_a_paused_run_back() {
 fn a_failure_before_the_promotion_gives_back_in_reverse() {
     let rig = promotion();
     rig.world.fates("weu", &[Fate::No]);
-    // A promotion whose intent is durable cannot be turned back; one that is not even ready can.
+    // It is not even ready: nothing is sent.
     rig.world.not_ready("weu", u32::MAX);
     let ended = rig.engine().spawn_start();
     let outcome = rig.wait_end(&ended).unwrap();
@@ -225,11 +225,23 @@ fn a_failure_before_the_promotion_gives_back_in_reverse() {
     rig.assert_sound();
 }
 
-/// Covers C03, J10: after the promote intent the run goes forward or parks, whatever the provider says.
+/// A promotion that is refused at its only attempt did not happen: the run turns back by itself.
 #[test]
-fn a_promotion_that_is_refused_parks_and_keeps_what_is_held() {
+fn bug_a_promotion_that_is_refused_is_turned_back() {
     let rig = promotion();
     rig.world.fates("weu", &[Fate::No]);
+    let outcome = rig.go();
+    assert!(matches!(outcome, RunOutcome::Aborted { .. }), "{outcome:?}");
+    assert_eq!(changes(&rig), ["drain on", "fence on", "fence off", "drain off"]);
+    assert_eq!(rig.world.sends("weu", true), 1);
+    rig.assert_sound();
+}
+
+/// Covers C03, J10: after a promotion of which an attempt may still arrive the run goes forward or parks, whatever the provider says.
+#[test]
+fn a_promotion_that_is_refused_after_a_doubt_parks_and_keeps_what_is_held() {
+    let rig = promotion();
+    rig.world.fates("weu", &[Fate::Nothing, Fate::No]);
     drop(rig.engine().spawn_start());
     rig.wait_phase(Phase::Parked);
     rig.rt.pass(minutes(30)).unwrap();
@@ -239,14 +251,14 @@ fn a_promotion_that_is_refused_parks_and_keeps_what_is_held() {
     let held: Vec<&str> = ask.facts.iter().map(|fact| fact.name.as_str()).collect();
     assert_eq!(held, ["held: drain", "held: fence"]);
     assert_eq!(changes(&rig), ["drain on", "fence on"]);
-    assert_eq!(rig.world.sends("weu", true), 1);
+    assert_eq!(rig.world.sends("weu", true), 2);
     assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("parked")));
 }
 
 #[test]
 fn a_parked_run_is_handed_over_on_a_persons_word() {
     let rig = promotion();
-    rig.world.fates("weu", &[Fate::No]);
+    rig.world.fates("weu", &[Fate::Nothing, Fate::No]);
     let ended = rig.engine().spawn_start();
     rig.wait_phase(Phase::Parked);
     rig.post("0", &cancel());
@@ -262,12 +274,12 @@ fn a_parked_run_is_handed_over_on_a_persons_word() {
 #[test]
 fn a_parked_step_is_tried_again_on_a_persons_word() {
     let rig = promotion();
-    rig.world.fates("weu", &[Fate::No]);
+    rig.world.fates("weu", &[Fate::Nothing, Fate::No]);
     let ended = rig.engine().spawn_start();
     rig.wait_phase(Phase::Parked);
     rig.answer("1", "retry", &person("ana"));
     assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
-    assert_eq!(rig.world.sends("weu", true), 2);
+    assert_eq!(rig.world.sends("weu", true), 3);
 }
 
 /// What was released by the plan itself is not given back a second time, and a release needs no way back.

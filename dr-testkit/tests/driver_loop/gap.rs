@@ -1,16 +1,16 @@
 //! A drain never outlives its budget unseen (DESIGN section 5).
 
 use dr_core::{
-    Millis, NodeId, Request, StepExt, millis, minutes,
+    Millis, NodeId, PlanBuilder, Policy, Request, StepExt, millis, minutes,
     run::{
-        EventKind::{self, DrainOverBudget, Parked},
+        EventKind::{self, ClientsTurnedAway, DrainOverBudget, Parked},
         NodePhase, Phase, Record, RunOutcome,
     },
     seconds,
 };
 
 use crate::{
-    rig::{Rig, person},
+    rig::{Rig, person, policy},
     world::{Check, Drain, Fate, Fence, Promote, Sight, Switches, Undrain, Unfence},
 };
 
@@ -19,15 +19,17 @@ const BUDGET: Millis = seconds(30);
 
 /// drain, fence, (wait,) promote, wait, release of the drain.
 fn rig() -> Rig {
-    Rig::new(|plan| {
-        let drain = plan.hold("drain", Drain::on("drain").within(seconds(20)), Undrain::off("drain"));
-        let fence = plan.hold("fence", Fence::on("fence").after(&drain), Unfence::off("fence"));
-        let caught = plan.add("caught-up", Check::on("a").after(&fence));
-        let promote = plan.add("promote", Promote::on("weu").after(&caught));
-        let writer = plan.add("writer", Check::on("b").after(&promote));
-        plan.release(drain, &writer);
-        plan.retired(fence, &writer);
-    })
+    Rig::new(steps)
+}
+
+fn steps(plan: &mut PlanBuilder) {
+    let drain = plan.hold("drain", Drain::on("drain").within(seconds(20)), Undrain::off("drain"));
+    let fence = plan.hold("fence", Fence::on("fence").after(&drain), Unfence::off("fence"));
+    let caught = plan.add("caught-up", Check::on("a").after(&fence));
+    let promote = plan.add("promote", Promote::on("weu").after(&caught));
+    let writer = plan.add("writer", Check::on("b").after(&promote));
+    plan.release(drain, &writer);
+    plan.retired(fence, &writer);
 }
 
 fn changes(rig: &Rig) -> Vec<String> {
@@ -114,7 +116,7 @@ fn bug_a_drain_over_budget_after_the_promotion_was_asked_for_fails_fast_and_goes
     rig.world.fates("weu", &[Fate::Accepted("op-1", seconds(60))]);
     let ended = rig.engine().spawn_start();
     rig.rt.pass(BUDGET.saturating_add(Millis::new(10))).unwrap();
-    assert_eq!((rig.world.failed_fast(), rig.count(DrainOverBudget)), (1, 1));
+    assert_eq!((rig.world.failed_fast(), rig.count(ClientsTurnedAway)), (1, 1));
     assert_eq!(rig.state().phase, Phase::Running, "the promotion is under way");
     assert!(rig.world.notices().iter().any(|notice| notice.urgent && notice.text.contains("clients now get errors")));
     rig.rt.pass(minutes(4)).unwrap();
@@ -124,7 +126,48 @@ fn bug_a_drain_over_budget_after_the_promotion_was_asked_for_fails_fast_and_goes
     rig.world.set("b", true);
     assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
     assert_eq!(changes(&rig), ["drain on", "fence on", "weu on", "drain off"]);
-    assert_eq!((rig.count(Parked), rig.count(DrainOverBudget), rig.world.failed_fast()), (0, 1, 1));
+    assert_eq!((rig.count(Parked), rig.count(DrainOverBudget)), (0, 0), "the budget ends with the promote intent");
+    assert_eq!((rig.world.failed_fast(), rig.count(ClientsTurnedAway)), (1, 1));
+}
+
+/// Clients wait longer than a drain may last before the promotion: they are told when they would give up, and not sooner. One clock
+/// for both turned them away with the budget.
+#[test]
+fn bug_clients_that_wait_longer_than_the_budget_are_not_turned_away_with_it() {
+    let policy = Policy { client_limit: Some(minutes(2)), ..policy() };
+    for takes in [seconds(100), minutes(3)] {
+        let rig = Rig::with(policy.clone(), steps);
+        rig.world.set("a", true);
+        rig.world.set("b", true);
+        rig.world.fates("weu", &[Fate::Accepted("op-1", takes)]);
+        let ended = rig.engine().spawn_start();
+        rig.rt.pass(seconds(119)).unwrap();
+        assert_eq!((rig.world.failed_fast(), rig.count(ClientsTurnedAway)), (0, 0), "{takes:?}");
+        assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded, "{takes:?}");
+        let told = u32::from(takes > minutes(2));
+        assert_eq!(
+            (rig.world.failed_fast(), rig.count(ClientsTurnedAway)),
+            (told, usize::try_from(told).unwrap()),
+            "{takes:?}"
+        );
+        assert_eq!((rig.count(Parked), rig.count(DrainOverBudget)), (0, 0), "{takes:?}");
+        assert_eq!(changes(&rig).last().map(String::as_str), Some("drain off"), "they are let in");
+        rig.assert_sound();
+    }
+}
+
+/// A fence that is slow to be given back keeps clients waiting no longer than they can.
+#[test]
+fn clients_are_told_while_the_run_turns_back() {
+    let policy = Policy { client_limit: Some(minutes(2)), ..policy() };
+    let rig = Rig::with(policy, steps);
+    rig.world.forever("fence", false, Fate::Accepted("op-2", minutes(3)));
+    let ended = rig.engine().spawn_start();
+    rig.rt.pass(seconds(119)).unwrap();
+    assert_eq!((rig.state().phase, rig.world.failed_fast(), rig.count(DrainOverBudget)), (Phase::Aborting, 0, 1));
+    assert!(matches!(rig.wait_end(&ended).unwrap(), RunOutcome::Aborted { .. }));
+    assert_eq!((rig.world.failed_fast(), rig.count(ClientsTurnedAway)), (1, 1));
+    assert_eq!(changes(&rig).last().map(String::as_str), Some("drain off"));
 }
 
 /// An engine died just after it had let the applications through. The clock of the drain ran on, and whoever resumed the run turned

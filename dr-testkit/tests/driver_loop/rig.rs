@@ -26,6 +26,7 @@ const THINGS: [&str; 7] = ["neu", "weu", "a", "b", "c", "drain", "fence"];
 pub(crate) fn policy() -> Policy {
     Policy {
         gap_budget: seconds(30),
+        client_limit: None,
         proof_age: minutes(1),
         fact_age: minutes(1),
         fence: Grade::Confirmed,

@@ -664,7 +664,9 @@ impl<S: Switches> Handler for Hands<S> {
             Observed::Done(()) => Prepared::AlreadyDone(()),
             Observed::NotStarted | Observed::Partial { .. } => Prepared::Ready(Ready::default()),
             Observed::InProgress { .. } => Prepared::Conflict(Cause::new("somebody else's operation")),
-            Observed::Unknown(cause) => Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) }),
+            Observed::Unknown(cause) | Observed::GivenUp(cause) => {
+                Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) })
+            }
             Observed::Conflict(cause) => Prepared::Conflict(cause),
         })
     }
@@ -701,7 +703,8 @@ impl<S: Switches> Handler for Hands<S> {
                 Observed::NotStarted
                 | Observed::Partial { .. }
                 | Observed::InProgress { .. }
-                | Observed::Unknown(_) => Polled::Pending { again_in: cx.every(), percent: None },
+                | Observed::Unknown(_)
+                | Observed::GivenUp(_) => Polled::Pending { again_in: cx.every(), percent: None },
             },
         })
     }

@@ -19,6 +19,7 @@ fn seen<T>(answer: &Result<Observed<T>, StepError>) -> &'static str {
         Ok(Observed::Done(_)) => "done",
         Ok(Observed::Unknown(_)) => "not yet",
         Ok(Observed::Conflict(_)) => "conflict",
+        Ok(Observed::GivenUp(_)) => "given up",
         Err(_) => "error",
     }
 }

@@ -543,6 +543,7 @@ pub(super) fn plan() -> Plan {
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),
+            client_limit: None,
             proof_age: Millis::seconds(60),
             fact_age: Millis::seconds(60),
             fence: Grade::Confirmed,
@@ -655,7 +656,8 @@ impl<'a> Call<'a> {
             every: Millis::new(2),
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
-            promote_intended: self.promote_intended,
+            promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },
+            handle: None,
             runtime,
             gate,
         }
