@@ -5,6 +5,7 @@
 
 mod ask;
 mod backend;
+mod binding;
 pub mod canonical;
 mod catalog;
 mod class;
@@ -41,6 +42,7 @@ mod view;
 
 pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Request, decided, judge};
 pub use backend::{Backend, Opened, Provider, Route};
+pub use binding::Binding;
 pub use canonical::{CanonicalError, Int64, Json};
 pub use catalog::{Catalog, Declared, Derived};
 pub use class::Class;
@@ -54,7 +56,7 @@ pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
     ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec,
-    NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
+    ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
@@ -65,8 +67,8 @@ pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
-    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
-    Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadKind, BadRunId, BindingName, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind,
+    MemberId, NodeId, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
@@ -93,7 +95,9 @@ pub use provider::{
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{Roles, roles};
-pub use runbook::{MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, Situation, UnplannedFailover};
+pub use runbook::{
+    AppFacts, MemberFacts, PlannedSwitchover, RejoinStandby, Runbook, SecretFacts, Situation, UnplannedFailover,
+};
 pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri};
+use dr_core::{
+    Binding, Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, Target, Timestamp, Tri,
+};
 
 use tokio::task::AbortHandle;
 
@@ -82,7 +84,7 @@ async fn target(
     reading: PositionReading,
     known: Option<&Target>,
 ) -> Option<Target> {
-    let (binding, resolved) = bindings.by_name.get(member.as_str())?;
+    let (binding, resolved) = bindings.by_name.get(&Binding::from(&member))?;
     if let Some(known) = known.filter(|known| known.member == member && known.lineage == reading.lineage)
         && known.identity.is_some()
     {
@@ -98,7 +100,9 @@ async fn target(
 async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionReading)> {
     let mut reads = tokio::task::JoinSet::new();
     for member in &spec.members {
-        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(member.name.as_str()) else { continue };
+        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(&Binding::from(&member.name)) else {
+            continue;
+        };
         let (name, probe) = (member.name.clone(), Arc::clone(&provider.probe));
         reads.spawn(async move {
             let reading = tokio::time::timeout(PATIENCE, probe.position()).await;

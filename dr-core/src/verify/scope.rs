@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
-    Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output, PromotionReceipt,
-    Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, Verb, WriterReceipt, references, verb,
+    Binding, Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output,
+    PromotionReceipt, Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, Verb, WriterReceipt,
+    references, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -183,7 +184,7 @@ fn every_call<'a>(look: &Look<'a>) -> impl Iterator<Item = (NodeId, &'a Call)> {
 
 fn writer_is_bound(look: &Look<'_>) -> Vec<Fault> {
     let expects = &look.plan.expects;
-    match look.plan.bindings.get(expects.member.as_str()) {
+    match look.plan.bindings.get(&Binding::from(&expects.member)) {
         None => vec![Fault::plan(format!("`{}` is bound to nothing", expects.member))],
         Some(bound) if bound.kind != ResourceKind::Database || !binds(bound, expects) => {
             let what = format!("`{}` is bound to {}, expected is {expects}", expects.member, resource(bound));
@@ -200,15 +201,15 @@ fn promotes_the_target(look: &Look<'_>) -> Vec<Fault> {
             found.push(Fault::at(id, format!("`{id}` promotes, and the plan names no target")));
             continue;
         };
-        let bound = look.plan.bindings.get(to.as_str());
+        let bound = look.plan.bindings.get(&Binding::from(to));
         if *to == look.plan.expects.member {
             found.push(Fault::at(id, format!("`{id}` promotes `{to}`, which is the writer already")));
         } else if bound.is_none_or(|bound| bound.kind != ResourceKind::Database) {
             found.push(Fault::at(id, format!("the target `{to}` is not bound to a database")));
         }
-        let touched: BTreeSet<&str> = pivot.call.touches.iter().map(|touch| touch.resource.as_str()).collect();
-        if touched != BTreeSet::from([to.as_str()]) {
-            let touched = touched.into_iter().collect::<Vec<_>>().join("`, `");
+        let touched: BTreeSet<&Binding> = pivot.call.touches.iter().map(|touch| &touch.resource).collect();
+        if touched != BTreeSet::from([&Binding::from(to)]) {
+            let touched = touched.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("`, `");
             found.push(Fault::at(id, format!("`{id}` touches `{touched}`, the plan's target is `{to}`")));
         }
     }
@@ -219,7 +220,7 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, call) in every_call(look) {
         for target in targets(&call.params.0) {
-            let bound = look.plan.bindings.get(target.member.as_str());
+            let bound = look.plan.bindings.get(&Binding::from(&target.member));
             if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || !binds(bound, &target)) {
                 found.push(Fault::at(&id, format!("`{id}` names {target}, which is not what the plan binds")));
             } else if target.lineage != look.plan.expects.lineage {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
-    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
+    Binding, Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region,
+    Resolved, ResourceAddress, ResourceKind, ResourceRef, Timestamp,
 };
 
 use super::{
@@ -37,19 +37,19 @@ impl SimCloud {
     /// What a plan binds the secret to.
     #[must_use]
     pub fn secret_ref(&self) -> ResourceRef {
-        self.reference(ResourceKind::Secret, "secret", None)
+        self.reference(ResourceKind::Secret, &Binding::secret(Self::SECRET).to_string(), None)
     }
 
     /// What a plan binds the applications to.
     #[must_use]
     pub fn app_ref(&self) -> ResourceRef {
-        self.reference(ResourceKind::App, "app", None)
+        self.reference(ResourceKind::App, &Binding::app(Self::APP).to_string(), None)
     }
 
     /// What a plan binds a route to.
     #[must_use]
     pub fn route_ref(&self, number: usize) -> ResourceRef {
-        self.reference(ResourceKind::Traffic, &format!("traffic:{number}"), None)
+        self.reference(ResourceKind::Traffic, &Binding::Traffic(Self::route_name(number)).to_string(), None)
     }
 
     fn reference(&self, kind: ResourceKind, name: &str, region: Option<Region>) -> ResourceRef {
@@ -90,23 +90,24 @@ impl Providers for SimProviders {
         let name =
             name.ok_or_else(|| refuse(format!("`{}` is not in the simulated cloud {prefix}", wanted.address)))?;
         let gone = || refuse(format!("the simulated cloud has no `{}`", wanted.address));
-        match wanted.kind {
-            ResourceKind::Database => {
-                let known = setup.members.iter().any(|member| member.name == name);
-                known.then(|| Resolved::Member(self.member(MemberId::new(name)))).ok_or_else(gone)
+        let line = || self.line.clone();
+        match Binding::from(name) {
+            Binding::Member(name) => {
+                let known = setup.members.iter().any(|member| member.name == name.as_str());
+                known.then(|| Resolved::Member(self.member(name))).ok_or_else(gone)
             }
-            ResourceKind::Secret if name == "secret" => {
-                Ok(Resolved::Secret(Arc::new(SimSecret { line: self.line.clone() })))
+            Binding::Secret(name) if name.as_str() == SimCloud::SECRET => {
+                Ok(Resolved::Secret(Arc::new(SimSecret { line: line() })))
             }
-            ResourceKind::App if name == "app" => Ok(Resolved::App(Arc::new(SimApp { line: self.line.clone() }))),
-            ResourceKind::Traffic => {
-                let number = name.strip_prefix("traffic:").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
-                if number >= setup.routes {
-                    return Err(gone());
-                }
-                Ok(Resolved::Traffic(Arc::new(SimRoute { line: self.line.clone(), number })))
+            Binding::App(name) if name.as_str() == SimCloud::APP => {
+                Ok(Resolved::App(Arc::new(SimApp { line: line() })))
             }
-            ResourceKind::Secret | ResourceKind::App | ResourceKind::Custom => Err(gone()),
+            Binding::Traffic(name) => {
+                let number = (0..setup.routes).find(|number| SimCloud::route_name(*number) == name);
+                let route = |number| Resolved::Traffic(Arc::new(SimRoute { line: line(), number }));
+                number.map(route).ok_or_else(gone)
+            }
+            Binding::Secret(_) | Binding::App(_) | Binding::Custom(_) => Err(gone()),
         }
     }
 

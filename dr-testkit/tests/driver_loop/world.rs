@@ -8,13 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, AskedLoss, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, Digest,
-    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
+    AppReading, AppTier, AskedLoss, Binding, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description,
+    Digest, DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
     LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
     OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
     Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime,
     SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
+    verb,
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
 use serde::{Deserialize, Serialize};
@@ -586,7 +587,15 @@ macro_rules! switches {
             }
 
             fn touches(&self) -> Vec<Touch> {
-                if Effect::$effect == Effect::ReadOnly { Vec::new() } else { vec![Touch::new(&self.thing, $verb)] }
+                if Effect::$effect == Effect::ReadOnly {
+                    return Vec::new();
+                }
+                let tier = match Class::$class {
+                    Class::Drain => Some(verb::DRAIN.on(Binding::app("api"))),
+                    Class::Resume => Some(verb::RESUME.on(Binding::app("api"))),
+                    _ => None,
+                };
+                std::iter::once(Touch::new(self.thing.as_str(), $verb)).chain(tier).collect()
             }
         }
 
