@@ -180,7 +180,7 @@ fn all_findings_are_shown_together() {
     let text = SMALL.replacen("home = \"a\"", "home = \"c\"\ntier = 9", 1) + "[approval.drill]\npeople = 2\n";
     let error = refused(&text);
     let lines: Vec<_> = error.faults().iter().map(|fault| fault.line).collect();
-    assert_eq!(lines, [Some(4), Some(3), Some(22)]);
+    assert_eq!(lines, [Some(4), Some(3), Some(21)]);
     assert_eq!(error.to_string().lines().count(), 9);
 }
 
