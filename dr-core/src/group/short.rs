@@ -30,6 +30,6 @@ pub(super) fn spelt_out(file: &Value) -> Value {
 /// Names a table after its service, unless it has a name.
 fn name(table: &mut Map<String, Value>, service: &str) {
     let Some(called) = table.get(service).and_then(Value::as_str).map(BackendName::new) else { return };
-    let called = called.service().unwrap_or(called.prefix()).to_owned();
+    let called = called.service().unwrap_or_else(|| called.prefix()).to_owned();
     table.entry("name").or_insert(Value::String(called));
 }

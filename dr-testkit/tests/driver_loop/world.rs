@@ -590,11 +590,8 @@ macro_rules! switches {
                 if Effect::$effect == Effect::ReadOnly {
                     return Vec::new();
                 }
-                let tier = match Class::$class {
-                    Class::Drain => Some(verb::DRAIN.on(Binding::app("api"))),
-                    Class::Resume => Some(verb::RESUME.on(Binding::app("api"))),
-                    _ => None,
-                };
+                let tiers = verb::ALL.iter().filter(|verb| verb.of() == ResourceKind::App);
+                let tier = tiers.filter(|verb| verb.class() == Some(Class::$class)).map(|verb| verb.on(Binding::app("api")));
                 std::iter::once(Touch::new(self.thing.as_str(), $verb)).chain(tier).collect()
             }
         }
