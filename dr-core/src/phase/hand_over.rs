@@ -56,7 +56,6 @@ impl Drained {
     }
 
     /// Returns one of the holds, for a step that takes a receipt of a drain as its input.
-    #[must_use]
     pub const fn receipt(&self) -> &Held<DrainReceipt> {
         &self.first
     }
