@@ -185,13 +185,23 @@ fn findings(text: &str) -> Vec<(String, String, String)> {
 }
 
 /// Each case trips exactly one rule, at the right place.
+fn trips_one_rule_each(cases: &[(String, &str, &str)]) {
+    for (text, path, message) in cases {
+        let found = findings(text);
+        let [(place, said, helps)] = found.as_slice() else { panic!("{path}: {found:?}") };
+        assert_eq!(place, path);
+        assert!(said.contains(message), "{path}: {said}");
+        assert!(!helps.is_empty() && !format!("{said}{helps}").contains("hunter2"));
+    }
+}
+
 #[test]
-fn each_rule_of_the_check_has_its_own_culprit() {
+fn each_rule_about_things_has_its_own_culprit() {
     let add = |extra: &str| format!("{SMALL}\n{extra}");
     let top = |extra: &str| format!("{extra}\n{SMALL}");
     let third = "[[member]]\nname = 'c'\nregion = 'r3'\nbackend = 'sim'\nat = { n = 3 }";
     let lone = SMALL.rsplit_once("[[member]]").unwrap().0.to_owned();
-    let cases = [
+    trips_one_rule_each(&[
         (SMALL.replacen("\"orders\"", "\"Orders DB\"", 1), "name", "`Orders DB` is no name"),
         (top("tier = 4"), "tier", "there is no tier 4"),
         (SMALL.replacen("home = \"a\"", "home = \"aa\"", 1), "home", "group `orders` has no member `aa`"),
@@ -227,6 +237,13 @@ fn each_rule_of_the_check_has_its_own_culprit() {
             "traffic[0]",
             "the route public is not told where `b` is",
         ),
+    ]);
+}
+
+#[test]
+fn each_rule_about_people_and_limits_has_its_own_culprit() {
+    let add = |extra: &str| format!("{SMALL}\n{extra}");
+    trips_one_rule_each(&[
         (add("[limits]\ngap_budget = '0 s'"), "limits.gap_budget", "no drain can be taken within 0 s"),
         (
             add("[[app]]\nname = 'api'\ntier = 'x'\ndrain = { client_limit = '60 s' }"),
@@ -263,14 +280,7 @@ fn each_rule_of_the_check_has_its_own_culprit() {
         (SMALL.replacen("n = 2", "url = 'pg://u:p@host/db'", 1), "member[1].at.url", "a secret is written here"),
         (SMALL.replacen("n = 2", "n = 5000000000", 1), "member[1].at", "the number 5000000000"),
         (SMALL.replacen("n = 2", "n = 0.5", 1), "member[1].at", "the number 0.5"),
-    ];
-    for (text, path, message) in cases {
-        let found = findings(&text);
-        let [(place, said, helps)] = found.as_slice() else { panic!("{path}: {found:?}") };
-        assert_eq!(place, path);
-        assert!(said.contains(message), "{path}: {said}");
-        assert!(!helps.is_empty() && !format!("{said}{helps}").contains("hunter2"));
-    }
+    ]);
 }
 
 #[test]

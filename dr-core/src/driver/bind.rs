@@ -15,7 +15,7 @@ pub(super) async fn bind(drive: &Drive, plan: &Plan) -> Result<Arc<Bound>, Drive
             .providers
             .resolve(plan.group_digest, wanted)
             .await
-            .map_err(|source| DriveError::Binding { run: drive.run.clone(), name: name.clone(), source })?;
+            .map_err(|source| DriveError::Binding { run: drive.run.clone(), name: Box::new(name.clone()), source })?;
         bound.by_name.insert(name.clone(), resolved);
     }
     Ok(Arc::new(bound))

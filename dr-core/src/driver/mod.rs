@@ -134,7 +134,7 @@ pub enum DriveError {
         /// The run.
         run: RunId,
         /// The binding.
-        name: Binding,
+        name: Box<Binding>,
         /// Why.
         #[source]
         source: ProviderError,

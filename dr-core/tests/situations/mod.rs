@@ -334,8 +334,7 @@ pub(crate) fn aurora() -> Scene {
         generation: 0,
     };
     let secret = json!([{"name": "none", "store": "none", "because": "the global writer endpoint follows the writer"}]);
-    let scene = scene(&service, &group(&service, &json!({"secret": secret})));
-    scene
+    scene(&service, &group(&service, &json!({"secret": secret})))
 }
 
 /// Cloud SQL with a designated replica: both shapes are offered.
