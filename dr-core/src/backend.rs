@@ -90,7 +90,7 @@ impl Provider {
 pub struct Route {
     /// The route.
     pub router: Opened<dyn TrafficRouter>,
-    /// The write path behind it; it is the group's if the file has no `[app]`.
+    /// The write path behind it; it is one of the group's, under the route's name, if the file has no `[[app]]`.
     pub app: Option<Opened<dyn AppTier>>,
 }
 

@@ -21,8 +21,9 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 
 use crate::{
-    AppTier, Cause, DriveError, Epoch, Head, IdempotencyKey, Journal, JournalError, Millis, NodeId, Notice, Notifier,
-    Outcome, ProviderError, Providers, Resolved, ResumeRequest, RunId, Runtime, Timestamp, Tri,
+    AppTier, Binding, BindingName, Cause, DriveError, Epoch, Head, IdempotencyKey, Journal, JournalError, MemberId,
+    Millis, NodeId, Notice, Notifier, Outcome, ProviderError, Providers, Resolved, ResumeRequest, RunId, Runtime,
+    Timestamp, Tri,
     contain::{self, NoAnswer},
     run::{Event, Phase, Record, RunState},
 };
@@ -77,10 +78,12 @@ pub enum GuardError {
     #[error("{0} has no application tier that could be drained")]
     NothingToGuard(RunId),
     /// The application tier cannot be reached through its binding.
-    #[error("the application tier of {run} cannot be opened")]
+    #[error("the application tier {name} of {run} cannot be opened")]
     Binding {
         /// The run.
         run: RunId,
+        /// The application tier.
+        name: BindingName,
         /// Why.
         #[source]
         source: ProviderError,
@@ -106,17 +109,20 @@ impl DrainGuard {
     /// [`GuardError`]: there must be no drain without another guard.
     pub async fn ready(self) -> Result<ReadyGuard, GuardError> {
         let (state, head) = self.follow().await?;
-        let binding = state.plan.bindings.get("app").ok_or_else(|| GuardError::NothingToGuard(self.run.clone()))?;
-        let failed = |source| GuardError::Binding { run: self.run.clone(), source };
-        match self.providers.resolve(state.plan.group_digest, binding).await.map_err(failed)? {
-            Resolved::App(app) => {
-                let began = self.runtime.now_wall();
-                Ok(ReadyGuard { guard: self, app, state, head, began })
-            }
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) => {
-                Err(GuardError::NothingToGuard(self.run.clone()))
+        let mut apps = Vec::new();
+        for (name, binding) in &state.plan.bindings {
+            let Binding::App(name) = name else { continue };
+            let failed = |source| GuardError::Binding { run: self.run.clone(), name: name.clone(), source };
+            let resolved = self.providers.resolve(state.plan.group_digest, binding).await.map_err(failed)?;
+            if let Resolved::App(app) = resolved {
+                apps.push((name.clone(), app));
             }
         }
+        if apps.is_empty() {
+            return Err(GuardError::NothingToGuard(self.run.clone()));
+        }
+        let began = self.runtime.now_wall();
+        Ok(ReadyGuard { guard: self, apps, state, head, began })
     }
 
     async fn follow(&self) -> Result<(RunState, Head), GuardError> {
@@ -131,7 +137,7 @@ impl DrainGuard {
 #[derive(Debug)]
 pub struct ReadyGuard {
     guard: DrainGuard,
-    app: Arc<dyn AppTier>,
+    apps: Vec<(BindingName, Arc<dyn AppTier>)>,
     state: RunState,
     head: Head,
     began: Timestamp,
@@ -244,10 +250,11 @@ impl ReadyGuard {
         let onto = self.state.plan.expects.member.clone();
         let mut told = false;
         loop {
-            let request = ResumeRequest { onto: onto.clone(), key: self.key() };
-            let said = self.ask(RESUME_WITHIN, async { self.app.resume(request).await }).await;
-            let said = said.unwrap_or_else(Outcome::unknown);
-            if self.flows().await {
+            // A tier that this run did not drain may be held back by somebody else.
+            let ours = self.state.drained_apps();
+            let held = self.apps.iter().filter(|(name, _)| ours.contains(name));
+            let said = join_all(held.map(|(name, app)| self.let_through(name, app, &onto))).await;
+            if said.iter().all(Result::is_ok) {
                 let held = self.guard.runtime.now_wall().since(since);
                 self.tell(&format!("the drain guard let applications write on {onto} again; resume the run to end it"))
                     .await;
@@ -255,20 +262,28 @@ impl ReadyGuard {
             }
             if !told {
                 told = true;
-                let why = match said {
-                    Outcome::Done(()) | Outcome::Accepted(_) => Cause::new("the tier still says that it is drained"),
-                    Outcome::NotDone(reason) => reason.cause,
-                    Outcome::Unknown(cause) | Outcome::Conflict(cause) => cause,
-                };
+                let why: Vec<String> = said.into_iter().filter_map(Result::err).collect();
+                let why = why.join("; ");
                 self.tell(&format!("the drain guard could not let applications write again: {why}")).await;
             }
             self.pause(LOOK_EVERY).await;
         }
     }
 
-    async fn flows(&self) -> bool {
-        let reading = self.ask(READ_WITHIN, async { self.app.read().await }).await;
-        reading.is_ok_and(|reading| reading.is_ok_and(|reading| reading.drained == Tri::No))
+    /// Lets one tier write again, and sees that it does; or says why not.
+    async fn let_through(&self, name: &BindingName, app: &Arc<dyn AppTier>, onto: &MemberId) -> Result<(), String> {
+        let request = ResumeRequest { onto: onto.clone(), key: self.key(name) };
+        let said = self.ask(RESUME_WITHIN, async { app.resume(request).await }).await;
+        let reading = self.ask(READ_WITHIN, async { app.read().await }).await;
+        if reading.is_ok_and(|reading| reading.is_ok_and(|reading| reading.drained == Tri::No)) {
+            return Ok(());
+        }
+        let why = match said.unwrap_or_else(Outcome::unknown) {
+            Outcome::Done(()) | Outcome::Accepted(_) => Cause::new("the tier still says that it is drained"),
+            Outcome::NotDone(reason) => reason.cause,
+            Outcome::Unknown(cause) | Outcome::Conflict(cause) => cause,
+        };
+        Err(format!("{name}: {why}"))
     }
 
     /// Asks a tier or a notifier. Nothing of theirs may keep the guard from what it is there for.
@@ -276,8 +291,8 @@ impl ReadyGuard {
         contain::within(self.guard.runtime.as_ref(), limit, call).await
     }
 
-    fn key(&self) -> IdempotencyKey {
-        self.guard.run.key(&self.state.origin, &NodeId::new("drain-guard"))
+    fn key(&self, app: &BindingName) -> IdempotencyKey {
+        self.guard.run.key(&self.state.origin, &NodeId::new(format!("drain-guard-{app}")))
     }
 
     /// What people would type to give the drain back and to look at the fence.
@@ -285,8 +300,8 @@ impl ReadyGuard {
         let holds = self.state.held();
         let undos = holds.iter().filter_map(|held| self.state.plan.holds.get(&held.node));
         let listed = undos.flat_map(|hold| hold.undo.manual.iter().cloned());
-        let resume = contain::at_once(|| self.app.manual("resume")).unwrap_or_default();
-        resume.into_iter().chain(listed).collect()
+        let resume = |(_, app): &(BindingName, Arc<dyn AppTier>)| contain::at_once(|| app.manual("resume"));
+        self.apps.iter().filter_map(|app| resume(app).ok()).flatten().chain(listed).collect()
     }
 
     async fn tell(&self, text: &str) {

@@ -16,9 +16,9 @@ use std::{
 };
 
 use crate::{
-    AppTier, Bound, Certified, DatabaseProbe, Epoch, Fence, GroupName, ManagedDatabase, MemberId, MemberProvider,
-    Millis, Mono, Notifier, Outcome, PositionSample, ProviderError, Providers, Resolved, Runtime, SecretStore,
-    StepError, Survey, Timestamp, Touch, TrafficRouter, Verb,
+    AppTier, Binding, BindingName, Bound, Certified, DatabaseProbe, Epoch, Fence, GroupName, ManagedDatabase, MemberId,
+    MemberProvider, Millis, Mono, Notifier, Outcome, PositionSample, ProviderError, Providers, Resolved, Runtime,
+    SecretStore, StepError, Survey, Timestamp, Touch, TrafficRouter, Verb,
     contain::{self, NoAnswer},
     handler::stop,
 };
@@ -134,7 +134,7 @@ impl MutationGate {
     /// must be declared, too.
     pub(crate) fn pass(
         &self,
-        resource: &str,
+        resource: &Binding,
         verb: Verb,
         certified: Option<&Certified>,
         also: &[Touch],
@@ -197,12 +197,12 @@ impl MutationGate {
         self.inner.spent.store(true, Ordering::SeqCst);
     }
 
-    fn resolved(&self, name: &str) -> Result<&Resolved, StepError> {
+    fn resolved(&self, name: &Binding) -> Result<&Resolved, StepError> {
         self.inner.bound.by_name.get(name).ok_or_else(|| stop(format_args!("the plan binds nothing to `{name}`")))
     }
 
     fn member(&self, name: &MemberId) -> Result<&MemberProvider, StepError> {
-        match self.resolved(name.as_str())? {
+        match self.resolved(&name.into())? {
             Resolved::Member(member) => Ok(member),
             Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_) => {
                 Err(stop(format_args!("`{name}` is bound to something that is no member")))
@@ -212,7 +212,7 @@ impl MutationGate {
 
     pub(crate) fn database(&self, member: &MemberId) -> Result<Arc<dyn ManagedDatabase>, StepError> {
         let inner = Arc::clone(&self.member(member)?.database);
-        Ok(Arc::new(wrap::Database { inner, gate: self.clone(), name: member.to_string() }))
+        Ok(Arc::new(wrap::Database { inner, gate: self.clone(), name: member.into() }))
     }
 
     pub(crate) fn probe(&self, member: &MemberId) -> Result<Arc<dyn DatabaseProbe>, StepError> {
@@ -223,7 +223,7 @@ impl MutationGate {
     pub(crate) fn fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {
         let fence = self.member(member)?.fence.clone();
         let inner = fence.ok_or_else(|| stop(format_args!("`{member}` has no fence; the group file lists none")))?;
-        Ok(Arc::new(wrap::GatedFence { inner, gate: self.clone(), name: member.to_string() }))
+        Ok(Arc::new(wrap::GatedFence { inner, gate: self.clone(), name: member.into() }))
     }
 
     /// Engages a fence that this run has engaged before: no allow-list and no intent of its own, and never under a lost lease.
@@ -240,19 +240,23 @@ impl MutationGate {
         Ok(fence.engage(request).await)
     }
 
-    pub(crate) fn secret(&self) -> Result<Arc<dyn SecretStore>, StepError> {
-        match self.resolved("secret")? {
-            Resolved::Secret(inner) => Ok(Arc::new(wrap::Secret { inner: Arc::clone(inner), gate: self.clone() })),
+    pub(crate) fn secret(&self, name: &BindingName) -> Result<Arc<dyn SecretStore>, StepError> {
+        let name = Binding::Secret(name.clone());
+        match self.resolved(&name)? {
+            Resolved::Secret(inner) => {
+                Ok(Arc::new(wrap::Secret { inner: Arc::clone(inner), gate: self.clone(), name }))
+            }
             Resolved::Member(_) | Resolved::Traffic(_) | Resolved::App(_) => {
-                Err(stop("`secret` is bound to no secret store"))
+                Err(stop(format_args!("`{name}` is bound to no secret store")))
             }
         }
     }
 
-    pub(crate) fn traffic(&self, name: &str) -> Result<Arc<dyn TrafficRouter>, StepError> {
-        match self.resolved(name)? {
+    pub(crate) fn traffic(&self, name: &BindingName) -> Result<Arc<dyn TrafficRouter>, StepError> {
+        let name = Binding::Traffic(name.clone());
+        match self.resolved(&name)? {
             Resolved::Traffic(inner) => {
-                Ok(Arc::new(wrap::Traffic { inner: Arc::clone(inner), gate: self.clone(), name: name.to_owned() }))
+                Ok(Arc::new(wrap::Traffic { inner: Arc::clone(inner), gate: self.clone(), name }))
             }
             Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => {
                 Err(stop(format_args!("`{name}` is bound to no route")))
@@ -260,11 +264,12 @@ impl MutationGate {
         }
     }
 
-    pub(crate) fn app(&self) -> Result<Arc<dyn AppTier>, StepError> {
-        match self.resolved("app")? {
-            Resolved::App(inner) => Ok(Arc::new(wrap::App { inner: Arc::clone(inner), gate: self.clone() })),
+    pub(crate) fn app(&self, name: &BindingName) -> Result<Arc<dyn AppTier>, StepError> {
+        let name = Binding::App(name.clone());
+        match self.resolved(&name)? {
+            Resolved::App(inner) => Ok(Arc::new(wrap::App { inner: Arc::clone(inner), gate: self.clone(), name })),
             Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) => {
-                Err(stop("`app` is bound to no app tier"))
+                Err(stop(format_args!("`{name}` is bound to no application tier")))
             }
         }
     }

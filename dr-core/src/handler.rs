@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
-    AppTier, Cause, DatabaseProbe, Digest, Epoch, Fact, Fence, GroupName, IdempotencyKey, Json, ManagedDatabase,
-    MemberId, Millis, NodeId, NotDone, Notifier, OpHandle, Outcome, Plan, Policy, PositionSample, ProviderError, Retry,
-    RunId, Runtime, SecretStore, Step, Timestamp, TrafficRouter, Unresolved, admit::Door, gate::MutationGate,
+    AppTier, BindingName, Cause, DatabaseProbe, Digest, Epoch, Fact, Fence, GroupName, IdempotencyKey, Json,
+    ManagedDatabase, MemberId, Millis, NodeId, NotDone, Notifier, OpHandle, Outcome, Plan, Policy, PositionSample,
+    ProviderError, Retry, RunId, Runtime, SecretStore, Step, Timestamp, TrafficRouter, Unresolved, admit::Door,
+    gate::MutationGate,
 };
 
 /// What is true now, as one look saw it.
@@ -399,28 +400,28 @@ impl StepCx {
         }
     }
 
-    /// The connection secret.
-    ///
-    /// # Errors
-    /// The plan binds none.
-    pub fn secret(&self) -> Result<Arc<dyn SecretStore>, StepError> {
-        self.gate.secret()
-    }
-
-    /// A route, by its binding (`traffic:0`).
+    /// Returns the connection secret of this name.
     ///
     /// # Errors
     /// The plan binds none of this name.
-    pub fn traffic(&self, binding: &str) -> Result<Arc<dyn TrafficRouter>, StepError> {
-        self.gate.traffic(binding)
+    pub fn secret(&self, name: &BindingName) -> Result<Arc<dyn SecretStore>, StepError> {
+        self.gate.secret(name)
     }
 
-    /// The applications' write path.
+    /// Returns the route of this name.
     ///
     /// # Errors
-    /// The plan binds none.
-    pub fn app(&self) -> Result<Arc<dyn AppTier>, StepError> {
-        self.gate.app()
+    /// The plan binds none of this name.
+    pub fn traffic(&self, name: &BindingName) -> Result<Arc<dyn TrafficRouter>, StepError> {
+        self.gate.traffic(name)
+    }
+
+    /// Returns the application tier of this name.
+    ///
+    /// # Errors
+    /// The plan binds none of this name.
+    pub fn app(&self, name: &BindingName) -> Result<Arc<dyn AppTier>, StepError> {
+        self.gate.app(name)
     }
 
     /// Who is told.

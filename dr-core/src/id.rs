@@ -54,6 +54,10 @@ name! {
     MemberId
 }
 name! {
+    /// The name of a secret, an application tier or a route in a group file, such as `orders`. It is unique among its kind.
+    BindingName
+}
+name! {
     /// A provider's region or a data centre, such as `northeurope`.
     Region
 }

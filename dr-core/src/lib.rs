@@ -5,6 +5,7 @@
 
 mod ask;
 mod backend;
+mod binding;
 pub mod canonical;
 mod catalog;
 mod class;
@@ -42,6 +43,7 @@ pub mod wire;
 
 pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Request, decided, judge};
 pub use backend::{Backend, Opened, Provider, Route};
+pub use binding::Binding;
 pub use canonical::{CanonicalError, Int64, Json};
 pub use catalog::{Catalog, Declared, Derived};
 pub use class::Class;
@@ -55,7 +57,7 @@ pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
     ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec,
-    NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
+    ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
@@ -66,8 +68,8 @@ pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Promotion, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
 };
 pub use id::{
-    Actor, BadDigest, BadKind, BadRunId, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind, MemberId, NodeId,
-    Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadKind, BadRunId, BindingName, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind,
+    MemberId, NodeId, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use journal::{
     Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Runtime, Task,
@@ -85,8 +87,8 @@ pub use plan::{
     literals, references, resolve,
 };
 pub use provider::{
-    AppReading, AppTier, Becomes, BindingName, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped,
-    Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer, LongTransaction,
+    AppReading, AppTier, Becomes, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped, Effort,
+    EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer, LongTransaction,
     ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
     PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows,
@@ -96,7 +98,8 @@ pub use provider::{
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};
 pub use runbook::{
-    MemberFacts, PlannedSwitchover, RejoinStandby, RetiredLineage, Runbook, Situation, UnplannedFailover,
+    AppFacts, MemberFacts, PlannedSwitchover, RejoinStandby, RetiredLineage, Runbook, SecretFacts, Situation,
+    UnplannedFailover,
 };
 pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Grade, Purpose};
+use crate::{Binding, Grade, Purpose};
 
 /// Where in a change of the writer a step has its place. Every step of a stage waits for every step of the stages before it (DR163).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -226,7 +226,7 @@ pub struct Marks {
     pub people: Option<u8>,
     /// The binding that it looks at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub looks_at: Option<String>,
+    pub looks_at: Option<Binding>,
 }
 
 impl Marks {
@@ -275,7 +275,7 @@ impl Marks {
 
     /// The binding that it looks at.
     #[must_use]
-    pub fn looks_at(self, name: impl Into<String>) -> Self {
-        Self { looks_at: Some(name.into()), ..self }
+    pub fn looks_at(self, binding: impl Into<Binding>) -> Self {
+        Self { looks_at: Some(binding.into()), ..self }
     }
 }

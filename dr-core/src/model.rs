@@ -5,7 +5,9 @@ use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Endpoint, MemberId, Millis, Region, ResourceAddress, ResourceIdentity, SystemId, Timestamp, id::decimal};
+use crate::{
+    Binding, Endpoint, MemberId, Millis, Region, ResourceAddress, ResourceIdentity, SystemId, Timestamp, id::decimal,
+};
 
 /// Yes, no, or nobody can say. Unknown is never read as the convenient one of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -369,8 +371,8 @@ pub struct ResourceRef {
 /// A resource and a verb that a step may use on it. The gate lets nothing else through.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Touch {
-    /// The plan's name for the resource: a member, `secret`, `app`, `traffic:0`, or a custom `kafka:billing`.
-    pub resource: String,
+    /// What is touched: something that the plan binds, or a custom `kafka:billing`.
+    pub resource: Binding,
     /// The verb, such as `promote`.
     pub verb: String,
 }
@@ -378,7 +380,7 @@ pub struct Touch {
 impl Touch {
     /// `verb` on `resource`.
     #[must_use]
-    pub fn new(resource: impl Into<String>, verb: impl Into<String>) -> Self {
+    pub fn new(resource: impl Into<Binding>, verb: impl Into<String>) -> Self {
         Self { resource: resource.into(), verb: verb.into() }
     }
 }

@@ -13,9 +13,9 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction, MemberId, Millis,
-    Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal, Rehearsal, Replication,
-    ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
+    Binding, BindingName, CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction,
+    MemberId, Millis, Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal,
+    Rehearsal, Replication, ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
 };
 
 /// A history of one resource that a run of ours promoted another member away from: whoever carries it on is no writer.
@@ -138,6 +138,30 @@ impl MemberFacts {
     }
 }
 
+/// What was seen of one connection secret before planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFacts {
+    /// What it is bound to.
+    pub binding: ResourceRef,
+    /// What it names; `None` when it did not answer.
+    pub reference: Option<SecretReference>,
+}
+
+/// What was seen of one application tier before planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppFacts {
+    /// What it is bound to.
+    pub binding: ResourceRef,
+    /// How long a drain may last before clients see errors, as the tier says; `None` when it did not answer.
+    pub limit: Option<Millis>,
+    /// How long to wait for the applications' word that they stopped writing.
+    pub within: Millis,
+    /// How often the tier may be looked at.
+    pub poll: Millis,
+    /// Whether a drain ends by itself when its budget is over; where it does not, a guard process is needed.
+    pub expires: bool,
+}
+
 /// What was seen before planning: roles as derived from edges, facts with their ages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation {
@@ -151,24 +175,16 @@ pub struct Situation {
     pub writer: Target,
     /// The other members.
     pub standbys: Vec<MemberFacts>,
-    /// The connection secret, if the group has one.
-    pub secret: Option<ResourceRef>,
-    /// The applications' write path, if the group has one.
-    pub app: Option<ResourceRef>,
-    /// How long a drain may last before clients see errors, as the app tier says.
-    pub drain_limit: Option<Millis>,
-    /// How often the app tier may be looked at.
-    pub app_poll: Millis,
-    /// The routes, as `traffic:0` and so on.
-    pub routes: BTreeMap<String, ResourceRef>,
+    /// The connection secrets, by name.
+    pub secrets: BTreeMap<BindingName, SecretFacts>,
+    /// The application tiers, by name.
+    pub apps: BTreeMap<BindingName, AppFacts>,
+    /// The routes, by name.
+    pub routes: BTreeMap<BindingName, ResourceRef>,
     /// How often routes may be looked at.
     pub route_poll: Millis,
     /// How long clients may keep an older answer, at worst.
     pub route_ttl: Millis,
-    /// What the connection secret names; `None` when there is none, or it did not answer.
-    pub secret_reference: Option<SecretReference>,
-    /// Whether a drain ends by itself when its budget is over; where it does not, a guard process is needed.
-    pub drain_expires: bool,
     /// What a rehearsal that changes nothing found, for a change to each standby.
     pub rehearsals: BTreeMap<MemberId, Rehearsal>,
     /// When the look began.
@@ -182,17 +198,24 @@ impl Situation {
         std::iter::once(&self.primary).chain(&self.standbys).find(|member| member.name == *name)
     }
 
+    /// Returns how often the application tiers may be looked at: the slowest one sets the pace.
+    #[must_use]
+    pub fn app_poll(&self) -> Millis {
+        self.apps.values().map(|app| app.poll).max().unwrap_or(Millis::seconds(1))
+    }
+
     /// What a plan of this group starts from.
     ///
     /// # Errors
     /// The group's configuration has no canonical form.
     pub fn header(&self, runbook: RunbookId, purpose: Purpose, policy: Policy) -> Result<PlanHeader, CanonicalError> {
         let members = std::iter::once(&self.primary).chain(&self.standbys);
-        let mut bindings: BTreeMap<String, ResourceRef> =
-            members.map(|member| (member.name.to_string(), member.binding.clone())).collect();
-        bindings.extend(self.secret.clone().map(|secret| ("secret".to_owned(), secret)));
-        bindings.extend(self.app.clone().map(|app| ("app".to_owned(), app)));
-        bindings.extend(self.routes.clone());
+        let mut bindings: BTreeMap<Binding, ResourceRef> =
+            members.map(|member| (Binding::from(&member.name), member.binding.clone())).collect();
+        bindings
+            .extend(self.secrets.iter().map(|(name, secret)| (Binding::Secret(name.clone()), secret.binding.clone())));
+        bindings.extend(self.apps.iter().map(|(name, app)| (Binding::App(name.clone()), app.binding.clone())));
+        bindings.extend(self.routes.iter().map(|(name, route)| (Binding::Traffic(name.clone()), route.clone())));
         Ok(PlanHeader {
             runbook,
             purpose,

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{join, join_all, join3};
 
 use crate::{
-    Cause, Description, Effort, FenceReading, Finding, GroupSpec, Lineage, MemberFacts, MemberId, MemberProvider,
-    Millis, ProviderError, Reach, Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, RetiredLineage, Runtime,
-    SecretReference, Situation, Target, Tri, contain, known,
+    AppFacts, Binding, BindingName, Cause, Description, DrainSpec, Effort, FenceReading, Finding, GroupSpec, Lineage,
+    MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Reach, Refusal, Rehearsal, Resolved,
+    ResourceIdentity, ResourceRef, RetiredLineage, Runtime, SecretFacts, Situation, Target, Tri, contain, known,
     plan::fact_age_of,
     roles,
     steps::{Cast, answers_a_write},
@@ -19,7 +19,7 @@ pub struct Survey {
     /// The group.
     pub group: GroupSpec,
     /// What its names stand for.
-    pub bindings: BTreeMap<String, (ResourceRef, Resolved)>,
+    pub bindings: BTreeMap<Binding, (ResourceRef, Resolved)>,
     /// The writer of the last good look, for the case that it is silent now.
     pub last_writer: Option<Target>,
     /// The histories that runs promoted away from, the newest first.
@@ -37,7 +37,9 @@ impl Survey {
     /// Reads every member, all at once.
     pub async fn members(&self) -> Vec<MemberFacts> {
         let looks = self.group.members.iter().filter_map(|member| {
-            let (binding, Resolved::Member(provider)) = self.bindings.get(member.name.as_str())? else { return None };
+            let (binding, Resolved::Member(provider)) = self.bindings.get(&Binding::from(&member.name))? else {
+                return None;
+            };
             Some(self.member(&member.name, binding, provider))
         });
         let mut members = join_all(looks).await;
@@ -54,7 +56,7 @@ impl Survey {
 
     /// What the fences of a member say now, if it follows nobody.
     async fn fenced(&self, member: &MemberFacts, alone: bool) -> Option<FenceReading> {
-        let Some(Resolved::Member(provider)) = self.resolved(member.name.as_str()).filter(|_| alone) else {
+        let Some(Resolved::Member(provider)) = self.resolved(&member.name).filter(|_| alone) else {
             return None;
         };
         let reading = self.within(provider.fence.as_ref()?.inspect()).await.ok()?;
@@ -99,29 +101,26 @@ impl Survey {
         if !stale.is_empty() {
             return Err(refuse(stale));
         }
-        let ((drain_limit, app_poll, drain_expires), (route_ttl, secret_reference)) =
-            join(self.app(), join(self.route_ttl(), self.secret())).await;
+        let (apps, route_ttl, secrets) = join3(self.apps(), self.route_ttl(), self.secrets()).await;
         let candidates: Vec<&MemberFacts> =
             standbys.iter().filter(|member| !derived.is_retired(&member.name)).collect();
         let rehearsals = candidates.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers));
         let rehearsals: Vec<Rehearsal> = join_all(rehearsals).await;
         let rehearsals = candidates.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
-        let by_name = |name: &str| self.bindings.get(name).map(|(binding, _)| binding.clone());
-        let routes = self.bindings.iter().filter(|(name, _)| name.starts_with("traffic:"));
+        let routes = self.bindings.iter().filter_map(|(name, (binding, _))| match name {
+            Binding::Traffic(name) => Some((name.clone(), binding.clone())),
+            Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Custom(_) => None,
+        });
         Ok(Situation {
             primary_answers: derived.answers,
             primary,
             writer,
             standbys,
-            secret: by_name("secret"),
-            app: by_name("app"),
-            drain_limit,
-            app_poll,
-            routes: routes.map(|(name, (binding, _))| (name.clone(), binding.clone())).collect(),
+            secrets,
+            apps,
+            routes: routes.collect(),
             route_poll: self.route_poll(),
             route_ttl,
-            secret_reference,
-            drain_expires,
             rehearsals,
             at,
             group: self.group,
@@ -196,22 +195,22 @@ impl Survey {
 
     /// What a change from `primary` to `standby` would meet, as far as reading tells. A part that does not answer is untried.
     async fn rehearsal(&self, primary: &MemberFacts, standby: &MemberFacts, answers: bool) -> Rehearsal {
-        let Some(Resolved::Member(candidate)) = self.resolved(standby.name.as_str()) else {
+        let Some(Resolved::Member(candidate)) = self.resolved(&standby.name) else {
             return Rehearsal::default();
         };
-        let old = match self.resolved(primary.name.as_str()) {
+        let old = match self.resolved(&primary.name) {
             Some(Resolved::Member(old)) if answers => Some(old),
             Some(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
         };
         let endpoint = |member: &MemberFacts| member.description.as_ref().map(|seen| seen.endpoint.clone());
-        let routes = self.bindings.iter().filter_map(|(name, (_, resolved))| match resolved {
-            Resolved::Traffic(route) => Some((name.clone(), Arc::clone(route))),
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
-        });
-        let secret = match self.resolved("secret") {
-            Some(Resolved::Secret(secret)) => Some(Arc::clone(secret)),
-            Some(Resolved::Member(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
-        };
+        let (mut secrets, mut routes) = (Vec::new(), Vec::new());
+        for (binding, (_, resolved)) in &self.bindings {
+            match (binding, resolved) {
+                (Binding::Secret(name), Resolved::Secret(secret)) => secrets.push((name.clone(), Arc::clone(secret))),
+                (Binding::Traffic(name), Resolved::Traffic(route)) => routes.push((name.clone(), Arc::clone(route))),
+                (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => {}
+            }
+        }
         let cast = Cast {
             from: primary.name.clone(),
             to: standby.name.clone(),
@@ -219,8 +218,8 @@ impl Survey {
             candidate: Arc::clone(&candidate.database),
             primary: old.map(|old| Arc::clone(&old.database)),
             fence: old.and_then(|old| old.fence.clone()),
-            secret,
-            routes: routes.collect(),
+            secrets,
+            routes,
         };
         let mut found = Rehearsal::default();
         for part in cast.rehearse(self.runtime.as_ref(), Effort::Look).await {
@@ -232,8 +231,8 @@ impl Survey {
         found
     }
 
-    fn resolved(&self, name: &str) -> Option<&Resolved> {
-        self.bindings.get(name).map(|(_, resolved)| resolved)
+    fn resolved(&self, member: &MemberId) -> Option<&Resolved> {
+        self.bindings.get(&Binding::from(member)).map(|(_, resolved)| resolved)
     }
 
     /// Members whose answer is too old to plan from.
@@ -262,14 +261,32 @@ impl Survey {
         seen.or_else(last)
     }
 
-    async fn app(&self) -> (Option<Millis>, Millis, bool) {
-        let Some((_, Resolved::App(app))) = self.bindings.get("app") else { return (None, Millis::seconds(1), true) };
-        (self.within(app.limit()).await.ok(), app.poll_every(), app.drain_expires_by_itself())
+    async fn apps(&self) -> BTreeMap<BindingName, AppFacts> {
+        let looks = self.bindings.iter().filter_map(|(name, (binding, resolved))| match (name, resolved) {
+            (Binding::App(name), Resolved::App(app)) => Some(async move {
+                let facts = AppFacts {
+                    binding: binding.clone(),
+                    limit: self.within(app.limit()).await.ok(),
+                    within: self.group.app(name).map_or_else(DrainSpec::default, |app| app.drain.clone()).within,
+                    poll: app.poll_every(),
+                    expires: app.drain_expires_by_itself(),
+                };
+                (name.clone(), facts)
+            }),
+            (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => None,
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
-    async fn secret(&self) -> Option<SecretReference> {
-        let Some((_, Resolved::Secret(store))) = self.bindings.get("secret") else { return None };
-        self.within(store.read()).await.ok()
+    async fn secrets(&self) -> BTreeMap<BindingName, SecretFacts> {
+        let looks = self.bindings.iter().filter_map(|(name, (binding, resolved))| match (name, resolved) {
+            (Binding::Secret(name), Resolved::Secret(store)) => Some(async move {
+                let reference = self.within(store.read()).await.ok();
+                (name.clone(), SecretFacts { binding: binding.clone(), reference })
+            }),
+            (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => None,
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
     /// How long clients may keep an older answer, over all routes.

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Class, ResourceKind, Touch};
+use crate::{Binding, Class, ResourceKind, Touch};
 
 /// One mutating verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Verb {
 
     /// The touch of this verb on what a plan binds to `resource`.
     #[must_use]
-    pub fn on(&self, resource: impl Into<String>) -> Touch {
+    pub fn on(&self, resource: impl Into<Binding>) -> Touch {
         Touch::new(resource, self.name)
     }
 
@@ -110,7 +110,7 @@ const FOLLOW: &str = "follow";
 
 /// A route or secret that the provider of a swap moves by itself.
 #[must_use]
-pub fn follow(binding: impl Into<String>) -> Touch {
+pub fn follow(binding: impl Into<Binding>) -> Touch {
     Touch::new(binding, FOLLOW)
 }
 

@@ -33,7 +33,7 @@ fn refused(text: &str) -> ConfigError {
 
 /// The smallest file: two members and a home.
 const SMALL: &str = r#"
-format = 1
+format = 2
 name = "orders"
 home = "a"
 [[member]]
@@ -73,17 +73,16 @@ fn every_key_of_the_first_file_lands_where_it_belongs() {
     assert_eq!(weu.at.place().to_string(), "member[1].at");
     assert_eq!(group.probe.as_ref().unwrap().password, Some(SecretRef::Stored("orders-dr-probe".into())));
     let writer = Endpoint::new("orders-weu.postgres.example");
-    let secret = group.secret.as_ref().unwrap();
+    let secret = group.secrets.first().unwrap();
     let filled = secret.patterns().into_iter().map(|(field, form)| (field, form.fill(&writer)));
     assert_eq!(filled.collect::<Vec<_>>(), [("host".into(), Some(writer.to_string()))]);
-    let drain = &group.app.as_ref().unwrap().drain;
+    let drain = &group.apps.first().unwrap().drain;
     assert_eq!((drain.within, &drain.flag), (seconds(30), &Some(SecretRef::Stored("orders-read-only".into()))));
     let origin = group.traffic.first().unwrap().origin(&MemberId::new("weu"), &writer);
     assert_eq!(origin.as_deref(), Some("origin-weu"));
     assert_eq!(group.fences.first().unwrap().grade, Grade::Confirmed);
     let failover = group.approval("failover");
     assert_eq!((failover.people, failover.expires), (2, minutes(10)));
-    assert_eq!(group.notify.park, ["pagerduty:orders-oncall", "slack:#orders-dr"]);
 }
 
 #[test]
@@ -93,17 +92,13 @@ fn a_route_by_endpoint_is_filled_in() {
     assert_eq!(origin.as_deref(), Some("10.0.0.7"));
 }
 
-/// E06 names three lag limits; the other defaults are the documented ones.
 #[test]
 fn what_is_not_said_has_the_documented_default() {
     let group = group(SMALL);
     let limits = &group.limits;
-    assert_eq!(
-        (limits.lag_before_drain, limits.lag_promote, limits.lag_health),
-        (seconds(10), seconds(60), seconds(60))
-    );
+    assert_eq!(limits.lag_before_drain, seconds(10));
     assert_eq!((limits.long_transaction, limits.fact_age, limits.proof_age), (seconds(30), seconds(60), seconds(60)));
-    assert_eq!((limits.gap_budget, limits.backup_age), (seconds(60), minutes(26 * 60)));
+    assert_eq!(limits.gap_budget, seconds(60));
     assert_eq!((group.environment.as_str(), group.tier), ("prod", 1));
     let approval = group.approval("switchover");
     assert_eq!((approval.people, approval.roles.len(), approval.expires), (1, 0, minutes(15)));
@@ -120,14 +115,17 @@ fn an_unknown_key_is_refused_at_every_level() {
         (format!("{SMALL}\n[objectives]\nrpo_force = '60 s'"), "objectives.rpo_force", "rpo_forced"),
         (SMALL.replacen("region", "regon", 1), "member[0].regon", "region"),
         (format!("{SMALL}\n[probe]\nusr = 'x'"), "probe.usr", "user"),
-        (format!("{SMALL}\n[secret]\nstor = 'x'"), "secret.stor", "store"),
-        (format!("{SMALL}\n[app]\ntier = 'x'\ndrain = {{ wihin = '1 s' }}"), "app.drain.wihin", "within"),
-        (format!("{SMALL}\n[app]\nteir = 'x'"), "app.teir", "tier"),
-        (format!("{SMALL}\n[[traffic]]\nroter = 'x'"), "traffic[0].roter", "router"),
+        (format!("{SMALL}\n[[secret]]\nname = 's'\nstor = 'x'"), "secret[0].stor", "store"),
+        (
+            format!("{SMALL}\n[[app]]\nname = 'api'\ntier = 'x'\ndrain = {{ wihin = '1 s' }}"),
+            "app[0].drain.wihin",
+            "within",
+        ),
+        (format!("{SMALL}\n[[app]]\nname = 'api'\nteir = 'x'"), "app[0].teir", "tier"),
+        (format!("{SMALL}\n[[traffic]]\nname = 'public'\nroter = 'x'"), "traffic[0].roter", "router"),
         (format!("{SMALL}\n[[fence]]\nwit = 'x'"), "fence[0].wit", "with"),
         (format!("{SMALL}\n[limits]\nfact_ag = '1 s'"), "limits.fact_ag", "fact_age"),
         (format!("{SMALL}\n[approval.switchover]\npeple = 1"), "approval.switchover.peple", "people"),
-        (format!("{SMALL}\n[notify]\nparc = []"), "notify.parc", "park"),
         (format!("{SMALL}\n[automatic]\nrsk = ''"), "automatic.rsk", "risk"),
     ];
     for (text, path, meant) in cases {
@@ -147,7 +145,7 @@ fn errors_read_as_on_the_screens() {
     );
     let text = |text: &str| refused(text).to_string();
     assert_eq!(text(&SMALL.replacen("name = \"a\"\n", "", 1)), "[[member]] 1 lacks the key `name`");
-    assert_eq!(text("format = 1"), "the group file lacks the key `name`");
+    assert_eq!(text("format = 2"), "the group file lacks the key `name`");
     assert_eq!(text(&SMALL.replacen("\"orders\"", "7", 1)), "`name` is a number, not a string");
     assert_eq!(text(&SMALL.replacen("at = { n = 1 }", "at = 'x'", 1)), "`member[0].at` is text, not a map");
     assert_eq!(text(&format!("tier = 300\n{SMALL}")), "`tier` is a number out of range, not u8");
@@ -166,9 +164,9 @@ fn errors_read_as_on_the_screens() {
 
 #[test]
 fn another_format_is_named_before_anything_else() {
-    let error = refused(&SMALL.replacen("format = 1", "format = 2\nnew_key = true", 1));
-    assert_eq!(error.to_string(), "`format`: is 2; this release reads format 1");
-    assert!(refused(&SMALL.replacen("format = 1", "format = 'one'", 1)).to_string().contains("reads format 1"));
+    let error = refused(&SMALL.replacen("format = 2", "format = 3\nnew_key = true", 1));
+    assert_eq!(error.to_string(), "`format`: is 3; this release reads format 2, and format 1 as its short form");
+    assert!(refused(&SMALL.replacen("format = 2", "format = 'two'", 1)).to_string().contains("reads format 2"));
 }
 
 /// A password in the wrong place must not travel on in an error message.
@@ -187,13 +185,23 @@ fn findings(text: &str) -> Vec<(String, String, String)> {
 }
 
 /// Each case trips exactly one rule, at the right place.
+fn trips_one_rule_each(cases: &[(String, &str, &str)]) {
+    for (text, path, message) in cases {
+        let found = findings(text);
+        let [(place, said, helps)] = found.as_slice() else { panic!("{path}: {found:?}") };
+        assert_eq!(place, path);
+        assert!(said.contains(message), "{path}: {said}");
+        assert!(!helps.is_empty() && !format!("{said}{helps}").contains("hunter2"));
+    }
+}
+
 #[test]
-fn each_rule_of_the_check_has_its_own_culprit() {
+fn each_rule_about_things_has_its_own_culprit() {
     let add = |extra: &str| format!("{SMALL}\n{extra}");
     let top = |extra: &str| format!("{extra}\n{SMALL}");
     let third = "[[member]]\nname = 'c'\nregion = 'r3'\nbackend = 'sim'\nat = { n = 3 }";
     let lone = SMALL.rsplit_once("[[member]]").unwrap().0.to_owned();
-    let cases = [
+    trips_one_rule_each(&[
         (SMALL.replacen("\"orders\"", "\"Orders DB\"", 1), "name", "`Orders DB` is no name"),
         (top("tier = 4"), "tier", "there is no tier 4"),
         (SMALL.replacen("home = \"a\"", "home = \"aa\"", 1), "home", "group `orders` has no member `aa`"),
@@ -203,51 +211,76 @@ fn each_rule_of_the_check_has_its_own_culprit() {
         (add("[objectives]\nrto = '0 s'"), "objectives.rto", "nobody can promise 0 s"),
         (add("[objectives]\nrpo = '5 s'"), "objectives.rpo", "`5 s` cannot be asked for"),
         (
-            add("[secret]\nstore = 'x.kv'\nset = { host = '{writer.host}', password = 'hunter2' }"),
-            "secret.set.password",
+            add("[[secret]]\nname = 's'\nstore = 'x.kv'\nset = { host = '{writer.host}', password = 'hunter2' }"),
+            "secret[0].set.password",
             "a secret is written here",
         ),
-        (add("[secret]\nstore = 'none'"), "secret", "no reason is given"),
-        (add("[secret]\nstore = 'x.kv'"), "secret", "nothing would be written into x.kv"),
-        (add("[secret]\nstore = 'none'\nbecause = 'y'\nset = { h = 'v' }"), "secret.set", "no store to write it into"),
+        (add("[[secret]]\nname = 's'\nstore = 'none'"), "secret[0]", "no reason is given"),
+        (add("[[secret]]\nname = 's'\nstore = 'x.kv'"), "secret[0]", "nothing would be written into x.kv"),
         (
-            add("[secret]\nstore = 'x.kv'\nset = { h = '{writer.name}', p = '{writer.port}' }"),
-            "secret.set.h",
+            add("[[secret]]\nname = 's'\nstore = 'none'\nbecause = 'y'\nset = { h = 'v' }"),
+            "secret[0].set",
+            "no store to write it into",
+        ),
+        (
+            add("[[secret]]\nname = 's'\nstore = 'x.kv'\nset = { h = '{writer.name}', p = '{writer.port}' }"),
+            "secret[0].set.h",
             "a placeholder that is unknown",
         ),
         (
-            add("[[traffic]]\nrouter = 'x'\nmember = { a = '1', b = '2', bb = '3' }"),
+            add("[[traffic]]\nname = 'public'\nrouter = 'x'\nmember = { a = '1', b = '2', bb = '3' }"),
             "traffic[0].member.bb",
             "no member `bb`",
         ),
-        (add("[[traffic]]\nrouter = 'x.dns'\nmember = { a = '1' }"), "traffic[0]", "x.dns is not told where `b` is"),
+        (
+            add("[[traffic]]\nname = 'public'\nrouter = 'x.dns'\nmember = { a = '1' }"),
+            "traffic[0]",
+            "the route public is not told where `b` is",
+        ),
+    ]);
+}
+
+#[test]
+fn each_rule_about_people_and_limits_has_its_own_culprit() {
+    let add = |extra: &str| format!("{SMALL}\n{extra}");
+    trips_one_rule_each(&[
         (add("[limits]\ngap_budget = '0 s'"), "limits.gap_budget", "no drain can be taken within 0 s"),
         (
-            add("[app]\ntier = 'x'\ndrain = { client_limit = '60 s' }"),
+            add("[[app]]\nname = 'api'\ntier = 'x'\ndrain = { client_limit = '60 s' }"),
             "limits.gap_budget",
-            "clients give up after 1 min, but a drain may hold for 1 min",
+            "clients of api give up after 1 min, but a drain may hold for 1 min",
         ),
         (add("[limits]\nfact_age = '0 s'"), "limits.fact_age", "that fresh"),
         (add("[limits]\nproof_age = '0 s'"), "limits.proof_age", "that fresh"),
         (add("[approval.switchover]\npeople = 0"), "approval.switchover.people", "nobody's approval"),
         (add("[approval.switchover]\nexpires = '0 s'"), "approval.switchover.expires", "expire at once"),
         (add("[approval.switchovr]\npeople = 2"), "approval.switchovr", "there is no operation `switchovr`"),
-        (add("[notify]\npark = ['oncall']"), "notify.park[0]", "`oncall` is no destination"),
         (add("[automatic]\noperations = ['switchover']\nrisk = 'none'"), "automatic.risk", "is not named"),
+        (
+            add("[[fence]]\nwith = 'x.stop'\ngrade = 'confirmed'\nmember = 'c'"),
+            "fence[0].member",
+            "group `orders` has no member `c`",
+        ),
+        (add("[approval.drill]\npeople = 2"), "approval.drill", "there is no operation `drill`"),
+        (
+            add("[automatic]\noperations = ['failback']\nrisk = 'a wrong reading moves the writer'"),
+            "automatic.operations[0]",
+            "`failback` never runs without a person",
+        ),
+        (
+            add(
+                "[[secret]]\nname = 's'\nstore = 'none'\nbecause = 'y'\n[[secret]]\nname = 's'\nstore = 'none'\nbecause = 'y'",
+            ),
+            "secret[1].name",
+            "two secrets are called `s`",
+        ),
         (add("[automatic]\noperations = []\nrisk = 'a split brain'"), "automatic.operations", "names nothing"),
         (SMALL.replacen("n = 2", "password = 'hunter2'", 1), "member[1].at.password", "a secret is written here"),
         (SMALL.replacen("n = 2", "api_key = ['k']", 1), "member[1].at.api_key[0]", "a secret is written here"),
         (SMALL.replacen("n = 2", "url = 'pg://u:p@host/db'", 1), "member[1].at.url", "a secret is written here"),
         (SMALL.replacen("n = 2", "n = 5000000000", 1), "member[1].at", "the number 5000000000"),
         (SMALL.replacen("n = 2", "n = 0.5", 1), "member[1].at", "the number 0.5"),
-    ];
-    for (text, path, message) in cases {
-        let found = findings(&text);
-        let [(place, said, helps)] = found.as_slice() else { panic!("{path}: {found:?}") };
-        assert_eq!(place, path);
-        assert!(said.contains(message), "{path}: {said}");
-        assert!(!helps.is_empty() && !format!("{said}{helps}").contains("hunter2"));
-    }
+    ]);
 }
 
 #[test]
@@ -259,10 +292,11 @@ fn two_members_of_one_name_are_found() {
 
 #[test]
 fn a_secret_has_to_name_the_writer_somewhere() {
-    let set = |fields: &str| findings(&format!("{SMALL}\n[secret]\nstore = 'x.kv'\nset = {{ {fields} }}"));
+    let set =
+        |fields: &str| findings(&format!("{SMALL}\n[[secret]]\nname = 's'\nstore = 'x.kv'\nset = {{ {fields} }}"));
     let found = set("sslmode = 'require'");
     let said: Vec<_> = found.iter().map(|(path, said, _)| (path.as_str(), said.as_str())).collect();
-    assert_eq!(said, [("secret.set", "no field of it names the writer")]);
+    assert_eq!(said, [("secret[0].set", "no field of it names the writer")]);
     assert_eq!(set("sslmode = 'require', port = '{writer.port}'"), []);
 }
 
@@ -270,7 +304,7 @@ fn a_secret_has_to_name_the_writer_somewhere() {
 fn custom_operations_and_placeholders_that_are_known_pass() {
     let text = format!(
         "{SMALL}\n[approval.\"acme.settled-switchover\"]\npeople = 2\n[automatic]\noperations = ['switchover']\n\
-         risk = 'a wrong reading moves the writer'\n[secret]\nstore = 'x.kv'\nset = {{ url = 'pg://{{writer.endpoint}}/db', host = '{{writer.host}}', port = '{{writer.port}}' }}"
+         risk = 'a wrong reading moves the writer'\n[[secret]]\nname = 's'\nstore = 'x.kv'\nset = {{ url = 'pg://{{writer.endpoint}}/db', host = '{{writer.host}}', port = '{{writer.port}}' }}"
     );
     assert_eq!(findings(&text), []);
     assert!(group(&text).automatic("switchover").is_some());
@@ -327,7 +361,7 @@ fn a_backends_own_table_is_read_with_the_same_care() {
 fn the_digest_follows_the_meaning() {
     let digest = |text: &str| group(text).digest().unwrap();
     let same =
-        SMALL.replace(" = ", "=").replacen("format=1\nname=\"orders\"", "# a comment\nname='orders'\nformat=1", 1);
+        SMALL.replace(" = ", "=").replacen("format=2\nname=\"orders\"", "# a comment\nname='orders'\nformat=2", 1);
     assert_eq!(digest(SMALL), digest(&same));
     assert_eq!(digest(SMALL), digest(&format!("{SMALL}\n[limits]\nfact_age = '1 min'")), "a default that is spelt out");
     assert_ne!(digest(SMALL), digest(&SMALL.replacen("n = 2", "n = 3", 1)));
@@ -381,4 +415,33 @@ proptest! {
         let is_type = matches!(error.fault(), ConfigFault::Type { .. });
         prop_assert!(is_type);
     }
+}
+
+/// A promise that nothing keeps is refused: a file with a key that had no effect said more than was done.
+#[test]
+fn bug_keys_without_an_effect_are_refused() {
+    for (text, path) in [
+        ("[notify]\npark = ['slack:#orders']", "notify"),
+        ("[limits]\nlag_promote = '60 s'", "limits.lag_promote"),
+        ("[limits]\nlag_health = '60 s'", "limits.lag_health"),
+        ("[limits]\nbackup_age = '26 h'", "limits.backup_age"),
+    ] {
+        assert_eq!(refused(&format!("{SMALL}\n{text}")).path().to_string(), path);
+    }
+}
+
+/// The short form is another spelling of the same group: plans of either are plans of the other.
+#[test]
+fn the_short_form_is_the_same_group() {
+    let long = format!(
+        "{SMALL}\n[[secret]]\nname = 'kv'\nstore = 'x.kv'\nset = {{ host = '{{writer.host}}' }}\n\
+         [[app]]\nname = 'x'\ntier = 'x'\n[[traffic]]\nname = 'dns'\nrouter = 'x.dns'\nmember = {{ a = '1', b = '2' }}"
+    );
+    let short = long.replacen("format = 2", "format = 1", 1).replace("[[secret]]\nname = 'kv'\n", "[secret]\n");
+    let short = short.replace("[[app]]\nname = 'x'\n", "[app]\n").replace("name = 'dns'\n", "");
+    assert_eq!(group(&short), group(&long));
+    assert_eq!(group(&short).digest().unwrap(), group(&long).digest().unwrap());
+    assert_eq!(refused(&short.replacen("format = 1", "format = 2", 1)).path().to_string(), "app");
+    let twice = format!("{short}\n[[traffic]]\nrouter = 'x.dns'\nmember = {{ a = '3', b = '4' }}");
+    assert_eq!(findings(&twice).first().unwrap().1, "two routes are called `dns`");
 }

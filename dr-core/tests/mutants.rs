@@ -44,12 +44,17 @@ fn planned(now: &Situation, runbook: &dyn Runbook) -> Plan {
 /// Both runbooks, both shapes, with and without an application tier, a snapshot, a secret, one route and two, a fence and none.
 fn plans() -> Vec<(&'static str, Plan)> {
     let without_app = postgres().with(|now| {
-        now.app = None;
-        now.drain_limit = None;
+        now.apps.clear();
     });
     let two_routes = azure_pg().with(|now| {
-        let route = now.routes.get("traffic:0").unwrap().clone();
-        now.routes.insert("traffic:1".into(), route);
+        let route = now.routes.values().next().unwrap().clone();
+        now.routes.insert("reports".into(), route);
+    });
+    let two_of_each = azure_pg().with(|now| {
+        let app = now.apps.values().next().unwrap().clone();
+        now.apps.insert("jobs".into(), app);
+        let secret = now.secrets.values().next().unwrap().clone();
+        now.secrets.insert("reports".into(), secret);
     });
     let risk = |to: &str| UnplannedFailover::to(to).without_fence("the data centre does not answer");
     vec![
@@ -61,6 +66,7 @@ fn plans() -> Vec<(&'static str, Plan)> {
         ("failover group failover", planned(&mi().silent_primary(), &UnplannedFailover::to("weu"))),
         ("flexible server switchover", planned(&azure_pg(), &PlannedSwitchover::to("weu"))),
         ("flexible server switchover, two routes", planned(&two_routes, &PlannedSwitchover::to("weu"))),
+        ("flexible server switchover, two of each", planned(&two_of_each, &PlannedSwitchover::to("weu"))),
         ("rds switchover", planned(&rds(), &PlannedSwitchover::to("frankfurt"))),
         ("rds failover", planned(&rds().silent_primary(), &UnplannedFailover::to("frankfurt"))),
         ("aurora failover", planned(&aurora().silent_primary(), &UnplannedFailover::to("frankfurt"))),

@@ -109,7 +109,12 @@ fn rows() -> Vec<Row> {
             225,
             "partial",
         ),
-        ("clients give up first", postgres().with(|now| now.drain_limit = Some(seconds(60))), 226, "1 min"),
+        (
+            "clients give up first",
+            postgres().with(|now| now.apps.values_mut().for_each(|app| app.limit = Some(seconds(60)))),
+            226,
+            "1 min",
+        ),
         (
             "another history",
             postgres().standby(|b| b.position.as_mut().unwrap().lineage.generation = 2),
@@ -145,7 +150,7 @@ fn every_reason_is_told_at_once() {
     let scene = postgres()
         .standby(|b| b.replication.as_mut().unwrap().lag = None)
         .primary(|a| a.fence = None)
-        .with(|now| now.drain_limit = Some(seconds(1)));
+        .with(|now| now.apps.values_mut().for_each(|app| app.limit = Some(seconds(1))));
     assert_eq!(rules(&refused(&scene, &PlannedSwitchover::to("pg2"))), [211, 226, 224]);
 }
 

@@ -1,15 +1,15 @@
 //! From a group's file to live providers: each name is given to the backend that answers for its prefix.
 //!
 //! ```text
-//!   GroupSpec ──► Backends::open ──► Bindings   "neu", "weu", "secret", "app", "traffic:0" ──► (ResourceRef, Resolved)
+//!   GroupSpec ──► Backends::open ──► Bindings   `neu`, `secret:orders`, `app:api`, … ──► (ResourceRef, Resolved)
 //!                     └─ an unknown prefix, an address that stands twice: an error with its place in the file
 //! ```
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use dr_core::{
-    Backend, BackendName, ConfigError, Fence, FenceSet, GroupSpec, KeyPath, MemberProvider, MemberSpec, Opened,
-    Provider, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, text,
+    AppTier, Backend, BackendName, Binding, BindingName, ConfigError, Fence, FenceSet, FenceSpec, GroupSpec, KeyPath,
+    MemberProvider, MemberSpec, Opened, Provider, Region, Resolved, ResourceKind, ResourceRef, text,
 };
 
 use crate::{GroupFile, GroupFileError};
@@ -23,7 +23,7 @@ pub(crate) struct Backends {
 /// What a group's names stand for. Nothing was called.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bindings {
-    pub(crate) by_name: BTreeMap<String, (ResourceRef, Resolved)>,
+    pub(crate) by_name: BTreeMap<Binding, (ResourceRef, Resolved)>,
 }
 
 impl Backends {
@@ -38,8 +38,8 @@ impl Backends {
         for (index, member) in group.members.iter().enumerate() {
             let place = KeyPath::root().then("member").then(index);
             let opened = self.member(group, member, &place)?;
-            bindings.refuse_twice(&opened.0.address, &place.then("at"))?;
-            bindings.by_name.insert(member.name.to_string(), (opened.0, Resolved::Member(opened.1)));
+            bindings.refuse_twice(&opened.0, &place.then("at"))?;
+            bindings.by_name.insert((&member.name).into(), (opened.0, Resolved::Member(opened.1)));
         }
         self.surroundings(group, &mut bindings)?;
         Ok(bindings)
@@ -67,7 +67,9 @@ impl Backends {
         own: Vec<Arc<dyn Fence>>,
     ) -> Result<Option<Arc<dyn Fence>>, ConfigError> {
         let mut listed = Vec::new();
-        for (index, fence) in group.fences.iter().enumerate().filter(|(_, fence)| !fence.with.is_none()) {
+        let ours = |fence: &FenceSpec| fence.member.as_ref().is_none_or(|only| *only == member.name);
+        let fences = group.fences.iter().enumerate();
+        for (index, fence) in fences.filter(|(_, fence)| !fence.with.is_none() && ours(fence)) {
             let place = KeyPath::root().then("fence").then(index).then("with");
             listed.push(self.find(&fence.with, &place)?.fence(group, fence, member)?);
         }
@@ -76,29 +78,31 @@ impl Backends {
     }
 
     fn surroundings(&self, group: &GroupSpec, bindings: &mut Bindings) -> Result<(), ConfigError> {
-        if let Some(secret) = group.secret.as_ref().filter(|secret| !secret.store.is_none()) {
-            let backend = self.find(&secret.store, &KeyPath::root().then("secret").then("store"))?;
+        let place = |list: &str, index: usize| KeyPath::root().then(list).then(index);
+        for (index, secret) in group.secrets.iter().enumerate().filter(|(_, secret)| !secret.store.is_none()) {
+            let backend = self.find(&secret.store, &place("secret", index).then("store"))?;
             let opened = backend.secret(group, secret)?;
             let reference = refer(&secret.store, ResourceKind::Secret, &opened, None);
-            bindings.by_name.insert("secret".into(), (reference, Resolved::Secret(opened.provider)));
+            bindings.refuse_twice(&reference, &place("secret", index).then("at"))?;
+            let name = Binding::Secret(secret.name.clone());
+            bindings.by_name.insert(name, (reference, Resolved::Secret(opened.provider)));
         }
-        let mut app = None;
-        if let Some(spec) = group.app.as_ref().filter(|app| !app.tier.is_none()) {
-            let backend = self.find(&spec.tier, &KeyPath::root().then("app").then("tier"))?;
-            app = Some((spec.tier.clone(), backend.app(group, spec)?));
+        for (index, app) in group.apps.iter().enumerate().filter(|(_, app)| !app.tier.is_none()) {
+            let backend = self.find(&app.tier, &place("app", index).then("tier"))?;
+            let opened = backend.app(group, app)?;
+            bindings.app((&app.name, &app.tier), opened, &place("app", index).then("at"))?;
         }
-        let routes = group.traffic.iter().enumerate().filter(|(_, route)| !route.router.is_none());
-        for (index, spec) in routes {
-            let backend = self.find(&spec.router, &KeyPath::root().then("traffic").then(index).then("router"))?;
+        for (index, spec) in group.traffic.iter().enumerate().filter(|(_, route)| !route.router.is_none()) {
+            let backend = self.find(&spec.router, &place("traffic", index).then("router"))?;
             let route = backend.route(group, spec)?;
             let reference = refer(&spec.router, ResourceKind::Traffic, &route.router, None);
+            bindings.refuse_twice(&reference, &place("traffic", index).then("at"))?;
             let router = Resolved::Traffic(route.router.provider);
-            bindings.by_name.insert(format!("traffic:{index}"), (reference, router));
-            app = app.or_else(|| route.app.map(|app| (spec.router.clone(), app)));
-        }
-        if let Some((name, opened)) = app {
-            let reference = refer(&name, ResourceKind::App, &opened, None);
-            bindings.by_name.insert("app".into(), (reference, Resolved::App(opened.provider)));
+            bindings.by_name.insert(Binding::Traffic(spec.name.clone()), (reference, router));
+            // The file's own list of tiers counts, if it has one, also if it says that there is none.
+            if let Some(app) = route.app.filter(|_| group.apps.is_empty()) {
+                bindings.app((&spec.name, &spec.router), app, &place("traffic", index).then("at"))?;
+            }
         }
         Ok(())
     }
@@ -117,14 +121,28 @@ impl Backends {
 }
 
 impl Bindings {
-    fn refuse_twice(&self, address: &ResourceAddress, place: &KeyPath) -> Result<(), ConfigError> {
-        match self.by_name.iter().find(|(_, (reference, _))| reference.address == *address) {
-            Some((other, _)) => Err(ConfigError::value(
-                place.clone(),
-                format!("names the same resource as member `{other}` ({address})"),
-            )),
+    /// Two names of one resource would be two writers that are one, or one tier that is drained twice.
+    fn refuse_twice(&self, wanted: &ResourceRef, place: &KeyPath) -> Result<(), ConfigError> {
+        let ResourceRef { kind, address, .. } = wanted;
+        let same = |known: &ResourceRef| known.kind == *kind && known.address == *address;
+        match self.by_name.iter().find(|(_, (known, _))| same(known)) {
+            Some((other, _)) => {
+                Err(ConfigError::value(place.clone(), format!("names the same resource as `{other}` ({address})")))
+            }
             None => Ok(()),
         }
+    }
+
+    fn app(
+        &mut self,
+        (name, provider): (&BindingName, &BackendName),
+        opened: Opened<dyn AppTier>,
+        place: &KeyPath,
+    ) -> Result<(), ConfigError> {
+        let reference = refer(provider, ResourceKind::App, &opened, None);
+        self.refuse_twice(&reference, place)?;
+        self.by_name.insert(Binding::App(name.clone()), (reference, Resolved::App(opened.provider)));
+        Ok(())
     }
 }
 

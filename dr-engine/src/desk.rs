@@ -166,7 +166,7 @@ mod tests {
             let resolved = cloud.providers().resolve(spec.digest().unwrap(), &wanted).await.unwrap();
             let Resolved::Member(member) = &resolved else { continue };
             opened.push(Arc::clone(&member.database));
-            let by_name = BTreeMap::from([("neu".to_owned(), (wanted.clone(), resolved))]);
+            let by_name = BTreeMap::from([("neu".into(), (wanted.clone(), resolved))]);
             desk.put(spec, &Bindings { by_name });
         }
         for (spec, database) in [(&older, 0), (&newer, 1)] {

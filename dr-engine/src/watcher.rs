@@ -7,7 +7,8 @@ use std::{
 };
 
 use dr_core::{
-    Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage, Target, Timestamp, Tri,
+    Binding, Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage, Target, Timestamp,
+    Tri,
 };
 
 use tokio::task::AbortHandle;
@@ -98,7 +99,7 @@ async fn target(
     reading: PositionReading,
     known: Option<&Target>,
 ) -> Option<Target> {
-    let (binding, resolved) = bindings.by_name.get(member.as_str())?;
+    let (binding, resolved) = bindings.by_name.get(&Binding::from(&member))?;
     if let Some(known) = known.filter(|known| known.member == member && known.lineage == reading.lineage)
         && known.identity.is_some()
     {
@@ -114,7 +115,9 @@ async fn target(
 async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionReading)> {
     let mut reads = tokio::task::JoinSet::new();
     for member in &spec.members {
-        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(member.name.as_str()) else { continue };
+        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(&Binding::from(&member.name)) else {
+            continue;
+        };
         let (name, probe) = (member.name.clone(), Arc::clone(&provider.probe));
         reads.spawn(async move {
             let reading = tokio::time::timeout(PATIENCE, probe.position()).await;

@@ -8,12 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, AppReading, AppTier, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName, GuardEnd,
-    Head, InboxRow, Journal, JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Notice, Notifier, Outcome,
-    PlanBuilder, PlanHeader, Policy, PositionSample, ProviderError, Providers, Pulse, Purpose, Resolved, ResourceRef,
-    ResumeRequest, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target, Timestamp, Touch, replay,
+    Actor, AppReading, AppTier, Binding, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName,
+    GuardEnd, Head, InboxRow, Journal, JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Notice, Notifier,
+    Outcome, PlanBuilder, PlanHeader, Policy, PositionSample, ProviderError, Providers, Pulse, Purpose, Resolved,
+    ResourceKind, ResourceRef, ResumeRequest, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target,
+    Timestamp, Touch, replay,
     run::{Event, Record, RunOutcome},
-    seconds,
+    seconds, verb,
 };
 use dr_testkit::{MemoryJournal, Setup, SimCloud, VirtualRuntime};
 use serde::{Deserialize, Serialize};
@@ -34,10 +35,18 @@ macro_rules! step {
             }
 
             fn touches(&self) -> Vec<Touch> {
-                Vec::new()
+                verb::ALL
+                    .iter()
+                    .filter(|verb| verb.class() == Some($class) && verb.of() == ResourceKind::App)
+                    .map(|verb| verb.on(app()))
+                    .collect()
             }
         }
     };
+}
+
+fn app() -> Binding {
+    Binding::app(SimCloud::APP)
 }
 
 step!(Drain, "dr.toy-drain", Class::Drain, "hold writes back");
@@ -87,7 +96,7 @@ impl Scene {
     }
 
     fn header(&self) -> PlanHeader {
-        let bindings = [("neu", self.cloud.member_ref("neu")), ("app", self.cloud.app_ref())];
+        let bindings = [("neu".into(), self.cloud.member_ref("neu")), (app(), self.cloud.app_ref())];
         PlanHeader {
             runbook: RunbookId::new("toy.drain", 1),
             purpose: Purpose::Switchover,
@@ -100,7 +109,7 @@ impl Scene {
                 identity: None,
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
-            bindings: bindings.into_iter().map(|(name, found)| (name.to_owned(), found)).collect::<BTreeMap<_, _>>(),
+            bindings: BTreeMap::from(bindings),
             allow: BTreeSet::new(),
             policy: Policy {
                 gap_budget: BUDGET,

@@ -59,7 +59,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-const SMALL: &str = r#"format = 1
+const SMALL: &str = r#"format = 2
 name = "orders"
 home = "a"
 
@@ -108,7 +108,7 @@ fn a_typo_is_shown_as_on_the_screen() {
 #[test]
 fn every_fault_points_at_its_line() {
     let cases = [
-        (SMALL.replacen("format = 1", "format = 1\nnam = 'x'", 1), 2, "nam", "the group file has no key `nam`"),
+        (SMALL.replacen("format = 2", "format = 2\nnam = 'x'", 1), 2, "nam", "the group file has no key `nam`"),
         (SMALL.replacen("region  = \"r2\"", "regoin  = \"r2\"", 1), 13, "regoin", "[[member]] 2 has no key `regoin`"),
         (SMALL.replacen("{ n = 2 }", "'n'", 1), 15, "'n'", "`member[1].at` is text, not a map"),
         (SMALL.replacen("\"5 min\"", "5", 1), 18, "5", "`5` has no unit: is it `5 s` or `5 min`?"),
@@ -121,7 +121,7 @@ fn every_fault_points_at_its_line() {
         ),
         (SMALL.replacen("\"5 min\"", "[1]", 1), 18, "[1]", "is a list, not text with a unit"),
         (SMALL.replacen("\"5 min\"", "1979-05-27", 1), 18, "1979-05-27", "dates are not used here"),
-        (SMALL.replacen("format = 1", "format = 2", 1), 1, "2", "this release reads format 1"),
+        (SMALL.replacen("format = 2", "format = 3", 1), 1, "3", "this release reads format 2"),
         (SMALL.replacen("\"b\"", "\"a\"", 1), 12, "\"a\"", "two members are called `a`"),
         (SMALL.replacen("home = \"a\"", "home = \"c\"", 1), 3, "\"c\"", "has no member `c`"),
         (SMALL.replacen("n = 2", "n = 1", 1), 15, "{ n = 1 }", "`a` and `b` are the same database"),
@@ -142,7 +142,7 @@ fn every_fault_points_at_its_line() {
             "no operation `switchovr`",
         ),
         (
-            SMALL.replacen("[objectives]", "[[traffic]]\nrouter = 'x'\n[objectives]", 1),
+            SMALL.replacen("[objectives]", "[[traffic]]\nname = 'public'\nrouter = 'x'\n[objectives]", 1),
             17,
             "[[traffic]]",
             "not told where `a` is",
@@ -169,7 +169,7 @@ fn what_is_missing_from_the_file_as_a_whole_has_no_line() {
     let error = refused("# nothing but a comment\n");
     assert_eq!(error.to_string(), "groups/orders.toml  the group file lacks the key `format`");
     assert_eq!(error.faults()[0].line, None);
-    let error = refused("format = 1\nname = 'x'\nhome = 'a'\n");
+    let error = refused("format = 2\nname = 'x'\nhome = 'a'\n");
     assert!(error.to_string().contains("group `x` has no members"), "{error}");
     assert_eq!(error.faults().len(), 2, "the home is missing too: {error}");
 }
@@ -177,16 +177,16 @@ fn what_is_missing_from_the_file_as_a_whole_has_no_line() {
 /// Every finding is shown at once: nobody likes to mend a file fault by fault.
 #[test]
 fn all_findings_are_shown_together() {
-    let text = SMALL.replacen("home = \"a\"", "home = \"c\"\ntier = 9", 1) + "[notify]\npark = ['oncall']\n";
+    let text = SMALL.replacen("home = \"a\"", "home = \"c\"\ntier = 9", 1) + "[approval.drill]\npeople = 2\n";
     let error = refused(&text);
     let lines: Vec<_> = error.faults().iter().map(|fault| fault.line).collect();
-    assert_eq!(lines, [Some(4), Some(3), Some(22)]);
+    assert_eq!(lines, [Some(4), Some(3), Some(21)]);
     assert_eq!(error.to_string().lines().count(), 9);
 }
 
 #[test]
 fn a_file_that_is_not_there_empty_or_no_text_is_named() {
-    let folder = Folder::with(&[("empty.toml", b" \n\n"), ("latin.toml", b"format = 1\nname = \"caf\xe9\"\n")]);
+    let folder = Folder::with(&[("empty.toml", b" \n\n"), ("latin.toml", b"format = 2\nname = \"caf\xe9\"\n")]);
     let missing = folder.refused("missing.toml");
     assert!(missing.to_string().starts_with("there is no group file `"), "{missing}");
     let said = chain(&missing);
@@ -263,15 +263,13 @@ fn ids_come_from_the_outputs() {
     assert!(!format!("{file:?}").contains("hunter2"));
 }
 
-/// A destination may hide an output behind its service; what is the same twice is not ambiguous.
+/// An id may stand behind a service; what is the same twice is not ambiguous.
 #[test]
 fn outputs_stand_behind_a_service_too() {
-    let text = format!(
-        "iac_outputs = 'outputs/orders.json'\n{SMALL}[notify]\npark = ['sns:output:topic', 'sns:output:same']\n"
-    );
-    let folder = with_outputs(&text);
+    let text = SMALL.replacen("n = 2", "n = 2, topics = ['sns:output:topic', 'sns:output:same']", 1);
+    let folder = with_outputs(&format!("iac_outputs = 'outputs/orders.json'\n{text}"));
     let file = GroupFile::read(folder.path("groups/orders.toml")).unwrap();
-    assert_eq!(file.spec().notify.park, ["sns:arn:topic", "sns:one"]);
+    assert_eq!(file.spec().members[1].at.value()["topics"], serde_json::json!(["sns:arn:topic", "sns:one"]));
 }
 
 /// Another id behind the same name makes another configuration: the plan's pin sees it.

@@ -99,7 +99,7 @@ impl Runbook for SlowSwitchover {
     fn plan(&self, now: &Situation, plan: &mut PlanBuilder) -> Result<(), Refusal> {
         let ready = phase::ready_for(plan, now, &"weu".into())?;
         let drained = phase::drain(plan, now, &ready);
-        let dawdle = plan.add("dawdle", Dawdle {}.after(&drained).within(seconds(60)));
+        let dawdle = plan.add("dawdle", Dawdle {}.after_all(&drained.edges()).within(seconds(60)));
         let handed = phase::hand_over(plan, now, &ready, &drained, &[&dawdle]);
         let traffic = phase::repoint(plan, now, &handed);
         let opened = phase::reopen(plan, drained, &traffic);
@@ -191,7 +191,7 @@ async fn engine_lines(house: &Path, run: &RunId) -> Vec<dr_core::Line> {
 
 const GAP: Duration = Duration::from_secs(5);
 const GROUP: &str = r#"
-format      = 1
+format      = 2
 name        = "orders"
 environment = "test"
 home        = "neu"
@@ -211,14 +211,17 @@ region  = "region-weu"
 backend = "sim"
 at      = { instance = "weu" }
 
-[secret]
+[[secret]]
+name  = "orders"
 store = "sim"
 set   = { host = "{writer.endpoint}" }
 
-[app]
+[[app]]
+name = "api"
 tier = "sim"
 
 [[traffic]]
+name   = "public"
 router = "sim"
 member = { neu = "neu", weu = "weu" }
 

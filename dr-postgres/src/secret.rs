@@ -250,7 +250,7 @@ impl FileSecret {
         };
         for (field, text, pattern) in self.forms().filter(|(_, _, pattern)| pattern.names_writer()) {
             let Some(value) = stored.fields.get(field) else {
-                wrong(format!("it has no field `{field}`"), "correct `set` of [secret], or add the field".into());
+                wrong(format!("it has no field `{field}`"), "correct `set` of [[secret]], or add the field".into());
                 continue;
             };
             let helps = || {

@@ -12,7 +12,7 @@ fn read(text: &str) -> GroupSpec {
 }
 
 const BILLING: &str = r#"
-format      = 1
+format      = 2
 name        = "billing"
 environment = "prod"
 tier        = 1
@@ -34,11 +34,13 @@ at      = { host = "10.2.0.11", port = 5432, data = "/var/lib/postgresql/15/main
 user     = "dr_probe"
 password = "file:/etc/dr/billing-probe"
 
-[secret]
+[[secret]]
+name    = "billing"
 store   = "none"
 because = "applications connect to PgBouncer"
 
 [[traffic]]
+name   = "public"
 router = "postgres.pgbouncer"
 at     = { admin = ["10.1.0.20:6432", "10.2.0.20:6432"], database = "billing", pause_within = "10 s", run = ["ssh:pgbouncer@10.1.0.20", "ssh:pgbouncer@10.2.0.20"] }
 member = { pg1 = "10.1.0.11", pg2 = "10.2.0.11" }

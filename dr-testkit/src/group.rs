@@ -3,14 +3,25 @@
 use std::collections::BTreeMap;
 
 use dr_core::{
-    ConfigError, Digest, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved, ResourceRef, Survey,
-    Target,
+    Binding, BindingName, ConfigError, Digest, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved,
+    ResourceRef, Survey, Target,
 };
 use serde_json::json;
 
 use crate::cloud::SimCloud;
 
 impl SimCloud {
+    /// What plans call the one secret of the cloud.
+    pub const SECRET: &'static str = "main";
+    /// What plans call its one application tier.
+    pub const APP: &'static str = "main";
+
+    /// Returns what plans call one of its routes.
+    #[must_use]
+    pub fn route_name(number: usize) -> BindingName {
+        BindingName::new(format!("route-{number}"))
+    }
+
     /// The group, as its file would say it: one person approves, the gap budget lies below the clients' own limit.
     ///
     /// # Errors
@@ -23,7 +34,9 @@ impl SimCloud {
             .map(|member| json!({ "name": member.name, "region": member.region, "backend": "sim" }));
         let names: BTreeMap<&str, &str> =
             setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
-        let routes = (0..setup.routes).map(|_| json!({ "router": "sim", "member": names }));
+        let routes = (0..setup.routes)
+            .map(|number| json!({ "name": Self::route_name(number), "router": "sim", "member": names }));
+        let drain = json!({ "within": "30 s", "client_limit": format!("{} ms", setup.drain_limit.count()) });
         let budget = setup.gap_budget.map_or_else(|| setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
         let file = json!({
             "format": GroupSpec::FORMAT,
@@ -31,8 +44,8 @@ impl SimCloud {
             "home": setup.members.first().map_or("", |member| member.name.as_str()),
             "objectives": { "rto": "30 min", "rpo_forced": "60 s" },
             "member": members.collect::<Vec<_>>(),
-            "secret": { "store": "sim", "set": { "host": "{writer.endpoint}" } },
-            "app": { "tier": "sim", "drain": { "within": "30 s", "client_limit": format!("{} ms", setup.drain_limit.count()) } },
+            "secret": [{ "name": Self::SECRET, "store": "sim", "set": { "host": "{writer.endpoint}" } }],
+            "app": [{ "name": Self::APP, "tier": "sim", "drain": drain }],
             "traffic": routes.collect::<Vec<_>>(),
             "limits": { "gap_budget": format!("{budget} ms") },
             "approval": { "switchover": { "people": 1 }, "failover": { "people": 1 } },
@@ -48,13 +61,15 @@ impl SimCloud {
         &self,
         group: Digest,
         providers: &dyn Providers,
-    ) -> Result<BTreeMap<String, (ResourceRef, Resolved)>, ProviderError> {
+    ) -> Result<BTreeMap<Binding, (ResourceRef, Resolved)>, ProviderError> {
         let setup = self.setup();
-        let mut wanted: Vec<(String, ResourceRef)> =
-            setup.members.iter().map(|member| (member.name.clone(), self.member_ref(&member.name))).collect();
-        wanted.push(("secret".to_owned(), self.secret_ref()));
-        wanted.push(("app".to_owned(), self.app_ref()));
-        wanted.extend((0..setup.routes).map(|number| (format!("traffic:{number}"), self.route_ref(number))));
+        let members = setup.members.iter();
+        let mut wanted: Vec<(Binding, ResourceRef)> =
+            members.map(|member| (member.name.as_str().into(), self.member_ref(&member.name))).collect();
+        wanted.push((Binding::secret(Self::SECRET), self.secret_ref()));
+        wanted.push((Binding::app(Self::APP), self.app_ref()));
+        let routes = 0..setup.routes;
+        wanted.extend(routes.map(|number| (Binding::Traffic(Self::route_name(number)), self.route_ref(number))));
         let mut bindings = BTreeMap::new();
         for (name, reference) in wanted {
             let resolved = providers.resolve(group, &reference).await?;

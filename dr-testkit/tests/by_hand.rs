@@ -1000,7 +1000,7 @@ fn s8_s13_s14_and_s15_fire_at_the_call() {
     };
     assert_eq!(drain(&|cloud| cloud.cancel_acknowledged()), [Law::S8]);
     assert_eq!(drain(&|cloud| cloud.allow_only([Touch::new("neu", "fence")])), [Law::S13]);
-    assert_eq!(drain(&|cloud| cloud.allow_only([Touch::new("app", "drain")])), []);
+    assert_eq!(drain(&|cloud| cloud.allow_only([Touch::new("app:main", "drain")])), []);
     assert_eq!(drain(&|cloud| cloud.only_look(Some("a dry run"))), [Law::S14]);
     assert_eq!(drain(&|cloud| cloud.lease_lost("engine")), [Law::S15]);
     assert_eq!(drain(&|cloud| cloud.lease_lost("another")), []);

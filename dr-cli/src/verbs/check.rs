@@ -85,7 +85,7 @@ async fn looked(link: &Link, files: &[GroupFile], screen: &mut Screen) -> Result
 fn good(file: &GroupFile) -> String {
     let spec = file.spec();
     let members: Vec<&str> = spec.members.iter().map(|member| member.name.as_str()).collect();
-    let drain = if spec.app.is_some() { "applications can be held back" } else { "no [app]" };
+    let drain = if spec.apps.is_empty() { "no [[app]]" } else { "applications can be held back" };
     format!(
         "{}  group `{}` ({}, tier {}) is right: {}; routes: {}, fences: {}, {drain}",
         file.path().display(),

@@ -54,7 +54,7 @@ pub(crate) struct Stage {
     pub(crate) dir: tempfile::TempDir,
 }
 
-pub(crate) const GROUP: &str = r#"format      = 1
+pub(crate) const GROUP: &str = r#"format      = 2
 name        = "orders"
 environment = "test"
 tier        = 1
@@ -77,14 +77,17 @@ region  = "west"
 backend = "sim"
 at      = { instance = "weu", speed = "fast" }
 
-[secret]
+[[secret]]
+name  = "orders"
 store = "sim"
 set   = { host = "{writer.endpoint}" }
 
-[app]
+[[app]]
+name  = "api"
 tier  = "sim"
 
 [[traffic]]
+name   = "public"
 router = "sim"
 member = { neu = "neu", weu = "weu" }
 

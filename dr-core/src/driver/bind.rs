@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{Drive, DriveError, task};
-use crate::{Bound, MemberId, Plan, Resolved, ResourceKind, Survey, Target};
+use crate::{Binding, Bound, Plan, Resolved, ResourceKind, Survey, Target};
 
 /// Opens every binding of a plan. Nothing is called.
 pub(super) async fn bind(drive: &Drive, plan: &Plan) -> Result<Arc<Bound>, DriveError> {
@@ -15,7 +15,7 @@ pub(super) async fn bind(drive: &Drive, plan: &Plan) -> Result<Arc<Bound>, Drive
             .providers
             .resolve(plan.group_digest, wanted)
             .await
-            .map_err(|source| DriveError::Binding { run: drive.run.clone(), name: name.clone(), source })?;
+            .map_err(|source| DriveError::Binding { run: drive.run.clone(), name: Box::new(name.clone()), source })?;
         bound.by_name.insert(name.clone(), resolved);
     }
     Ok(Arc::new(bound))
@@ -27,10 +27,11 @@ pub(super) async fn same_resources(drive: &Drive, plan: &Plan, bound: &Bound) ->
     let pinned = plan.bindings.iter().filter(|(_, wanted)| wanted.identity.is_some());
     let looks = pinned.filter_map(|(name, wanted)| match bound.by_name.get(name) {
         Some(Resolved::Member(member)) => Some(async move {
+            let Binding::Member(name) = name else { return None };
             let limit = Survey::PATIENCE;
             let seen = task::bounded(runtime, limit, async { Ok(member.database.describe().await?) }).await.ok()?;
             let target = Target {
-                member: MemberId::new(name.as_str()),
+                member: name.clone(),
                 address: wanted.address.clone(),
                 identity: wanted.identity.clone(),
                 lineage: plan.expects.lineage.clone(),

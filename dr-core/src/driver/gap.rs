@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{DriveError, Driver, task};
 use crate::{
-    AppTier, Millis, Resolved,
+    AppTier, Millis,
     run::{Event, Phase},
 };
 
@@ -60,7 +60,7 @@ impl Driver {
         self.gap_timer = true;
         let spent = self.drive.runtime.now_wall().since(since);
         let left = if self.gap_passed { Millis::seconds(1) } else { clock.limit().saturating_sub(spent) };
-        self.jobs.push(task::gap(&self.drive, left, self.app()));
+        self.jobs.push(task::gap(&self.drive, left, self.apps()));
     }
 
     /// A clock may be over. `flow` says that writes were seen to flow just now: after a restart the clock may have run on although
@@ -98,17 +98,16 @@ impl Driver {
         Ok(())
     }
 
-    fn app(&self) -> Option<Arc<dyn AppTier>> {
-        match self.bound.by_name.get("app") {
-            Some(Resolved::App(app)) => Some(Arc::clone(app)),
-            Some(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | None => None,
-        }
+    /// Returns the tiers that this run holds back.
+    fn apps(&self) -> Vec<Arc<dyn AppTier>> {
+        let held = self.state.drained_apps();
+        self.bound.apps().filter(|(name, _)| held.contains(*name)).map(|(_, app)| Arc::clone(app)).collect()
     }
 
     /// Clients that would hang get errors instead. Best effort: the run goes on whatever comes of it, and the release of the drain takes
     /// it back.
     fn fail_fast(&self) {
-        if let Some(app) = self.app() {
+        for app in self.apps() {
             self.drive.runtime.spawn_detached(Box::pin(async move {
                 drop(crate::contain::caught(async { app.fail_fast().await }).await);
             }));

@@ -30,9 +30,9 @@ use std::{
 use futures_util::stream::FuturesUnordered;
 
 use crate::{
-    Actor, Bound, CanonicalError, Catalog, Cause, Class, Digest, Effect, Head, Journal, JournalError, Kind, Lease,
-    LeaseError, LeaseStore, Line, Liveness, Millis, Mismatch, Mono, NodeId, Notice, Plan, ProviderError, Providers,
-    ResourceAddress, RunId, Runtime, Verified,
+    Actor, Binding, Bound, CanonicalError, Catalog, Cause, Class, Digest, Effect, Head, Journal, JournalError, Kind,
+    Lease, LeaseError, LeaseStore, Line, Liveness, Millis, Mismatch, Mono, NodeId, Notice, Plan, ProviderError,
+    Providers, ResourceAddress, RunId, Runtime, Verified,
     run::{BadRecord, Event, Illegal, NodePhase, Phase, Record, RunOutcome, RunState, decide},
 };
 use bind::{bind, same_resources};
@@ -134,7 +134,7 @@ pub enum DriveError {
         /// The run.
         run: RunId,
         /// The binding.
-        name: String,
+        name: Box<Binding>,
         /// Why.
         #[source]
         source: ProviderError,

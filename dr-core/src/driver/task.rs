@@ -2,13 +2,13 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use serde_json::Value;
 
 use super::Drive;
 use crate::{
-    AppTier, Cause, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared, Runtime, StepCx,
-    StepError, StepErrorClass, Touch, Tri,
+    AppReading, AppTier, Cause, Fact, InboxRow, Json, Millis, Mono, NodeId, Observed, Outcome, Polled, Prepared,
+    Runtime, StepCx, StepError, StepErrorClass, Touch, Tri,
     catalog::ErasedHandler,
     contain::{self, NoAnswer},
 };
@@ -178,14 +178,14 @@ pub(super) fn ask_timer(runtime: Arc<dyn Runtime>, node: NodeId, left: Millis) -
 /// How long a look at the applications may take when the budget is over.
 const GAP_LOOK: Millis = Millis::seconds(2);
 
-pub(super) fn gap(drive: &Drive, left: Millis, app: Option<Arc<dyn AppTier>>) -> Job {
+pub(super) fn gap(drive: &Drive, left: Millis, apps: Vec<Arc<dyn AppTier>>) -> Job {
     let runtime = Arc::clone(&drive.runtime);
     Box::pin(async move {
         runtime.sleep_until(runtime.now_mono() + left).await;
-        let Some(app) = app else { return Happened::GapTimer { flow: false } };
-        let reading = contain::within(runtime.as_ref(), GAP_LOOK, async { app.read().await }).await;
-        let flow = reading.is_ok_and(|reading| reading.is_ok_and(|reading| reading.drained == Tri::No));
-        Happened::GapTimer { flow }
+        let looks = apps.iter().map(|app| contain::within(runtime.as_ref(), GAP_LOOK, async { app.read().await }));
+        let readings = join_all(looks).await;
+        let flows = |reading| matches!(reading, Ok(Ok(AppReading { drained: Tri::No, .. })));
+        Happened::GapTimer { flow: !apps.is_empty() && readings.into_iter().all(flows) }
     })
 }
 

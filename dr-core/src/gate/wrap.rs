@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
+    AppReading, AppTier, Binding, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
     FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
     Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute,
     RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
@@ -31,7 +31,7 @@ macro_rules! pass {
 pub(super) struct Database {
     pub(super) inner: Arc<dyn ManagedDatabase>,
     pub(super) gate: MutationGate,
-    pub(super) name: String,
+    pub(super) name: Binding,
 }
 
 #[async_trait]
@@ -149,7 +149,7 @@ impl DatabaseProbe for Probe {
 pub(super) struct GatedFence {
     pub(super) inner: Arc<dyn Fence>,
     pub(super) gate: MutationGate,
-    pub(super) name: String,
+    pub(super) name: Binding,
 }
 
 #[async_trait]
@@ -210,6 +210,7 @@ impl Fence for GatedFence {
 pub(super) struct Secret {
     pub(super) inner: Arc<dyn SecretStore>,
     pub(super) gate: MutationGate,
+    pub(super) name: Binding,
 }
 
 #[async_trait]
@@ -219,7 +220,7 @@ impl SecretStore for Secret {
     }
 
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
-        pass!(self, "secret", verb::PATCH, None);
+        pass!(self, &self.name, verb::PATCH, None);
         self.inner.patch(request).await
     }
 
@@ -240,7 +241,7 @@ impl SecretStore for Secret {
 pub(super) struct Traffic {
     pub(super) inner: Arc<dyn TrafficRouter>,
     pub(super) gate: MutationGate,
-    pub(super) name: String,
+    pub(super) name: Binding,
 }
 
 #[async_trait]
@@ -279,6 +280,7 @@ impl TrafficRouter for Traffic {
 pub(super) struct App {
     pub(super) inner: Arc<dyn AppTier>,
     pub(super) gate: MutationGate,
+    pub(super) name: Binding,
 }
 
 #[async_trait]
@@ -296,17 +298,17 @@ impl AppTier for App {
     }
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {
-        pass!(self, "app", verb::DRAIN, None);
+        pass!(self, &self.name, verb::DRAIN, None);
         self.inner.drain(request).await
     }
 
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
-        pass!(self, "app", verb::RESUME, None);
+        pass!(self, &self.name, verb::RESUME, None);
         self.inner.resume(request).await
     }
 
     async fn fail_fast(&self) -> Outcome<()> {
-        pass!(self, "app", verb::FAIL_FAST, None);
+        pass!(self, &self.name, verb::FAIL_FAST, None);
         self.inner.fail_fast().await
     }
 

@@ -4,11 +4,14 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretPattern, TrafficSpec, written_secret};
+use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretPattern, SecretSpec, TrafficSpec, written_secret};
 use crate::{MemberId, Millis, canonical, text};
 
-/// The operations that have an approval of their own; other names belong to users' runbooks and have a dot.
-const OPERATIONS: [&str; 6] = ["switchover", "failover", "failback", "restore", "drill", "destroy"];
+/// The operations for which a runbook asks people; other names belong to users' runbooks and have a dot.
+const OPERATIONS: [&str; 3] = ["switchover", "failover", "failback"];
+
+/// The operations that may run without a person.
+const AUTOMATIC: [&str; 2] = ["switchover", "failover"];
 
 /// Something in a group that cannot work or would not be safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,25 +44,26 @@ impl GroupSpec {
     /// Everything that is wrong with the group, in the order of the file; empty if it can be worked with.
     #[must_use]
     pub fn check(&self) -> Vec<GroupFinding> {
-        let rules: [fn(&Self) -> Findings; 14] = [
+        let rules: [fn(&Self) -> Findings; 15] = [
             format,
             names,
+            distinct_names,
             tier,
             home,
             number_of_members,
             distinct_members,
             objectives,
-            secret,
+            secrets,
             placeholders,
             traffic,
             limits,
             approvals,
-            notify,
+            fences,
             automatic,
         ];
         let mut findings: Findings = rules.iter().flat_map(|rule| rule(self)).collect();
-        for (field, text) in self.secret.iter().flat_map(|secret| &secret.set) {
-            literal_secrets(&Value::from(text.as_str()), &at("secret").then("set").then(field.as_str()), &mut findings);
+        for (place, text) in forms(self) {
+            literal_secrets(&Value::from(text), &place, &mut findings);
         }
         for table in tables(self) {
             numbers(table, &mut findings);
@@ -71,14 +75,14 @@ impl GroupSpec {
 
 fn tables(group: &GroupSpec) -> impl Iterator<Item = &AtTable> {
     let members = group.members.iter().map(|member| &member.at);
-    let around = group.secret.iter().map(|secret| &secret.at).chain(group.app.iter().map(|app| &app.at));
+    let around = group.secrets.iter().map(|secret| &secret.at).chain(group.apps.iter().map(|app| &app.at));
     let routes = group.traffic.iter().map(|route| &route.at).chain(group.fences.iter().map(|fence| &fence.at));
     members.chain(around).chain(routes)
 }
 
 fn format(group: &GroupSpec) -> Findings {
     let known = group.format == GroupSpec::FORMAT;
-    let wrong = || finding(at("format"), format!("format {} is unknown", group.format), "this release reads format 1");
+    let wrong = || finding(at("format"), format!("format {} is unknown", group.format), "this release reads format 2");
     (!known).then(wrong).into_iter().collect()
 }
 
@@ -90,12 +94,43 @@ fn names(group: &GroupSpec) -> Findings {
     };
     let helps = "a name has small letters, digits, `-` and `_`, begins with a letter and has at most 40 of them";
     let group_name = (at("name"), group.name.as_str());
-    let members = group.members.iter().enumerate();
-    let members = members.map(|(index, member)| (at("member").then(index).then("name"), member.name.as_str()));
     let wrong = |(path, name): (KeyPath, &str)| {
         (!speakable(name)).then(|| finding(path, format!("`{name}` is no name"), helps))
     };
-    std::iter::once(group_name).chain(members).filter_map(wrong).collect()
+    std::iter::once(group_name).chain(named(group).into_iter().flat_map(|(_, list)| list)).filter_map(wrong).collect()
+}
+
+/// The names of each kind of thing, with their places.
+fn named(group: &GroupSpec) -> [(&str, Vec<(KeyPath, &str)>); 4] {
+    fn list<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Vec<(KeyPath, &'a str)> {
+        names.enumerate().map(|(index, name)| (at(key).then(index).then("name"), name)).collect()
+    }
+    [
+        ("members", list("member", group.members.iter().map(|member| member.name.as_str()))),
+        ("secrets", list("secret", group.secrets.iter().map(|secret| secret.name.as_str()))),
+        ("application tiers", list("app", group.apps.iter().map(|app| app.name.as_str()))),
+        ("routes", list("traffic", group.traffic.iter().map(|route| route.name.as_str()))),
+    ]
+}
+
+/// Plans, approvals and `allow` entries call things by their names.
+fn distinct_names(group: &GroupSpec) -> Findings {
+    let mut findings = Findings::new();
+    for (kind, list) in named(group) {
+        let mut seen = BTreeSet::new();
+        for (path, name) in list.into_iter().filter(|(_, name)| !seen.insert(*name)) {
+            findings.push(finding(path, format!("two {kind} are called `{name}`"), "give each its own name"));
+        }
+    }
+    findings
+}
+
+/// The forms that are written into secrets, with their places.
+fn forms(group: &GroupSpec) -> impl Iterator<Item = (KeyPath, &str)> {
+    group.secrets.iter().enumerate().flat_map(|(index, secret)| {
+        let place = move |field: &str| at("secret").then(index).then("set").then(field);
+        secret.set.iter().map(move |(field, text)| (place(field), text.as_str()))
+    })
 }
 
 fn tier(group: &GroupSpec) -> Findings {
@@ -140,10 +175,7 @@ fn distinct_members(group: &GroupSpec) -> Findings {
     for (index, member) in group.members.iter().enumerate() {
         let place = at("member").then(index);
         for earlier in group.members.iter().take(index) {
-            if earlier.name == member.name {
-                let message = format!("two members are called `{}`", member.name);
-                findings.push(finding(place.then("name"), message, "give each its own name"));
-            } else if earlier.backend == member.backend && earlier.at == member.at {
+            if earlier.name != member.name && earlier.backend == member.backend && earlier.at == member.at {
                 let message = format!("`{}` and `{}` are the same database", earlier.name, member.name);
                 findings.push(finding(place.then("at"), message, "a copy of this table was not changed"));
             }
@@ -170,10 +202,13 @@ fn objectives(group: &GroupSpec) -> Findings {
     zero.then(wrong).into_iter().chain(planned.then(loss)).collect()
 }
 
-fn secret(group: &GroupSpec) -> Findings {
-    let Some(secret) = &group.secret else { return Vec::new() };
+fn secrets(group: &GroupSpec) -> Findings {
+    let all = group.secrets.iter().enumerate();
+    all.flat_map(|(index, one)| secret(one, at("secret").then(index))).collect()
+}
+
+fn secret(secret: &SecretSpec, place: KeyPath) -> Findings {
     let mut findings = Findings::new();
-    let place = at("secret");
     if secret.store.is_none() {
         if secret.because.as_deref().is_none_or(|because| because.trim().is_empty()) {
             let message = "there is no secret to write, and no reason is given";
@@ -209,8 +244,8 @@ fn placeholders(group: &GroupSpec) -> Findings {
             ));
         }
     };
-    for (field, text) in group.secret.iter().flat_map(|secret| &secret.set) {
-        look(at("secret").then("set").then(field.as_str()), text, &SecretPattern::PLACEHOLDERS);
+    for (place, text) in forms(group) {
+        look(place, text, &SecretPattern::PLACEHOLDERS);
     }
     for (index, route) in group.traffic.iter().enumerate() {
         for (member, text) in &route.members {
@@ -228,7 +263,7 @@ fn traffic(group: &GroupSpec) -> Findings {
             findings.push(no_member(group, place.then("member").then(member.as_str()), member));
         }
         for member in group.members.iter().filter(|member| !route.members.contains_key(&member.name)) {
-            let message = format!("{} is not told where `{}` is", route.router, member.name);
+            let message = format!("the route {} is not told where `{}` is", route.name, member.name);
             findings.push(finding(place.clone(), message, format!("add it: member = {{ {} = \"...\" }}", member.name)));
         }
     }
@@ -243,11 +278,11 @@ fn limits(group: &GroupSpec) -> Findings {
         let message = format!("no drain can be taken within {}", text::duration(limits.gap_budget));
         findings.push(finding(budget.clone(), message, "the least is `100 ms`; `60 s` is usual"));
     }
-    let client_limit = group.app.as_ref().and_then(|app| app.drain.client_limit);
-    if let Some(limit) = client_limit.filter(|limit| *limit <= limits.gap_budget) {
+    for app in &group.apps {
+        let Some(limit) = app.drain.client_limit.filter(|limit| *limit <= limits.gap_budget) else { continue };
         let (gap, limit) = (text::duration(limits.gap_budget), text::duration(limit));
-        let message = format!("clients give up after {limit}, but a drain may hold for {gap}");
-        findings.push(finding(budget, message, "keep it below the clients' own limit"));
+        let message = format!("clients of {} give up after {limit}, but a drain may hold for {gap}", app.name);
+        findings.push(finding(budget.clone(), message, "keep it below the clients' own limit"));
     }
     for (key, limit) in [("fact_age", limits.fact_age), ("proof_age", limits.proof_age)] {
         if limit == Millis::ZERO {
@@ -286,22 +321,10 @@ fn unknown_operation(path: KeyPath, operation: &str) -> Option<GroupFinding> {
     Some(finding(path, format!("there is no operation `{operation}`"), helps))
 }
 
-fn notify(group: &GroupSpec) -> Findings {
-    let lists = [("park", &group.notify.park), ("always", &group.notify.always)];
-    let all =
-        lists.into_iter().flat_map(|(key, list)| list.iter().enumerate().map(move |(index, to)| (key, index, to)));
-    let wrong = all.filter(|(_, _, to)| {
-        !to.split_once(':').is_some_and(|(service, name)| !service.is_empty() && !name.is_empty())
-    });
-    let wrong = wrong.map(|(key, index, to)| {
-        let path = at("notify").then(key).then(index);
-        finding(
-            path,
-            format!("`{to}` is no destination"),
-            "one looks like `slack:#orders-dr`: a service and a name in it",
-        )
-    });
-    wrong.collect()
+fn fences(group: &GroupSpec) -> Findings {
+    let named = group.fences.iter().enumerate().filter_map(|(index, fence)| Some((index, fence.member.as_ref()?)));
+    let unknown = named.filter(|(_, member)| group.member(member).is_none());
+    unknown.map(|(index, member)| no_member(group, at("fence").then(index).then("member"), member)).collect()
 }
 
 fn automatic(group: &GroupSpec) -> Findings {
@@ -317,7 +340,11 @@ fn automatic(group: &GroupSpec) -> Findings {
         findings.push(finding(place.then("operations"), "names nothing that would be automatic", "drop [automatic]"));
     }
     for (index, operation) in opt_in.operations.iter().enumerate() {
-        findings.extend(unknown_operation(place.then("operations").then(index), operation));
+        if !AUTOMATIC.contains(&operation.as_str()) {
+            let message = format!("`{operation}` never runs without a person");
+            let helps = format!("what may: {}", AUTOMATIC.join(", "));
+            findings.push(finding(place.then("operations").then(index), message, helps));
+        }
     }
     let distinct: BTreeSet<_> = opt_in.operations.iter().collect();
     if distinct.len() < opt_in.operations.len() {

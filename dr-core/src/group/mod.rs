@@ -15,6 +15,7 @@ mod config;
 mod pattern;
 mod reader;
 mod secret;
+mod short;
 mod spec;
 
 pub use at::AtTable;
@@ -25,5 +26,5 @@ pub use reader::read;
 pub use secret::{BadSecretRef, SecretRef, written_secret};
 pub use spec::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec,
-    LimitsSpec, MemberSpec, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
+    LimitsSpec, MemberSpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
 };

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AtTable, ConfigError, KeyPath, SecretPattern, SecretRef, read};
+use super::{AtTable, ConfigError, KeyPath, SecretPattern, SecretRef, read, short};
 use crate::{
-    Digest, Endpoint, Grade, GroupName, MemberId, Millis, Region, Role, Touch,
+    Binding, BindingName, Digest, Endpoint, Grade, GroupName, MemberId, Millis, Region, Role, Touch,
     canonical::{self, CanonicalError},
     millis, minutes, seconds,
     text::as_duration,
@@ -47,12 +47,12 @@ pub struct GroupSpec {
     /// How a write is made as applications make it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<ApplicationSpec>,
-    /// `[secret]`: the connection secret that applications read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<SecretSpec>,
-    /// `[app]`: the applications' tier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub app: Option<AppSpec>,
+    /// `[[secret]]`: the connection secrets that applications read.
+    #[serde(rename = "secret", default)]
+    pub secrets: Vec<SecretSpec>,
+    /// `[[app]]`: the application tiers.
+    #[serde(rename = "app", default)]
+    pub apps: Vec<AppSpec>,
     /// `[[traffic]]`: the routes by which clients find the writer.
     #[serde(default)]
     pub traffic: Vec<TrafficSpec>,
@@ -65,28 +65,34 @@ pub struct GroupSpec {
     /// `[approval.switchover]` and the like: who must say yes.
     #[serde(default)]
     pub approval: BTreeMap<String, ApprovalSpec>,
-    /// `[notify]`: who is told.
-    #[serde(default)]
-    pub notify: NotifySpec,
     /// `[automatic]`: what may run without a person. Absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub automatic: Option<AutomaticSpec>,
 }
 
 impl GroupSpec {
-    /// The one format that is read.
-    pub const FORMAT: u32 = 1;
+    /// The format of every group that was read.
+    pub const FORMAT: u32 = 2;
 
     /// Reads a group from JSON (a parsed group file) and tells every `at` table its place.
+    ///
+    /// A file of format 1, the short form, is read as the file of format 2 that it stands for: `[secret]` and `[app]` are single tables
+    /// there, and a secret, a tier or a route without a name is called after the service that it names (`azure.key-vault` gives
+    /// `key-vault`). The group that comes out, and its digest, are the same.
     ///
     /// # Errors
     /// The format is another one, a key is unknown or missing, or a value does not do.
     pub fn read(file: &Value) -> Result<Self, ConfigError> {
-        if let Some(format) = file.get("format").filter(|format| format.as_u64() != Some(Self::FORMAT.into())) {
-            let message = format!("is {format}; this release reads format {}", Self::FORMAT);
-            return Err(ConfigError::value(KeyPath::root().then("format"), message));
-        }
-        let mut group: Self = read(file, &KeyPath::root())?;
+        let long = match file.get("format").map(Value::as_u64) {
+            Some(Some(short::FORMAT)) => Some(short::spelt_out(file)),
+            Some(format) if format != Some(Self::FORMAT.into()) => {
+                let (found, known) = (file.get("format").unwrap_or(&Value::Null), Self::FORMAT);
+                let message = format!("is {found}; this release reads format {known}, and format 1 as its short form");
+                return Err(ConfigError::value(KeyPath::root().then("format"), message));
+            }
+            Some(_) | None => None,
+        };
+        let mut group: Self = read(long.as_ref().unwrap_or(file), &KeyPath::root())?;
         group.place_tables();
         Ok(group)
     }
@@ -97,12 +103,8 @@ impl GroupSpec {
         self.members.iter_mut().enumerate().for_each(|(index, member)| member.at.put(table("member", index)));
         self.traffic.iter_mut().enumerate().for_each(|(index, route)| route.at.put(table("traffic", index)));
         self.fences.iter_mut().enumerate().for_each(|(index, fence)| fence.at.put(table("fence", index)));
-        if let Some(secret) = &mut self.secret {
-            secret.at.put(KeyPath::root().then("secret").then("at"));
-        }
-        if let Some(app) = &mut self.app {
-            app.at.put(KeyPath::root().then("app").then("at"));
-        }
+        self.secrets.iter_mut().enumerate().for_each(|(index, secret)| secret.at.put(table("secret", index)));
+        self.apps.iter_mut().enumerate().for_each(|(index, app)| app.at.put(table("app", index)));
     }
 
     /// The digest of the configuration: plans pin it. Secrets are in it by name only.
@@ -117,6 +119,12 @@ impl GroupSpec {
     #[must_use]
     pub fn member(&self, name: &MemberId) -> Option<&MemberSpec> {
         self.members.iter().find(|member| member.name == *name)
+    }
+
+    /// Returns the application tier of this name, if the file lists it. A route may bring one that the file does not list.
+    #[must_use]
+    pub fn app(&self, name: &BindingName) -> Option<&AppSpec> {
+        self.apps.iter().find(|app| app.name == *name)
     }
 
     /// Who must approve an operation such as `switchover`: what the file says, or one person within 15 minutes.
@@ -254,10 +262,12 @@ pub struct ApplicationSpec {
     pub table: Option<String>,
 }
 
-/// `[secret]`: the connection secret that applications read, and what is written into it.
+/// `[[secret]]`: a connection secret that applications read, and what is written into it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretSpec {
+    /// Its name, such as `orders`: `secret:orders` in plans.
+    pub name: BindingName,
     /// The store, such as `azure.key-vault`, or `none`.
     pub store: BackendName,
     /// Why there is none.
@@ -280,10 +290,12 @@ impl SecretSpec {
     }
 }
 
-/// `[app]`: the applications' tier, and how it is asked to stop writing.
+/// `[[app]]`: an application tier, and how it is asked to stop writing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppSpec {
+    /// Its name, such as `api`: `app:api` in plans.
+    pub name: BindingName,
     /// What runs the applications, such as `azure.container-apps`.
     pub tier: BackendName,
     /// The tier's own table.
@@ -294,7 +306,7 @@ pub struct AppSpec {
     pub drain: DrainSpec,
 }
 
-/// The `drain` table of `[app]`.
+/// The `drain` table of `[[app]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainSpec {
@@ -322,6 +334,8 @@ impl Default for DrainSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrafficSpec {
+    /// Its name, such as `public`: `traffic:public` in plans.
+    pub name: BindingName,
     /// The router, such as `azure.front-door`.
     pub router: BackendName,
     /// The router's own table.
@@ -347,6 +361,9 @@ impl TrafficSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FenceSpec {
+    /// The one member that it fences. Absent: every member has such a fence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberId>,
     /// What does it, such as `postgres.stop`.
     pub with: BackendName,
     /// Its own table.
@@ -363,12 +380,6 @@ pub struct LimitsSpec {
     /// The replica may be this far behind before writes are stopped for a planned operation. Default: `10 s` (E06).
     #[serde(with = "as_duration")]
     pub lag_before_drain: Millis,
-    /// The replica may be this far behind when a forced promotion is offered. Default: `60 s` (E06).
-    #[serde(with = "as_duration")]
-    pub lag_promote: Millis,
-    /// A replica further behind than this is not healthy. Default: `60 s` (E06).
-    #[serde(with = "as_duration")]
-    pub lag_health: Millis,
     /// A transaction older than this stops a planned operation. Default: `30 s`.
     #[serde(with = "as_duration")]
     pub long_transaction: Millis,
@@ -381,22 +392,16 @@ pub struct LimitsSpec {
     /// How long a drain may hold writes before the promotion was asked for; then it is given back. Default: `60 s`.
     #[serde(with = "as_duration")]
     pub gap_budget: Millis,
-    /// The newest backup may be this old. Default: `26 h`: a daily backup, and one hour twice to be late.
-    #[serde(with = "as_duration")]
-    pub backup_age: Millis,
 }
 
 impl Default for LimitsSpec {
     fn default() -> Self {
         Self {
             lag_before_drain: seconds(10),
-            lag_promote: seconds(60),
-            lag_health: seconds(60),
             long_transaction: seconds(30),
             fact_age: seconds(60),
             proof_age: seconds(60),
             gap_budget: seconds(60),
-            backup_age: minutes(26 * 60),
         }
     }
 }
@@ -427,16 +432,6 @@ impl Default for ApprovalSpec {
     }
 }
 
-/// `[notify]`: who is told. A destination is `SERVICE:NAME`, such as `slack:#orders-dr`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NotifySpec {
-    /// Told when a run waits for a decision.
-    pub park: Vec<String>,
-    /// Told of everything.
-    pub always: Vec<String>,
-}
-
 /// `[automatic]`: what may run without a person, and the risk that was accepted for it (E05).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -454,7 +449,7 @@ pub struct AllowSpec(Touch);
 impl AllowSpec {
     /// Allows `verb` on `resource`.
     #[must_use]
-    pub fn new(resource: impl Into<String>, verb: impl Into<String>) -> Self {
+    pub fn new(resource: impl Into<Binding>, verb: impl Into<String>) -> Self {
         Self(Touch::new(resource, verb))
     }
 

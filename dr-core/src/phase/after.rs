@@ -1,12 +1,12 @@
 //! After the writer is confirmed: where clients find it, letting them through, and the way back to a pair.
 
 use super::{
-    hand_over::{HandedOver, Proof},
+    hand_over::{Drained, HandedOver, Proof},
     pace::Pace,
     ready::edge,
 };
 use crate::{
-    DrainReceipt, Edge, Held, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
+    BindingName, Edge, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
     steps::{
         AwaitRejoined, CheckWriter, FinalSnapshot, MeasureLoss, Notify, PointSecret, RejoinMember, RetireMemberFence,
         ShiftTraffic, VerifyServing, WarmUp,
@@ -23,14 +23,14 @@ const SAMPLES: u8 = 10;
 pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> Ref<()> {
     let writer = &handed.writer;
     let mut done: Vec<Ref<()>> = Vec::new();
-    if now.secret.is_some() {
-        let secret = plan.add("point-secret", PointSecret::at(writer).within(minutes(5)).every(Millis::new(500)));
-        done.push(edge(&secret));
+    for secret in now.secrets.keys() {
+        let point = PointSecret::at(secret, writer).within(minutes(5)).every(Millis::new(500));
+        done.push(edge(&plan.add(&node_name("point-secret", secret, now.secrets.len()), point)));
     }
     for route in now.routes.keys() {
         let shift =
             ShiftTraffic::to(route, writer).within(minutes(60)).every(now.route_poll).visibility(now.route_poll);
-        done.push(plan.add(&format!("shift-{}", node_name(route)), shift));
+        done.push(plan.add(&format!("shift-{route}"), shift));
     }
     // Last: where a member has one session only, its reads wait behind those that the routes wait for.
     let warm = WarmUp::of(writer, WARM).within(seconds(10)).every(Millis::new(50));
@@ -46,13 +46,14 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> 
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
 }
 
-fn node_name(route: &str) -> String {
-    route.replace(':', "-")
+/// Names a node of something of which a group usually has one: by what is done alone then, and by its name where there are several.
+pub(super) fn node_name(verb: &str, name: &BindingName, of: usize) -> String {
+    if of == 1 { verb.to_owned() } else { format!("{verb}-{name}") }
 }
 
-/// Gives the drain back: the applications write on the new writer.
-pub fn reopen(plan: &mut PlanBuilder, drained: Held<DrainReceipt>, repointed: &impl Edge) -> Ref<()> {
-    plan.release(drained, repointed)
+/// Gives every drain back: the applications write on the new writer. The answers stand for the application tiers, one each.
+pub fn reopen(plan: &mut PlanBuilder, drained: Drained, repointed: &impl Edge) -> Vec<Ref<()>> {
+    std::iter::once(drained.first).chain(drained.others).map(|hold| plan.release(hold, repointed)).collect()
 }
 
 /// Sees the writer serve, counts the loss and tells people. `opened` is what let the applications through.
@@ -60,14 +61,15 @@ pub fn finish(
     plan: &mut PlanBuilder,
     now: &Situation,
     handed: &HandedOver,
-    opened: &impl Edge,
+    opened: &[Ref<()>],
 ) -> Ref<LossMeasurement> {
-    let mut seen: Vec<Ref<()>> = vec![edge(opened)];
+    let mut seen: Vec<Ref<()>> = opened.to_vec();
+    let open: Vec<&dyn Edge> = opened.iter().map(|edge| edge as &dyn Edge).collect();
     let within = minutes(10).saturating_add(now.route_ttl).saturating_add(now.route_ttl);
     for route in now.routes.keys() {
         let verify =
-            VerifyServing::of(route, SAMPLES, &handed.writer).after(opened).within(within).every(now.route_poll);
-        seen.push(edge(&plan.add(&format!("verify-{}", node_name(route)), verify)));
+            VerifyServing::of(route, SAMPLES, &handed.writer).after_all(&open).within(within).every(now.route_poll);
+        seen.push(edge(&plan.add(&format!("verify-{route}"), verify)));
     }
     let measure = MeasureLoss::of(&now.writer, &handed.promotion);
     let measure = match &handed.fenced {
@@ -79,7 +81,7 @@ pub fn finish(
         Proof::Quiesced(quiesced) => measure.quiesced(quiesced),
         Proof::Bounded(bound) => measure.bounded(bound),
     };
-    let loss = plan.add("measure-loss", measure.after(opened).within(seconds(30)));
+    let loss = plan.add("measure-loss", measure.after_all(&open).within(seconds(30)));
     seen.push(edge(&loss));
     let after: Vec<&dyn Edge> = seen.iter().map(|edge| edge as &dyn Edge).collect();
     let (from, to) = (&now.primary.name, &handed.to);
@@ -90,14 +92,14 @@ pub fn finish(
 
 /// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
 /// reopening: nobody waits for it.
-pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &impl Edge) {
+pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &[Ref<()>]) {
     let old = &now.writer;
     let writer = &handed.writer;
     // A silent primary is judged by the member that takes its place, not by any standby.
     let offers = now.primary.capabilities.as_ref();
     let offers = offers.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities.as_ref()));
     let how = handed.offer.rejoin;
-    let mut after: Vec<Ref<()>> = vec![edge(opened)];
+    let mut after: Vec<Ref<()>> = opened.to_vec();
     after.extend(handed.owes_fence.clone());
     if !now.primary_answers && offers.is_some_and(|offers| offers.snapshot.is_some()) {
         let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();

@@ -1,7 +1,7 @@
 //! What speaks against a plan before it is written: each reason with a number, the operands, why it matters and what helps.
 
 use crate::{
-    Finding, Grade, MemberFacts, MemberId, Millis, Obstacle, Policy, Shape, Situation, Tri, Weight, known,
+    Finding, Grade, MemberFacts, MemberId, Obstacle, Policy, Shape, Situation, Tri, Weight, known,
     steps::{major, missing_extensions, transactions_in_words},
     text,
 };
@@ -187,18 +187,19 @@ fn parity(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Findin
 }
 
 fn gap(now: &Situation, _target: &MemberFacts, policy: &Policy) -> Vec<Finding> {
-    let over = now.app.is_some() && now.drain_limit.is_some_and(|limit| policy.gap_budget >= limit);
-    let words = |limit: Millis| {
+    let limits = now.apps.iter().filter_map(|(name, app)| Some((name, app.limit?)));
+    let over = limits.filter(|(_, limit)| policy.gap_budget >= *limit);
+    over.map(|(name, limit)| {
         Finding::new(
             &known::GAP_BUDGET_TOO_LONG,
             format!(
-                "a drain may last {}, clients give up after {}",
+                "a drain may last {}, clients of {name} give up after {}",
                 text::human(policy.gap_budget),
                 text::human(limit)
             ),
         )
-    };
-    now.drain_limit.filter(|_| over).map(words).into_iter().collect()
+    })
+    .collect()
 }
 
 fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 //! Holding writes back and making the candidate the one writer, in whichever of the two shapes the situation calls for.
 
 use super::{
+    after::node_name,
     offer::Offer,
     pace::Pace,
     ready::{Ready, Terms, edge},
@@ -42,25 +43,50 @@ pub(super) enum Proof {
     Bounded(Ref<LossBound>),
 }
 
-/// Holds the applications' writes back; without an application tier nothing is held, and the fence cuts writers off.
-pub fn drain(plan: &mut PlanBuilder, now: &Situation, ready: &Ready) -> Held<DrainReceipt> {
+/// Writes are held back: one hold for each application tier, or one that holds nothing.
+#[derive(Debug)]
+#[must_use = "applications wait until every hold is given back: move it into `reopen`"]
+pub struct Drained {
+    pub(super) first: Held<DrainReceipt>,
+    pub(super) others: Vec<Held<DrainReceipt>>,
+}
+
+impl Drained {
+    /// Returns what a step comes after that must see all writes held back: `step.after_all(&drained.edges())`.
+    #[must_use]
+    pub fn edges(&self) -> Vec<&dyn Edge> {
+        std::iter::once(&self.first).chain(&self.others).map(|hold| hold as &dyn Edge).collect()
+    }
+
+    /// Returns one of the holds, for a step that takes a receipt of a drain as its input.
+    pub const fn receipt(&self) -> &Held<DrainReceipt> {
+        &self.first
+    }
+}
+
+/// Holds the writes of every application tier back, all at once; without one nothing is held, and the fence cuts writers off.
+pub fn drain(plan: &mut PlanBuilder, now: &Situation, ready: &Ready) -> Drained {
     let budget = plan.policy().gap_budget;
-    if now.app.is_none() {
-        return plan.hold("drain", NoDrain {}.after_all(&ready.edges()), NothingToResume {});
+    let mut holds = Vec::new();
+    for (name, app) in &now.apps {
+        let written = now.group.app(name).and_then(|app| app.drain.client_limit);
+        for limit in [app.limit, written].into_iter().flatten() {
+            plan.clients_wait_at_most(limit);
+        }
+        let take = Drain { app: name.clone(), budget, within: app.within.min(budget) }
+            .after_all(&ready.edges())
+            .because("clients wait instead of failing, and nothing is written that the candidate would miss")
+            .within(budget)
+            .every(app.poll)
+            .visibility(app.poll);
+        let (before, after) = (now.writer.member.clone(), ready.target.member.clone());
+        let give = ResumeWrites { app: name.clone(), before, after };
+        holds.push(plan.hold(&node_name("drain", name, now.apps.len()), take, give));
     }
-    let written = now.group.app.as_ref().and_then(|app| app.drain.client_limit);
-    for limit in [now.drain_limit, written].into_iter().flatten() {
-        plan.clients_wait_at_most(limit);
-    }
-    let within = now.group.app.as_ref().map_or(Millis::seconds(30), |app| app.drain.within).min(budget);
-    let take = Drain { budget, within }
-        .after_all(&ready.edges())
-        .because("clients wait instead of failing, and nothing is written that the candidate would miss")
-        .within(budget)
-        .every(now.app_poll)
-        .visibility(now.app_poll);
-    let give = ResumeWrites { before: now.writer.member.clone(), after: ready.target.member.clone() };
-    plan.hold("drain", take, give)
+    let mut holds = holds.into_iter();
+    let first =
+        holds.next().unwrap_or_else(|| plan.hold("drain", NoDrain {}.after_all(&ready.edges()), NothingToResume {}));
+    Drained { first, others: holds.collect() }
 }
 
 /// Makes the candidate the one writer: fences the former primary, waits for the candidate and promotes it; or swaps the roles in one
@@ -70,17 +96,16 @@ pub fn hand_over<'a>(
     plan: &mut PlanBuilder,
     now: &Situation,
     ready: &Ready,
-    drained: impl Into<Option<&'a Held<DrainReceipt>>>,
+    drained: impl Into<Option<&'a Drained>>,
     between: &[&dyn Edge],
 ) -> HandedOver {
-    let drained: Option<&Held<DrainReceipt>> = drained.into();
+    let drained: Option<&Drained> = drained.into();
     let mut after: Vec<&dyn Edge> = between.to_vec();
-    let edges = ready.edges();
     match drained {
-        Some(drained) => after.push(drained),
-        None => after.extend(edges),
+        Some(drained) => after.extend(drained.edges()),
+        None => after.extend(ready.edges()),
     }
-    match (&ready.terms, ready.offer.shape, drained) {
+    match (&ready.terms, ready.offer.shape, drained.map(Drained::receipt)) {
         (Terms::Planned, Shape::BuiltInFence, Some(drained)) => swap(plan, now, ready, drained, &after),
         (Terms::Planned, Shape::BuiltInFence, None) => {
             // Nothing was drained; that nothing writes has still to be seen.
@@ -116,7 +141,7 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
     let mut closing = Pace::of_fence(now, &now.primary);
-    if now.app.is_some() {
+    if !now.apps.is_empty() {
         // Applications wait meanwhile: half of their time is left to give back what a fence of unknown end may have done.
         closing.within = closing.within.min(Millis::new(budget.count() / 2));
     }
@@ -154,9 +179,11 @@ fn swap(
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
     let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
-    let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll.min(pace.every)));
+    let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll().min(pace.every)));
     let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
-    let call = call.held_since(drained, now.drain_limit.unwrap_or(budget), ready.offer.limit);
+    // The least patient clients count.
+    let patience = now.apps.values().filter_map(|app| app.limit).min().unwrap_or(budget);
+    let call = call.held_since(drained, patience, ready.offer.limit);
     let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
     let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);

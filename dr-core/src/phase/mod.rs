@@ -18,7 +18,7 @@ mod pace;
 mod ready;
 
 pub use after::{finish, rejoin, reopen, repoint};
-pub use hand_over::{HandedOver, drain, hand_over};
+pub use hand_over::{Drained, HandedOver, drain, hand_over};
 pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
 
 pub(crate) use checks::target as standby;

@@ -1,7 +1,7 @@
 //! The one offer behind the verb with which a plan changes the writer.
 
 use crate::{
-    BindingName, Capabilities, Finding, ForcedOffer, MemberFacts, Millis, PromoteOffer, Rejoin, Shape, SwapOffer, known,
+    Binding, Capabilities, Finding, ForcedOffer, MemberFacts, Millis, PromoteOffer, Rejoin, Shape, SwapOffer, known,
 };
 
 /// What the verb that a plan uses is offered with. It is called on the target, so the target's offer counts.
@@ -15,7 +15,7 @@ pub(super) struct Offer {
     /// The new writer is worked on after it took its role.
     pub(super) restarts: bool,
     /// What the call moves by itself.
-    pub(super) moves: Vec<BindingName>,
+    pub(super) moves: Vec<Binding>,
     /// The provider can be told when to give up.
     pub(super) limit: bool,
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Attempted, Call, Class, Edge, Effect, Fact, Finding, Held, Hold, Json, Loss, MemberId, Millis, Node, NodeId,
-    OnFailure, Output, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION, Ref, ResourceRef, Role, RunbookId, Step,
-    Target, Touch, canonical,
+    Attempted, Binding, Call, Class, Edge, Effect, Fact, Finding, Held, Hold, Json, Loss, MemberId, Millis, Node,
+    NodeId, OnFailure, Output, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION, Ref, ResourceRef, Role, RunbookId,
+    Step, Target, Touch, canonical,
 };
 
 /// A step with what its author says about its place in the plan.
@@ -170,7 +170,7 @@ pub struct PlanHeader {
     /// The writer that was found.
     pub expects: Target,
     /// Names and what they stand for.
-    pub bindings: BTreeMap<String, ResourceRef>,
+    pub bindings: BTreeMap<Binding, ResourceRef>,
     /// What custom steps may touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.

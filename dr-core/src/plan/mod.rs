@@ -20,12 +20,12 @@ pub use refs::{Carries, Edge, FoundRef, Held, Input, Ref, Unresolved, literals, 
 pub use standby::{StandbyBuilder, StandbyStep};
 
 use crate::{
-    CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Loss, Marks, MemberId, Millis, NodeId,
-    ResourceRef, Role, RunbookId, Target, Touch, canonical,
+    Binding, CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Loss, Marks, MemberId, Millis,
+    NodeId, ResourceRef, Role, RunbookId, Target, Touch, canonical,
 };
 
 /// The version of the plan format. Another one refuses to load.
-pub const PLAN_FORMAT: u16 = 2;
+pub const PLAN_FORMAT: u16 = 3;
 
 /// The version of the rules that a plan was verified with.
 pub const RULES_VERSION: u16 = 1;
@@ -205,7 +205,7 @@ pub struct Plan {
     /// The facts it was made from.
     pub facts: Vec<Fact>,
     /// Names and what they stand for.
-    pub bindings: BTreeMap<String, ResourceRef>,
+    pub bindings: BTreeMap<Binding, ResourceRef>,
     /// What the group file lets custom steps touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.

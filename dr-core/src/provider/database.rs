@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Endpoint, IdempotencyKey, Lineage, Millis, OpHandle, Outcome, Planes, Position, PromoteRequest, ProviderError,
-    Rehearsal, RehearseMember, ReplicationLink, ResourceAddress, ResourceIdentity, SwapRequest, Target, Timestamp, Tri,
+    Binding, Endpoint, IdempotencyKey, Lineage, Millis, OpHandle, Outcome, Planes, Position, PromoteRequest,
+    ProviderError, Rehearsal, RehearseMember, ReplicationLink, ResourceAddress, ResourceIdentity, SwapRequest, Target,
+    Timestamp, Tri,
 };
 
 /// What a backend offers for one member, told per verb: `None` where a verb is not offered. Plain data; a trial proves that it agrees
@@ -96,7 +97,7 @@ pub struct SwapOffer {
     /// The provider can be told for how long it may hold writes at most ([`SwapRequest::within`]).
     pub limit: bool,
     /// The routes and the secret that the call changes by itself, by the names of the plan's bindings.
-    pub moves: Vec<BindingName>,
+    pub moves: Vec<Binding>,
     /// The new primary restarts, or is worked on otherwise, after it took its role; it is busy until then.
     pub restarts: bool,
 }
@@ -111,7 +112,7 @@ pub struct ForcedOffer {
     /// What the provider's own fence is worth at worst, before it is read back.
     pub fence: Planes,
     /// The routes and the secret that the call changes by itself, by the names of the plan's bindings.
-    pub moves: Vec<BindingName>,
+    pub moves: Vec<Binding>,
     /// The new primary restarts, or is worked on otherwise, after it took its role; it is busy until then.
     pub restarts: bool,
 }
@@ -124,9 +125,6 @@ pub struct SnapshotOffer {
     /// A member whose snapshot is under way, or its standby, refuses a promotion: the change waits for the snapshot.
     pub blocks_promotion: bool,
 }
-
-/// What a plan calls one of its bindings: `secret`, `traffic:0`.
-pub type BindingName = String;
 
 /// How a former primary becomes a standby of the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    BindingName, Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin,
-    RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
+    Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin, RejoinRequest,
+    Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
@@ -33,7 +33,7 @@ pub use samples::PositionSample;
 pub use secret::{PatchSecret, SecretReference, SecretStore};
 pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 
-use crate::{Digest, GroupName, ProviderError, ResourceRef, Timestamp};
+use crate::{Binding, BindingName, Digest, GroupName, ProviderError, ResourceRef, Timestamp};
 
 /// Everything that reaches one member.
 #[derive(Clone, Debug)]
@@ -84,9 +84,19 @@ pub trait Providers: Debug + Send + Sync + 'static {
     async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError>;
 }
 
-/// All bindings of a plan, resolved, by the plan's names: members by their own, `secret`, `app`, `traffic:0` and so on.
+/// All bindings of a plan, resolved.
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     /// The providers.
-    pub by_name: BTreeMap<String, Resolved>,
+    pub by_name: BTreeMap<Binding, Resolved>,
+}
+
+impl Bound {
+    /// Returns the application tiers, by name.
+    pub(crate) fn apps(&self) -> impl Iterator<Item = (&BindingName, &Arc<dyn AppTier>)> {
+        self.by_name.iter().filter_map(|(name, resolved)| match (name, resolved) {
+            (Binding::App(name), Resolved::App(app)) => Some((name, app)),
+            (_, Resolved::App(_) | Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => None,
+        })
+    }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RunOutcome;
 use crate::{
-    Actor, Ask, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId, OnFailure, OpHandle, Plan,
-    Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
+    Actor, Ask, Binding, BindingName, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId,
+    OnFailure, OpHandle, Plan, Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
 };
 
 /// Where a run stands.
@@ -272,6 +272,18 @@ impl RunState {
     #[must_use]
     pub fn drained_since(&self) -> Option<Timestamp> {
         self.held().into_iter().find(|thing| thing.class == Class::Drain).map(|thing| thing.since)
+    }
+
+    /// Returns the application tiers that may be drained by this run now.
+    #[must_use]
+    pub fn drained_apps(&self) -> BTreeSet<BindingName> {
+        let drains = self.held().into_iter().filter(|thing| thing.class == Class::Drain);
+        let touches = drains.filter_map(|thing| self.plan.call(&thing.node)).flat_map(|call| &call.touches);
+        let apps = touches.filter_map(|touch| match &touch.resource {
+            Binding::App(name) => Some(name.clone()),
+            Binding::Member(_) | Binding::Secret(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+        });
+        apps.collect()
     }
 
     /// Whether the call that gives the drain back has left, and its end is not known yet.

@@ -37,8 +37,9 @@ impl Runbook for UnplannedFailover {
         let ready = phase::ready_to_fail_over(plan, now, &self.to, self.without_fence.as_deref())?;
         let handed = phase::hand_over(plan, now, &ready, None, &[]);
         let traffic = phase::repoint(plan, now, &handed);
-        phase::finish(plan, now, &handed, &traffic);
-        phase::rejoin(plan, now, handed, &traffic);
+        let opened = [traffic];
+        phase::finish(plan, now, &handed, &opened);
+        phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }
 }

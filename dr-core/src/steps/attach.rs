@@ -9,8 +9,8 @@ use super::{
     rejoin::{come_back, progress},
 };
 use crate::{
-    Carries, Class, Consent, Duty, Effect, Handler, Input, Kind, Marks, MemberId, Observed, OpHandle, Outcome, Polled,
-    Prepared, Ready, RejoinRequest, Stage, Step, StepCx, StepError, Target, Touch, Tri, stop, verb,
+    Binding, Carries, Class, Consent, Duty, Effect, Handler, Input, Kind, Marks, MemberId, Observed, OpHandle, Outcome,
+    Polled, Prepared, Ready, RejoinRequest, Stage, Step, StepCx, StepError, Target, Touch, Tri, stop, verb,
 };
 
 /// Makes `member` a standby of `primary`, the writer that the plan was made for. A member that is a writer itself is never touched, and
@@ -124,7 +124,7 @@ impl Handler for Attaching {
         let (database, primary) = (cx.database(&step.member)?, cx.database(&step.primary.member)?);
         let (old, new) = join(database.describe(), primary.describe()).await;
         // A member that tells nothing of its history is taken as it is bound; the backend compares before it touches anything.
-        let binding = cx.plan().bindings.get(step.member.as_str());
+        let binding = cx.plan().bindings.get(&Binding::from(&step.member));
         let binding = binding.ok_or_else(|| stop(format_args!("the plan binds `{}` to nothing", step.member)))?;
         let lineage = old.as_ref().ok().and_then(|old| old.lineage.clone());
         let target = Target {

@@ -1,19 +1,22 @@
 //! Holding back the writes of applications for a while, and letting them through again (D10, D11, D20).
 
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, try_join_all};
 use serde::{Deserialize, Serialize};
 
 use super::read::{Seen, conflict, later, not_yet, refuse, see};
 use crate::{
-    Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, Marks, MemberId, Millis, Observed, Outcome,
-    Prepared, Promotion, Ready, ResumeRequest, Retry, Stage, Step, StepCx, StepError, Touch, Tri, text, verb,
+    Binding, BindingName, Class, DrainReceipt, DrainRequest, Effect, Handler, Kind, Look, Marks, MemberId, Millis,
+    Observed, Outcome, Prepared, Promotion, Ready, ResumeRequest, Retry, Stage, Step, StepCx, StepError, Touch, Tri,
+    text, verb,
 };
 
 /// Holds the writes of applications back. The budget lies below the clients' own limit; a drain never outlives it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drain {
+    /// The application tier.
+    pub app: BindingName,
     /// How long it may last, whatever happens to us.
     pub budget: Millis,
     /// How long running work may take to end.
@@ -27,7 +30,7 @@ impl Step for Drain {
     type Output = DrainReceipt;
 
     fn sentence(&self) -> String {
-        format!("hold the applications' writes back, for at most {}", text::human(self.budget))
+        format!("hold the writes of {} back, for at most {}", self.app, text::human(self.budget))
     }
 
     fn marks(&self) -> Marks {
@@ -36,7 +39,8 @@ impl Step for Drain {
 
     fn touches(&self) -> Vec<Touch> {
         // Clients that wait too long are told so by the driver, as a part of the drain.
-        vec![verb::DRAIN.on("app"), verb::FAIL_FAST.on("app")]
+        let app = Binding::App(self.app.clone());
+        vec![verb::DRAIN.on(app.clone()), verb::FAIL_FAST.on(app)]
     }
 }
 
@@ -45,6 +49,8 @@ impl Step for Drain {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResumeWrites {
+    /// The application tier.
+    pub app: BindingName,
     /// The writer before the run.
     pub before: MemberId,
     /// The writer after it.
@@ -65,7 +71,7 @@ impl Step for ResumeWrites {
     type Output = ();
 
     fn sentence(&self) -> String {
-        format!("let the applications write again, on {} (on {} if nothing was promoted)", self.after, self.before)
+        format!("let {} write again, on {} (on {} if nothing was promoted)", self.app, self.after, self.before)
     }
 
     fn marks(&self) -> Marks {
@@ -73,7 +79,7 @@ impl Step for ResumeWrites {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![verb::RESUME.on("app")]
+        vec![verb::RESUME.on(Binding::App(self.app.clone()))]
     }
 }
 
@@ -122,7 +128,7 @@ impl Handler for Draining {
     type Step = Drain;
 
     async fn observe(&self, cx: &StepCx, step: &Drain) -> Result<Observed<DrainReceipt>, StepError> {
-        let reading = cx.app()?.read().await?;
+        let reading = cx.app(&step.app)?.read().await?;
         Ok(match reading.drained {
             Tri::Yes if reading.stragglers.is_empty() => {
                 Observed::Done(DrainReceipt { at: reading.at, budget: step.budget, detail: reading.detail })
@@ -136,7 +142,7 @@ impl Handler for Draining {
     }
 
     async fn prepare(&self, cx: &StepCx, step: &Drain) -> Result<Prepared<DrainReceipt>, StepError> {
-        let app = cx.app()?;
+        let app = cx.app(&step.app)?;
         let (limit, reading) = join(app.limit(), app.read()).await;
         let (limit, reading) = (limit?, reading?);
         if step.budget >= limit {
@@ -157,7 +163,7 @@ impl Handler for Draining {
 
     async fn submit(&self, cx: &StepCx, step: &Drain) -> Result<Outcome<DrainReceipt>, StepError> {
         let request = DrainRequest { budget: step.budget, within: step.within, key: cx.key() };
-        let outcome = cx.app()?.drain(request).await;
+        let outcome = cx.app(&step.app)?.drain(request).await;
         Ok(super::read_back(outcome, self.observe(cx, step)).await)
     }
 }
@@ -168,8 +174,8 @@ pub(super) struct Resuming;
 impl Handler for Resuming {
     type Step = ResumeWrites;
 
-    async fn observe(&self, cx: &StepCx, _step: &ResumeWrites) -> Result<Observed<()>, StepError> {
-        let reading = cx.app()?.read().await?;
+    async fn observe(&self, cx: &StepCx, step: &ResumeWrites) -> Result<Observed<()>, StepError> {
+        let reading = cx.app(&step.app)?.read().await?;
         Ok(match reading.drained {
             Tri::No if reading.stragglers.is_empty() => Observed::Done(()),
             Tri::No | Tri::Unknown if !reading.stragglers.is_empty() => {
@@ -200,7 +206,7 @@ impl Handler for Resuming {
 
     async fn submit(&self, cx: &StepCx, step: &ResumeWrites) -> Result<Outcome<()>, StepError> {
         let request = ResumeRequest { onto: step.onto(cx), key: cx.key() };
-        Ok(cx.app()?.resume(request).await)
+        Ok(cx.app(&step.app)?.resume(request).await)
     }
 }
 
@@ -227,17 +233,23 @@ impl Look for NothingHeld {
     }
 }
 
-/// What speaks against the applications being held back, if a group has a tier: for the proof that nothing writes.
+/// What speaks against the applications being held back, if a group has tiers: for the proof that nothing writes. All of them are
+/// asked at once, and one that writes again weighs more than one that is not known.
 pub(super) async fn not_held_back<T>(cx: &StepCx) -> Result<Option<Observed<T>>, StepError> {
-    if !cx.plan().bindings.contains_key("app") {
-        return Ok(None);
-    }
-    let reading = cx.app()?.read().await?;
-    Ok(match reading.drained {
-        Tri::Yes if reading.stragglers.is_empty() => None,
-        Tri::No => Some(conflict(format_args!("the applications write again: {}", reading.detail))),
-        Tri::Yes | Tri::Unknown => {
-            Some(not_yet(format_args!("the applications are not held back: {}", reading.detail)))
+    let names = cx.plan().bindings.keys().filter_map(|binding| match binding {
+        Binding::App(name) => Some(name),
+        Binding::Member(_) | Binding::Secret(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+    });
+    let looks = names.map(|name| async move { Ok::<_, StepError>((name, cx.app(name)?.read().await?)) });
+    let mut unsure = None;
+    for (name, reading) in try_join_all(looks).await? {
+        match reading.drained {
+            Tri::Yes if reading.stragglers.is_empty() => {}
+            Tri::No => return Ok(Some(conflict(format_args!("{name} writes again: {}", reading.detail)))),
+            Tri::Yes | Tri::Unknown => {
+                unsure = Some(not_yet(format_args!("{name} is not held back: {}", reading.detail)));
+            }
         }
-    })
+    }
+    Ok(unsure)
 }

@@ -168,7 +168,7 @@ async fn one(cx: &StepCx, spec: &FactSpec) -> Result<Fact, StepError> {
 
 async fn identity(cx: &StepCx, name: &str, member: &MemberId) -> Result<Fact, StepError> {
     let seen = see(cx, member).await?;
-    let bound = cx.plan().bindings.get(member.as_str());
+    let bound = cx.plan().bindings.get(&member.into());
     let meant = bound.map(|bound| Target {
         member: member.clone(),
         address: bound.address.clone(),

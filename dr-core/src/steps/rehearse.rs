@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    Becomes, Carries, Cause, Class, Dropped, Duty, Effect, Effort, Endpoint, Fact, Fence, Input, Kind, Look,
-    ManagedDatabase, Marks, MemberId, Millis, Observed, Obstacle, Output, ProviderError, Rehearsal, RehearseMember,
-    RehearseRoute, RehearseSecret, ResourceKind, Runtime, SecretStore, Stage, Step, StepCx, StepError, Target,
+    Becomes, Binding, BindingName, Carries, Cause, Class, Dropped, Duty, Effect, Effort, Endpoint, Fact, Fence, Input,
+    Kind, Look, ManagedDatabase, Marks, MemberId, Millis, Observed, Obstacle, Output, ProviderError, Rehearsal,
+    RehearseMember, RehearseRoute, RehearseSecret, Runtime, SecretStore, Stage, Step, StepCx, StepError, Target,
     Timestamp, TrafficRouter, Weight, contain, seconds,
 };
 
@@ -148,8 +148,8 @@ pub(crate) struct Cast {
     /// The present writer, when it shall come back as a standby.
     pub(crate) primary: Option<Arc<dyn ManagedDatabase>>,
     pub(crate) fence: Option<Arc<dyn Fence>>,
-    pub(crate) secret: Option<Arc<dyn SecretStore>>,
-    pub(crate) routes: Vec<(String, Arc<dyn TrafficRouter>)>,
+    pub(crate) secrets: Vec<(BindingName, Arc<dyn SecretStore>)>,
+    pub(crate) routes: Vec<(BindingName, Arc<dyn TrafficRouter>)>,
 }
 
 /// Whether the change can be judged without a part.
@@ -184,7 +184,7 @@ impl Cast {
     }
 
     fn parts(self, effort: Effort) -> Vec<(String, Needed, Asked)> {
-        let Self { from, to, endpoints, candidate, primary, fence, secret, routes } = self;
+        let Self { from, to, endpoints, candidate, primary, fence, secrets, routes } = self;
         let mut parts: Vec<(String, Needed, Asked)> = Vec::new();
         let writer = RehearseMember { becomes: Becomes::Writer { instead_of: from.clone() }, effort };
         parts.push((
@@ -204,13 +204,15 @@ impl Cast {
                 async move { fence.rehearse(effort).await }.boxed(),
             ));
         }
-        if let (Some(secret), Some((from, to))) = (secret, endpoints) {
-            let request = RehearseSecret { from, to, effort };
-            parts.push((
-                "the secret".to_owned(),
-                Needed::WhenPlanned,
-                async move { secret.rehearse(&request).await }.boxed(),
-            ));
+        if let Some((from, to)) = endpoints {
+            for (name, secret) in secrets {
+                let request = RehearseSecret { from: from.clone(), to: to.clone(), effort };
+                parts.push((
+                    format!("the secret `{name}`"),
+                    Needed::WhenPlanned,
+                    async move { secret.rehearse(&request).await }.boxed(),
+                ));
+            }
         }
         for (name, route) in routes {
             let request = RehearseRoute { from: from.clone(), to: to.clone(), effort };
@@ -286,13 +288,14 @@ impl Rehearse {
         };
         let fences = cx.plan().nodes.values().any(|node| node.call.class == Class::Fence);
         let planned = self.terms == Terms::Planned;
-        let mut routes = Vec::new();
-        for (name, binding) in &cx.plan().bindings {
-            if binding.kind == ResourceKind::Traffic {
-                routes.push((name.clone(), cx.traffic(name)?));
+        let (mut secrets, mut routes) = (Vec::new(), Vec::new());
+        for binding in cx.plan().bindings.keys() {
+            match binding {
+                Binding::Secret(name) => secrets.push((name.clone(), cx.secret(name)?)),
+                Binding::Traffic(name) => routes.push((name.clone(), cx.traffic(name)?)),
+                Binding::Member(_) | Binding::App(_) | Binding::Custom(_) => {}
             }
         }
-        let secret = cx.plan().bindings.contains_key("secret").then(|| cx.secret()).transpose()?;
         Ok(Cast {
             from: from.clone(),
             to: to.clone(),
@@ -300,7 +303,7 @@ impl Rehearse {
             candidate: new,
             primary: planned.then_some(old),
             fence: (planned && fences).then(|| cx.fence(from)).transpose()?,
-            secret,
+            secrets,
             routes,
         })
     }

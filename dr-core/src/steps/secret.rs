@@ -9,23 +9,24 @@ use super::{
     read::{later, refuse},
 };
 use crate::{
-    Carries, Class, Effect, Endpoint, Fact, Handler, Input, Json, Kind, Marks, Millis, Observed, Outcome, Output,
-    PatchSecret, Prepared, Ready, Retry, SecretReference, SecretVersion, Stage, Step, StepCx, StepError, Touch, Tri,
-    WriterReceipt, canonical, verb,
+    Binding, BindingName, Carries, Class, Effect, Endpoint, Fact, Handler, Input, Json, Kind, Marks, Millis, Observed,
+    Outcome, Output, PatchSecret, Prepared, Ready, Retry, SecretReference, SecretVersion, Stage, Step, StepCx,
+    StepError, Touch, Tri, WriterReceipt, canonical, verb,
 };
 
 /// Points the connection secret at the writer; nothing is written when it names it already.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PointSecret {
+    secret: BindingName,
     writer: Input<WriterReceipt>,
 }
 
 impl PointSecret {
     /// At this writer.
     #[must_use]
-    pub fn at(writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { writer: Input::of(writer) }
+    pub fn at(secret: &BindingName, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { secret: secret.clone(), writer: Input::of(writer) }
     }
 }
 
@@ -53,7 +54,7 @@ impl Step for PointSecret {
     type Output = SecretReceipt;
 
     fn sentence(&self) -> String {
-        "point the connection secret at the writer's endpoint".into()
+        format!("point the secret {} at the writer's endpoint", self.secret)
     }
 
     fn marks(&self) -> Marks {
@@ -61,7 +62,7 @@ impl Step for PointSecret {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![verb::PATCH.on("secret")]
+        vec![verb::PATCH.on(Binding::Secret(self.secret.clone()))]
     }
 }
 
@@ -91,7 +92,7 @@ impl Handler for Pointing {
     type Step = PointSecret;
 
     async fn observe(&self, cx: &StepCx, step: &PointSecret) -> Result<Observed<SecretReceipt>, StepError> {
-        let secret = cx.secret()?.read().await?;
+        let secret = cx.secret(&step.secret)?.read().await?;
         let writer = step.writer.get()?;
         Ok(if names(cx, &secret, writer) {
             let endpoint = writer.endpoint.clone();
@@ -103,7 +104,7 @@ impl Handler for Pointing {
 
     async fn prepare(&self, cx: &StepCx, step: &PointSecret) -> Result<Prepared<SecretReceipt>, StepError> {
         let writer = step.writer.get()?;
-        let store = cx.secret()?;
+        let store = cx.secret(&step.secret)?;
         let (gone, secret) = join(no_writer_any_more(cx, writer), store.read()).await;
         if let Some(why) = gone? {
             return Ok(refuse(why));
@@ -121,14 +122,19 @@ impl Handler for Pointing {
         }
         let names = secret.endpoint.as_ref().map_or("nothing known", Endpoint::as_str);
         Ok(Prepared::Ready(Ready {
-            facts: vec![Fact::any("secret", format!("version {} names {names}", secret.version), "store", cx.now())],
+            facts: vec![Fact::any(
+                &Binding::Secret(step.secret.clone()).to_string(),
+                format!("version {} names {names}", secret.version),
+                "store",
+                cx.now(),
+            )],
             pre_image: Some(Json(canonical::to_value(&Before { version: secret.version })?)),
         }))
     }
 
     async fn submit(&self, cx: &StepCx, step: &PointSecret) -> Result<Outcome<SecretReceipt>, StepError> {
         let writer = step.writer.get()?;
-        let store = cx.secret()?;
+        let store = cx.secret(&step.secret)?;
         let now = store.read().await?;
         let before = before(cx);
         // The first attempt stands on the version that was recorded; a later one (a person saw the other version and chose to try

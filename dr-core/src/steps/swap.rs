@@ -11,8 +11,8 @@ use super::{
     read::refuse,
 };
 use crate::{
-    BindingName, Carries, Class, Consent, DrainReceipt, Effect, Handler, Input, Kind, LossBound, Marks, Millis,
-    Observed, OpHandle, Outcome, Polled, Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx,
+    Binding, Carries, Class, Consent, DrainReceipt, Effect, Handler, Input, Kind, LossBound, Marks, Millis, Observed,
+    OpHandle, Outcome, Polled, Prepared, PromotionReceipt, QuiesceReceipt, Ready, Shape, Stage, Step, StepCx,
     StepError, SwapRequest, Target, Timestamp, Touch, admit, text::human, verb,
 };
 
@@ -25,7 +25,7 @@ pub struct SwapRoles {
     consent: Input<Consent>,
     terms: Terms,
     takes: Option<Millis>,
-    moves: Vec<BindingName>,
+    moves: Vec<Binding>,
     held: Option<HeldBack>,
 }
 
@@ -96,7 +96,7 @@ impl SwapRoles {
 
     /// The provider moves these routes, or the secret, by itself.
     #[must_use]
-    pub fn moving(self, moves: &[BindingName]) -> Self {
+    pub fn moving(self, moves: &[Binding]) -> Self {
         Self { moves: moves.to_vec(), ..self }
     }
 
@@ -154,7 +154,7 @@ impl Step for SwapRoles {
 
     fn touches(&self) -> Vec<Touch> {
         let members = [&self.to, &self.from].map(|target| verb::SWAP_ROLES.on(target.member.as_str()));
-        members.into_iter().chain(self.moves.iter().map(verb::follow)).collect()
+        members.into_iter().chain(self.moves.iter().cloned().map(verb::follow)).collect()
     }
 }
 

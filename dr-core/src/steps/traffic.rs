@@ -9,24 +9,24 @@ use super::{
     read::{not_yet, offered, refuse},
 };
 use crate::{
-    Carries, Class, Duty, Effect, Fact, Handler, Input, Kind, Look, Marks, MemberId, Millis, Observed, OpHandle,
-    Outcome, Output, Prepared, Ready, RouteReading, RouteRequest, Stage, Step, StepCx, StepError, Touch, Tri,
-    WriteProbe, WriterReceipt, text, verb,
+    Binding, BindingName, Carries, Class, Duty, Effect, Fact, Handler, Input, Kind, Look, Marks, MemberId, Millis,
+    Observed, OpHandle, Outcome, Output, Prepared, Ready, RouteReading, RouteRequest, Stage, Step, StepCx, StepError,
+    Touch, Tri, WriteProbe, WriterReceipt, text, verb,
 };
 
 /// Sends one route to the writer, all of it at once, and reads it back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShiftTraffic {
-    route: String,
+    route: BindingName,
     writer: Input<WriterReceipt>,
 }
 
 impl ShiftTraffic {
-    /// The route of this binding (`traffic:0`), to this writer.
+    /// The route of this name, to this writer.
     #[must_use]
-    pub fn to(route: &str, writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { route: route.to_owned(), writer: Input::of(writer) }
+    pub fn to(route: &BindingName, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { route: route.clone(), writer: Input::of(writer) }
     }
 }
 
@@ -37,7 +37,7 @@ impl Step for ShiftTraffic {
     type Output = ();
 
     fn sentence(&self) -> String {
-        format!("send {} to the writer", self.route)
+        format!("send the route {} to the writer", self.route)
     }
 
     fn marks(&self) -> Marks {
@@ -45,7 +45,7 @@ impl Step for ShiftTraffic {
     }
 
     fn touches(&self) -> Vec<Touch> {
-        vec![verb::APPLY.on(self.route.as_str())]
+        vec![verb::APPLY.on(Binding::Traffic(self.route.clone()))]
     }
 }
 
@@ -55,7 +55,7 @@ impl Step for ShiftTraffic {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyServing {
-    route: String,
+    route: BindingName,
     samples: u8,
     writer: Input<WriterReceipt>,
 }
@@ -63,8 +63,8 @@ pub struct VerifyServing {
 impl VerifyServing {
     /// At most `samples` samples of the route of this binding, all served by this writer.
     #[must_use]
-    pub fn of(route: &str, samples: u8, writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { route: route.to_owned(), samples, writer: Input::of(writer) }
+    pub fn of(route: &BindingName, samples: u8, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { route: route.clone(), samples, writer: Input::of(writer) }
     }
 }
 
@@ -75,11 +75,11 @@ impl Step for VerifyServing {
     type Output = Served;
 
     fn sentence(&self) -> String {
-        format!("see up to {} samples of {} served by the writer", self.samples, self.route)
+        format!("see up to {} samples of the route {} served by the writer", self.samples, self.route)
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::After).duty(Duty::Serving).looks_at(self.route.as_str())
+        Marks::at(Stage::After).duty(Duty::Serving).looks_at(Binding::Traffic(self.route.clone()))
     }
 }
 
@@ -126,7 +126,8 @@ impl Handler for Shifting {
         if sends_to(&reading, writer) && reading.settled == Tri::Yes {
             return Ok(Prepared::AlreadyDone(()));
         }
-        let facts = vec![Fact::any(&step.route, reading.detail, "router", reading.at)];
+        let facts =
+            vec![Fact::any(&Binding::Traffic(step.route.clone()).to_string(), reading.detail, "router", reading.at)];
         Ok(Prepared::Ready(Ready { facts, pre_image: None }))
     }
 
@@ -140,7 +141,7 @@ impl Handler for Shifting {
 pub(super) struct Serving;
 
 /// Whether a write of an application passed through every part of the route.
-fn written(route: &str, writes: &[WriteProbe]) -> Observed<Served> {
+fn written(route: &BindingName, writes: &[WriteProbe]) -> Observed<Served> {
     let refused: Vec<&str> =
         writes.iter().filter(|write| write.accepted != Tri::Yes).map(|write| write.detail.as_str()).collect();
     if writes.is_empty() {
@@ -161,7 +162,12 @@ fn served(detail: impl Into<String>) -> Observed<Served> {
 }
 
 /// Whether every sample was answered by `member`; `None` where the backend takes no samples.
-fn sampled(samples: Option<&[Option<MemberId>]>, route: &str, member: &MemberId, ttl: Millis) -> Observed<Served> {
+fn sampled(
+    samples: Option<&[Option<MemberId>]>,
+    route: &BindingName,
+    member: &MemberId,
+    ttl: Millis,
+) -> Observed<Served> {
     let Some(samples) = samples else {
         return served("not sampled: its backend only tells where it sends");
     };
@@ -217,7 +223,7 @@ mod tests {
             (Some(vec![old]), Err("0 of 1 samples")),
         ];
         for (samples, want) in table {
-            match (sampled(samples.as_deref(), "traffic:0", &"new".into(), Millis::seconds(5)), want) {
+            match (sampled(samples.as_deref(), &"public".into(), &"new".into(), Millis::seconds(5)), want) {
                 (Observed::Done(served), Ok(words)) => assert_eq!(served.detail, words, "{samples:?}"),
                 (Observed::Unknown(cause), Err(words)) => assert!(cause.as_str().starts_with(words), "{cause}"),
                 (seen, _) => panic!("{samples:?}: {seen:?}"),

@@ -1,7 +1,7 @@
 //! DR160 to DR169: the checks that make a plan safe are there, and nothing runs past them.
 
 use super::{Fault, Look, Rule, safety::mutates};
-use crate::{Class, Duty, NodeId, Purpose, ResourceKind, Stage, mark::Needed};
+use crate::{Class, Duty, Node, NodeId, Purpose, ResourceKind, Stage, mark::Needed};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -69,10 +69,14 @@ fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
     if let (Some(to), None) = (&look.plan.to, look.pivot()) {
         found.push(Fault::plan(format!("the plan is to make `{to}` the writer, and nothing in it promotes anybody")));
     }
-    let app = look.plan.bindings.values().any(|bound| bound.kind == ResourceKind::App);
     let planned = look.pivot().is_some() && matches!(look.plan.purpose, Purpose::Switchover | Purpose::Drill);
-    if app && planned && !look.has(Class::Drain) {
-        found.push(Fault::plan("the group has an application tier, and the plan does not drain it"));
+    for (name, _) in look.plan.bindings.iter().filter(|(_, bound)| planned && bound.kind == ResourceKind::App) {
+        let drains = |node: &Node| node.call.touches.iter().any(|touch| touch.resource == *name);
+        if !look.of(Class::Drain).any(|(_, node)| drains(node)) {
+            found.push(Fault::plan(format!(
+                "the group has the application tier `{name}`, and the plan does not drain it"
+            )));
+        }
     }
     found
 }

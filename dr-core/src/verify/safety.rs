@@ -2,8 +2,8 @@
 
 use super::{Fault, Look, Rule};
 use crate::{
-    CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId, PromotionReceipt,
-    Purpose, QuiesceReceipt, WriterReceipt, verb,
+    Binding, CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId,
+    PromotionReceipt, Purpose, QuiesceReceipt, WriterReceipt, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -189,7 +189,7 @@ fn promotion_is_fenced(look: &Look<'_>) -> Vec<Fault> {
 }
 
 fn fences_member(look: &Look<'_>, fence: &NodeId) -> bool {
-    let writer = look.plan.expects.member.as_str();
+    let writer = Binding::from(&look.plan.expects.member);
     look.node(fence)
         .is_some_and(|node| node.call.touches.iter().any(|touch| verb::FENCE.is(touch) && touch.resource == writer))
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
-    Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output, PromotionReceipt,
-    Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, Verb, WriterReceipt, references, verb,
+    Binding, Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output,
+    PromotionReceipt, Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, Verb, WriterReceipt,
+    references, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -184,7 +185,7 @@ fn every_call<'a>(look: &Look<'a>) -> impl Iterator<Item = (NodeId, &'a Call)> {
 
 fn writer_is_bound(look: &Look<'_>) -> Vec<Fault> {
     let expects = &look.plan.expects;
-    match look.plan.bindings.get(expects.member.as_str()) {
+    match look.plan.bindings.get(&Binding::from(&expects.member)) {
         None => vec![Fault::plan(format!("`{}` is bound to nothing", expects.member))],
         Some(bound) if bound.kind != ResourceKind::Database || !binds(bound, expects) => {
             let what = format!("`{}` is bound to {}, expected is {expects}", expects.member, resource(bound));
@@ -201,30 +202,31 @@ fn promotes_the_target(look: &Look<'_>) -> Vec<Fault> {
             found.push(Fault::at(id, format!("`{id}` promotes, and the plan names no target")));
             continue;
         };
-        let bound = look.plan.bindings.get(to.as_str());
+        let bound = look.plan.bindings.get(&Binding::from(to));
         if *to == look.plan.expects.member {
             found.push(Fault::at(id, format!("`{id}` promotes `{to}`, which is the writer already")));
         } else if bound.is_none_or(|bound| bound.kind != ResourceKind::Database) {
             found.push(Fault::at(id, format!("the target `{to}` is not bound to a database")));
         }
-        found.extend(touches_others(look, id, &pivot.call, to.as_str()));
+        found.extend(touches_others(look, id, &pivot.call, to));
     }
     found
 }
 
 /// What a promotion or swap touches beside the members between which the writer changes. What follows a swap is no member.
-fn touches_others(look: &Look<'_>, id: &NodeId, call: &Call, to: &str) -> Option<Fault> {
+fn touches_others(look: &Look<'_>, id: &NodeId, call: &Call, to: &crate::MemberId) -> Option<Fault> {
     let follows = |touch: &&Touch| {
         let kind = look.plan.bindings.get(&touch.resource).map(|bound| bound.kind);
         kind.is_some_and(|kind| verb::follows(kind, touch))
     };
     let members: BTreeSet<&Touch> = call.touches.iter().filter(|touch| !follows(touch)).collect();
-    let swap = [verb::SWAP_ROLES.on(to), verb::SWAP_ROLES.on(look.plan.expects.member.as_str())];
-    let right = match call.touches.iter().any(|touch| verb::SWAP_ROLES.is(touch)) {
-        true => members == swap.iter().collect::<BTreeSet<_>>(),
-        false => members.iter().map(|touch| touch.resource.as_str()).eq([to]),
+    let swap = [verb::SWAP_ROLES.on(to), verb::SWAP_ROLES.on(&look.plan.expects.member)];
+    let right = if call.touches.iter().any(|touch| verb::SWAP_ROLES.is(touch)) {
+        members == swap.iter().collect::<BTreeSet<_>>()
+    } else {
+        members.iter().map(|touch| &touch.resource).eq([&Binding::from(to)])
     };
-    let all = call.touches.iter().map(|touch| touch.resource.as_str()).collect::<Vec<_>>().join("`, `");
+    let all = call.touches.iter().map(|touch| touch.resource.to_string()).collect::<Vec<_>>().join("`, `");
     (!right).then(|| Fault::at(id, format!("`{id}` touches `{all}`, the plan's target is `{to}`")))
 }
 
@@ -232,7 +234,7 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, call) in every_call(look) {
         for target in targets(&call.params.0) {
-            let bound = look.plan.bindings.get(target.member.as_str());
+            let bound = look.plan.bindings.get(&Binding::from(&target.member));
             if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || !binds(bound, &target)) {
                 found.push(Fault::at(&id, format!("`{id}` names {target}, which is not what the plan binds")));
             } else if target.lineage != look.plan.expects.lineage {

@@ -1,9 +1,9 @@
 //! A drain is given back once, whichever phase does it.
-use dr_core::{DrainReceipt, Held, PlanBuilder, Ref, phase};
+use dr_core::{PlanBuilder, Ref, phase};
 
-fn reopen(plan: &mut PlanBuilder, drained: Held<DrainReceipt>, repointed: &Ref<()>) {
+fn reopen(plan: &mut PlanBuilder, drained: phase::Drained, repointed: &Ref<()>) {
     phase::reopen(plan, drained, repointed);
-    plan.release(drained, repointed);
+    phase::reopen(plan, drained, repointed);
 }
 
 fn main() {

@@ -2,7 +2,7 @@
 use dr_core::{PlanBuilder, Ref, WriterReceipt, steps::ShiftTraffic};
 
 fn shift(plan: &mut PlanBuilder, writer: &Ref<WriterReceipt>) {
-    plan.standby().add("shift", ShiftTraffic::to("traffic:0", writer));
+    plan.standby().add("shift", ShiftTraffic::to(&"public".into(), writer));
 }
 
 fn main() {

@@ -2,7 +2,7 @@
 use dr_core::{PlanBuilder, PromotionReceipt, Ref, steps::ShiftTraffic};
 
 fn shift(plan: &mut PlanBuilder, promotion: &Ref<PromotionReceipt>) {
-    plan.add("shift", ShiftTraffic::to("traffic:0", promotion));
+    plan.add("shift", ShiftTraffic::to(&"public".into(), promotion));
 }
 
 fn main() {

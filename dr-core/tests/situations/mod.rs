@@ -5,10 +5,10 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    BindingName, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts, MemberId,
-    Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin, Replication,
-    ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, Situation, SnapshotOffer, SwapOffer,
-    SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    AppFacts, Binding, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts,
+    MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin,
+    Replication, ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, SecretFacts, Situation,
+    SnapshotOffer, SwapOffer, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
 use serde_json::json;
 
@@ -165,10 +165,19 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
 fn scene(service: &Service, group: &serde_json::Value) -> Scene {
     let group = GroupSpec::read(group).unwrap();
     let [primary, standby] = service.members;
-    let secret = group.secret.as_ref().map(|secret| resource(ResourceKind::Secret, secret.store.as_str(), "secret/db"));
-    let app = group.app.as_ref().map(|app| resource(ResourceKind::App, app.tier.as_str(), "app/orders"));
-    let routes = group.traffic.iter().enumerate().map(|(index, route)| {
-        (format!("traffic:{index}"), resource(ResourceKind::Traffic, route.router.as_str(), &format!("route/{index}")))
+    let secrets = group.secrets.iter().filter(|secret| !secret.store.is_none()).map(|secret| {
+        let binding = resource(ResourceKind::Secret, secret.store.as_str(), &format!("secret/{}", secret.name));
+        (secret.name.clone(), SecretFacts { binding, reference: None })
+    });
+    let poll = service.offers.poll_every.min(millis(500));
+    let apps = group.apps.iter().map(|app| {
+        let binding = resource(ResourceKind::App, app.tier.as_str(), &format!("app/{}", app.name));
+        let (limit, within) = (Some(seconds(120)), app.drain.within);
+        (app.name.clone(), AppFacts { binding, limit, within, poll, expires: false })
+    });
+    let routes = group.traffic.iter().map(|route| {
+        let binding = resource(ResourceKind::Traffic, route.router.as_str(), &format!("route/{}", route.name));
+        (route.name.clone(), binding)
     });
     Scene(Situation {
         primary_answers: true,
@@ -180,13 +189,9 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         },
         primary: member(service, primary, None),
         standbys: vec![member(service, standby, Some(primary))],
-        secret: secret.clone(),
-        secret_reference: None,
-        drain_limit: app.as_ref().map(|_| seconds(120)),
-        drain_expires: app.is_none(),
+        secrets: secrets.collect(),
+        apps: apps.collect(),
         rehearsals: BTreeMap::new(),
-        app,
-        app_poll: service.offers.poll_every.min(millis(500)),
         routes: routes.collect(),
         route_poll: service.offers.poll_every.min(seconds(5)),
         route_ttl: seconds(60),
@@ -198,7 +203,7 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
 fn group(service: &Service, rest: &serde_json::Value) -> serde_json::Value {
     let member = |name: &str| json!({"name": name, "region": name, "backend": service.backend, "at": {"name": name}});
     let mut group = json!({
-        "format": 1,
+        "format": GroupSpec::FORMAT,
         "name": service.name,
         "home": service.members[0],
         "member": service.members.map(member),
@@ -213,15 +218,19 @@ fn group(service: &Service, rest: &serde_json::Value) -> serde_json::Value {
 
 fn routes(service: &Service, router: &str) -> serde_json::Value {
     let members: BTreeMap<&str, &str> = service.members.iter().map(|name| (*name, "{member.endpoint}")).collect();
-    json!([{"router": router, "member": members}])
+    json!([{"name": "public", "router": router, "member": members}])
+}
+
+fn secret(service: &Service, store: &str) -> serde_json::Value {
+    json!([{"name": service.name, "store": store, "set": {"host": "{writer.endpoint}"}}])
 }
 
 fn promotes(takes: Millis, rejoin: Rejoin) -> Option<PromoteOffer> {
     Some(PromoteOffer { takes, rejoin, restarts: false })
 }
 
-fn moved(names: &[&str]) -> Vec<BindingName> {
-    names.iter().map(|name| BindingName::from(*name)).collect()
+fn moved(names: &[&str]) -> Vec<Binding> {
+    names.iter().map(|name| Binding::parse(name)).collect()
 }
 
 fn swaps(takes: Millis, catches_up: bool, moves: &[&str]) -> Option<SwapOffer> {
@@ -250,7 +259,7 @@ pub(crate) fn postgres() -> Scene {
         generation: 3,
     };
     let traffic = routes(&service, "pgbouncer");
-    scene(&service, &group(&service, &json!({"traffic": traffic, "app": {"tier": "pgbouncer", "at": {}}})))
+    scene(&service, &group(&service, &json!({"traffic": traffic, "app": [{"name": "pooler", "tier": "pgbouncer"}]})))
 }
 
 /// SQL Managed Instance in a failover group: no positions, the provider catches up by itself.
@@ -268,8 +277,11 @@ pub(crate) fn mi() -> Scene {
         positions: false,
         generation: 0,
     };
-    let secret = json!({"store": "azure.key-vault", "at": {"name": "crm-db"}, "set": {"host": "{writer.endpoint}"}});
-    scene(&service, &group(&service, &json!({"secret": secret, "app": {"tier": "azure.container-apps", "at": {}}})))
+    let secret = secret(&service, "azure.key-vault");
+    scene(
+        &service,
+        &group(&service, &json!({"secret": secret, "app": [{"name": "api", "tier": "azure.container-apps"}]})),
+    )
 }
 
 /// PostgreSQL Flexible Server with a geo-replica and virtual endpoints.
@@ -280,8 +292,8 @@ pub(crate) fn azure_pg() -> Scene {
         members: ["neu", "weu"],
         offers: Capabilities {
             promote: promotes(minutes(10), Rejoin::NewResource),
-            swap: swaps(minutes(5), false, &["traffic:0"]),
-            forced_swap: forces(minutes(5), &["traffic:0"]),
+            swap: swaps(minutes(5), false, &["traffic:public"]),
+            forced_swap: forces(minutes(5), &["traffic:public"]),
             ..everything(seconds(15), minutes(2))
         },
         fence: Some(Planes::all(Grade::Confirmed)),
@@ -289,8 +301,8 @@ pub(crate) fn azure_pg() -> Scene {
         generation: 1,
     };
     let traffic = routes(&service, "azure.front-door");
-    let secret = json!({"store": "azure.key-vault", "at": {"name": "orders-db"}, "set": {"host": "{writer.endpoint}"}});
-    let app = json!({"tier": "azure.container-apps", "at": {}});
+    let secret = secret(&service, "azure.key-vault");
+    let app = json!([{"name": "api", "tier": "azure.container-apps"}]);
     scene(&service, &group(&service, &json!({"traffic": traffic, "secret": secret, "app": app})))
 }
 
@@ -310,9 +322,8 @@ pub(crate) fn rds() -> Scene {
         generation: 1,
     };
     let traffic = routes(&service, "aws.route53");
-    let secret =
-        json!({"store": "aws.secrets-manager", "at": {"name": "ledger-db"}, "set": {"host": "{writer.endpoint}"}});
-    let app = json!({"tier": "aws.ecs", "at": {}});
+    let secret = secret(&service, "aws.secrets-manager");
+    let app = json!([{"name": "api", "tier": "aws.ecs"}]);
     scene(&service, &group(&service, &json!({"traffic": traffic, "secret": secret, "app": app})))
 }
 
@@ -332,10 +343,8 @@ pub(crate) fn aurora() -> Scene {
         positions: false,
         generation: 0,
     };
-    let secret = json!({"store": "none", "because": "the global writer endpoint follows the writer"});
-    let mut scene = scene(&service, &group(&service, &json!({"secret": secret})));
-    scene.0.secret = None;
-    scene
+    let secret = json!([{"name": "none", "store": "none", "because": "the global writer endpoint follows the writer"}]);
+    scene(&service, &group(&service, &json!({"secret": secret})))
 }
 
 /// Cloud SQL with a designated replica: both shapes are offered.
@@ -355,5 +364,5 @@ pub(crate) fn cloud_sql_pair() -> Scene {
         generation: 1,
     };
     let traffic = routes(&service, "gcp.dns");
-    scene(&service, &group(&service, &json!({"traffic": traffic, "app": {"tier": "gcp.flag", "at": {}}})))
+    scene(&service, &group(&service, &json!({"traffic": traffic, "app": [{"name": "api", "tier": "gcp.flag"}]})))
 }

@@ -391,8 +391,8 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     }),
     (150, "a standby plan that shifts traffic", || {
         of(plans::custom(Purpose::Standby), |plan| {
-            plan.allow.insert(Touch::new("traffic:0", "drill"));
-            add(plan, "set", &Other(touching(&[("traffic:0", "drill")])), &["consent"]);
+            plan.allow.insert(Touch::new("traffic:public", "drill"));
+            add(plan, "set", &Other(touching(&[("traffic:public", "drill")])), &["consent"]);
         })
     }),
     (151, "a drill in production", || of(plans::custom(Purpose::Drill), |plan| plan.environment = "prod-eu".into())),
@@ -427,6 +427,18 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     }),
     (160, "no rehearsal", || promotion(|plan| remove(plan, "rehearse"))),
     (160, "no rehearsal after the answer", || promotion(|plan| remove(plan, "rehearse-again"))),
+    (160, "one application tier of two is not drained", || {
+        promotion(|plan| {
+            let second = plan.bindings.get(&"app:api".into()).unwrap().clone();
+            plan.bindings.insert("app:jobs".into(), second);
+        })
+    }),
+    (162, "one secret of two is not pointed at the writer", || {
+        promotion(|plan| {
+            let second = plan.bindings.get(&"secret:orders".into()).unwrap().clone();
+            plan.bindings.insert("secret:reports".into(), second);
+        })
+    }),
     (160, "no drain of the applications", || {
         promotion(|plan| {
             plan.holds.remove(&id("drain"));
@@ -487,17 +499,17 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     }),
     (172, "a writer of another resource", || {
         of(plans::custom(Purpose::Drill), |plan| {
-            plan.bindings.get_mut("neu").unwrap().address = dr_core::ResourceAddress::new("id-other");
+            plan.bindings.get_mut(&"neu".into()).unwrap().address = dr_core::ResourceAddress::new("id-other");
         })
     }),
     (172, "a writer that is bound to nothing", || {
         of(plans::custom(Purpose::Drill), |plan| {
-            plan.bindings.remove("neu");
+            plan.bindings.remove(&"neu".into());
         })
     }),
     (173, "a promotion of another member", || {
         promotion(|plan| {
-            let third = plan.bindings.get("weu").unwrap().clone();
+            let third = plan.bindings.get(&"weu".into()).unwrap().clone();
             plan.bindings.insert("seu".into(), third);
             plan.to = Some(dr_core::MemberId::new("seu"));
         })

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    CatchUpReceipt, Consent, Digest, DrainReceipt, FenceReceipt, Finding, Grade, GroupName, Lineage, Loss, LossBound,
-    MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref, ResourceAddress,
-    ResourceIdentity, ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch, WriterReceipt, seconds,
+    Binding, CatchUpReceipt, Consent, Digest, DrainReceipt, FenceReceipt, Finding, Grade, GroupName, Lineage, Loss,
+    LossBound, MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref,
+    ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch,
+    WriterReceipt, seconds,
 };
 use serde_json::json;
 
@@ -48,12 +49,12 @@ pub(crate) fn builder(purpose: Purpose) -> PlanBuilder {
     let bindings = [
         ("neu", bound("id-neu", ResourceKind::Database)),
         ("weu", bound("id-weu", ResourceKind::Database)),
-        ("secret", bound("id-secret", ResourceKind::Secret)),
-        ("app", bound("id-app", ResourceKind::App)),
-        ("traffic:0", bound("id-traffic", ResourceKind::Traffic)),
+        ("secret:orders", bound("id-secret", ResourceKind::Secret)),
+        ("app:api", bound("id-app", ResourceKind::App)),
+        ("traffic:public", bound("id-traffic", ResourceKind::Traffic)),
     ];
-    let bindings: BTreeMap<String, ResourceRef> =
-        bindings.into_iter().map(|(name, bound)| (name.to_owned(), bound)).collect();
+    let bindings: BTreeMap<Binding, ResourceRef> =
+        bindings.into_iter().map(|(name, bound)| (name.into(), bound)).collect();
     PlanBuilder::new(PlanHeader {
         runbook: RunbookId::new("test.runbook", 1),
         purpose,
@@ -98,11 +99,11 @@ fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 4] {
 }
 
 pub(crate) fn drain() -> Drain {
-    Drain(touching(&[("app", "drain")]))
+    Drain(touching(&[("app:api", "drain")]))
 }
 
 pub(crate) fn resume() -> Resume {
-    Resume(touching(&[("app", "resume")]))
+    Resume(touching(&[("app:api", "resume")]))
 }
 
 pub(crate) fn unfence() -> Unfence {
@@ -120,15 +121,15 @@ fn repointed(plan: &mut PlanBuilder, pivot: &str, fenced: bool) -> Ref<()> {
         confirm = confirm.taking::<FenceReceipt>("fence", "fence");
     }
     plan.add("confirm-writer", Confirm(confirm));
-    let secret = plan.add("point-secret", PointSecret(of_writer(&[("secret", "patch")])));
+    let secret = plan.add("point-secret", PointSecret(of_writer(&[("secret:orders", "patch")])));
     let warm = plan.attempt("warm-up", WarmUp(of_writer(&[])), "reads are slow", "dba");
-    let traffic = plan.add("shift-traffic", ShiftTraffic(of_writer(&[("traffic:0", "apply")])));
+    let traffic = plan.add("shift-traffic", ShiftTraffic(of_writer(&[("traffic:public", "apply")])));
     plan.add("writer-ready", CheckWriter(of_writer(&[])).after_all(&[&secret, &warm, &traffic]))
 }
 
 /// What comes once the applications write: a look, the loss, a notice, the rejoin.
 fn finished(plan: &mut PlanBuilder, pivot: &str, opened: &Ref<()>) -> Ref<dr_core::Attempted<()>> {
-    let serving = Serving(of_writer(&[]).with("route", json!("traffic:0")));
+    let serving = Serving(of_writer(&[]).with("route", json!("traffic:public")));
     let serving = plan.add("verify-traffic", serving.after(opened));
     let measure = Measure(says().taking::<PromotionReceipt>("promotion", pivot));
     let measured = plan.add("measure-loss", measure.after(opened));

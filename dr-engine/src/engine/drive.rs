@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use dr_core::{
     Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Lease, LeaseError,
-    LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, RunId, Timestamp, Verified, begin,
-    canonical, drive, known, lease_keys, replay, run::RunOutcome,
+    LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, ResourceKind, RunId, Timestamp, Verified,
+    begin, canonical, drive, known, lease_keys, replay, run::RunOutcome,
 };
 use tokio::{
     sync::watch,
@@ -305,12 +305,14 @@ impl Engine {
         if !drains || plan.policy.unguarded {
             return false;
         }
-        let Some(binding) = plan.bindings.get("app") else { return false };
-        match self.inner.desk.resolve(plan.group_digest, binding).await {
-            Ok(Resolved::App(app)) => !app.drain_expires_by_itself(),
-            // The driver refuses a binding that cannot be opened.
-            Ok(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => false,
+        for binding in plan.bindings.values().filter(|binding| binding.kind == ResourceKind::App) {
+            match self.inner.desk.resolve(plan.group_digest, binding).await {
+                Ok(Resolved::App(app)) if !app.drain_expires_by_itself() => return true,
+                // The driver refuses a binding that cannot be opened.
+                Ok(Resolved::App(_) | Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => {}
+            }
         }
+        false
     }
 
     /// Puts a request in front of whoever drives the run, now or later.

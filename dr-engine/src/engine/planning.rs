@@ -151,6 +151,7 @@ fn look_facts(now: &Situation) -> Vec<Fact> {
         true => Fact::any("writer", format!("{}", now.writer), "management API", now.at),
         false => Fact::any("writer", format!("{}, silent", now.writer), "its standbys and earlier looks", now.at),
     }];
+    facts.extend(promised(now));
     for standby in &now.standbys {
         let Some(seen) = &standby.replication else { continue };
         let lag = seen.lag.map_or_else(|| "unknown".to_owned(), dr_core::text::human);
@@ -165,6 +166,16 @@ fn look_facts(now: &Situation) -> Vec<Fact> {
         }
     }
     facts
+}
+
+/// What the group file says of the service, so that people see what is at stake and which way the writer goes.
+fn promised(now: &Situation) -> Vec<Fact> {
+    let GroupSpec { home, tier, objectives, .. } = &now.group;
+    let home =
+        if now.writer.member == *home { format!("{home}") } else { format!("{home}; the writer is away from it") };
+    let rto = objectives.rto.map(|rto| ("writes stop for at most", dr_core::text::human(rto)));
+    let all = [("home", home), ("tier", tier.to_string())].into_iter().chain(rto);
+    all.map(|(name, value)| Fact::any(name, value, "group file", now.at)).collect()
 }
 
 /// Writes the provider's own commands beside every step, so that a person can finish the run by hand.

@@ -1,8 +1,8 @@
 //! Where a group stands, and what would keep it from being operated.
 
 use dr_core::{
-    Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp, View, known, roles,
-    run::RunOutcome, text,
+    AppTier, Binding, BindingName, Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp,
+    View, known, roles, run::RunOutcome, text,
 };
 use serde::Serialize;
 
@@ -113,7 +113,16 @@ impl Engine {
 
     /// Who ends a drain, and whether it ends before clients give up.
     async fn drain(&self, group: &Group) -> Vec<Finding> {
-        let Some((_, Resolved::App(app))) = group.bindings().by_name.get("app") else { return Vec::new() };
+        let mut findings = Vec::new();
+        for (name, (_, resolved)) in &group.bindings().by_name {
+            if let (Binding::App(name), Resolved::App(app)) = (name, resolved) {
+                findings.extend(self.drain_of(group, name, app.as_ref()).await);
+            }
+        }
+        findings
+    }
+
+    async fn drain_of(&self, group: &Group, name: &BindingName, app: &dyn AppTier) -> Vec<Finding> {
         let mut findings = Vec::new();
         if !app.drain_expires_by_itself() && self.inner.guard.is_none() && !self.inner.unguarded {
             findings.push(no_guard());
@@ -122,12 +131,19 @@ impl Engine {
         match app.limit().await {
             Ok(limit) if budget >= limit => findings.push(Finding::new(
                 &known::GAP_BUDGET_TOO_LONG,
-                format!("the gap budget is {}, and clients give up after {}", text::human(budget), text::human(limit)),
+                format!(
+                    "the gap budget is {}, and clients of {name} give up after {}",
+                    text::human(budget),
+                    text::human(limit)
+                ),
             )),
             Ok(_) => {}
             Err(error) => findings.push(Finding::new(
                 &known::CLIENT_LIMIT_UNKNOWN,
-                format!("the application tier does not say how long clients wait: {}", dr_core::Cause::chain(&error)),
+                format!(
+                    "the application tier {name} does not say how long clients wait: {}",
+                    dr_core::Cause::chain(&error)
+                ),
             )),
         }
         findings

@@ -130,7 +130,7 @@ pub enum GroupFileError {
         line: usize,
     },
     /// There is nothing in the file.
-    #[error("{}  the file is empty; a group file begins with `format = 1` and the name of the group", path.display())]
+    #[error("{}  the file is empty; a group file begins with `format = 2` and the name of the group", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

@@ -17,12 +17,22 @@ pub(super) fn read(source: &mut Source) -> Result<Value, GroupFault> {
     let table = DeTable::parse(&text).map_err(|error| source.syntax(error.message(), error.span()))?;
     // All places first: a fault on one value must not show a secret that stands beside it.
     note_fields(table.get_ref(), &KeyPath::root(), source);
+    note_single(table.get_ref(), source);
     fields(table.get_ref(), &KeyPath::root()).map_err(|error| source.config(&error))
 }
 
 fn note_fields(table: &DeTable<'_>, path: &KeyPath, source: &mut Source) {
     for (key, value) in table {
         note(value, Some(key.span()), path.then(key.get_ref().as_ref()), source);
+    }
+}
+
+/// A single table where a list may stand is the list's first one.
+fn note_single(table: &DeTable<'_>, source: &mut Source) {
+    for (key, value) in table {
+        if matches!(value.get_ref(), DeValue::Table(_)) {
+            note(value, Some(key.span()), KeyPath::root().then(key.get_ref().as_ref()).then(0), source);
+        }
     }
 }
 

@@ -255,7 +255,7 @@ pub(crate) fn dba(name: &str) -> Actor {
 }
 
 const GROUP: &str = r#"
-format      = 1
+format      = 2
 name        = "orders"
 environment = "test"
 home        = "neu"
@@ -279,14 +279,17 @@ at      = { instance = "weu" }
 [limits]
 gap_budget = "5 s"
 
-[secret]
+[[secret]]
+name  = "orders"
 store = "sim"
 set   = { host = "{writer.endpoint}" }
 
-[app]
+[[app]]
+name = "api"
 tier = "sim"
 
 [[traffic]]
+name   = "public"
 router = "sim"
 member = { neu = "neu", weu = "weu" }
 

@@ -204,7 +204,7 @@ impl LocalCluster {
         let folder = self.folder.path().display();
         let bin = self.binaries.bin.display();
         let mut text = String::from(
-            "format      = 1\nname        = \"app\"\nenvironment = \"demo\"\ntier        = 3\nhome        = \"pg1\"\n\n\
+            "format      = 2\nname        = \"app\"\nenvironment = \"demo\"\ntier        = 3\nhome        = \"pg1\"\n\n\
              [objectives]\nrto        = \"10 s\"\nrpo        = \"0 s\"\nrpo_forced = \"10 s\"\n\n",
         );
         for node in &self.nodes {
@@ -217,10 +217,10 @@ impl LocalCluster {
             ));
         }
         text.push_str(&format!("[probe]\nuser     = \"dr\"\npassword = \"file:{folder}/password\"\n\n"));
-        text.push_str("[secret]\nstore   = \"none\"\nbecause = \"applications find the writer without one\"\n\n");
+        text.push_str("[[secret]]\nname    = \"app\"\nstore   = \"none\"\nbecause = \"applications find the writer without one\"\n\n");
         if let Some(port) = self.pooler_port() {
             text.push_str(&format!(
-                "[[traffic]]\nrouter = \"postgres.pgbouncer\"\nat     = {{ admin = [\"127.0.0.1:{port}\"], database = \"app\", \
+                "[[traffic]]\nname   = \"pooler\"\nrouter = \"postgres.pgbouncer\"\nat     = {{ admin = [\"127.0.0.1:{port}\"], database = \"app\", \
                  pause_within = \"5 s\", file = \"{}\" }}\nmember = {{ pg1 = \"{{member.endpoint}}\", pg2 = \
                  \"{{member.endpoint}}\" }}\n\n",
                 self.pooler_file().display()

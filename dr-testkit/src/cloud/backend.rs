@@ -96,7 +96,8 @@ impl Backend for SimBackend {
 
     fn open(&self, group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {
         let name = self.name(group, member)?;
-        let found = self.member(&name);
+        let routes = group.traffic.iter().map(|route| route.name.clone()).collect();
+        let found = SimProviders { line: self.line() }.member_of(MemberId::new(name.as_str()), routes);
         let reference = self.cloud.member_ref(&name);
         let provider = Provider::of(opened(reference, found.database), found.probe);
         Ok(match found.fence {

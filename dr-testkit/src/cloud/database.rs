@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase, MemberId,
-    Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest,
-    ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer,
-    SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
+    Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase,
+    MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink,
+    SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
@@ -18,6 +18,8 @@ use crate::world::{Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, O
 pub(crate) struct SimDatabase {
     pub(crate) line: Line,
     pub(crate) member: MemberId,
+    /// What the group calls the routes, in the order of the cloud.
+    pub(crate) routes: Vec<BindingName>,
 }
 
 /// Makes a position in the history of `lineage`'s system.
@@ -40,12 +42,12 @@ impl SimDatabase {
     }
 }
 
-fn capabilities(world: &World) -> Capabilities {
+fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
     let timing = &world.setup.timing;
     let separate = world.setup.flavour == Flavour::Separate;
     let longest = |operation: Millis| operation.saturating_add(timing.send.1);
-    let moved = if world.setup.service.endpoint == EndpointMoves::Never { 0 } else { world.setup.routes };
-    let moves: Vec<BindingName> = (0..moved).map(|route| format!("traffic:{route}")).collect();
+    let moved = if world.setup.service.endpoint == EndpointMoves::Never { &[] } else { routes };
+    let moves: Vec<Binding> = moved.iter().cloned().map(Binding::Traffic).collect();
     let (takes, rejoin, restarts) = (longest(timing.swap), Rejoin::ByProvider, false);
     let fence = Planes::all(Grade::Unconfirmable);
     let promote = PromoteOffer { takes: longest(timing.promote), rejoin: Rejoin::InPlace, restarts };
@@ -85,7 +87,9 @@ fn measured(source: LagSource, at: i64) -> (i64, Millis) {
 #[async_trait]
 impl ManagedDatabase for SimDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
-        self.line.read(self.point("capabilities"), "capabilities", |world, _| Ok(capabilities(world))).await
+        self.line
+            .read(self.point("capabilities"), "capabilities", |world, _| Ok(capabilities(world, &self.routes)))
+            .await
     }
 
     async fn describe(&self) -> Result<Description, ProviderError> {

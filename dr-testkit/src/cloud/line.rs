@@ -1,6 +1,8 @@
 //! The way of one process to the cloud: latency, fault points, outcomes.
 
-use dr_core::{Cause, MemberId, Millis, NotDone, Outcome, ProviderError, ResourceIdentity, Retry, Timestamp, Touch};
+use dr_core::{
+    Binding, Cause, MemberId, Millis, NotDone, Outcome, ProviderError, ResourceIdentity, Retry, Timestamp, Touch,
+};
 
 use super::{Broken, CallKind, Drift, Fault, FaultPlan, SimCloud, ms};
 use crate::{
@@ -77,11 +79,11 @@ impl Point {
         Self { name, kind: CallKind::Read, plane, touch: None }
     }
 
-    pub(crate) fn change(name: String, plane: Plane, touch: (&str, &str)) -> Self {
+    pub(crate) fn change(name: String, plane: Plane, touch: (impl Into<Binding>, &str)) -> Self {
         Self { name, kind: CallKind::Change, plane, touch: Some(Touch::new(touch.0, touch.1)) }
     }
 
-    pub(crate) fn start(name: String, plane: Plane, touch: (&str, &str)) -> Self {
+    pub(crate) fn start(name: String, plane: Plane, touch: (impl Into<Binding>, &str)) -> Self {
         Self { kind: CallKind::Start, ..Self::change(name, plane, touch) }
     }
 

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome, PatchSecret,
-    ProviderError, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RouteReading, RouteRequest,
+    AppReading, AppTier, Binding, DrainRequest, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome,
+    PatchSecret, ProviderError, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RouteReading, RouteRequest,
     SecretReference, SecretStore, SecretVersion, Timestamp, TrafficRouter, Tri, WriteProbe,
 };
 
 use super::{
+    SimCloud,
     line::{Glass, Line, Plane, Point},
     rehearse,
 };
@@ -46,7 +47,8 @@ impl SecretStore for SimSecret {
             expected: request.expected.to_string(),
             token: request.key.to_string(),
         };
-        let point = Point::change("secret.patch".to_owned(), Plane::Other, ("secret", "patch"));
+        let point =
+            Point::change("secret.patch".to_owned(), Plane::Other, (Binding::secret(SimCloud::SECRET), "patch"));
         self.line.send(point, effect).await.map(SecretVersion::from)
     }
 
@@ -76,7 +78,7 @@ pub(crate) struct SimRoute {
 
 impl SimRoute {
     fn name(&self) -> String {
-        format!("traffic:{}", self.number)
+        Binding::Traffic(SimCloud::route_name(self.number)).to_string()
     }
 
     /// One write as the applications' role makes it, through what resolvers answer.
@@ -125,7 +127,7 @@ impl TrafficRouter for SimRoute {
 
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
         let name = self.name();
-        let point = Point::change(format!("{name}.apply"), Plane::Other, (&name, "apply"));
+        let point = Point::change(format!("{name}.apply"), Plane::Other, (name.as_str(), "apply"));
         let effect = Effect::Route { route: self.number, member: request.writer.target.member };
         self.line.send(point, effect).await.map(drop)
     }
@@ -185,7 +187,7 @@ impl AppTier for SimApp {
                 let app = &world.app;
                 let drained = app.drained_at.is_some() && !glass.contradicts;
                 let waiting = app.draining && app.drained_at.is_none();
-                let mut stragglers = if waiting { vec!["app".to_owned()] } else { Vec::new() };
+                let mut stragglers = if waiting { vec![SimCloud::APP.to_owned()] } else { Vec::new() };
                 stragglers.extend(app.held.iter().map(|part| format!("part {part}")));
                 let detail = match (app.draining, drained) {
                     (false, _) if !app.held.is_empty() => "running in part",
@@ -205,18 +207,18 @@ impl AppTier for SimApp {
     }
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {
-        let point = Point::change("app.drain".to_owned(), Plane::Other, ("app", "drain"));
+        let point = Point::change("app.drain".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "drain"));
         let effect = Effect::Drain { budget: request.budget, within: request.within };
         self.line.send(point, effect).await.map(drop)
     }
 
     async fn resume(&self, _request: ResumeRequest) -> Outcome<()> {
-        let point = Point::change("app.resume".to_owned(), Plane::Other, ("app", "resume"));
+        let point = Point::change("app.resume".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "resume"));
         self.line.send(point, Effect::Resume).await.map(drop)
     }
 
     async fn fail_fast(&self) -> Outcome<()> {
-        let point = Point::change("app.fail-fast".to_owned(), Plane::Other, ("app", "fail-fast"));
+        let point = Point::change("app.fail-fast".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "fail-fast"));
         self.line.send(point, Effect::FailFast).await.map(drop)
     }
 

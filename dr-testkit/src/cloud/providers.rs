@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError, Providers, Region, Resolved,
-    ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
+    Binding, BindingName, Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError,
+    Providers, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
 };
 
 use super::{
@@ -37,19 +37,19 @@ impl SimCloud {
     /// What a plan binds the secret to.
     #[must_use]
     pub fn secret_ref(&self) -> ResourceRef {
-        self.reference(ResourceKind::Secret, "secret", None)
+        self.reference(ResourceKind::Secret, &Binding::secret(Self::SECRET).to_string(), None)
     }
 
     /// What a plan binds the applications to.
     #[must_use]
     pub fn app_ref(&self) -> ResourceRef {
-        self.reference(ResourceKind::App, "app", None)
+        self.reference(ResourceKind::App, &Binding::app(Self::APP).to_string(), None)
     }
 
     /// What a plan binds a route to.
     #[must_use]
     pub fn route_ref(&self, number: usize) -> ResourceRef {
-        self.reference(ResourceKind::Traffic, &format!("traffic:{number}"), None)
+        self.reference(ResourceKind::Traffic, &Binding::Traffic(Self::route_name(number)).to_string(), None)
     }
 
     fn reference(&self, kind: ResourceKind, name: &str, region: Option<Region>) -> ResourceRef {
@@ -70,6 +70,11 @@ pub(crate) fn pace(setup: &Setup) -> ServicePace {
 
 impl SimProviders {
     pub(crate) fn member(&self, name: MemberId) -> MemberProvider {
+        self.member_of(name, (0..self.line.cloud.setup().routes).map(SimCloud::route_name).collect())
+    }
+
+    /// The member `name` of a group that calls the routes of the cloud by these names.
+    pub(crate) fn member_of(&self, name: MemberId, routes: Vec<BindingName>) -> MemberProvider {
         let setup = self.line.cloud.setup();
         let kind = match setup.flavour {
             Flavour::Separate if setup.network_fence => Some(FenceKind::Network),
@@ -84,7 +89,7 @@ impl SimProviders {
             fence
         });
         MemberProvider {
-            database: Arc::new(SimDatabase { line: line(), member: name.clone() }),
+            database: Arc::new(SimDatabase { line: line(), member: name.clone(), routes }),
             probe: Arc::new(SimProbe { line: line(), member: name }),
             fence,
             pace: pace(&setup),
@@ -102,23 +107,24 @@ impl Providers for SimProviders {
         let name =
             name.ok_or_else(|| refuse(format!("`{}` is not in the simulated cloud {prefix}", wanted.address)))?;
         let gone = || refuse(format!("the simulated cloud has no `{}`", wanted.address));
-        match wanted.kind {
-            ResourceKind::Database => {
-                let known = setup.members.iter().any(|member| member.name == name);
-                known.then(|| Resolved::Member(self.member(MemberId::new(name)))).ok_or_else(gone)
+        let line = || self.line.clone();
+        match Binding::from(name) {
+            Binding::Member(name) => {
+                let known = setup.members.iter().any(|member| member.name == name.as_str());
+                known.then(|| Resolved::Member(self.member(name))).ok_or_else(gone)
             }
-            ResourceKind::Secret if name == "secret" => {
-                Ok(Resolved::Secret(Arc::new(SimSecret { line: self.line.clone() })))
+            Binding::Secret(name) if name.as_str() == SimCloud::SECRET => {
+                Ok(Resolved::Secret(Arc::new(SimSecret { line: line() })))
             }
-            ResourceKind::App if name == "app" => Ok(Resolved::App(Arc::new(SimApp { line: self.line.clone() }))),
-            ResourceKind::Traffic => {
-                let number = name.strip_prefix("traffic:").and_then(|number| number.parse().ok()).ok_or_else(gone)?;
-                if number >= setup.routes {
-                    return Err(gone());
-                }
-                Ok(Resolved::Traffic(Arc::new(SimRoute { line: self.line.clone(), number })))
+            Binding::App(name) if name.as_str() == SimCloud::APP => {
+                Ok(Resolved::App(Arc::new(SimApp { line: line() })))
             }
-            ResourceKind::Secret | ResourceKind::App | ResourceKind::Custom => Err(gone()),
+            Binding::Traffic(name) => {
+                let number = (0..setup.routes).find(|number| SimCloud::route_name(*number) == name);
+                let route = |number| Resolved::Traffic(Arc::new(SimRoute { line: line(), number }));
+                number.map(route).ok_or_else(gone)
+            }
+            Binding::Secret(_) | Binding::App(_) | Binding::Custom(_) => Err(gone()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use dr_core::{Becomes, Endpoint, MemberId, ProviderError, Rehearsal};
 
-use super::line::Glass;
+use super::{SimCloud, line::Glass};
 use crate::world::{Keeps, World, not_the_server};
 
 /// Sources that say different things say nothing: whoever asked looks again.
@@ -85,11 +85,11 @@ pub(super) fn secret(world: &World, from: &Endpoint, glass: Glass) -> Result<Reh
 
 /// A route's part.
 pub(super) fn route(world: &World, number: usize, from: &MemberId, glass: Glass) -> Result<Rehearsal, ProviderError> {
-    agree(&format!("traffic:{number}"), glass)?;
+    agree(SimCloud::route_name(number).as_str(), glass)?;
     let mut found = Rehearsal::default();
     if let Some(route) = world.routes.get(number).filter(|route| route.member != *from) {
         found.planned(
-            format!("traffic:{number} sends to `{}`, the present writer is `{from}`", route.member),
+            format!("{} sends to `{}`, the present writer is `{from}`", SimCloud::route_name(number), route.member),
             "its clients do not use the present writer",
             format!("sim route {number} read"),
         );

@@ -1,7 +1,7 @@
 //! S11: the journal and the truth tell the same story. S24: what a promotion dropped was shown to people.
 
 use dr_core::{
-    Fact, Touch,
+    Binding, Fact, Touch,
     run::{Event, Record},
     verb,
 };
@@ -100,6 +100,5 @@ fn claimed(event: &Event) -> &[Touch] {
 }
 
 fn made(calls: &[CallRecord], touch: &Touch) -> bool {
-    calls.iter().any(|call| call.touch.as_ref() == Some(touch))
-        || touch.resource.contains(':') && !touch.resource.starts_with("traffic:")
+    calls.iter().any(|call| call.touch.as_ref() == Some(touch)) || matches!(touch.resource, Binding::Custom(_))
 }

@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Digest, EvidenceSink, LongTransaction, MemberId, ProviderError, Providers, Region, Resolved, Rows, RunId, Runtime,
-    millis, minutes, seconds,
+    Binding, Digest, EvidenceSink, LongTransaction, MemberId, ProviderError, Providers, Region, Resolved, Rows, RunId,
+    Runtime, millis, minutes, seconds,
 };
 
 use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};
@@ -141,7 +141,7 @@ impl SimRig {
             // The last of its parts.
             Verb::Engage => format!("{PRIMARY}.fence.engage/3-stop"),
             Verb::Patch => "secret.patch".to_owned(),
-            Verb::Apply => "traffic:0.apply".to_owned(),
+            Verb::Apply => format!("{}.apply", Binding::Traffic(SimCloud::route_name(0))),
             Verb::Drain => "app.drain".to_owned(),
         };
         let prefix = format!("{call}#");

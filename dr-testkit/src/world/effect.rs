@@ -9,6 +9,7 @@ use super::{
     Careless, ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World,
     dials::Reached,
 };
+use crate::cloud::SimCloud;
 
 /// One mutating call as it reaches the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -443,7 +444,7 @@ impl World {
     pub(crate) fn publish(&mut self, endpoint: Endpoint, token: Option<String>, call: &str) -> String {
         let version = format!("v{}", self.secret.versions.len().saturating_add(1));
         let delay = i64::try_from(self.setup.timing.secret_replication.count()).unwrap_or(0);
-        self.line(call, ChangeKind::Secret, "secret", format!("{version} names {endpoint}"));
+        self.line(call, ChangeKind::Secret, SimCloud::SECRET, format!("{version} names {endpoint}"));
         self.check_published(&endpoint, call);
         let visible_at = self.now.saturating_add(delay);
         self.secret.versions.push(SecretVersionRow { version: version.clone(), endpoint, token, visible_at });
@@ -462,7 +463,7 @@ impl World {
         found.member = member.clone();
         found.change = change;
         let delay = i64::try_from(self.setup.timing.propagation.count()).unwrap_or(0);
-        self.line(call, ChangeKind::Route, &format!("traffic:{route}"), format!("sends to {member}"));
+        self.line(call, ChangeKind::Route, SimCloud::route_name(route).as_str(), format!("sends to {member}"));
         self.schedule(self.now.saturating_add(delay), Due::RouteSettles { route, change });
         Reply::Accepted(String::new())
     }
@@ -471,7 +472,7 @@ impl World {
         let Some(found) = self.routes.get_mut(route).filter(|found| found.change == change) else { return };
         found.answers = found.member.clone();
         let text = format!("all resolvers answer {}", found.answers);
-        self.line("provider", ChangeKind::Route, &format!("traffic:{route}"), text);
+        self.line("provider", ChangeKind::Route, SimCloud::route_name(route).as_str(), text);
     }
 
     fn drain(&mut self, budget: Millis, within: Millis, call: &str) -> Reply {
@@ -484,7 +485,7 @@ impl World {
         let expires = self.setup.drain_expires.then(|| self.now.saturating_add(ms(budget)));
         self.app =
             super::App { draining: true, drained_at: None, expires, fail_fast: false, held: BTreeSet::new(), turn };
-        self.line(call, ChangeKind::Drained, "app", "applications are told to hold their writes back");
+        self.line(call, ChangeKind::Drained, SimCloud::APP, "applications are told to hold their writes back");
         self.schedule(self.now.saturating_add(ms(takes)), Due::Drained { turn });
         if let Some(at) = expires {
             self.schedule(at, Due::DrainExpires { turn });
@@ -502,19 +503,19 @@ impl World {
                 writer.session = None;
             }
         }
-        self.line("client", ChangeKind::Drained, "app", "all applications answered: drained");
+        self.line("client", ChangeKind::Drained, SimCloud::APP, "all applications answered: drained");
     }
 
     pub(super) fn drain_expires(&mut self, turn: u64) {
         if self.app.turn == turn && self.app.draining {
-            self.line("client", ChangeKind::Resumed, "app", "the drain ended by itself: its budget is over");
+            self.line("client", ChangeKind::Resumed, SimCloud::APP, "the drain ended by itself: its budget is over");
             self.app = super::App { turn: turn.saturating_add(1), ..super::App::default() };
         }
     }
 
     fn resume(&mut self, call: &str) -> Reply {
         if self.app.draining || !self.app.held.is_empty() {
-            self.line(call, ChangeKind::Resumed, "app", "applications write again");
+            self.line(call, ChangeKind::Resumed, SimCloud::APP, "applications write again");
             self.app = super::App { turn: self.app.turn.saturating_add(1), ..super::App::default() };
             if self.is_careless(Careless::ResumesInPart) {
                 self.app.held.insert(super::App::PARTS.saturating_sub(1));

@@ -6,6 +6,7 @@ use dr_core::{Endpoint, Lineage, Loss, MemberId, Touch};
 use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Effect, TruthLine, World};
+use crate::cloud::SimCloud;
 
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
@@ -336,7 +337,7 @@ impl World {
             return;
         };
         if let Some(wrong) = self.routes.iter().position(|route| route.member != *writer) {
-            self.violate(Law::S4, format!("traffic:{wrong} does not send to {writer}"));
+            self.violate(Law::S4, format!("{} does not send to {writer}", SimCloud::route_name(wrong)));
         }
         let named = self.secret.versions.last().map(|row| row.endpoint.clone());
         let good = self.instances.get(writer).is_some_and(|found| Some(&found.endpoint) == named.as_ref());

@@ -239,7 +239,7 @@ fn bug_a_binding_that_is_another_resource_leaves_the_run_as_it_was_and_gives_the
     refused(
         &rig,
         move |_| world.replace("b"),
-        |error| matches!(error, DriveError::Binding { name, .. } if name == "b"),
+        |error| matches!(error, DriveError::Binding { name, .. } if **name == dr_core::Binding::from("b")),
     );
 }
 

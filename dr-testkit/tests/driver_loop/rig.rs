@@ -6,10 +6,10 @@ use std::{
 };
 
 use dr_core::{
-    Actor, Answer, Digest, Drive, DriveError, Epoch, Fact, Grade, GroupName, Head, InboxRow, Journal, Json, Lease,
-    LeaseError, LeaseRequest, LeaseStore, Lineage, Millis, NodeId, Plan, PlanBuilder, PlanHeader, Policy, Purpose,
-    Request, ResourceAddress, ResourceKind, ResourceRef, RunId, RunbookId, Runtime, SystemId, Target, Timestamp, Touch,
-    begin, drive, lease_keys, millis, minutes, replay,
+    Actor, Answer, Binding, Digest, Drive, DriveError, Epoch, Fact, Grade, GroupName, Head, InboxRow, Journal, Json,
+    Lease, LeaseError, LeaseRequest, LeaseStore, Lineage, Millis, NodeId, Plan, PlanBuilder, PlanHeader, Policy,
+    Purpose, Request, ResourceAddress, ResourceKind, ResourceRef, RunId, RunbookId, Runtime, SystemId, Target,
+    Timestamp, Touch, begin, drive, lease_keys, millis, minutes, replay,
     run::{Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState},
     seconds,
 };
@@ -40,7 +40,7 @@ pub(crate) fn asked() -> Policy {
     Policy { automatic: None, ..policy() }
 }
 
-fn bindings(prefix: &str) -> BTreeMap<String, ResourceRef> {
+fn bindings(prefix: &str) -> BTreeMap<Binding, ResourceRef> {
     let bound = |name: &str, kind| ResourceRef {
         provider: "test.cloud".into(),
         kind,
@@ -49,9 +49,9 @@ fn bindings(prefix: &str) -> BTreeMap<String, ResourceRef> {
         region: None,
         profile: None,
     };
-    let mut all: BTreeMap<String, ResourceRef> =
-        THINGS.iter().map(|name| ((*name).to_owned(), bound(name, ResourceKind::Database))).collect();
-    all.insert("app".into(), bound("app", ResourceKind::App));
+    let mut all: BTreeMap<Binding, ResourceRef> =
+        THINGS.iter().map(|name| ((*name).into(), bound(name, ResourceKind::Database))).collect();
+    all.insert(Binding::app("api"), bound("app", ResourceKind::App));
     all
 }
 

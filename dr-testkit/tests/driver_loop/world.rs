@@ -8,13 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, AskedLoss, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description, Digest,
-    DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
+    AppReading, AppTier, AskedLoss, Binding, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description,
+    Digest, DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
     LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
     OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
     Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, ServicePace,
     SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
+    verb,
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
 use serde::{Deserialize, Serialize};
@@ -588,7 +589,12 @@ macro_rules! switches {
             }
 
             fn touches(&self) -> Vec<Touch> {
-                if Effect::$effect == Effect::ReadOnly { Vec::new() } else { vec![Touch::new(&self.thing, $verb)] }
+                if Effect::$effect == Effect::ReadOnly {
+                    return Vec::new();
+                }
+                let tiers = verb::ALL.iter().filter(|verb| verb.of() == ResourceKind::App);
+                let tier = tiers.filter(|verb| verb.class() == Some(Class::$class)).map(|verb| verb.on(Binding::app("api")));
+                std::iter::once(Touch::new(self.thing.as_str(), $verb)).chain(tier).collect()
             }
         }
 

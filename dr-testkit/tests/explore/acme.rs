@@ -151,7 +151,7 @@ impl Runbook for SettledSwitchover {
         let consumers = plan.hold(
             "consumers",
             SetConsumers::paused(&self.consumers)
-                .after(&drained)
+                .after_all(&drained.edges())
                 .because("a consumer must not read two histories")
                 .every(millis(20)),
             SetConsumers::running(&self.consumers),
@@ -160,7 +160,7 @@ impl Runbook for SettledSwitchover {
             left: now.primary.name.clone(),
             right: ready.target.member.clone(),
             query: self.ledger.clone(),
-            drained: Input::of(&drained),
+            drained: Input::of(drained.receipt()),
         };
         let settled = plan.add("ledger-settled", compare.after(&consumers).within(minutes(2)).every(millis(20)));
         let handed = phase::hand_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape

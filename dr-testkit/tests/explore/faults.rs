@@ -34,7 +34,7 @@ fn a_failover_that_a_second_engine_takes_over_at_any_call_comes_to_the_same_end(
 /// F23: the dead primary's server comes back while the failover runs. Its fence keeps it down; it is never a second writer.
 #[test]
 fn a_primary_that_returns_in_a_failover_is_never_a_second_writer() {
-    let returns = ["weu.promote", "traffic:0.apply", "secret.patch"];
+    let returns = ["weu.promote", "traffic:route-0.apply", "secret.patch"];
     for plan in returns.map(|call| FaultPlan::one(call, Fault::Zombie)) {
         let played = failover(Flavour::Separate).play(&plan);
         assert_eq!((played.end.class(), played.violations.len()), ("success", 0), "{plan}: {:?}", played.violations);
@@ -75,7 +75,7 @@ fn a_standby_that_parts_from_its_history_after_the_fence_parks_the_run_with_no_w
 /// F22: somebody lifts the fence while secret and routes are moved. The applications are not let through beside a second writer.
 #[test]
 fn a_fence_that_is_lifted_while_traffic_moves_keeps_the_applications_held_back() {
-    for call in ["secret.patch", "traffic:0.apply"] {
+    for call in ["secret.patch", "traffic:route-0.apply"] {
         let played = switchover(Flavour::Separate).play(&FaultPlan::one(call, Fault::Drift(Drift::Fence)));
         let words = played.end.words();
         assert_eq!(played.end.class(), "parked", "{call}: {words}");

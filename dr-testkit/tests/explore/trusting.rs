@@ -345,7 +345,7 @@ fn an_inspection_that_confirms_although_the_address_takes_writes_is_found() {
 #[test]
 fn a_confirmed_fence_whose_member_takes_a_write_parks_the_run() {
     let explorer = switchover(Flavour::Separate).given(|cloud| cloud.careless(Careless::ReadsPlace));
-    for call in ["traffic:0.apply", "secret.patch"] {
+    for call in ["traffic:route-0.apply", "secret.patch"] {
         let played = explorer.play(&FaultPlan::one(call, Fault::Drift(Drift::Place)));
         let words = played.end.words();
         assert_eq!((played.end.class(), played.violations), ("parked", Vec::new()), "{call}: {words}");

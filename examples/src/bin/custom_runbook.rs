@@ -107,10 +107,13 @@ impl Runbook for SettledSwitchover {
         let ready = phase::ready(plan, now)?; // look, prechecks, consent
         let drained = phase::drain(plan, now, &ready);
         let consumers = |running| SetConsumers { group: "billing".into(), running };
-        let pause = consumers(false).after(&drained).because("a consumer must not read two histories").every(millis(5));
+        let pause = consumers(false)
+            .after_all(&drained.edges())
+            .because("a consumer must not read two histories")
+            .every(millis(5));
         let paused = plan.hold("consumers", pause, consumers(true));
         let (left, right) = (now.primary.name.clone(), ready.target.member.clone());
-        let ledger = CompareLedger { left, right, drained: Input::of(&drained) };
+        let ledger = CompareLedger { left, right, drained: Input::of(drained.receipt()) };
         let settled = plan.add("ledger-settled", ledger.after(&paused).within(minutes(2)).every(millis(5)));
         let handed = phase::hand_over(plan, now, &ready, &drained, &[&settled]); // either promotion shape
         let traffic = phase::repoint(plan, now, &handed); // secret, warm-up, routes

@@ -198,13 +198,14 @@ fn a_fence_is_looked_at_once_more_before_the_applications() {
 fn a_secret_is_compared_and_set() {
     let world = pair();
     world.set("b", promoted);
-    let step = resolved(&PointSecret::at(&from("writer")), &[("writer", value(&writer()))]);
+    let step = resolved(&PointSecret::at(&"orders".into(), &from("writer")), &[("writer", value(&writer()))]);
     let crate::Prepared::Ready(prepared) = now(Pointing.prepare(&Call::of(&world).cx(), &step)).unwrap() else {
         panic!("not ready")
     };
     let image = prepared.pre_image.unwrap();
-    let call =
-        |attempt: u8| Call::of(&world).intended().recorded(image.clone()).attempt(attempt).may("secret", "patch").cx();
+    let call = |attempt: u8| {
+        Call::of(&world).intended().recorded(image.clone()).attempt(attempt).may("secret:orders", "patch").cx()
+    };
 
     // Somebody wrote between the look and the send: nothing of theirs is overwritten.
     world.secret.lock().unwrap().version = SecretVersion::new("v1-theirs");
@@ -233,7 +234,7 @@ fn bug_a_run_of_another_journal_does_not_meet_this_ones_work() {
     let snapshot = FinalSnapshot { target: target("a", 1) };
     let may = || Call::of(&world).intended().may("a", "snapshot").origin(first).cx();
     assert_eq!(sent(&now(Snapshot.submit(&may(), &snapshot))), "done");
-    let point = resolved(&PointSecret::at(&from("writer")), &[("writer", value(&writer()))]);
+    let point = resolved(&PointSecret::at(&"orders".into(), &from("writer")), &[("writer", value(&writer()))]);
     let ours = Call::of(&world).origin(first).cx().key();
     *world.secret.lock().unwrap() =
         SecretReference { version: SecretVersion::new("v2"), endpoint: None, token: Some(ours), rotating: Tri::No };
@@ -257,7 +258,7 @@ fn origin(at: i64) -> Digest {
 /// Covers D10, D20: the budget lies below the clients' limit, and nobody else's drain is taken over.
 #[test]
 fn a_drain_is_ours_and_within_the_clients_limit() {
-    let step = Drain { budget: crate::Millis::seconds(60), within: crate::Millis::seconds(30) };
+    let step = Drain { app: "api".into(), budget: crate::Millis::seconds(60), within: crate::Millis::seconds(30) };
     let world = pair();
     let prepare = || ready(&now(Draining.prepare(&Call::of(&world).cx(), &step)));
     assert_eq!(prepare(), "conflict", "somebody else drained");
@@ -271,11 +272,11 @@ fn a_drain_is_ours_and_within_the_clients_limit() {
 /// Covers D20: the same give-back resumes onto the old primary before any promote intent, onto the new writer after it.
 #[test]
 fn writes_resume_where_the_writer_is() {
-    let step = ResumeWrites { before: MemberId::new("a"), after: MemberId::new("b") };
+    let step = ResumeWrites { app: "api".into(), before: MemberId::new("a"), after: MemberId::new("b") };
     let world = pair();
-    let cx = Call::of(&world).intended().may("app", "resume").cx();
+    let cx = Call::of(&world).intended().may("app:api", "resume").cx();
     assert_eq!(sent(&now(Resuming.submit(&cx, &step))), "done");
-    let cx = Call::of(&world).intended().past_the_pivot().may("app", "resume").cx();
+    let cx = Call::of(&world).intended().past_the_pivot().may("app:api", "resume").cx();
     assert_eq!(sent(&now(Resuming.submit(&cx, &step))), "done");
     assert_eq!(world.sent(), ["resume onto a", "resume onto b"]);
 }

@@ -466,8 +466,9 @@ fn bug_a_promotion_that_nobody_works_on_is_looked_at() {
 #[test]
 fn a_promotion_without_proofs_is_held_at_the_gate() {
     let world = pair();
-    let pass =
-        |declared: &str, verb, certified| Call::of(&world).may("b", declared).cx().gate.pass("b", verb, certified, &[]);
+    let pass = |declared: &str, verb, certified| {
+        Call::of(&world).may("b", declared).cx().gate.pass(&"b".into(), verb, certified, &[])
+    };
     assert!(pass("promote", verb::PROMOTE, None).unwrap_err().why.contains("brings no proofs"));
     assert!(pass("snapshot", verb::SETTLE, None).unwrap_err().why.contains("does not declare"));
     assert!(pass("snapshot", verb::SNAPSHOT, None).is_ok());

@@ -75,7 +75,7 @@ fn a_forced_change_shows_what_it_passes_over() {
     world.rehearsals.lock().unwrap().insert("secret", None);
     let Ok(Observed::Done(shown)) = now(Rehearsing.look(&Call::of(&world).cx(), &forced())) else { panic!("not done") };
     let told = shown.untried.join("; ");
-    assert!(told.contains("no archive (turn it on)") && told.contains("the secret: "), "{told}");
+    assert!(told.contains("no archive (turn it on)") && told.contains("the secret `orders`: "), "{told}");
 }
 
 /// A new thing that is dropped is another question; the same thing with another count is not.

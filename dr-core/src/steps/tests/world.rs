@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use serde_json::json;
 
-use crate::{gate::GateParts, *};
+use crate::{Binding, gate::GateParts, *};
 
 /// One server.
 #[derive(Clone, Debug)]
@@ -534,10 +534,10 @@ pub(super) fn plan() -> Plan {
         group_digest: Digest::zero(),
         expects: target("a", 1),
         bindings: [
-            ("a".to_owned(), resource("a", ResourceKind::Database)),
-            ("b".to_owned(), resource("b", ResourceKind::Database)),
-            ("app".to_owned(), resource("app", ResourceKind::App)),
-            ("secret".to_owned(), resource("secret", ResourceKind::Secret)),
+            ("a".into(), resource("a", ResourceKind::Database)),
+            ("b".into(), resource("b", ResourceKind::Database)),
+            (Binding::app("api"), resource("app", ResourceKind::App)),
+            (Binding::secret("orders"), resource("secret", ResourceKind::Secret)),
         ]
         .into(),
         allow: std::collections::BTreeSet::new(),
@@ -625,10 +625,10 @@ impl<'a> Call<'a> {
         };
         let bound = Bound {
             by_name: [
-                ("a".to_owned(), member("a")),
-                ("b".to_owned(), member("b")),
-                ("secret".to_owned(), Resolved::Secret(Arc::new(of("a")))),
-                ("app".to_owned(), Resolved::App(Arc::new(of("a")))),
+                ("a".into(), member("a")),
+                ("b".into(), member("b")),
+                (Binding::secret("orders"), Resolved::Secret(Arc::new(of("a")))),
+                (Binding::app("api"), Resolved::App(Arc::new(of("a")))),
             ]
             .into(),
         };
