@@ -287,6 +287,6 @@ fn bug_a_swap_touched_more_than_it_said() {
     let plan = written(&azure_pg(), &PlannedSwitchover::to("weu"));
     let swap = &plan.nodes.get(&"swap-roles".into()).unwrap().call;
     let touches: Vec<String> = swap.touches.iter().map(ToString::to_string).collect();
-    assert_eq!(touches, ["weu swap-roles", "neu swap-roles", "traffic:0 follow"]);
+    assert_eq!(touches, ["weu swap-roles", "neu swap-roles", "traffic:public follow"]);
     assert!(swap.sentence.contains("this takes up to 5 min"), "{}", swap.sentence);
 }
