@@ -319,7 +319,9 @@ pub(super) async fn no_writer_any_more(cx: &StepCx, writer: &WriterReceipt) -> R
     if let Some(why) = seen.differs(&writer.target).filter(|_| replaced || seen.position.is_some()) {
         return Ok(Some(why));
     }
-    let follows = seen.position.is_none() && seen.description.follows.is_some();
+    // What was true before the writer was confirmed says nothing of it now.
+    let current = seen.description.at >= writer.at;
+    let follows = seen.position.is_none() && seen.description.follows.is_some() && current;
     Ok((seen.in_recovery() == Tri::Yes || follows).then(|| format!("`{member}` is no writer any more")))
 }
 

@@ -86,8 +86,21 @@ fn bug_a_call_that_was_on_its_way_at_a_kill_is_waited_for() {
 /// Clients that waited for longer than their limit were told so by a call that no plan named.
 #[test]
 fn bug_the_plan_names_the_call_that_turns_clients_away() {
-    let played = ends(Preset::AzurePgFlexible, "planned", &planned(Preset::AzurePgFlexible));
+    let held = Setup { drain_expires: false, ..setup(Preset::AzurePgFlexible) };
+    let played = ends(Preset::AzurePgFlexible, "planned", &Explorer::new(held, PlannedSwitchover::to("weu")));
     assert!(played.calls.iter().any(|call| call.name.starts_with("app.fail-fast")), "nobody was turned away");
+}
+
+/// Where only the provider tells who follows whom, one answer from before the promotion parked the run behind it.
+#[test]
+fn bug_an_answer_from_before_the_promotion_does_not_unmake_the_writer() {
+    let explorer = planned(Preset::AuroraGlobal);
+    let looks =
+        explorer.play(&FaultPlan::none()).calls.iter().filter(|call| call.name.starts_with("weu.describe#")).count();
+    for look in looks.saturating_sub(12)..=looks {
+        let verdict = explorer.replay(&format!("{} weu.describe#{look}:F9", explorer.scenario())).unwrap();
+        assert!(verdict.is_clean(), "{verdict}");
+    }
 }
 
 /// Links may name the endpoint of a member that answers.
