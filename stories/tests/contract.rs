@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use dr_core::{MemberProvider, Runtime, ServicePace};
 use dr_stories::reef::{Reef, ReefMember};
 use dr_testkit::VirtualRuntime;
@@ -16,7 +15,7 @@ fn seat(member: &ReefMember) -> Seat {
     Seat { member: member.id(), address: member.address(), provider }
 }
 
-#[async_trait]
+#[async_trait::async_trait]
 impl Rig for ReefRig {
     fn pair(&self) -> Pair {
         Pair::of(seat(&self.0.member("here")), seat(&self.0.member("there")))
