@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, SystemId};
+use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, Sessions, SystemId};
 use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
@@ -372,6 +372,17 @@ impl World {
         let writers = self.writers.iter().filter(|writer| writer.session.as_ref() == Some(member)).count();
         let strays = self.instances.get(member).map_or(0, |instance| instance.strays);
         u32::try_from(writers).unwrap_or(u32::MAX).saturating_add(strays)
+    }
+
+    /// The sessions that could write on a member. Its writers are always at work; strays are idle, and long transactions are open.
+    pub(crate) fn writing_sessions(&self, member: &MemberId) -> Sessions {
+        let Some(instance) = self.instances.get(member).filter(|instance| instance.follows.is_none()) else {
+            return Sessions::default();
+        };
+        let idle = instance.strays;
+        let sessions = instance.long_transactions.iter().filter(|open| open.state != "prepared").count();
+        let long = u32::try_from(sessions).unwrap_or(u32::MAX);
+        Sessions { in_transaction: self.sessions(member).saturating_sub(idle).saturating_add(long), idle }
     }
 
     /// Whether a session could commit on a member.

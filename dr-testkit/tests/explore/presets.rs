@@ -3,7 +3,7 @@
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
 use dr_core::{PlannedSwitchover, UnplannedFailover};
-use dr_testkit::{Edges, Explorer, FaultPlan, Played, Preset, Service, Setup, sim};
+use dr_testkit::{Edges, Explorer, FaultPlan, Played, Preset, Service, Setup, Tweak, sim};
 
 use crate::tell;
 
@@ -86,8 +86,30 @@ fn bug_a_call_that_was_on_its_way_at_a_kill_is_waited_for() {
 /// Clients that waited for longer than their limit were told so by a call that no plan named.
 #[test]
 fn bug_the_plan_names_the_call_that_turns_clients_away() {
-    let played = ends(Preset::AzurePgFlexible, "planned", &planned(Preset::AzurePgFlexible));
+    // A tier that lets everybody through once its budget is over leaves nobody to turn away.
+    let setup = Setup { drain_expires: false, ..setup(Preset::AzurePgFlexible) };
+    let explorer = Explorer::new(setup, PlannedSwitchover::to("weu"));
+    let played = ends(Preset::AzurePgFlexible, "planned", &explorer);
     assert!(played.calls.iter().any(|call| call.name.starts_with("app.fail-fast")), "nobody was turned away");
+}
+
+/// A pool that keeps its connections open while the tier is drained kept the provider's own swap from being asked for.
+#[test]
+fn bug_a_pool_of_idle_sessions_does_not_block_the_providers_swap() {
+    for preset in [Preset::AzurePgFlexible, Preset::SqlManagedInstance, Preset::CloudSql, Preset::AuroraGlobal] {
+        ends(preset, "idle pool", &planned(preset).given(|cloud| cloud.tweak("neu", Tweak::Stray(20))));
+    }
+}
+
+/// Nobody could end the sessions of a group that names no application tier: its swap waited for zero until it was turned back.
+#[test]
+fn bug_a_group_without_an_application_tier_is_swapped_by_its_provider() {
+    for preset in [Preset::AzurePgFlexible, Preset::SqlManagedInstance, Preset::CloudSql, Preset::AuroraGlobal] {
+        let setup = Setup { tier: false, ..setup(preset) };
+        let explorer = Explorer::new(setup, PlannedSwitchover::to("weu"));
+        ends(preset, "without a tier", &explorer);
+        explorer.every_nth_fault(SAMPLE).assert_clean();
+    }
 }
 
 /// Links may name the endpoint of a member that answers.
