@@ -65,6 +65,10 @@ pub(crate) enum Due {
     RouteSettles { route: usize, change: u64 },
     /// A condition ends.
     Heals { condition: Condition },
+    /// A new writer restarts.
+    Restarts { member: MemberId },
+    /// It is back.
+    Restarted { member: MemberId },
     /// A member that broke or was stopped comes back.
     Returns { member: MemberId },
     /// Replication of a member goes on.
@@ -293,6 +297,8 @@ impl World {
             Due::DrainExpires { turn } => self.drain_expires(turn),
             Due::RouteSettles { route, change } => self.route_settles(route, change),
             Due::Heals { condition } => self.heal(&condition),
+            Due::Restarts { member } => self.restart(&member),
+            Due::Restarted { member } => self.restarted(&member),
             Due::Returns { member } => self.comes_back(&member),
             Due::Streams { member } => self.reattach(&member, "provider"),
         }
