@@ -92,8 +92,8 @@ pub use provider::{
     ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
     PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows,
-    SecretReference, SecretStore, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight,
-    WriteProbe,
+    SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer, SnapshotRequest, SwapOffer, Tier,
+    TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};

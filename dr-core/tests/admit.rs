@@ -10,7 +10,7 @@ use dr_core::{
     FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
     Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError,
     Query, QuiesceReceipt, Reach, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId,
-    Runtime, SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
+    Runtime, Sessions, SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
     admit::{self, Door, Refused},
 };
 use futures_util::FutureExt;
@@ -77,7 +77,7 @@ impl Fence for Says {
 #[derive(Debug)]
 struct At {
     position: Option<PositionReading>,
-    sessions: u32,
+    sessions: Sessions,
 }
 
 #[async_trait]
@@ -97,7 +97,7 @@ impl DatabaseProbe for At {
     async fn long_transactions(&self, _limit: Millis) -> Result<Vec<LongTransaction>, ProviderError> {
         Ok(Vec::new())
     }
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         Ok(self.sessions)
     }
     async fn ask(&self, _query: &Query) -> Result<Rows, ProviderError> {
@@ -204,7 +204,7 @@ fn server(generation: u32, durable: u64, applied: u64) -> At {
         tier: Tier::Server,
         at: at(),
     };
-    At { position: Some(position), sessions: 0 }
+    At { position: Some(position), sessions: Sessions::default() }
 }
 
 fn lag(ms: u64, tolerance: Tolerance) -> Fact {
@@ -378,16 +378,22 @@ fn a_primary_with_writing_sessions_or_a_candidate_behind_is_not_quiet() {
         run: run("orders"),
         primary: target("neu", 4),
         target: target("weu", 4),
+        sessions: Some(Sessions::default()),
         position: Some(position(1000)),
         at: at(),
     };
     let run = run("orders");
     let clock = clock(100);
     let door = door(&run, 1, &clock);
-    let busy = At { sessions: 2, ..server(4, 1000, 1000) };
-    let refused = now(admit::quiesced(&door, &busy, &server(4, 1000, 1000), &receipt, true))
-        .expect_err("a session that can write was admitted");
-    assert_eq!(refused.to_string(), "2 sessions can still write on the primary");
+    let of = |in_transaction, idle| At { sessions: Sessions { in_transaction, idle }, ..server(4, 1000, 1000) };
+    for (busy, words) in [(of(2, 0), "2 sessions (2 of them"), (of(0, 3), "3 sessions (0 of them")] {
+        let refused = now(admit::quiesced(&door, &busy, &server(4, 1000, 1000), &receipt, false))
+            .expect_err("a session that can write was admitted");
+        let told = format!("{words} in a transaction) can still write on the primary");
+        assert_eq!(refused.to_string(), told);
+        // The provider that waits for the candidate stops them itself.
+        drop(now(admit::quiesced(&door, &busy, &server(4, 999, 999), &receipt, true)).unwrap());
+    }
     let behind = now(admit::quiesced(&door, &server(4, 1000, 1000), &server(4, 999, 999), &receipt, false));
     assert!(matches!(behind, Err(Refused::NotYet { .. })), "{behind:?}");
     let forked = now(admit::quiesced(&door, &server(5, 1000, 1000), &server(4, 1000, 1000), &receipt, false));

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use dr_core::{DatabaseProbe, LongTransaction, Millis, PositionReading, ProviderError, Query, Rows, Tri, WriteProbe};
+use dr_core::{
+    DatabaseProbe, LongTransaction, Millis, PositionReading, ProviderError, Query, Rows, Sessions, Tri, WriteProbe,
+};
 use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::error::SqlState;
 
@@ -132,12 +134,15 @@ impl Probe {
         Ok(all)
     }
 
-    async fn count_writers(&self) -> Result<u32, PgError> {
+    async fn count_writers(&self) -> Result<Sessions, PgError> {
         let session = self.link.session().await?;
         if session.in_recovery().await? {
-            return Ok(0);
+            return Ok(Sessions::default());
         }
-        Ok(u32::try_from(session.client_sessions().await?.len()).unwrap_or(u32::MAX))
+        let open = session.client_sessions().await?;
+        let (busy, idle): (Vec<_>, Vec<_>) = open.iter().partition(|client| client.in_transaction);
+        let count = |found: Vec<_>| u32::try_from(found.len()).unwrap_or(u32::MAX);
+        Ok(Sessions { in_transaction: count(busy), idle: count(idle) })
     }
 
     async fn answer(&self, query: &Query) -> Result<Rows, PgError> {
@@ -204,7 +209,7 @@ impl DatabaseProbe for Probe {
         self.transactions(limit).await.map_err(unread("long-transactions"))
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         self.count_writers().await.map_err(unread("writing-sessions"))
     }
 

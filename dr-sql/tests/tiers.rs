@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use common::{both, fail_over, managed, on, promote, read, refusal, start, until};
-use dr_core::{DatabaseProbe, Millis, Parted, ProviderError, Query, Rows, Tier, Tri};
+use dr_core::{DatabaseProbe, Millis, Parted, ProviderError, Query, Rows, Sessions, Tier, Tri};
 use dr_postgres::Binaries;
 use dr_sql::{ApplicationLogin, Link, Password, PasswordSource, Probe, Reader, Session, replication};
 
@@ -60,9 +60,13 @@ async fn an_ordinary_role_is_answered() {
     assert_eq!((users(&server).await, users(&ordinary).await), (vec!["app".to_owned()], vec!["app".to_owned()]));
     // Superusers are the service's own; to the server tier they are clients.
     let admin = Session::open_plain(&cluster.pg1().admin.clone().with_application("psql")).await.unwrap();
-    assert_eq!(ordinary.writing_sessions().await.unwrap(), 1, "the application");
-    assert_eq!(server.writing_sessions().await.unwrap(), 4, "the application, the ordinary role twice, and psql");
-    assert_eq!(both(cluster.pg2()).1.writing_sessions().await.unwrap(), 0, "nobody writes on a standby");
+    let counted = async |probe: &Probe| probe.writing_sessions().await.unwrap();
+    let one = |in_transaction, idle| Sessions { in_transaction, idle };
+    assert_eq!(counted(&ordinary).await, one(1, 0), "the application");
+    assert_eq!(counted(&server).await, one(1, 3), "the application; the ordinary role twice, and psql");
+    assert_eq!(counted(&both(cluster.pg2()).1).await, one(0, 0), "nobody writes on a standby");
+    app.run("end", "COMMIT").await.unwrap();
+    assert_eq!(counted(&ordinary).await, one(0, 1), "a connection that a pool keeps");
     drop(admin);
 
     assert!(ordinary.group_lock("orders-1").await.unwrap());

@@ -38,6 +38,7 @@ impl SimCloud {
             .map(|number| json!({ "name": Self::route_name(number), "router": "sim", "member": names }));
         let drain = json!({ "within": "30 s", "client_limit": format!("{} ms", setup.drain_limit.count()) });
         let budget = setup.gap_budget.map_or_else(|| setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
+        let tier = json!({ "name": Self::APP, "tier": "sim", "drain": drain });
         let file = json!({
             "format": GroupSpec::FORMAT,
             "name": setup.group,
@@ -45,7 +46,7 @@ impl SimCloud {
             "objectives": { "rto": "30 min", "rpo_forced": "60 s" },
             "member": members.collect::<Vec<_>>(),
             "secret": [{ "name": Self::SECRET, "store": "sim", "set": { "host": "{writer.endpoint}" } }],
-            "app": [{ "name": Self::APP, "tier": "sim", "drain": drain }],
+            "app": if setup.tier { vec![tier] } else { Vec::new() },
             "traffic": routes.collect::<Vec<_>>(),
             "limits": { "gap_budget": format!("{budget} ms") },
             "approval": { "switchover": { "people": 1 }, "failover": { "people": 1 } },
@@ -67,7 +68,9 @@ impl SimCloud {
         let mut wanted: Vec<(Binding, ResourceRef)> =
             members.map(|member| (member.name.as_str().into(), self.member_ref(&member.name))).collect();
         wanted.push((Binding::secret(Self::SECRET), self.secret_ref()));
-        wanted.push((Binding::app(Self::APP), self.app_ref()));
+        if setup.tier {
+            wanted.push((Binding::app(Self::APP), self.app_ref()));
+        }
         let routes = 0..setup.routes;
         wanted.extend(routes.map(|number| (Binding::Traffic(Self::route_name(number)), self.route_ref(number))));
         let mut bindings = BTreeMap::new();

@@ -9,8 +9,8 @@ use dr_core::{
     Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
     PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteReading,
-    RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, Timestamp,
-    TrafficRouter, Tri, WriteProbe,
+    RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, Sessions, SnapshotRequest, SwapRequest,
+    Timestamp, TrafficRouter, Tri, WriteProbe,
 };
 use mockall::mock;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ mock! {
         async fn extensions(&self) -> Result<BTreeMap<String, String>, ProviderError>;
         async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError>;
         async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError>;
-        async fn writing_sessions(&self) -> Result<u32, ProviderError>;
+        async fn writing_sessions(&self) -> Result<Sessions, ProviderError>;
         async fn ask(&self, query: &Query) -> Result<Rows, ProviderError>;
         async fn warm_up(&self) -> Result<Millis, ProviderError>;
         async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError>;

@@ -184,6 +184,7 @@ impl Hand {
             run: run.clone(),
             primary: self.target("neu"),
             target: self.target("weu"),
+            sessions: None,
             position: None,
             at: self.rt.now_wall(),
         };
@@ -414,6 +415,7 @@ fn a_planned_swap_without_replication_rolls_back_and_loses_nothing() {
             run: run.clone(),
             primary: hand.target("neu"),
             target: hand.target("weu"),
+            sessions: None,
             position: None,
             at: hand.rt.now_wall(),
         };

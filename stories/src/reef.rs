@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use dr_core::{
     Capabilities, DatabaseProbe, Description, Lineage, LongTransaction, ManagedDatabase, MemberId, Millis, OpHandle,
     OpProgress, Outcome, Parted, Position, PositionReading, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
-    Query, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, SystemId, Tier, Timestamp, Tri,
+    Query, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, Sessions, SystemId, Tier, Timestamp, Tri,
     WriteProbe, millis, seconds,
 };
 
@@ -232,8 +232,8 @@ impl DatabaseProbe for ReefMember {
         Ok(Vec::new())
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
-        Ok(0)
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
+        Ok(Sessions::default())
     }
 
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {

@@ -12,8 +12,8 @@ use crate::{
     FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
     Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute,
     RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
-    Rows, SecretReference, SecretStore, SecretVersion, SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe,
-    verb,
+    Rows, SecretReference, SecretStore, SecretVersion, Sessions, SnapshotRequest, SwapRequest, TrafficRouter, Tri,
+    WriteProbe, verb,
 };
 
 macro_rules! pass {
@@ -128,7 +128,7 @@ impl DatabaseProbe for Probe {
         self.gate.read("long-transactions", self.inner.long_transactions(limit)).await
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         self.gate.read("writing-sessions", self.inner.writing_sessions()).await
     }
 

@@ -191,11 +191,11 @@ pub async fn caught_up(
 
 /// Nothing writes on the primary, and the candidate has everything.
 ///
-/// `provider_catches_up` is [`SwapOffer::catches_up`](crate::SwapOffer::catches_up): the provider itself waits for
-/// the candidate, and positions of the two sides do not compare there.
+/// `provider_catches_up` is [`SwapOffer::catches_up`](crate::SwapOffer::catches_up): the provider itself stops writes and waits for the
+/// candidate. Nothing is asked of the two sides then.
 ///
 /// # Errors
-/// [`Refused`].
+/// [`Refused`]; [`Refused::NotYet`] while sessions can write or the candidate is behind.
 pub async fn quiesced(
     door: &Door<'_>,
     primary: &dyn DatabaseProbe,
@@ -204,13 +204,13 @@ pub async fn quiesced(
     provider_catches_up: bool,
 ) -> Result<Quiesced, Refused> {
     door.mine(&receipt.run, "quiesce receipt")?;
-    let silent = |source| Refused::Silent { what: "quiesced state", source: Box::new(source) };
-    let sessions = primary.writing_sessions().await.map_err(silent)?;
-    if sessions > 0 {
-        return Err(Refused::NotYet { why: format!("{sessions} sessions can still write on the primary") });
-    }
     if provider_catches_up {
         return Ok(Quiesced { seal: door.seal(), receipt: receipt.clone() });
+    }
+    let silent = |source| Refused::Silent { what: "quiesced state", source: Box::new(source) };
+    let sessions = primary.writing_sessions().await.map_err(silent)?;
+    if sessions.all() > 0 {
+        return Err(Refused::NotYet { why: format!("{sessions} can still write on the primary") });
     }
     let old = primary.position().await.map_err(silent)?;
     if old.lineage != receipt.primary.lineage {

@@ -56,7 +56,7 @@ pub struct CaughtUp {
     pub(super) receipt: CatchUpReceipt,
 }
 
-/// Nothing writes and both sides are equal: asked just now.
+/// Nothing writes and both sides are equal, asked just now; or the provider itself sees to both.
 #[derive(Debug)]
 #[must_use = "a proof that is not moved into a request proves nothing"]
 pub struct Quiesced {

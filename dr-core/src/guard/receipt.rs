@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes, Position, Role,
-    RunId, Target, Timestamp,
+    RunId, Sessions, Target, Timestamp,
 };
 
 /// Applications hold their writes back.
@@ -69,7 +69,8 @@ pub struct CatchUpReceipt {
     pub at: Timestamp,
 }
 
-/// Nothing writes on the primary, and the candidate has everything: what a planned role swap wants to see first.
+/// Nothing writes on the primary, and the candidate has everything, or the provider sees to both by itself: what a planned role swap
+/// wants to see first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuiesceReceipt {
     /// The run.
@@ -78,7 +79,9 @@ pub struct QuiesceReceipt {
     pub primary: Target,
     /// The candidate, with the lineage that it followed.
     pub target: Target,
-    /// Where both are, if the data plane could be asked.
+    /// Which sessions could still write, if they could be counted; zero where the provider does not stop them.
+    pub sessions: Option<Sessions>,
+    /// Where both are, unless the provider itself waits for the candidate.
     pub position: Option<Position>,
     /// When.
     pub at: Timestamp,

@@ -108,7 +108,7 @@ pub fn hand_over<'a>(
     match (&ready.terms, ready.offer.shape, drained.map(Drained::receipt)) {
         (Terms::Planned, Shape::BuiltInFence, Some(drained)) => swap(plan, now, ready, drained, &after),
         (Terms::Planned, Shape::BuiltInFence, None) => {
-            // Nothing was drained; that nothing writes has still to be seen.
+            // Nothing was drained; that nothing writes has still to be seen, unless the provider sees to it.
             let open = plan.add("not-drained", NoDrain {}.after_all(&after));
             swap(plan, now, ready, &open, &after)
         }
@@ -179,6 +179,7 @@ fn swap(
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
     let quiesced = AwaitQuiesced::of(&now.writer, &ready.target, drained);
+    let quiesced = if ready.offer.catches_up { quiesced.by_provider() } else { quiesced };
     let quiesced = plan.add("quiesced", quiesced.after_all(after).within(budget).every(now.app_poll().min(pace.every)));
     let call = SwapRoles::planned(&now.writer, &ready.target, &quiesced, &ready.consent);
     // The least patient clients count.

@@ -18,6 +18,8 @@ pub(super) struct Offer {
     pub(super) moves: Vec<Binding>,
     /// The provider can be told when to give up.
     pub(super) limit: bool,
+    /// The provider itself stops writes and waits for the candidate.
+    pub(super) catches_up: bool,
 }
 
 impl Offer {
@@ -46,19 +48,19 @@ impl Offer {
     }
 
     fn swap(offers: &Capabilities) -> Option<Self> {
-        let SwapOffer { takes, rejoin, catches_up: _, limit, moves, restarts } = offers.swap.clone()?;
-        Some(Self { shape: Shape::BuiltInFence, takes, rejoin, restarts, moves, limit })
+        let SwapOffer { takes, rejoin, catches_up, limit, moves, restarts } = offers.swap.clone()?;
+        Some(Self { shape: Shape::BuiltInFence, takes, rejoin, restarts, moves, limit, catches_up })
     }
 
     fn forced(offers: &Capabilities) -> Option<Self> {
         let ForcedOffer { takes, rejoin, fence: _, moves, restarts } = offers.forced_swap.clone()?;
         let shape = Shape::BuiltInFence;
-        Some(Self { shape, takes, rejoin, restarts, moves, limit: false })
+        Some(Self { shape, takes, rejoin, restarts, moves, limit: false, catches_up: false })
     }
 
     fn promotion(offers: &Capabilities) -> Option<Self> {
         let PromoteOffer { takes, rejoin, restarts } = offers.promote.clone()?;
         let shape = Shape::SeparateFence;
-        Some(Self { shape, takes, rejoin, restarts, moves: Vec::new(), limit: false })
+        Some(Self { shape, takes, rejoin, restarts, moves: Vec::new(), limit: false, catches_up: false })
     }
 }

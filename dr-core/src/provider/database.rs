@@ -92,7 +92,8 @@ pub struct SwapOffer {
     pub takes: Millis,
     /// How the old primary becomes a standby after a swap.
     pub rejoin: Rejoin,
-    /// The provider itself waits until the candidate has everything; positions of the two sides need not compare.
+    /// The provider itself stops writes and waits until the candidate has everything: open sessions need not end before, and positions
+    /// of the two sides need not compare.
     pub catches_up: bool,
     /// The provider can be told for how long it may hold writes at most ([`SwapRequest::within`]).
     pub limit: bool,

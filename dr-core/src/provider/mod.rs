@@ -25,7 +25,7 @@ pub use database::{
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use notify::{Notice, Notifier};
-pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Tier, WriteProbe};
+pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };

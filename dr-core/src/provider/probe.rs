@@ -79,6 +79,29 @@ pub struct PositionReading {
     pub at: Timestamp,
 }
 
+/// The sessions of others that could write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Those with an open transaction.
+    pub in_transaction: u32,
+    /// Those without: connections that a pool keeps, most often.
+    pub idle: u32,
+}
+
+impl Sessions {
+    /// How many there are of both kinds.
+    #[must_use]
+    pub const fn all(self) -> u32 {
+        self.in_transaction.saturating_add(self.idle)
+    }
+}
+
+impl std::fmt::Display for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} sessions ({} of them in a transaction)", self.all(), self.in_transaction)
+    }
+}
+
 /// A transaction that has been open for long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LongTransaction {
@@ -171,11 +194,12 @@ pub trait DatabaseProbe: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`].
     async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError>;
 
-    /// How many sessions of others could write now.
+    /// How many sessions of others could write now; those in an open transaction are counted apart from those that are idle.
     ///
     /// # Errors
-    /// Any [`ProviderError`].
-    async fn writing_sessions(&self) -> Result<u32, ProviderError>;
+    /// Any [`ProviderError`]; `Unsupported` is no obstacle to a swap whose provider itself waits for the standby
+    /// ([`SwapOffer::catches_up`](crate::SwapOffer::catches_up)).
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError>;
 
     /// Asks one question.
     ///

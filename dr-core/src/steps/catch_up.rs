@@ -9,8 +9,8 @@ use super::{
     read::{conflict, not_yet},
 };
 use crate::{
-    Carries, CatchUpReceipt, Class, DrainReceipt, Effect, FenceReceipt, Input, Kind, Look, Marks, Observed, Position,
-    PositionReading, QuiesceReceipt, Stage, Step, StepCx, StepError, Target, Tri,
+    Carries, CatchUpReceipt, Class, DrainReceipt, Effect, FenceReceipt, Input, Kind, Look, Marks, Millis, Observed,
+    Position, PositionReading, QuiesceReceipt, Sessions, Stage, Step, StepCx, StepError, Target, Tri, contain::within,
 };
 
 /// Waits until the candidate has everything that the fenced history contains.
@@ -44,20 +44,28 @@ impl Step for AwaitCatchUp {
     }
 }
 
-/// Waits until nothing writes on the primary and the candidate is equal.
+/// Waits until nothing writes on the primary and the candidate is equal. Where the provider's own swap sees to both
+/// ([`SwapOffer::catches_up`](crate::SwapOffer::catches_up)), it records the sessions that are left and waits for nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitQuiesced {
     primary: Target,
     target: Target,
     drained: Input<DrainReceipt>,
+    by_provider: bool,
 }
 
 impl AwaitQuiesced {
     /// `primary` shall be silent and `target` equal to it, once the applications are `drained`.
     #[must_use]
     pub fn of(primary: &Target, target: &Target, drained: &impl Carries<DrainReceipt>) -> Self {
-        Self { primary: primary.clone(), target: target.clone(), drained: Input::of(drained) }
+        Self { primary: primary.clone(), target: target.clone(), drained: Input::of(drained), by_provider: false }
+    }
+
+    /// People read that the provider stops the writes and waits for the candidate by itself. What it offers when the step looks decides.
+    #[must_use]
+    pub fn by_provider(self) -> Self {
+        Self { by_provider: true, ..self }
     }
 }
 
@@ -68,7 +76,14 @@ impl Step for AwaitQuiesced {
     type Output = QuiesceReceipt;
 
     fn sentence(&self) -> String {
-        format!("see no writing session on {} and {} equal to it", self.primary.member, self.target.member)
+        let (primary, target) = (&self.primary.member, &self.target.member);
+        if self.by_provider {
+            format!(
+                "count the sessions on {primary}; the swap itself stops them and waits until {target} has everything"
+            )
+        } else {
+            format!("see no writing session on {primary} and {target} equal to it")
+        }
     }
 
     fn marks(&self) -> Marks {
@@ -162,6 +177,9 @@ impl Look for CatchUp {
     }
 }
 
+/// How long sessions are counted where nothing depends on their number.
+const COUNTING: Millis = Millis::seconds(2);
+
 pub(super) struct Quiescing;
 
 #[async_trait]
@@ -174,20 +192,23 @@ impl Look for Quiescing {
             return Ok(verdict);
         }
         let (old, new) = (cx.probe(&step.primary.member)?, cx.probe(&step.target.member)?);
-        let sessions = old.writing_sessions().await?;
-        if sessions > 0 {
-            let member = &step.primary.member;
-            return Ok(not_yet(format_args!("{sessions} sessions can still write on `{member}`")));
-        }
-        let receipt = |position: Option<Position>| QuiesceReceipt {
+        let receipt = |sessions: Option<Sessions>, position: Option<Position>| QuiesceReceipt {
             run: cx.run().clone(),
             primary: step.primary.clone(),
             target: step.target.clone(),
+            sessions,
             position,
             at: cx.now(),
         };
         if cx.database(&step.target.member)?.capabilities().await?.swap.is_some_and(|offer| offer.catches_up) {
-            return Ok(Observed::Done(receipt(None)));
+            // Nothing depends on the count, so neither an error nor silence is waited out while applications are held back.
+            let counted = within(cx.runtime(), COUNTING, old.writing_sessions()).await;
+            return Ok(Observed::Done(receipt(counted.ok().and_then(Result::ok), None)));
+        }
+        let sessions = old.writing_sessions().await?;
+        if sessions.all() > 0 {
+            let member = &step.primary.member;
+            return Ok(not_yet(format_args!("{sessions} can still write on `{member}`")));
         }
         // The primary first: what the candidate has afterwards can only be more.
         let old = old.position().await?;
@@ -203,7 +224,7 @@ impl Look for Quiescing {
             return Ok(verdict);
         }
         Ok(if new.applied.reaches(&old.durable) {
-            Observed::Done(receipt(Some(old.durable)))
+            Observed::Done(receipt(Some(sessions), Some(old.durable)))
         } else {
             not_yet(format_args!("`{}` has {}, the primary {}", step.target.member, new.applied, old.durable))
         })

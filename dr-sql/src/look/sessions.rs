@@ -30,6 +30,8 @@ pub struct ClientSession {
     pub user: String,
     /// Application name.
     pub application: String,
+    /// Whether a transaction of it is open.
+    pub in_transaction: bool,
 }
 
 /// The sessions of clients. One whose kind is hidden from the role is answered too, and refused: it may be a client's. On a managed
@@ -48,7 +50,8 @@ WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR
     };
     (all: $clients:literal) => {
         concat!(
-            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), backend_type IS NULL FROM pg_stat_activity
+            "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), backend_type IS NULL,
+       xact_start IS NOT NULL FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND (backend_type IS NULL OR
       (backend_type = 'client backend' AND NOT (usename = current_user AND starts_with(application_name, 'dr/'))))",
             $clients,
@@ -118,6 +121,7 @@ impl Session {
                 pid: self.get(WHAT, row, 0)?,
                 user: self.get(WHAT, row, 1)?,
                 application: self.get(WHAT, row, 2)?,
+                in_transaction: self.get(WHAT, row, 4)?,
             })
         };
         rows.iter().map(read).collect()

@@ -48,9 +48,12 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
     let longest = |operation: Millis| operation.saturating_add(timing.send.1);
     let moved = if world.setup.service.endpoint == EndpointMoves::Never { &[] } else { routes };
     let moves: Vec<Binding> = moved.iter().cloned().map(Binding::Traffic).collect();
-    let (takes, rejoin, restarts) = (longest(timing.swap), Rejoin::ByProvider, false);
+    let service = &world.setup.service;
+    let busy = service.restarts_after.map_or(Millis::ZERO, |after| after.saturating_add(World::restarting(after)));
+    let longest_change = |change: Millis| longest(change.saturating_add(busy));
+    let (takes, rejoin, restarts) = (longest_change(timing.swap), Rejoin::ByProvider, service.restarts_after.is_some());
     let fence = Planes::all(Grade::Unconfirmable);
-    let promote = PromoteOffer { takes: longest(timing.promote), rejoin: Rejoin::InPlace, restarts };
+    let promote = PromoteOffer { takes: longest_change(timing.promote), rejoin: service.rejoin, restarts };
     let swap =
         SwapOffer { takes, rejoin, catches_up: true, limit: world.setup.swap_gives_up, moves: moves.clone(), restarts };
     let forced = ForcedOffer { takes, rejoin, fence, moves, restarts };

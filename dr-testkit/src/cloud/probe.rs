@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, LongTransaction, MemberId, Millis, Parted, PositionReading, ProviderError, Query, Rows, Tier,
-    Timestamp, Tri, WriteProbe,
+    DatabaseProbe, LongTransaction, MemberId, Millis, Parted, PositionReading, ProviderError, Query, Rows, Sessions,
+    Tier, Timestamp, Tri, WriteProbe,
 };
 
 use super::{
@@ -119,8 +119,8 @@ impl DatabaseProbe for SimProbe {
             .await
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
-        self.line.read(self.point("sessions"), "sessions", |world, _| Ok(world.sessions(&self.member))).await
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
+        self.line.read(self.point("sessions"), "sessions", |world, _| Ok(world.writing_sessions(&self.member))).await
     }
 
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {

@@ -72,7 +72,7 @@ impl Case {
     pub(super) async fn swap(&self) -> Result<SwapRequest, Stop> {
         let (primary, target) = (self.target(Side::Primary).await?, self.target(Side::Standby).await?);
         let at = self.clock().now_wall();
-        let receipt = QuiesceReceipt { run: self.run.clone(), primary, target, position: None, at };
+        let receipt = QuiesceReceipt { run: self.run.clone(), primary, target, sessions: None, position: None, at };
         let (old, new) = (&self.pair.primary.provider.probe, &self.pair.standby.provider.probe);
         let (door, waits) = (self.door(), self.offers.swap.as_ref().is_some_and(|offer| offer.catches_up));
         let quiesced = self

@@ -1,6 +1,6 @@
 //! What a data plane says.
 
-use dr_core::{ProviderError, Query, Retry, Rows, Tri, millis, minutes, seconds};
+use dr_core::{ProviderError, Query, Retry, Rows, Sessions, Tri, millis, minutes, seconds};
 
 use super::{
     Case, Contract,
@@ -42,7 +42,9 @@ trials! { Contract::DatabaseProbe;
     AsItWas no_long "long_transactions::a_quiet_standby_has_none"
         shows "Transactions older than `limit`, prepared ones included (D04)." needs [];
     Changed sessions "writing_sessions::counts_those_of_others"
-        shows "How many sessions of others could write now." needs [Can(Power::OpenSession)];
+        shows "How many sessions of others could write now" needs [Can(Power::OpenSession)];
+    Changed busy "writing_sessions::tells_open_transactions_apart"
+        shows "those in an open transaction are counted apart from those that are idle" needs [Can(Power::OpenTransaction)];
     AsItWas asks "ask::answers_a_question"
         shows "Asks one question." needs [];
     AsItWas warms "warm_up::says_how_long_it_took"
@@ -192,9 +194,19 @@ async fn no_long(c: &Case) -> Result<(), Stop> {
 async fn sessions(c: &Case) -> Result<(), Stop> {
     c.act(Power::OpenSession).await?;
     let here = c.ok("the primary counts", c.pair.primary.provider.probe.writing_sessions().await)?;
-    c.holds("the open session is counted", here > 0, &here);
+    c.holds("the open session is counted", here.all() > 0, &here);
     let there = c.ok("the standby counts", c.pair.standby.provider.probe.writing_sessions().await)?;
-    c.same("nobody can write on a standby", &there, &0);
+    c.same("nobody can write on a standby", &there, &Sessions::default());
+    Ok(())
+}
+
+async fn busy(c: &Case) -> Result<(), Stop> {
+    let probe = &c.pair.primary.provider.probe;
+    let before = c.ok("the primary counts", probe.writing_sessions().await)?;
+    c.act(Power::OpenTransaction).await?;
+    let after = c.ok("the primary counts again", probe.writing_sessions().await)?;
+    c.holds("the open transaction is counted", after.in_transaction > before.in_transaction, &after);
+    c.holds("it is not counted as idle", after.idle <= before.idle, &after);
     Ok(())
 }
 

@@ -50,6 +50,8 @@ pub enum Wrong {
     TakesSilenceForNo,
     /// The lock of somebody else is not seen.
     IgnoresRivals,
+    /// Counts sessions with an open transaction as idle.
+    CountsAllAsIdle,
     /// A secret is written under a new key each time.
     DropsTheKey,
     /// A secret is written whatever its version is.
@@ -85,7 +87,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -104,6 +106,7 @@ impl Wrong {
         Self::ReleasesOthers,
         Self::TakesSilenceForNo,
         Self::IgnoresRivals,
+        Self::CountsAllAsIdle,
         Self::DropsTheKey,
         Self::IgnoresTheVersion,
         Self::TogglesTraffic,
@@ -150,6 +153,9 @@ impl Wrong {
             }
             Self::TakesSilenceForNo => ("wrong.takes-silence-for-no", &["probe::write::no_answer_is_unknown"]),
             Self::IgnoresRivals => ("wrong.ignores-rivals", &["probe::group_lock::is_taken_once"]),
+            Self::CountsAllAsIdle => {
+                ("wrong.counts-all-as-idle", &["probe::writing_sessions::tells_open_transactions_apart"])
+            }
             Self::DropsTheKey => (
                 "wrong.drops-the-key",
                 &[

@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, SystemId};
+use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, Sessions, SystemId};
 use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
@@ -65,6 +65,10 @@ pub(crate) enum Due {
     RouteSettles { route: usize, change: u64 },
     /// A condition ends.
     Heals { condition: Condition },
+    /// A new writer restarts.
+    Restarts { member: MemberId },
+    /// It is back.
+    Restarted { member: MemberId },
     /// A member that broke or was stopped comes back.
     Returns { member: MemberId },
     /// Replication of a member goes on.
@@ -293,6 +297,8 @@ impl World {
             Due::DrainExpires { turn } => self.drain_expires(turn),
             Due::RouteSettles { route, change } => self.route_settles(route, change),
             Due::Heals { condition } => self.heal(&condition),
+            Due::Restarts { member } => self.restart(&member),
+            Due::Restarted { member } => self.restarted(&member),
             Due::Returns { member } => self.comes_back(&member),
             Due::Streams { member } => self.reattach(&member, "provider"),
         }
@@ -372,6 +378,17 @@ impl World {
         let writers = self.writers.iter().filter(|writer| writer.session.as_ref() == Some(member)).count();
         let strays = self.instances.get(member).map_or(0, |instance| instance.strays);
         u32::try_from(writers).unwrap_or(u32::MAX).saturating_add(strays)
+    }
+
+    /// The sessions that could write on a member. Its writers are always at work; strays are idle, and long transactions are open.
+    pub(crate) fn writing_sessions(&self, member: &MemberId) -> Sessions {
+        let Some(instance) = self.instances.get(member).filter(|instance| instance.follows.is_none()) else {
+            return Sessions::default();
+        };
+        let idle = instance.strays;
+        let sessions = instance.long_transactions.iter().filter(|open| open.state != "prepared").count();
+        let long = u32::try_from(sessions).unwrap_or(u32::MAX);
+        Sessions { in_transaction: self.sessions(member).saturating_sub(idle).saturating_add(long), idle }
     }
 
     /// Whether a session could commit on a member.

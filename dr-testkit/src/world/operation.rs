@@ -1,6 +1,6 @@
 //! Long operations, and what the world does by itself: breaking, healing, coming back.
 
-use dr_core::{Lineage, MemberId};
+use dr_core::{Lineage, MemberId, Millis};
 
 use super::{
     Careless, ChangeKind, Condition, Due, EndpointMoves, FailsHow, Fate, Flavour, FormerLife, History, OpState,
@@ -113,6 +113,9 @@ impl World {
                 instance.busy = None;
             }
         }
+        if let (Work::Promote(writer) | Work::Swap { to: writer, .. }, Ok(())) = (&op.work, &worked) {
+            self.work_on(writer);
+        }
         if let Work::Swap { from, to, .. } = &op.work
             && worked.is_err()
             && let Some(old) = self.instances.get_mut(from)
@@ -132,6 +135,46 @@ impl World {
         self.line("provider", ChangeKind::Ended, &what, text);
         if let Some(found) = self.ops.get_mut(handle) {
             found.state = state;
+        }
+    }
+
+    /// How long a restart takes of a writer that was worked on for `after`.
+    pub(crate) fn restarting(after: Millis) -> Millis {
+        Millis::new(after.count() / 10).max(Millis::new(1))
+    }
+
+    /// The service works on the new writer, which restarts at the end.
+    fn work_on(&mut self, member: &MemberId) {
+        let Some(after) = self.setup.service.restarts_after else { return };
+        if let Some(writer) = self.instances.get_mut(member) {
+            writer.busy = Some("backing-up".to_owned());
+        }
+        let at = self.now.saturating_add(i64::try_from(after.count()).unwrap_or(i64::MAX));
+        self.schedule(at, Due::Restarts { member: member.clone() });
+    }
+
+    pub(super) fn restart(&mut self, member: &MemberId) {
+        let Some(writer) = self.instances.get_mut(member) else { return };
+        if !writer.running {
+            writer.busy = None;
+            return;
+        }
+        writer.busy = Some("rebooting".to_owned());
+        writer.running = false;
+        writer.strays = 0;
+        self.end_sessions(member, |_| false);
+        self.line("provider", ChangeKind::World, member, "restarts after its backup");
+        let takes = self.setup.service.restarts_after.map_or(Millis::ZERO, Self::restarting);
+        let at = self.now.saturating_add(i64::try_from(takes.count()).unwrap_or(i64::MAX));
+        self.schedule(at, Due::Restarted { member: member.clone() });
+    }
+
+    pub(super) fn restarted(&mut self, member: &MemberId) {
+        let Some(writer) = self.instances.get_mut(member) else { return };
+        writer.busy = None;
+        if !writer.stopped && !writer.broken {
+            writer.running = true;
+            self.line("provider", ChangeKind::World, member, "is back after its restart");
         }
     }
 

@@ -4,7 +4,7 @@
 //!   Preset::RdsReplica ──► Setup { flavour, timing, service: Service { positions, generations, lag, … } } ──► World
 //! ```
 
-use dr_core::{Millis, millis, minutes, seconds};
+use dr_core::{Millis, Rejoin, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
 use super::{Flavour, Setup, Timing};
@@ -25,6 +25,11 @@ pub struct Service {
     pub fence_takes: Millis,
     /// When a role swap moves the endpoints that applications use.
     pub endpoint: EndpointMoves,
+    /// After a promotion or a swap the new writer is busy for this long, with a backup, and restarts at its end: its sessions end, and
+    /// nobody is let in for a moment.
+    pub restarts_after: Option<Millis>,
+    /// How the former primary becomes a standby after a promotion.
+    pub rejoin: Rejoin,
 }
 
 impl Default for Service {
@@ -36,6 +41,8 @@ impl Default for Service {
             edges: Edges::Address,
             fence_takes: Millis::ZERO,
             endpoint: EndpointMoves::AtTheEnd,
+            restarts_after: None,
+            rejoin: Rejoin::InPlace,
         }
     }
 }
@@ -87,7 +94,8 @@ pub enum Preset {
     /// A failover group of Azure SQL Managed Instance: no positions, no generations, a lag that is a metric, a listener that moves at
     /// the start.
     SqlManagedInstance,
-    /// A cross-region read replica of Amazon RDS: promotion after a fence of the network, which is accepted and takes effect later.
+    /// A cross-region read replica of Amazon RDS: promotion after a fence of the network, which is accepted and takes effect later; the
+    /// new writer is backed up and restarts, and the former primary never follows it.
     RdsReplica,
     /// An Aurora Global Database: a lag in milliseconds and no positions; a forced takeover brings a fence of the storage.
     AuroraGlobal,
@@ -142,7 +150,13 @@ impl Preset {
                 endpoint: EndpointMoves::AtTheStart,
                 ..direct
             },
-            Self::RdsReplica => Service { fence_takes: seconds(5), endpoint: EndpointMoves::Never, ..direct },
+            Self::RdsReplica => Service {
+                fence_takes: seconds(5),
+                endpoint: EndpointMoves::Never,
+                restarts_after: Some(minutes(2)),
+                rejoin: Rejoin::NewResource,
+                ..direct
+            },
             Self::AuroraGlobal => Service {
                 positions: false,
                 generations: false,
@@ -221,6 +235,7 @@ impl Service {
                 LagSource::Metric { every, late } => LagSource::Metric { every: soon(every, 40), late: soon(late, 40) },
             },
             fence_takes: soon(self.fence_takes, 20),
+            restarts_after: self.restarts_after.map(|time| soon(time, 30)),
             ..self
         }
     }
@@ -235,6 +250,8 @@ impl Setup {
             timing: preset.timing(),
             service: preset.service(),
             drain_limit: minutes(2),
+            network_fence: preset == Preset::RdsReplica,
+            swap_gives_up: preset == Preset::CloudSql,
             ..Self::pair(group, primary, standby)
         }
     }

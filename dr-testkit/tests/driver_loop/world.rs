@@ -13,7 +13,7 @@ use dr_core::{
     LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
     OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
     Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, ServicePace,
-    SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    Sessions, SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
     run::{Event, Record},
     verb,
 };
@@ -493,7 +493,7 @@ impl DatabaseProbe for Thing {
         not_here("long-transactions")
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         not_here("writing-sessions")
     }
 

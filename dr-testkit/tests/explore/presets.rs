@@ -2,8 +2,10 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{PlannedSwitchover, UnplannedFailover};
-use dr_testkit::{Edges, Explorer, FaultPlan, Played, Preset, Service, Setup, sim};
+use dr_core::{PlannedSwitchover, Rejoin, UnplannedFailover, run::RunOutcome};
+use dr_testkit::{
+    ChangeKind, Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
+};
 
 use crate::tell;
 
@@ -75,12 +77,39 @@ fn bug_calls_that_hang_neither_refuse_nor_park_a_failover() {
 /// the first one, and somebody owed a standby that came by itself.
 #[test]
 fn bug_a_call_that_was_on_its_way_at_a_kill_is_waited_for() {
-    let explorer = planned(Preset::RdsReplica);
+    let in_place = Service { rejoin: Rejoin::InPlace, ..Preset::RdsReplica.service() };
+    let explorer = Explorer::new(setup(Preset::RdsReplica).service(in_place), PlannedSwitchover::to("weu"));
     let appends = explorer.play(&FaultPlan::none()).appends;
     for append in appends.saturating_sub(12)..=appends {
         let verdict = explorer.replay(&format!("{} journal.append#{append}:F16-before", explorer.scenario())).unwrap();
         assert!(verdict.is_clean(), "{verdict}");
     }
+}
+
+/// The new writer was confirmed, and applications were sent to it, before the provider restarted it.
+#[test]
+fn bug_the_writer_is_confirmed_after_its_reboot() {
+    for (what, explorer) in [("planned", planned(Preset::RdsReplica)), ("forced", server_died(Preset::RdsReplica))] {
+        let explorer = explorer.finally("applications are sent to a writer that has restarted", |truth, ()| {
+            let at = |wanted: &dyn Fn(&TruthLine) -> bool| truth.log().iter().position(wanted);
+            let back = at(&|line| line.what == "weu" && line.text == "is back after its restart");
+            let sent = at(&|line| line.kind == ChangeKind::Secret);
+            back.is_some() && sent > back
+        });
+        ends(Preset::RdsReplica, what, &explorer);
+    }
+}
+
+/// The former primary of a replica never follows it: somebody owes a new standby, and its fence stays up and is owed too.
+#[test]
+fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
+    let explorer = planned(Preset::RdsReplica).finally("the former primary stays fenced", |truth, ()| {
+        truth.member("neu").is_some_and(|member| member.is_fenced() && !member.takes_commits())
+    });
+    let played = ends(Preset::RdsReplica, "planned", &explorer);
+    let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+    let owed = |words: &str| debts.iter().any(|debt| debt.contains(words));
+    assert!(owed("make a standby of the new writer") && owed("the fence of neu"), "{debts:?}");
 }
 
 /// Clients that waited for longer than their limit were told so by a call that no plan named.
@@ -100,6 +129,25 @@ fn bug_an_answer_from_before_the_promotion_does_not_unmake_the_writer() {
     for look in looks.saturating_sub(12)..=looks {
         let verdict = explorer.replay(&format!("{} weu.describe#{look}:F9", explorer.scenario())).unwrap();
         assert!(verdict.is_clean(), "{verdict}");
+    }
+}
+
+/// A pool that keeps its connections open while the tier is drained kept the provider's own swap from being asked for.
+#[test]
+fn bug_a_pool_of_idle_sessions_does_not_block_the_providers_swap() {
+    for preset in [Preset::AzurePgFlexible, Preset::SqlManagedInstance, Preset::CloudSql, Preset::AuroraGlobal] {
+        ends(preset, "idle pool", &planned(preset).given(|cloud| cloud.tweak("neu", Tweak::Stray(20))));
+    }
+}
+
+/// Nobody could end the sessions of a group that names no application tier: its swap waited for zero until it was turned back.
+#[test]
+fn bug_a_group_without_an_application_tier_is_swapped_by_its_provider() {
+    for preset in [Preset::AzurePgFlexible, Preset::SqlManagedInstance, Preset::CloudSql, Preset::AuroraGlobal] {
+        let setup = Setup { tier: false, ..setup(preset) };
+        let explorer = Explorer::new(setup, PlannedSwitchover::to("weu"));
+        ends(preset, "without a tier", &explorer);
+        explorer.every_nth_fault(SAMPLE).assert_clean();
     }
 }
 

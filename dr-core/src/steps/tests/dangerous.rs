@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     CatchUpReceipt, DrainReceipt, Ends, FenceReceipt, Grade, Handler, Json, Look, Loss, LossBound, Millis, Observed,
-    Outcome, Parted, Planes, QuiesceReceipt, Timestamp, Tri, canonical,
+    Outcome, Parted, Planes, QuiesceReceipt, Sessions, Timestamp, Tri, canonical,
     steps::{
         AwaitCatchUp, AwaitQuiesced, FenceMember, Promote, ReleaseFence, SwapRoles,
         catch_up::{CatchUp, Quiescing},
@@ -370,13 +370,19 @@ fn drained() -> serde_json::Value {
     value(&DrainReceipt { at: Timestamp::default(), budget: Millis::seconds(60), detail: "drained".into() })
 }
 
+fn counted(in_transaction: u32, idle: u32) -> Option<Sessions> {
+    Some(Sessions { in_transaction, idle })
+}
+
 /// Covers D11: nothing writes, seen at the applications and at the server, and both sides are equal.
 #[test]
 fn quiet_is_seen_from_both_ends() {
     type Change = fn(&World);
-    let table: [(&str, Change, &str); 6] = [
+    let table: [(&str, Change, &str); 8] = [
         ("quiet and equal", |_| (), "done"),
-        ("a session is left", |w| w.set("a", |a| a.sessions = 1), "not yet"),
+        ("a transaction is open", |w| w.set("a", |a| a.sessions = counted(1, 0)), "not yet"),
+        ("an idle session is left", |w| w.set("a", |a| a.sessions = counted(0, 1)), "not yet"),
+        ("nobody can count the sessions", |w| w.set("a", |a| a.sessions = None), "error"),
         ("the applications write again", |w| w.drained.lock().unwrap().0 = Tri::No, "conflict"),
         ("nobody knows about the applications", |w| w.drained.lock().unwrap().0 = Tri::Unknown, "not yet"),
         ("the candidate is behind", |w| w.set("b", |b| b.applied = 99), "not yet"),
@@ -391,6 +397,51 @@ fn quiet_is_seen_from_both_ends() {
     }
 }
 
+/// The provider stops the writes and waits for the candidate: idle sessions of a pool, sessions that nobody can count and a primary
+/// whose data plane is silent kept such a swap from being asked for.
+#[test]
+fn bug_sessions_that_the_providers_swap_ends_are_not_waited_for() {
+    type Change = fn(&World);
+    let table: [(&str, Change, Option<Sessions>); 6] = [
+        ("no session", |_| (), counted(0, 0)),
+        ("a pool of idle sessions", |w| w.set("a", |a| a.sessions = counted(0, 20)), counted(0, 20)),
+        ("an open transaction", |w| w.set("a", |a| a.sessions = counted(2, 0)), counted(2, 0)),
+        ("nobody can count", |w| w.set("a", |a| a.sessions = None), None),
+        ("a silent primary", |w| w.set("a", |a| a.dark = true), None),
+        ("the candidate is behind", |w| w.set("b", |b| b.applied = 99), counted(0, 0)),
+    ];
+    for (name, change, want) in table {
+        let world = pair();
+        world.set("b", |b| b.catches_up = true);
+        change(&world);
+        let step = AwaitQuiesced::of(&target("a", 1), &target("b", 1), &from("drain")).by_provider();
+        let step = resolved(&step, &[("drain", drained())]);
+        let receipt = match now(Quiescing.look(&Call::of(&world).cx(), &step)) {
+            Ok(Observed::Done(receipt)) => receipt,
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!((receipt.sessions, &receipt.position), (want, &None), "{name}");
+        world.set("a", |a| a.dark = false);
+        let step = SwapRoles::planned(&target("a", 1), &target("b", 1), &from("quiesced"), &from("consent"));
+        let given = [("quiesced", value(&receipt)), ("consent", value(&consent(&world, &["ana"])))];
+        let step = resolved(&step, &given);
+        assert_eq!(ready(&now(Swapping.prepare(&Call::of(&world).cx(), &step))), "ready", "{name}");
+    }
+}
+
+/// The tier is drained where there is one, whoever waits for the candidate.
+#[test]
+fn applications_are_held_back_before_the_providers_swap() {
+    for (drained_now, want) in [(Tri::No, "conflict"), (Tri::Unknown, "not yet")] {
+        let world = pair();
+        world.set("b", |b| b.catches_up = true);
+        world.drained.lock().unwrap().0 = drained_now;
+        let step = AwaitQuiesced::of(&target("a", 1), &target("b", 1), &from("drain")).by_provider();
+        let step = resolved(&step, &[("drain", drained())]);
+        assert_eq!(seen(&now(Quiescing.look(&Call::of(&world).cx(), &step))), want);
+    }
+}
+
 /// Covers C02, E08: a planned swap wants quiet, a forced one a silent primary.
 #[test]
 fn a_swap_is_refused_before_its_intent() {
@@ -399,13 +450,14 @@ fn a_swap_is_refused_before_its_intent() {
         run: run(),
         primary: target("a", 1),
         target: target("b", 1),
+        sessions: counted(0, 0),
         position: Some(at(100)),
         at: Timestamp::default(),
     };
     let step = SwapRoles::planned(&target("a", 1), &target("b", 1), &from("quiesced"), &from("consent"));
     let step = resolved(&step, &[("quiesced", value(&receipt)), ("consent", value(&consent(&world, &["ana"])))]);
     assert_eq!(ready(&now(Swapping.prepare(&Call::of(&world).cx(), &step))), "ready");
-    world.set("a", |a| a.sessions = 2);
+    world.set("a", |a| a.sessions = counted(1, 1));
     assert_eq!(ready(&now(Swapping.prepare(&Call::of(&world).cx(), &step))), "not ready");
 
     let step = SwapRoles::forced(&target("a", 1), &target("b", 1), &from("bound"), &from("consent"));

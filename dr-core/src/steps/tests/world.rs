@@ -38,7 +38,10 @@ pub(super) struct Server {
     pub(super) lag: Option<Millis>,
     /// How often a metric is measured, and how old the newest point is.
     pub(super) metric: (Millis, Millis),
-    pub(super) sessions: u32,
+    /// Those that could write; nobody counts them where there is none.
+    pub(super) sessions: Option<Sessions>,
+    /// The provider's swap stops writes and waits for the candidate.
+    pub(super) catches_up: bool,
     pub(super) locked: bool,
     pub(super) planes: Planes,
     pub(super) end: Option<u64>,
@@ -104,7 +107,8 @@ pub(super) fn pair() -> Arc<World> {
         mute: false,
         lag: follows.map(|_| Millis::seconds(1)),
         metric: (Millis::ZERO, Millis::ZERO),
-        sessions: 0,
+        sessions: Some(Sessions::default()),
+        catches_up: false,
         locked: false,
         planes: Planes::default(),
         end: None,
@@ -175,7 +179,8 @@ fn aged(now: Timestamp, age: Millis) -> Timestamp {
 impl ManagedDatabase for Of {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
         let (takes, rejoin, restarts) = (Millis::minutes(2), Rejoin::InPlace, false);
-        let swap = SwapOffer { takes, rejoin, catches_up: false, limit: false, moves: Vec::new(), restarts };
+        let catches_up = self.0.servers.lock().unwrap()[self.1].catches_up;
+        let swap = SwapOffer { takes, rejoin, catches_up, limit: false, moves: Vec::new(), restarts };
         Ok(Capabilities {
             promote: Some(PromoteOffer { takes, rejoin, restarts }),
             swap: Some(swap),
@@ -343,8 +348,8 @@ impl DatabaseProbe for Of {
         Ok(Vec::new())
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
-        Ok(self.0.read(self.1, "sessions")?.sessions)
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
+        self.0.read(self.1, "sessions")?.sessions.ok_or(ProviderError::Unsupported { verb: "writing-sessions" })
     }
 
     async fn ask(&self, _query: &Query) -> Result<Rows, ProviderError> {

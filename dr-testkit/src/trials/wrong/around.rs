@@ -14,7 +14,7 @@ use dr_core::{
     FenceReading, FenceToken, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier, Outcome,
     PatchSecret, Planes, PositionReading, ProviderError, Query, Reach, Rehearsal, RehearseRoute, RehearseSecret,
     ReleaseOrder, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, RunId, Runtime, SecretReference,
-    SecretStore, SecretVersion, Target, TrafficRouter, Tri, WriteProbe,
+    SecretStore, SecretVersion, Sessions, Target, TrafficRouter, Tri, WriteProbe,
 };
 
 use super::{Wrong, database::WrongDatabase};
@@ -180,8 +180,9 @@ impl DatabaseProbe for Around<dyn DatabaseProbe> {
         self.inner.long_transactions(limit).await
     }
 
-    async fn writing_sessions(&self) -> Result<u32, ProviderError> {
-        self.inner.writing_sessions().await
+    async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
+        let found = self.inner.writing_sessions().await?;
+        Ok(if self.is(Wrong::CountsAllAsIdle) { Sessions { in_transaction: 0, idle: found.all() } } else { found })
     }
 
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
