@@ -283,24 +283,24 @@ fn enough(
     grade: Grade,
     words: &str,
     edges: Edges,
-) -> Result<Option<Waived>, Observed<WriterReceipt>> {
+) -> Result<Option<Waived>, Box<Observed<WriterReceipt>>> {
     if grade >= step.minimum {
         return Ok(None);
     }
     let from = &step.from.member;
     let why = format!("`{from}` is worth `{grade}`, this needs `{}`: {words}", step.minimum);
     if !step.or_accepted || edges == Edges::Differ {
-        return Err(not_yet(why));
+        return Err(Box::new(not_yet(why)));
     }
     if let Some(Ok(waiver)) = cx.waived().map(|waived| admit::waiver(&cx.door(), waived, grade)) {
         return Ok(Some(waiver.into_record()));
     }
-    Err(Observed::Short(Shortfall {
+    Err(Box::new(Observed::Short(Shortfall {
         measured: grade,
         needed: step.minimum,
         why: Cause::new(why),
         owes: fence_owed(from),
-    }))
+    })))
 }
 
 /// What somebody owes after a promotion whose former primary is not known to be fenced.
@@ -358,7 +358,7 @@ impl Look for Confirming {
         }
         let waived = match enough(cx, step, grade, &words, edges) {
             Ok(waived) => waived,
-            Err(verdict) => return Ok(verdict),
+            Err(verdict) => return Ok(*verdict),
         };
         Ok(Observed::Done(WriterReceipt {
             run: cx.run().clone(),

@@ -2,7 +2,7 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{PlannedSwitchover, UnplannedFailover, run::RunOutcome};
+use dr_core::{PlannedSwitchover, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, sim};
 
 use crate::tell;
@@ -23,9 +23,12 @@ fn server_died(preset: Preset) -> Explorer {
     Explorer::new(setup(preset), UnplannedFailover::to("weu")).given(|cloud| cloud.break_down("neu"))
 }
 
-/// The primary's whole region is dark: its server, and the management calls that could fence it or say what the swap did to it.
+/// The primary's whole region is dark: its server, and the management calls that could fence it or say what the swap did to it. Nobody
+/// fails over before the view that calls the stream alive is as old as that.
 fn region_lost(preset: Preset) -> Explorer {
-    Explorer::new(setup(preset), UnplannedFailover::to("weu")).given(|cloud| cloud.lose_region("neu"))
+    Explorer::new(setup(preset), UnplannedFailover::to("weu"))
+        .given(|cloud| cloud.lose_region("neu"))
+        .noticed_after(minutes(1))
 }
 
 fn ends(preset: Preset, what: &str, explorer: &Explorer) -> Played {

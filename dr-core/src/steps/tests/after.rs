@@ -187,8 +187,9 @@ fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
 #[test]
 fn bug_a_grade_that_nothing_raises_is_asked_about() {
     type Change = fn(&World);
+    type Said = Option<(&'static [&'static str], i64)>;
     let dark: Change = |w| w.set("a", |a| a.dark = true);
-    let table: [(&str, Change, bool, Option<(&[&str], i64)>, &str); 8] = [
+    let table: [(&str, Change, bool, Said, &str); 8] = [
         ("it is dark", dark, true, None, "short"),
         ("nobody may accept less", dark, false, None, "not yet"),
         ("two accepted it", dark, true, Some((&["ana", "ben"], 0)), "done"),
