@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, AskedLoss, CanonicalError, Digest, Fact, Given, Loss, NodeId, Role, Timestamp, canonical};
+use crate::{
+    Actor, AskedLoss, CanonicalError, Digest, Fact, Given, Loss, NodeId, Role, Shortfall, Timestamp, canonical,
+};
 
 /// One possible answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +36,14 @@ pub enum AskKind {
     Consent,
     /// The run cannot go on by itself.
     Park,
+    /// All holds but the grade of the former primary: two people accept what was measured, or the run parks.
+    Grade,
 }
 
 /// A question to people. Its digest covers everything they are shown; an answer must quote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Consent or park.
+    /// Why it is asked.
     pub kind: AskKind,
     /// The step that waits, if it is one.
     pub node: Option<NodeId>,
@@ -63,6 +67,9 @@ pub struct Ask {
     pub not: Option<String>,
     /// Since when.
     pub since: Timestamp,
+    /// What was measured and what is needed, where people may accept a grade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short: Option<Shortfall>,
     /// Until when it can be answered; `None` for parks.
     pub expires: Option<Timestamp>,
     /// The rule of the transition that led here, for parks.

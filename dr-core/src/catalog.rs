@@ -161,6 +161,7 @@ impl<H: Handler> ErasedHandler for Erased<H> {
             Observed::Unknown(cause) => Observed::Unknown(cause),
             Observed::Conflict(cause) => Observed::Conflict(cause),
             Observed::GivenUp(cause) => Observed::GivenUp(cause),
+            Observed::Short(short) => Observed::Short(short),
         })
     }
 

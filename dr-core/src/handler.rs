@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::{
     AppTier, BindingName, Cause, DatabaseProbe, Digest, Epoch, Fact, Fence, GroupName, IdempotencyKey, Json,
     ManagedDatabase, MemberId, Millis, NodeId, NotDone, Notifier, OpHandle, Outcome, Plan, Policy, PositionSample,
-    ProviderError, Retry, RunId, Runtime, SecretStore, Step, Timestamp, TrafficRouter, Unresolved, admit::Door,
-    gate::MutationGate,
+    ProviderError, Retry, RunId, Runtime, SecretStore, Shortfall, Step, Timestamp, TrafficRouter, Unresolved, Waived,
+    admit::Door, gate::MutationGate,
 };
 
 /// What is true now, as one look saw it.
@@ -39,6 +39,9 @@ pub enum Observed<T> {
     /// The provider says that it took the call and gave it up, and both sides were seen as they were before it. Two such looks prove
     /// that nothing of the call stands.
     GivenUp(Cause),
+    /// All that the step wants is so, but the former primary is worth less than the plan asks for. The driver asks two people whether
+    /// they accept what was measured.
+    Short(Shortfall),
 }
 
 /// What a handler found out before the intent.
@@ -161,7 +164,7 @@ pub trait Handler: Send + Sync + 'static {
             Observed::Done(output) => Prepared::AlreadyDone(output),
             Observed::NotStarted | Observed::Partial { .. } => Prepared::Ready(Ready::default()),
             Observed::InProgress { .. } => Prepared::Conflict(Cause::new("somebody else's operation is going on")),
-            Observed::Unknown(cause) | Observed::GivenUp(cause) => {
+            Observed::Unknown(cause) | Observed::GivenUp(cause) | Observed::Short(Shortfall { why: cause, .. }) => {
                 Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) })
             }
             Observed::Conflict(cause) => Prepared::Conflict(cause),
@@ -186,9 +189,11 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Result<Polled<<Self::Step as Step>::Output>, StepError> {
         Ok(match self.observe(cx, step).await? {
             Observed::Done(output) => Polled::Ended(Outcome::Done(output)),
-            Observed::NotStarted | Observed::Partial { .. } | Observed::Unknown(_) | Observed::GivenUp(_) => {
-                Polled::Pending { again_in: cx.every(), percent: None }
-            }
+            Observed::NotStarted
+            | Observed::Partial { .. }
+            | Observed::Unknown(_)
+            | Observed::GivenUp(_)
+            | Observed::Short(_) => Polled::Pending { again_in: cx.every(), percent: None },
             Observed::InProgress { percent, .. } => Polled::Pending { again_in: cx.every(), percent },
             Observed::Conflict(cause) => Polled::Ended(Outcome::Conflict(cause)),
         })
@@ -231,6 +236,7 @@ pub struct StepCx {
     pub(crate) origin: Digest,
     pub(crate) every: Millis,
     pub(crate) intended_at: Option<Timestamp>,
+    pub(crate) waived: Option<Waived>,
     pub(crate) pre_image: Option<Json>,
     pub(crate) promotion: Promotion,
     pub(crate) handle: Option<OpHandle>,
@@ -291,6 +297,12 @@ impl StepCx {
     #[must_use]
     pub fn every(&self) -> Millis {
         self.every
+    }
+
+    /// What people accepted instead of the grade that the step asks for; [`admit::waiver`](crate::admit::waiver) says whether it counts.
+    #[must_use]
+    pub fn waived(&self) -> Option<&Waived> {
+        self.waived.as_ref()
     }
 
     /// When the first intent of this node became durable; `None` means that nothing was ever sent by us.

@@ -62,7 +62,7 @@ pub use group::{
 pub use guard::{
     AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
     Given, LossBound, LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt,
-    Quiesced, ReleaseGround, ReleaseOrder, Shape, SwapRequest, Waiver, WriterReceipt, admit,
+    Quiesced, ReleaseGround, ReleaseOrder, Shape, Shortfall, SwapRequest, Waived, Waiver, WriterReceipt, admit,
 };
 pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Promotion, Ready, StepCx, StepError, StepErrorClass, not_done, stop,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
     Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Promotion,
-    Purpose, RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp,
+    Purpose, RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp, Waived,
     run::{
         Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
         run_rows,
@@ -177,6 +177,19 @@ fn ask() -> Box<Ask> {
 }
 
 /// Some event of this kind.
+fn waived() -> Box<Waived> {
+    Box::new(Waived {
+        run: RunId::new(GroupName::new("orders"), 1),
+        plan: Digest::zero(),
+        ask: Digest::zero(),
+        given: Vec::new(),
+        reason: "neu does not answer".into(),
+        accepts: Grade::Unconfirmable,
+        owes: Some("fence neu".into()),
+        expires: Timestamp::from_millis(1_000_000),
+    })
+}
+
 fn of_kind(kind: EventKind, node: &str) -> Event {
     let node = NodeId::new(node);
     let cause = Cause::new("cause");
@@ -212,6 +225,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
             given: Given { by: by(), role: None, choice: "look".into(), at: Timestamp::from_millis(0), note: None },
         },
         EventKind::TurnedAway => Event::TurnedAway { row: row(), why: "why".into() },
+        EventKind::Waived => Event::Waived { node, waived: waived() },
         EventKind::Voided => Event::Voided { node, diff: vec!["lag".into()] },
         EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },

@@ -82,13 +82,20 @@ impl Hand {
 
     fn consent(&self, run: &RunId) -> Consent {
         let now = self.rt.now_wall();
+        let agreed = |person: &str| dr_core::Given {
+            by: Actor::local(person),
+            role: None,
+            choice: dr_core::APPROVE.into(),
+            at: now,
+            note: None,
+        };
         Consent {
             run: run.clone(),
             plan: Digest::zero(),
             ask: Digest::zero(),
             facts: Vec::new(),
             loss: Loss::Unknown { because: "whatever".into() },
-            given: Vec::new(),
+            given: ["ana", "ben"].map(agreed).into(),
             at: now,
             expires: now + minutes(15),
         }
@@ -157,12 +164,6 @@ impl Hand {
     /// A promotion with a waiver: nothing keeps a careless caller from sending it.
     fn careless_request(&self) -> PromoteRequest {
         let run = run_id();
-        let waiver = dr_core::Waiver {
-            by: Actor::local("mira"),
-            reason: "test".into(),
-            accepts: Grade::Unconfirmable,
-            expires: self.rt.now_wall() + minutes(5),
-        };
         let bound = LossBound {
             run: run.clone(),
             loss: Loss::Unknown { because: "nobody looked".into() },
@@ -173,6 +174,7 @@ impl Hand {
         let consent = self.consent(&run);
         let bounded = admit::loss_bounded(&self.door(&run), &bound, &consent).unwrap();
         let consented = admit::consented(&self.door(&run), &consent, &[]).unwrap();
+        let waiver = admit::unfenced(&self.door(&run), &consent, "test").unwrap();
         let ends = Ends { from: self.target("neu"), to: self.target("weu") };
         PromoteRequest::dangerous("orders-1/promote".into(), ends, bounded, consented, waiver)
     }
@@ -223,7 +225,7 @@ impl Hand {
     fn writer(&self, name: &str) -> WriterReceipt {
         let endpoint = format!("orders-{name}.sim:5432").into();
         let (run, at) = (run_id(), self.rt.now_wall());
-        WriterReceipt { run, target: self.target(name), endpoint, old_side: Grade::Confirmed, at }
+        WriterReceipt { run, target: self.target(name), endpoint, old_side: Grade::Confirmed, waived: None, at }
     }
 
     async fn repoint(&self, name: &str) {

@@ -66,15 +66,16 @@ pub(super) async fn gather(handler: &dyn ErasedHandler, cx: &StepCx, params: &Va
 impl Driver {
     /// Asks, or goes on waiting for answers.
     pub(super) async fn ask(&mut self, node: &NodeId) -> Result<(), DriveError> {
+        if self.state.plan.call(node).is_some_and(|call| call.class != Class::Consent) {
+            return self.wait_for_grade(node).await;
+        }
         if self.busy.contains(node) {
             return Ok(());
         }
         if self.state.phase_of(node) == NodePhase::Asking {
             match self.state.ask.as_ref().and_then(|ask| decided(ask, &self.state.given)) {
                 Some(choice) if choice == REJECT => {
-                    let who =
-                        self.state.given.iter().find(|given| given.choice == REJECT).map(|given| given.by.to_string());
-                    let cause = Cause::new(format!("{} said no", who.unwrap_or_default()));
+                    let cause = self.refusal();
                     return self.fail(node, cause, Doubt::None).await;
                 }
                 Some(_) => {}
@@ -89,6 +90,12 @@ impl Driver {
             }
         }
         self.gather(node).await
+    }
+
+    /// Who refused.
+    pub(super) fn refusal(&self) -> Cause {
+        let who = self.state.given.iter().find(|given| given.choice == REJECT).map(|given| given.by.to_string());
+        Cause::new(format!("{} said no", who.unwrap_or_default()))
     }
 
     async fn gather(&mut self, node: &NodeId) -> Result<(), DriveError> {
@@ -187,6 +194,7 @@ impl Driver {
             not: (people > 0).then(|| self.state.by.name.clone()),
             since: now,
             expires: Some(now + terms.expires_in),
+            short: None,
             rule: None,
         })
     }

@@ -17,6 +17,7 @@ mod append;
 mod asking;
 mod bind;
 mod gap;
+mod grade;
 mod node;
 mod outcome;
 mod task;
@@ -282,6 +283,8 @@ struct Driver {
     prepared_ahead: ahead::PreparedAhead,
     /// When the first of two looks in a row saw that the provider gave a call up.
     given_up: BTreeMap<NodeId, Mono>,
+    /// When the first of several looks in a row saw all but the grade.
+    short_since: BTreeMap<NodeId, Mono>,
     gap_timer: bool,
     /// Clients would have been turned away, but were seen to write while the release of the drain is under way: its confirmation is all
     /// that is missing.
@@ -325,6 +328,7 @@ impl Driver {
             clocks: BTreeMap::new(),
             prepared_ahead: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            short_since: BTreeMap::new(),
             gap_timer: false,
             gap_passed: false,
             clients_know: false,

@@ -44,7 +44,7 @@ impl Driver {
         }
     }
 
-    async fn look(&mut self, node: &NodeId) -> Result<(), DriveError> {
+    pub(super) async fn look(&mut self, node: &NodeId) -> Result<(), DriveError> {
         if let Some(work) = self.work(node, Vec::new()).await? {
             self.jobs.push(task::look(Arc::clone(&self.drive.runtime), work));
         }
@@ -171,6 +171,7 @@ impl Driver {
             origin: self.state.origin,
             every: paced.every,
             intended_at: known.intended,
+            waived: known.waived.clone(),
             pre_image,
             promotion: self.state.promotion(),
             handle: known.handle.clone(),

@@ -2,8 +2,8 @@
 
 use super::{DriveError, Driver};
 use crate::{
-    Cause, Effect, Json, Millis, Mono, NodeId, NotDone, Observed, OnFailure, Outcome, Polled, Retry, StepError,
-    StepErrorClass, Touch,
+    Cause, Effect, Json, Millis, Mono, NodeId, NotDone, Observed, OnFailure, Outcome, Polled, Retry, Shortfall,
+    StepError, StepErrorClass, Touch,
     run::{Event, NodePhase},
 };
 
@@ -117,8 +117,8 @@ impl Driver {
         match self.state.phase_of(node) {
             NodePhase::Waiting | NodePhase::Looking => self.on_watched(node, began, result).await,
             NodePhase::InDoubt => self.on_found(node, began, result).await,
-            NodePhase::Asking
-            | NodePhase::Intended
+            NodePhase::Asking => self.on_watched_while_asking(node, result).await,
+            NodePhase::Intended
             | NodePhase::Accepted
             | NodePhase::Backoff
             | NodePhase::Done
@@ -137,6 +137,9 @@ impl Driver {
         if self.state.aborting.is_some() && node.undone().is_none() {
             return Ok(());
         }
+        if !matches!(result, Ok(Observed::Short(_))) {
+            self.short_since.remove(node);
+        }
         let why = match result {
             Ok(Observed::Done(output)) => {
                 self.clocks.remove(node);
@@ -145,6 +148,10 @@ impl Driver {
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
                 return self.fail(node, cause, Doubt::None).await;
             }
+            Ok(Observed::Short(short)) if self.asks_for_less(node, began, &short) => {
+                return self.ask_for_less(node, short).await;
+            }
+            Ok(Observed::Short(short)) => short.why,
             Ok(Observed::NotStarted) => Cause::new("it is not so"),
             Ok(Observed::Partial { missing, .. }) => Cause::new(format!("missing: {missing}")),
             Ok(Observed::InProgress { .. }) => Cause::new("it is still going on"),
@@ -205,7 +212,8 @@ impl Driver {
             Ok(Observed::Conflict(cause)) | Err(StepError { class: StepErrorClass::Stop, cause }) => {
                 self.fail(node, cause, Doubt::Left).await
             }
-            Ok(Observed::Unknown(cause)) | Err(StepError { cause, .. }) => {
+            Ok(Observed::Unknown(cause) | Observed::Short(Shortfall { why: cause, .. }))
+            | Err(StepError { cause, .. }) => {
                 if began >= self.clock(node).deadline {
                     let why = format!("its time is over and it is not known what became of it: {cause}");
                     let cause = self.doubted(node, &why);

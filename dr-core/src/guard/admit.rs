@@ -1,11 +1,11 @@
 //! The one door from a receipt to a proof. Each function asks the provider again; recovery after a crash uses the same ones.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use crate::{
     CatchUpReceipt, Cause, Consent, DatabaseProbe, Digest, Epoch, Fact, Fence, FenceReceipt, Grade, Loss, LossBound,
-    Millis, ProviderError, QuiesceReceipt, Retry, RunId, Runtime, Tri,
-    guard::proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Seal},
+    Millis, ProviderError, QuiesceReceipt, Retry, RunId, Runtime, Tri, Waived,
+    guard::proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Seal, Waiver},
 };
 
 /// Who stands at the door: one run, under one epoch, at one time.
@@ -269,6 +269,48 @@ pub fn loss_bounded(door: &Door<'_>, bound: &LossBound, consent: &Consent) -> Re
     } else {
         Err(Refused::TooMuch { bound: Box::new(bound.loss.clone()), accepted: Box::new(consent.loss.clone()) })
     }
+}
+
+/// Two different people accepted, for this very plan and until now, what was measured.
+///
+/// # Errors
+/// [`Refused::Foreign`] for another run; [`Refused::Lost`] for another plan, fewer people, or when its time is over; [`Refused::Weak`]
+/// when less was measured than they accepted.
+pub fn waiver(door: &Door<'_>, waived: &Waived, measured: Grade) -> Result<Waiver, Refused> {
+    door.mine(&waived.run, "waiver")?;
+    let lost = |why| Err(Refused::Lost { what: "waiver", why });
+    if waived.plan != door.plan {
+        return lost(format!("it was given for plan {}, this is {}", waived.plan, door.plan));
+    }
+    let people: BTreeSet<&str> = waived.given.iter().map(|given| given.by.name.as_str()).collect();
+    if people.len() < 2 {
+        return lost(format!("it needs two different people, {} agreed", people.len()));
+    }
+    if door.runtime.now_wall() > waived.expires {
+        return lost(format!("it was good until {}", waived.expires));
+    }
+    if measured < waived.accepts {
+        return Err(Refused::Weak { found: measured, needed: waived.accepts });
+    }
+    Ok(Waiver { seal: door.seal(), waived: waived.clone() })
+}
+
+/// The people who agreed to a plan without a fence took the risk of a second writer by it, because of `reason`.
+///
+/// # Errors
+/// As for [`waiver`].
+pub fn unfenced(door: &Door<'_>, consent: &Consent, reason: &str) -> Result<Waiver, Refused> {
+    let waived = Waived {
+        run: consent.run.clone(),
+        plan: consent.plan,
+        ask: consent.ask,
+        given: consent.given.clone(),
+        reason: reason.to_owned(),
+        accepts: Grade::Unconfirmable,
+        owes: None,
+        expires: consent.expires,
+    };
+    waiver(door, &waived, Grade::Unconfirmable)
 }
 
 /// Whether a loss of at most `bound` is within `accepted`.

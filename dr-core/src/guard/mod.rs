@@ -16,6 +16,6 @@ mod request;
 pub use proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
 pub use receipt::{
     AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement,
-    PromotionReceipt, QuiesceReceipt, Shape, WriterReceipt,
+    PromotionReceipt, QuiesceReceipt, Shape, Shortfall, Waived, WriterReceipt,
 };
 pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

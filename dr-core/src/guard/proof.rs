@@ -1,8 +1,7 @@
 //! Proofs: what is true now, for as long as it may be trusted. Only [`admit`](super::admit) makes them.
 
 use crate::{
-    Actor, CatchUpReceipt, Consent, Epoch, FenceReceipt, Grade, Loss, LossBound, Millis, Mono, Planes, QuiesceReceipt,
-    Timestamp,
+    CatchUpReceipt, Consent, Epoch, FenceReceipt, Grade, Loss, LossBound, Millis, Mono, Planes, QuiesceReceipt, Waived,
 };
 
 /// What every proof knows of its own making.
@@ -96,15 +95,17 @@ impl LossBounded {
     }
 }
 
-/// A named person takes a risk that the guards would refuse. Always an evidence entry and a follow-up duty.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// Two people took a risk that a guard would refuse: asked for just now, with the time compared until which they said so.
+#[derive(Debug)]
+#[must_use = "a proof that is not moved into a request proves nothing"]
 pub struct Waiver {
-    /// Who.
-    pub by: Actor,
-    /// Why.
-    pub reason: String,
-    /// Which grade they accept instead of the policy's.
-    pub accepts: Grade,
-    /// Until when.
-    pub expires: Timestamp,
+    pub(super) seal: Seal,
+    pub(super) waived: Waived,
+}
+
+impl Waiver {
+    /// What was accepted, for the receipt that rests on it.
+    pub fn into_record(self) -> Waived {
+        self.waived
+    }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes, Position, Role,
-    RunId, Sessions, Target, Timestamp,
+    Actor, Cause, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes, Position,
+    Role, RunId, Sessions, Target, Timestamp,
 };
 
 /// Applications hold their writes back.
@@ -130,8 +130,45 @@ pub struct WriterReceipt {
     pub endpoint: Endpoint,
     /// The grade of the other side, as it was read back.
     pub old_side: Grade,
+    /// What people accepted where that is less than the policy asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
     /// When.
     pub at: Timestamp,
+}
+
+/// What is missing where all holds but the grade of the former primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortfall {
+    /// What the former primary was read to be worth.
+    pub measured: Grade,
+    /// What the plan asks for.
+    pub needed: Grade,
+    /// The provider's words, or why nobody answers.
+    pub why: Cause,
+    /// What somebody has to do by hand where people accept what was measured.
+    pub owes: String,
+}
+
+/// What people accepted although a guard asks for more, as it is journaled. [`admit::waiver`](crate::admit::waiver) makes the proof of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waived {
+    /// The run.
+    pub run: RunId,
+    /// The hash of the plan.
+    pub plan: Digest,
+    /// The digest of the question as it was shown.
+    pub ask: Digest,
+    /// Who said yes: two different people at least.
+    pub given: Vec<Given>,
+    /// Why.
+    pub reason: String,
+    /// The least grade that they accept.
+    pub accepts: Grade,
+    /// What somebody has to do by hand therefore; `None` where the plan has a step for it.
+    pub owes: Option<String>,
+    /// Until when it can be made use of.
+    pub expires: Timestamp,
 }
 
 /// One person's yes.

@@ -2,7 +2,7 @@
 
 use crate::{
     Actor, CaughtUp, Consented, Epoch, FenceToken, Fenced, Grade, IdempotencyKey, Loss, LossBounded, Millis, Mono,
-    Position, Quiesced, Target, Waiver, guard::proof::Seal,
+    Position, Quiesced, Target, Waived, Waiver, guard::proof::Seal,
 };
 
 /// On which grounds a promotion was asked for. Data, for records and for backends that pass it on.
@@ -22,10 +22,10 @@ pub enum PromotionTerms {
         /// The bound.
         loss: Loss,
     },
-    /// A person took the risk of a second writer.
+    /// Two people took the risk of a second writer.
     Dangerous {
         /// Who and why.
-        waiver: Waiver,
+        waived: Waived,
         /// The bound.
         loss: Loss,
     },
@@ -100,7 +100,7 @@ impl PromoteRequest {
         })
     }
 
-    /// With the risk of a second writer, taken by a named person.
+    /// With the risk of a second writer, which two people took.
     #[must_use]
     pub fn dangerous(
         key: IdempotencyKey,
@@ -112,9 +112,9 @@ impl PromoteRequest {
         Self {
             target: to,
             from,
-            terms: PromotionTerms::Dangerous { waiver, loss: bounded.bound.loss },
+            terms: PromotionTerms::Dangerous { waived: waiver.waived, loss: bounded.bound.loss },
             key,
-            certified: Certified { seals: vec![bounded.seal, consented.seal] },
+            certified: Certified { seals: vec![bounded.seal, consented.seal, waiver.seal] },
         }
     }
 
@@ -155,6 +155,7 @@ pub struct SwapRequest {
     from: Target,
     to: Target,
     allow_loss: Option<Loss>,
+    waived: Option<Waived>,
     within: Option<Millis>,
     key: IdempotencyKey,
     certified: Certified,
@@ -168,6 +169,7 @@ impl SwapRequest {
             from: quiesced.receipt.primary.clone(),
             to: quiesced.receipt.target.clone(),
             allow_loss: None,
+            waived: None,
             within: None,
             key,
             certified: Certified { seals: vec![quiesced.seal, consented.seal] },
@@ -181,10 +183,25 @@ impl SwapRequest {
             from,
             to,
             allow_loss: Some(bounded.bound.loss),
+            waived: None,
             within: None,
             key,
             certified: Certified { seals: vec![bounded.seal, consented.seal] },
         }
+    }
+
+    /// Says that the former primary may stay without a fence: two people took the risk of a second writer.
+    #[must_use]
+    pub fn without_fence(mut self, waiver: Waiver) -> Self {
+        self.certified.seals.push(waiver.seal);
+        self.waived = Some(waiver.waived);
+        self
+    }
+
+    /// Who took the risk of a second writer, and why; `None` where nobody did.
+    #[must_use]
+    pub fn waived(&self) -> Option<&Waived> {
+        self.waived.as_ref()
     }
 
     /// The primary.

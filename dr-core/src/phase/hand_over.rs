@@ -11,7 +11,7 @@ use crate::{
     PlanBuilder, PromotionReceipt, QuiesceReceipt, Ref, Shape, Situation, Spec, StepExt, WriterReceipt,
     steps::{
         AwaitCatchUp, AwaitQuiesced, BoundLoss, ConfirmWriter, Drain, FenceMember, NoDrain, NothingToResume, Promote,
-        ReleaseFence, ResumeWrites, SwapRoles,
+        ReleaseFence, ResumeWrites, SwapRoles, fence_owed,
     },
 };
 
@@ -114,7 +114,7 @@ pub fn hand_over<'a>(
         }
         (Terms::Planned, Shape::SeparateFence, _) => promote(plan, now, ready, &after),
         (Terms::Forced { bound, without_fence }, Shape::BuiltInFence, _) => {
-            force_swap(plan, now, ready, (bound, without_fence.is_some()), &after)
+            force_swap(plan, now, ready, (bound, without_fence.as_deref()), &after)
         }
         (Terms::Forced { bound, without_fence: Some(reason) }, Shape::SeparateFence, _) => {
             promote_unfenced(plan, now, ready, (bound, reason), &after)
@@ -232,18 +232,22 @@ fn force_swap(
     plan: &mut PlanBuilder,
     now: &Situation,
     ready: &Ready,
-    (bound, unfenced): (&Ref<LossBound>, bool),
+    (bound, without_fence): (&Ref<LossBound>, Option<&str>),
     after: &[&dyn Edge],
 ) -> HandedOver {
-    // A forced swap is worth `enforced` when its own fence is read back; people were shown what it is worth at worst.
-    let minimum = if unfenced { Grade::Unconfirmable } else { Grade::Enforced };
+    // A forced swap is worth `enforced` when its own fence is read back; people were shown what it is worth at worst. Where they took
+    // the risk beforehand, nobody is asked a second time.
+    let minimum = if without_fence.is_some() { Grade::Unconfirmable } else { Grade::Enforced };
     let pace = target_pace(now, ready);
     let call = SwapRoles::forced(&now.writer, &ready.target, bound, &ready.consent);
+    let call = without_fence.into_iter().fold(call, SwapRoles::without_fence);
     let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
     let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
-    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
-    let owes_fence = unfenced.then(|| fence_later(plan, now, &writer));
+    let confirm = if without_fence.is_some() { confirm } else { confirm.or_accepted() };
+    let confirm = confirm.within(pace.within).every(pace.every).visibility(pace.visibility);
+    let writer = plan.add("confirm-writer", confirm);
+    let owes_fence = without_fence.map(|_| fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),
         offer: ready.offer.clone(),
@@ -289,6 +293,5 @@ fn promote_unfenced(
 fn fence_later(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>) -> Ref<()> {
     let old = &now.writer.member;
     let take = FenceMember::of(&now.writer, Grade::Enforced).silent().after(writer).within(Millis::seconds(30));
-    let text = format!("fence {old} as soon as it answers, before anything else, and keep its data");
-    edge(&plan.attempt("fence-former-primary", take, text, "incident-commander"))
+    edge(&plan.attempt("fence-former-primary", take, fence_owed(old), "incident-commander"))
 }

@@ -57,6 +57,7 @@ fn said(event: &Event) -> Option<String> {
             Some(format!("{} by {}{note}", given.choice, person(given)))
         }
         Event::TurnedAway { why, .. } => Some(why.clone()),
+        Event::Waived { waived, .. } => Some(format!("`{}`: {}", waived.accepts, waived.reason)),
         Event::Voided { diff, .. } => Some(diff.join("; ")),
         Event::PauseSet { by, .. } => Some(by.to_string()),
         Event::CancelAsked { by, because, .. } => Some(format!("{by}: {because}")),

@@ -197,6 +197,7 @@ impl RunState {
             | NodeDoes::ForgetAbsence
             | NodeDoes::KeepPercent
             | NodeDoes::Forget
+            | NodeDoes::KeepWaiver
             | NodeDoes::Restart => {}
         }
     }
@@ -271,6 +272,11 @@ impl NodeState {
             NodeDoes::Restart => {
                 self.attempt = self.attempt.saturating_sub(1);
                 self.started = Some(record.at);
+            }
+            NodeDoes::KeepWaiver => {
+                if let Event::Waived { waived, .. } = &record.event {
+                    self.waived = Some((**waived).clone());
+                }
             }
             NodeDoes::PassNoReturn | NodeDoes::OpenQuestion | NodeDoes::CloseQuestion => {}
         }

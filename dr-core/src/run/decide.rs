@@ -274,6 +274,7 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
             since: state.last,
             expires: None,
             rule: Some(rule),
+            short: None,
         }),
     })
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, Ask, CanonicalError, Cause, Digest, Epoch, Fact, Given, Head, IdempotencyKey, Json, Line, Millis, NodeId,
-    OpHandle, Plan, Timestamp, Touch, canonical,
+    OpHandle, Plan, Timestamp, Touch, Waived, canonical,
 };
 
 /// The version of the record format. Another one refuses to load.
@@ -178,6 +178,13 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// Two people accepted what was measured instead of what the plan asks for.
+    Waived {
+        /// The step.
+        node: NodeId,
+        /// What they accepted.
+        waived: Box<Waived>,
+    },
     /// What people agreed to does not hold any more; they are asked again.
     Voided {
         /// The consent.
@@ -250,6 +257,7 @@ pub enum EventKind {
     Asked,
     Answered,
     TurnedAway,
+    Waived,
     Voided,
     PauseSet,
     CancelAsked,
@@ -264,7 +272,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Started,
         Self::LeaseTaken,
         Self::Began,
@@ -280,6 +288,7 @@ impl EventKind {
         Self::Asked,
         Self::Answered,
         Self::TurnedAway,
+        Self::Waived,
         Self::Voided,
         Self::PauseSet,
         Self::CancelAsked,
@@ -313,6 +322,7 @@ impl Event {
             Self::Asked { .. } => EventKind::Asked,
             Self::Answered { .. } => EventKind::Answered,
             Self::TurnedAway { .. } => EventKind::TurnedAway,
+            Self::Waived { .. } => EventKind::Waived,
             Self::Voided { .. } => EventKind::Voided,
             Self::PauseSet { .. } => EventKind::PauseSet,
             Self::CancelAsked { .. } => EventKind::CancelAsked,
@@ -341,6 +351,7 @@ impl Event {
             | Self::Failed { node, .. }
             | Self::Owed { node, .. }
             | Self::Asked { node, .. }
+            | Self::Waived { node, .. }
             | Self::Voided { node, .. } => Some(node),
             Self::Started { .. }
             | Self::LeaseTaken { .. }

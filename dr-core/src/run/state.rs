@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::RunOutcome;
 use crate::{
     Actor, Ask, Binding, BindingName, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId,
-    OnFailure, OpHandle, Plan, Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp,
+    OnFailure, OpHandle, Plan, Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp, Waived,
+    WriterReceipt,
 };
 
 /// Where a run stands.
@@ -119,6 +120,8 @@ pub struct NodeState {
     pub percent: Option<u8>,
     /// Whether an effect of ours may stand.
     pub may_stand: bool,
+    /// What people accepted instead of the grade that it asks for.
+    pub waived: Option<Waived>,
     /// The rule of its last transition.
     pub rule: u16,
 }
@@ -139,6 +142,7 @@ impl Default for NodeState {
             again_in: Millis::ZERO,
             percent: None,
             may_stand: false,
+            waived: None,
             rule: 0,
         }
     }
@@ -377,17 +381,24 @@ impl RunState {
     /// What somebody owes, in words.
     #[must_use]
     pub fn debts(&self) -> Vec<String> {
-        self.plan
-            .order
-            .iter()
-            .filter(|id| self.phase_of(id) == NodePhase::Owed)
-            .filter_map(|id| {
-                let cause = self.nodes.get(id)?.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-                match self.on_failure(id) {
-                    OnFailure::Debt { text, owner } => Some(format!("{text} (owed by {owner}): {cause}")),
-                    OnFailure::Stop => None,
-                }
-            })
-            .collect()
+        self.plan.order.iter().filter_map(|id| self.debt(id)).collect()
+    }
+
+    fn debt(&self, id: &NodeId) -> Option<String> {
+        let node = self.nodes.get(id)?;
+        if node.phase == NodePhase::Owed
+            && let OnFailure::Debt { text, owner } = self.on_failure(id)
+        {
+            let cause = node.cause.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Some(format!("{text} (owed by {owner}): {cause}"));
+        }
+        if node.phase != NodePhase::Done || self.plan.call(id)?.class != Class::ConfirmWriter {
+            return None;
+        }
+        // Only what the receipt rests on: the grade may have risen after people accepted less.
+        let receipt: WriterReceipt = serde_json::from_value(node.output.clone()?.0).ok()?;
+        let waived = receipt.waived?;
+        let owes = waived.owes?;
+        Some(format!("{owes} (owed by incident-commander): `{}` was accepted, {}", waived.accepts, waived.reason))
     }
 }

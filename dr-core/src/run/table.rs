@@ -216,6 +216,8 @@ pub enum NodeDoes {
     OpenQuestion,
     /// The run asks nobody any more.
     CloseQuestion,
+    /// What people accepted.
+    KeepWaiver,
 }
 
 impl NodeDoes {
@@ -240,6 +242,7 @@ impl NodeDoes {
             Self::Restart => "restarts its time",
             Self::OpenQuestion => "opens the question",
             Self::CloseQuestion => "closes the question",
+            Self::KeepWaiver => "keeps what people accepted",
         }
     }
 }
@@ -413,9 +416,13 @@ const NODE: &[NodeRow] = rows! { NodeRow, N, NodeWhen, NodeDoes:
     552 Asking   Asked           [Always] Asking   [NoPause OpenQuestion]
         "people are asked again: a fact changed"
     553 Asking   Finished        [Always] Done     [KeepOutput CloseQuestion]
-        "people agreed"
+        "people agreed, or what they were asked about came true"
     554 Asking   Failed          [Always] Failed   [KeepCause JudgeDoubt CloseQuestion]
-        "people refused, or nobody answered in time"
+        "people refused, nobody answered in time, or it cannot be so any more"
+    556 Looking  Asked           [Always] Asking   [OpenQuestion]
+        "all holds but the grade; two people are asked"
+    557 Asking   Waived          [Always] Looking  [KeepWaiver CloseQuestion Restart]
+        "two people accepted what was measured; a look confirms it"
     555 Done     Voided          [Always] Waiting  [Forget]
         "what people agreed to does not hold any more"
     561 Intended LeaseTaken      [Always] InDoubt  [ForgetAbsence BlameLostEngine]

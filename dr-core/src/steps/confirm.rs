@@ -9,9 +9,9 @@ use super::{
     read::{conflict, not_yet, offered, replaced, see},
 };
 use crate::{
-    Carries, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Look, Marks, MemberId, Millis, Observed,
-    PromotionReceipt, ProviderError, Retry, Stage, Step, StepCx, StepError, Target, Tri, WriteProbe, WriterReceipt,
-    admit,
+    Carries, Cause, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Look, Marks, MemberId, Millis, Observed,
+    PromotionReceipt, ProviderError, Retry, Shortfall, Stage, Step, StepCx, StepError, Target, Tri, Waived, WriteProbe,
+    WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -22,6 +22,8 @@ pub struct ConfirmWriter {
     from: Target,
     fence: Option<Input<FenceReceipt>>,
     minimum: Grade,
+    #[serde(default, skip_serializing_if = "is_false")]
+    or_accepted: bool,
     restarts: bool,
 }
 
@@ -34,6 +36,7 @@ impl ConfirmWriter {
             from: from.clone(),
             fence: None,
             minimum: Grade::Confirmed,
+            or_accepted: false,
             restarts: false,
         }
     }
@@ -57,6 +60,17 @@ impl ConfirmWriter {
     pub fn at_least(self, minimum: Grade) -> Self {
         Self { minimum, ..self }
     }
+
+    /// Two people may accept less than that, once the writer writes and nothing but the grade is missing. Somebody owes the fence then.
+    #[must_use]
+    pub fn or_accepted(self) -> Self {
+        Self { or_accepted: true, ..self }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Step for ConfirmWriter {
@@ -69,8 +83,9 @@ impl Step for ConfirmWriter {
         let from = &self.from.member;
         let restart = if self.restarts { "the provider done with it, " } else { "" };
         format!(
-            "see exactly one writer: edges, one probe write, {restart}{from} kept from writing at `{}` or better",
-            self.minimum
+            "see exactly one writer: edges, one probe write, {restart}{from} kept from writing at `{}` or better{}",
+            self.minimum,
+            if self.or_accepted { ", or two people accept less" } else { "" }
         )
     }
 
@@ -141,9 +156,18 @@ impl Step for CheckWriter {
     }
 }
 
+/// Whether what the two members say of each other leaves one writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edges {
+    /// The former primary follows the writer, or does not answer.
+    Agree,
+    /// It says that it is something else.
+    Differ,
+}
+
 /// What the former primary is worth, or why the look ends here.
 enum OldSide<T> {
-    Worth(Grade, String),
+    Worth(Grade, String, Edges),
     Verdict(Observed<T>),
 }
 
@@ -166,7 +190,7 @@ async fn fenced<T>(cx: &StepCx, receipt: &FenceReceipt, minimum: Grade) -> Resul
         ))));
     }
     Ok(match admitted {
-        Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone()),
+        Ok(fenced) => OldSide::Worth(fenced.grade(), receipt.detail.clone(), Edges::Agree),
         Err(refused) if refused.retry() == Retry::Never => OldSide::Verdict(conflict(refused.cause())),
         Err(refused) => OldSide::Verdict(not_yet(refused.cause())),
     })
@@ -207,30 +231,36 @@ async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) 
     };
     let by_edge = match seen {
         Ok(seen) if replaced(&seen.description, from).is_err() => {
-            (Grade::Unconfirmable, format!("`{}` is another resource now", from.member))
+            (Grade::Unconfirmable, format!("`{}` is another resource now", from.member), Edges::Differ)
         }
         Ok(seen) if seen.description.follows(&promotion.target.address, None) => match seen.in_recovery() {
             Tri::Yes | Tri::Unknown => {
-                (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member))
+                (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member), Edges::Agree)
             }
             Tri::No => {
-                (Grade::Unconfirmable, format!("`{}` is called a follower, but is not in recovery", from.member))
+                let words = format!("`{}` is called a follower, but is not in recovery", from.member);
+                (Grade::Unconfirmable, words, Edges::Differ)
             }
         },
         Ok(seen) => match &seen.description.follows {
-            Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member)),
+            Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member), Edges::Differ),
             None => (
                 Grade::Unconfirmable,
                 format!(
                     "two members call themselves writer and neither follows the other: `{}` ({}), `{}`",
                     from.member, seen.description.status, promotion.target.member
                 ),
+                Edges::Differ,
             ),
         },
-        Err(error) => (Grade::Unconfirmable, format!("`{}` does not answer: {}", from.member, error.cause)),
+        Err(error) => {
+            let words = format!("`{}` does not answer: {}; {}", from.member, error.cause, told.1);
+            (Grade::Unconfirmable, words, Edges::Agree)
+        }
     };
-    let (grade, words) = if told.0 > by_edge.0 { told } else { by_edge };
-    Ok(OldSide::Worth(grade, words))
+    let (seen, words, edges) = by_edge;
+    let (grade, words) = if told.0 > seen { told } else { (seen, words) };
+    Ok(OldSide::Worth(grade, words, edges))
 }
 
 /// What speaks against the member taking writes: our own, and those of an application where one is tried.
@@ -244,6 +274,38 @@ fn takes_no_writes<T>(member: &MemberId, ours: &WriteProbe, application: Option<
     }
     let application = application.filter(|write| write.accepted != Tri::Yes)?;
     Some(not_yet(format_args!("an application cannot write on `{member}`: {}", application.detail)))
+}
+
+/// What people accepted, if the grade needs that; or why the grade is not enough.
+fn enough(
+    cx: &StepCx,
+    step: &ConfirmWriter,
+    grade: Grade,
+    words: &str,
+    edges: Edges,
+) -> Result<Option<Waived>, Box<Observed<WriterReceipt>>> {
+    if grade >= step.minimum {
+        return Ok(None);
+    }
+    let from = &step.from.member;
+    let why = format!("`{from}` is worth `{grade}`, this needs `{}`: {words}", step.minimum);
+    if !step.or_accepted || edges == Edges::Differ {
+        return Err(Box::new(not_yet(why)));
+    }
+    if let Some(Ok(waiver)) = cx.waived().map(|waived| admit::waiver(&cx.door(), waived, grade)) {
+        return Ok(Some(waiver.into_record()));
+    }
+    Err(Box::new(Observed::Short(Shortfall {
+        measured: grade,
+        needed: step.minimum,
+        why: Cause::new(why),
+        owes: fence_owed(from),
+    })))
+}
+
+/// What somebody owes after a promotion whose former primary is not known to be fenced.
+pub(crate) fn fence_owed(member: &MemberId) -> String {
+    format!("fence {member} as soon as it answers, before anything else, and keep its data")
 }
 
 pub(super) struct Confirming;
@@ -264,8 +326,8 @@ impl Look for Confirming {
         let (database, probe) = (cx.database(&new.member)?, cx.probe(&new.member)?);
         let ours = join(probe.write(), probe.write_as_application());
         let (old_side, description, (write, application)) = join3(old_side, database.describe(), ours).await;
-        let (grade, words) = match old_side? {
-            OldSide::Worth(grade, words) => (grade, words),
+        let (grade, words, edges) = match old_side? {
+            OldSide::Worth(grade, words, edges) => (grade, words, edges),
             OldSide::Verdict(verdict) => return Ok(verdict),
         };
         let (description, write, application) = (description?, write?, offered(application)?);
@@ -294,17 +356,16 @@ impl Look for Confirming {
                 )));
             }
         }
-        if grade < step.minimum {
-            return Ok(not_yet(format_args!(
-                "`{}` is worth `{grade}`, this needs `{}`: {words}",
-                step.from.member, step.minimum
-            )));
-        }
+        let waived = match enough(cx, step, grade, &words, edges) {
+            Ok(waived) => waived,
+            Err(verdict) => return Ok(*verdict),
+        };
         Ok(Observed::Done(WriterReceipt {
             run: cx.run().clone(),
             target: Target { lineage, ..new.clone() },
             endpoint: description.endpoint,
             old_side: grade,
+            waived,
             at: write.at,
         }))
     }
@@ -334,6 +395,10 @@ impl Look for WriterStill {
     async fn look(&self, cx: &StepCx, step: &CheckWriter) -> Result<Observed<()>, StepError> {
         let writer = step.writer.get()?;
         let member = &writer.target.member;
+        // What people accepted when the writer was confirmed holds for as long as the former primary is worth that: the routes that
+        // were moved since are not left half-way because the question has expired.
+        let waived = writer.waived.is_some();
+        let least = if waived { step.minimum.min(writer.old_side) } else { step.minimum };
         let probe = cx.probe(member)?;
         let old_side = async {
             match (&step.fence, &step.swapped) {
@@ -348,7 +413,7 @@ impl Look for WriterStill {
         }
         match old_side? {
             Some(OldSide::Verdict(verdict)) => return Ok(verdict),
-            Some(OldSide::Worth(grade, words)) if grade < step.minimum => {
+            Some(OldSide::Worth(grade, words, edges)) if grade < least || (waived && edges == Edges::Differ) => {
                 return Ok(not_yet(format_args!("the former primary is worth `{grade}` now: {words}")));
             }
             Some(OldSide::Worth(..)) | None => {}

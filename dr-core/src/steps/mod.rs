@@ -38,6 +38,7 @@ pub use attach::AttachStandby;
 pub use before::{FinalSnapshot, SettleMember};
 pub use catch_up::{AwaitCatchUp, AwaitQuiesced};
 pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSeen};
+pub(crate) use confirm::fence_owed;
 pub use confirm::{CheckWriter, ConfirmWriter};
 pub use consent::AskConsent;
 pub use down::CheckPrimaryDown;
@@ -116,7 +117,8 @@ fn seen<T>(look: Result<Observed<T>, StepError>) -> Outcome<T> {
             | Observed::Partial { .. }
             | Observed::InProgress { .. }
             | Observed::Unknown(_)
-            | Observed::GivenUp(_),
+            | Observed::GivenUp(_)
+            | Observed::Short(_),
         )
         | Err(_) => Outcome::accepted(),
     }

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Parted, Polled, Position,
-    PositionReading, Prepared, PromotionReceipt, Retry, Shape, StepCx, StepError, Target, Timestamp, Tri, admit,
+    PositionReading, Prepared, PromotionReceipt, Retry, Shape, Shortfall, StepCx, StepError, Target, Timestamp, Tri,
+    admit,
 };
 
 /// What a promotion must have led to.
@@ -86,7 +87,8 @@ pub(super) async fn poll(
             | Observed::Partial { .. }
             | Observed::InProgress { .. }
             | Observed::Unknown(_)
-            | Observed::GivenUp(_),
+            | Observed::GivenUp(_)
+            | Observed::Short(_),
             None,
         ) => Polled::Pending { again_in: cx.every(), percent },
     })
@@ -253,7 +255,9 @@ pub(super) async fn not_now(
         Observed::Partial { missing, .. } => {
             Some(Prepared::NotReady(NotDone { cause: Cause::new(missing), retry: Retry::After(cx.every()) }))
         }
-        Observed::Unknown(cause) => Some(Prepared::NotReady(NotDone { cause, retry: Retry::After(cx.every()) })),
+        Observed::Unknown(cause) | Observed::Short(Shortfall { why: cause, .. }) => {
+            Some(Prepared::NotReady(NotDone { cause, retry: Retry::After(cx.every()) }))
+        }
     })
 }
 

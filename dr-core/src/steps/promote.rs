@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Carries, CatchUpReceipt, Class, Consent, Effect, Ends, FenceReceipt, Grade, Handler, Input, Kind, LossBound, Marks,
     Millis, Observed, OpHandle, Outcome, Polled, Prepared, PromoteRequest, PromotionReceipt, Ready, Shape, Stage, Step,
-    StepCx, StepError, Target, Touch, Waiver, admit, verb,
+    StepCx, StepError, Target, Touch, admit, verb,
 };
 
 /// Makes a standby the primary. Its intent is the point of no return.
@@ -31,7 +31,7 @@ pub struct Promote {
 enum Terms {
     Planned { fence: Input<FenceReceipt>, caught_up: Input<CatchUpReceipt>, minimum: Grade },
     Forced { fence: Input<FenceReceipt>, bound: Input<LossBound>, minimum: Grade },
-    Dangerous { from: Target, bound: Input<LossBound>, reason: String, accepts: Grade },
+    Dangerous { from: Target, bound: Input<LossBound>, reason: String },
 }
 
 impl Promote {
@@ -68,8 +68,7 @@ impl Promote {
         consent: &impl Carries<Consent>,
         reason: impl Into<String>,
     ) -> Self {
-        let terms =
-            Terms::Dangerous { from, bound: Input::of(bound), reason: reason.into(), accepts: Grade::Unconfirmable };
+        let terms = Terms::Dangerous { from, bound: Input::of(bound), reason: reason.into() };
         Self { target: to, consent: Input::of(consent), terms, takes: None }
     }
 
@@ -130,21 +129,6 @@ impl Step for Promote {
     }
 }
 
-/// The people behind a promotion without a fence: two different ones, the first of them named in the waiver.
-pub(super) fn waiver(consent: &Consent, reason: &str, accepts: Grade) -> Result<Waiver, String> {
-    let mut names: Vec<&str> = consent.given.iter().map(|given| given.by.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    match consent.given.first() {
-        Some(first) if names.len() >= 2 => {
-            Ok(Waiver { by: first.by.clone(), reason: reason.to_owned(), accepts, expires: consent.expires })
-        }
-        Some(_) | None => {
-            Err(format!("a promotion without a fence needs two different people, {} agreed", names.len()))
-        }
-    }
-}
-
 pub(super) struct Promoting;
 
 impl Promoting {
@@ -184,14 +168,13 @@ impl Promoting {
                         .map_err(|found| admit::Refused::Weak { found, needed: Grade::Enforced })
                 })())
             }
-            Terms::Dangerous { from, bound, reason, accepts } => {
+            Terms::Dangerous { from, bound, reason } => {
                 let facts = at_pivot(cx, consent, &step.target.member).await?;
                 let bound = bound.get()?;
                 Ok((|| {
                     let consented = admit::consented(&door, consent, &facts)?;
                     let bounded = admit::loss_bounded(&door, bound, consent)?;
-                    let waiver = waiver(consent, reason, *accepts)
-                        .map_err(|why| admit::Refused::Lost { what: "waiver", why })?;
+                    let waiver = admit::unfenced(&door, consent, reason)?;
                     let ends = Ends { from: from.clone(), to: step.target.clone() };
                     Ok(PromoteRequest::dangerous(cx.key(), ends, bounded, consented, waiver))
                 })())

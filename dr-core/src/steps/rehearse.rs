@@ -348,6 +348,7 @@ impl Look for RehearsingAgain {
             }
             Observed::Conflict(cause) => Observed::Conflict(cause),
             Observed::GivenUp(cause) => Observed::GivenUp(cause),
+            Observed::Short(short) => Observed::Short(short),
             Observed::Unknown(cause) => Observed::Unknown(cause),
             Observed::NotStarted => Observed::NotStarted,
             Observed::Partial { done, missing } => Observed::Partial { done, missing },

@@ -43,8 +43,14 @@ struct HeldBack {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Terms {
-    Planned { quiesced: Input<QuiesceReceipt> },
-    Forced { bound: Input<LossBound> },
+    Planned {
+        quiesced: Input<QuiesceReceipt>,
+    },
+    Forced {
+        bound: Input<LossBound>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_fence: Option<String>,
+    },
 }
 
 impl SwapRoles {
@@ -76,7 +82,7 @@ impl SwapRoles {
         bound: &impl Carries<LossBound>,
         consent: &impl Carries<Consent>,
     ) -> Self {
-        let terms = Terms::Forced { bound: Input::of(bound) };
+        let terms = Terms::Forced { bound: Input::of(bound), without_fence: None };
         Self {
             from: from.clone(),
             to: to.clone(),
@@ -86,6 +92,15 @@ impl SwapRoles {
             moves: Vec::new(),
             held: None,
         }
+    }
+
+    /// Two people took the risk of a second writer, because of `reason`; only a forced swap can be without a fence.
+    #[must_use]
+    pub fn without_fence(mut self, reason: impl Into<String>) -> Self {
+        if let Terms::Forced { without_fence, .. } = &mut self.terms {
+            *without_fence = Some(reason.into());
+        }
+        self
     }
 
     /// People read how long it takes at most, as its provider says.
@@ -185,13 +200,18 @@ impl Swapping {
                     Ok(left.into_iter().fold(request, SwapRequest::giving_up_after))
                 })())
             }
-            Terms::Forced { bound } => {
+            Terms::Forced { bound, without_fence } => {
                 let facts = at_pivot(cx, consent, &step.to.member).await?;
                 let bound = bound.get()?;
                 Ok((|| {
                     let consented = admit::consented(&door, consent, &facts)?;
                     let bounded = admit::loss_bounded(&door, bound, consent)?;
-                    Ok(SwapRequest::forced(cx.key(), step.from.clone(), step.to.clone(), bounded, consented))
+                    let (from, to) = (step.from.clone(), step.to.clone());
+                    let request = SwapRequest::forced(cx.key(), from, to, bounded, consented);
+                    Ok(match without_fence {
+                        Some(reason) => request.without_fence(admit::unfenced(&door, consent, reason)?),
+                        None => request,
+                    })
                 })())
             }
         }

@@ -14,7 +14,8 @@ pub(crate) use step::person;
 pub use step::{StepTook, StepView, took};
 
 use crate::{
-    Actor, Ask, Class, Digest, Epoch, Given, GroupName, MemberId, Millis, NodeId, Purpose, RunId, RunbookId, Timestamp,
+    Actor, Ask, AskKind, Class, Digest, Epoch, Given, GroupName, MemberId, Millis, NodeId, Purpose, RunId, RunbookId,
+    Timestamp,
     run::{NodePhase, Phase, RunOutcome, RunState, node_rows, run_rows},
 };
 
@@ -222,7 +223,7 @@ fn sentence(state: &RunState, standing: &Standing) -> Sentence {
         Standing::Asking => {
             let asked = state.ask.as_ref().map(|ask| Sentence {
                 text: format!("waits for people: {}", ask.question),
-                rule: ask.rule.unwrap_or(551),
+                rule: ask.rule.unwrap_or(if ask.kind == AskKind::Grade { 556 } else { 551 }),
                 since: ask.since,
             });
             asked.unwrap_or_else(|| of_run("people are asked".into()))

@@ -61,6 +61,7 @@ impl View {
         Some(match ask.kind {
             AskKind::Consent => self.consent(ask),
             AskKind::Park => self.park(ask),
+            AskKind::Grade => self.grade(ask),
         })
     }
 
@@ -123,6 +124,22 @@ impl View {
         }
         line(&mut page, format_args!("  plan {}   requested by {}: {}", self.plan, self.by, self.because));
         line(&mut page, format_args!("  needs {}; has {}", needs(ask), self.answers()));
+        line(&mut page, format_args!("  answer with:  dr approve {0}   or   dr reject {0}", self.run));
+        page
+    }
+
+    fn grade(&self, ask: &Ask) -> String {
+        let code = self.code().unwrap_or_default();
+        let until = ask.expires.map(|at| format!("   until {} UTC", at.clock())).unwrap_or_default();
+        let place = ask.node.as_ref().map(|node| self.place(node)).unwrap_or_default();
+        let mut page = format!("ASK  {}{place}   code {code}{until}\n  {}\n", self.run, ask.question);
+        for fact in &ask.facts {
+            line(&mut page, format_args!("  {}", shown(fact)));
+        }
+        line(&mut page, format_args!("  needs {}; has {}", needs(ask), self.answers()));
+        page.push_str(
+            "  goes on by itself when enough is measured; parks when someone rejects, or nobody answers in time\n",
+        );
         line(&mut page, format_args!("  answer with:  dr approve {0}   or   dr reject {0}", self.run));
         page
     }

@@ -160,7 +160,17 @@ fn seen(state: &RunState, id: &NodeId, node: &NodeState) -> Option<String> {
         Some(consent.given.iter().map(person).collect::<Vec<_>>().join(", "))
     } else if is(&WriterReceipt::type_name()) {
         let receipt: WriterReceipt = serde_json::from_value(output.clone()).ok()?;
-        Some(format!("{} writes at {}; the other side: {}", receipt.target.member, receipt.endpoint, receipt.old_side))
+        let accepted = receipt.waived.map(|waived| {
+            let people: Vec<String> = waived.given.iter().map(person).collect();
+            format!(", accepted by {}", people.join(", "))
+        });
+        Some(format!(
+            "{} writes at {}; the other side: {}{}",
+            receipt.target.member,
+            receipt.endpoint,
+            receipt.old_side,
+            accepted.unwrap_or_default()
+        ))
     } else if is(&FenceReceipt::type_name()) {
         let receipt: FenceReceipt = serde_json::from_value(output.clone()).ok()?;
         Some(format!("{} by {}", receipt.grade(), receipt.fence))

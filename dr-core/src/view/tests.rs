@@ -163,6 +163,7 @@ impl Tape {
             since: self.now,
             expires: Some(self.now + minutes(15)),
             rule: None,
+            short: None,
         }
     }
 
@@ -248,6 +249,31 @@ fn a_running_view_tells_step_held_and_operation() {
     );
     assert_eq!(page.split_once('\n').unwrap().1, expected);
     assert!(page.starts_with("orders-17  neu -> weu   plan "));
+}
+
+#[test]
+fn a_question_about_a_grade_tells_what_was_measured_and_what_is_owed() {
+    let mut tape = Tape::swapping();
+    tape.finished("swap-roles", 262, json!({}));
+    tape.push(0, Event::Began { node: "confirm-writer".into() });
+    let fact = |name: &str, value: &str| Fact::any(name, value.to_owned(), "measured", tape.now);
+    let ask = Ask {
+        kind: AskKind::Grade,
+        node: Some("confirm-writer".into()),
+        question: "the former primary is worth `unconfirmable`: is that enough?".into(),
+        facts: vec![fact("why", "`neu` does not answer"), fact("owed afterwards", "fence neu")],
+        people: 2,
+        ..tape.ask()
+    };
+    tape.push(0, Event::Asked { node: "confirm-writer".into(), ask: Box::new(ask) });
+    let view = tape.view();
+    assert_eq!((view.state.clone(), view.no_return), (Standing::Asking, true));
+    let (page, code) = (view.question().unwrap(), view.code().unwrap());
+    assert!(page.starts_with(&format!("ASK  orders-17  5 confirm-writer   code {code}   until ")), "{page}");
+    for words in ["is that enough?", "does not answer", "fence neu", "needs 2 of dba", "dr approve orders-17"] {
+        assert!(page.contains(words), "`{words}` is missing: {page}");
+    }
+    assert!(!page.contains("may lose"), "{page}");
 }
 
 #[test]

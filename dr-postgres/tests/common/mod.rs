@@ -204,7 +204,14 @@ pub(crate) async fn await_op(side: &Side, op: &OpHandle) -> Result<(), String> {
 
 pub(crate) fn writer(target: Target, side: &Side) -> WriterReceipt {
     let endpoint = side.member.endpoint();
-    WriterReceipt { run: run(), target, endpoint, old_side: Grade::Confirmed, at: Timestamp::from_millis(0) }
+    WriterReceipt {
+        run: run(),
+        target,
+        endpoint,
+        old_side: Grade::Confirmed,
+        waived: None,
+        at: Timestamp::from_millis(0),
+    }
 }
 
 pub(crate) async fn rejoin(old: &Side, new: &Side, may_discard: bool) -> Outcome<()> {

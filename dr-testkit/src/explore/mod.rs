@@ -37,6 +37,7 @@ pub struct Explorer<T = ()> {
     inside: Arc<dyn Fn(&T) -> Catalog + Send + Sync>,
     through: Option<Through>,
     given: Vec<Prepare>,
+    noticed_after: dr_core::Millis,
     then: Vec<Prepare>,
     answers: Vec<(String, Answer)>,
     always: Vec<(String, OwnLaw<T>)>,
@@ -77,6 +78,7 @@ impl Explorer<()> {
             inside: Arc::new(|()| Catalog::built_in()),
             through: None,
             given: Vec::new(),
+            noticed_after: dr_core::seconds(2),
             then: Vec::new(),
             answers: Vec::new(),
             always: Vec::new(),
@@ -95,6 +97,7 @@ impl Explorer<()> {
             inside: Arc::new(|_| Catalog::built_in()),
             through: self.through,
             given: self.given,
+            noticed_after: self.noticed_after,
             then: self.then,
             answers: self.answers,
             always: Vec::new(),
@@ -130,6 +133,13 @@ impl<T: Send + Sync + 'static> Explorer<T> {
     #[must_use]
     pub fn given(mut self, prepare: impl Fn(&SimCloud) + Send + Sync + 'static) -> Self {
         self.given.push(Arc::new(prepare));
+        self
+    }
+
+    /// How long after what is [given](Self::given) somebody makes the plan; two seconds if this is not said.
+    #[must_use]
+    pub fn noticed_after(mut self, time: dr_core::Millis) -> Self {
+        self.noticed_after = time;
         self
     }
 
@@ -188,7 +198,7 @@ impl<T: Send + Sync + 'static> Explorer<T> {
             stage.cloud.always(name, move |truth| law(truth, &own));
         }
         self.given.iter().for_each(|prepare| prepare(&stage.cloud));
-        stage.pass(dr_core::millis(2000));
+        stage.pass(self.noticed_after);
         let catalog = || (self.inside)(&own);
         let end = match stage.plan(self.runbook.as_ref(), &catalog()) {
             Ok(verified) => {

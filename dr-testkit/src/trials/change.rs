@@ -1,13 +1,18 @@
 //! Requests with their proofs, and a whole change of the writer, for trials that look at what comes after one.
 
 use dr_core::{
-    Actor, CatchUpReceipt, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch, FenceReceipt, Grade,
-    Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, PromoteRequest, QuiesceReceipt,
-    RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion, SwapRequest, Target, Tri, Waiver,
-    WriterReceipt, admit, minutes, seconds,
+    Actor, CatchUpReceipt, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch, FenceReceipt, Given,
+    Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, PromoteRequest,
+    QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion, SwapRequest, Target,
+    Timestamp, Tri, WriterReceipt, admit, minutes, seconds,
 };
 
 use super::{Case, Offer, Seat, Side, Stop};
+
+/// The yes of one person.
+fn agreed(person: &str, at: Timestamp) -> Given {
+    Given { by: Actor::local(person), role: None, choice: dr_core::APPROVE.into(), at, note: None }
+}
 
 impl Case {
     /// What the member says of itself.
@@ -41,7 +46,7 @@ impl Case {
             ask: Digest::zero(),
             facts: Vec::new(),
             loss: Loss::Unknown { because: "a trial loses nothing that anybody needs".into() },
-            given: Vec::new(),
+            given: ["ana", "ben"].map(|person| agreed(person, at)).into(),
             at,
             expires: at + minutes(15),
         }
@@ -59,12 +64,7 @@ impl Case {
         let consent = self.consent();
         let bounded = self.ok("the loss is bounded", admit::loss_bounded(&self.door(), &self.bound(), &consent))?;
         let consented = self.ok("people agreed", admit::consented(&self.door(), &consent, &[]))?;
-        let waiver = Waiver {
-            by: Actor::local("trial"),
-            reason: "a trial".into(),
-            accepts: Grade::Unconfirmable,
-            expires: self.clock().now_wall() + minutes(5),
-        };
+        let waiver = self.ok("two people took the risk", admit::unfenced(&self.door(), &consent, "a trial"))?;
         Ok(PromoteRequest::dangerous(self.key("promote"), ends, bounded, consented, waiver))
     }
 
@@ -215,6 +215,7 @@ impl Case {
             target,
             endpoint,
             old_side: Grade::Confirmed,
+            waived: None,
             at: self.clock().now_wall(),
         })
     }

@@ -9,6 +9,7 @@ mod consent;
 mod control;
 mod engines;
 mod gap;
+mod grade;
 mod protocol;
 mod rig;
 mod stubborn;

@@ -9,11 +9,12 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, AskedLoss, Binding, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description,
-    Digest, DrainRequest, Effect, Fact, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look, Loss,
-    LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
+    Digest, DrainRequest, Effect, Fact, Grade, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look,
+    Loss, LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
     OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
     Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, ServicePace,
-    Sessions, SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch, WriteProbe,
+    Sessions, Shortfall, SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch,
+    WriteProbe, admit,
     run::{Event, Record},
     verb,
 };
@@ -60,6 +61,8 @@ pub(crate) enum Sight {
     Unknown,
     /// Under way, with this handle.
     InProgress(&'static str),
+    /// All but the grade, until two people accept that.
+    Short,
     /// Somebody else is at work.
     Conflict,
     /// It never answers.
@@ -374,10 +377,25 @@ impl World {
             Sight::Absent => Observed::NotStarted,
             Sight::Unknown => Observed::Unknown(Cause::new("no answer")),
             Sight::InProgress(handle) => Observed::InProgress { handle: OpHandle::new(handle).unwrap(), percent: None },
+            Sight::Short => short(cx),
             Sight::Conflict => Observed::Conflict(Cause::new("somebody else is at work")),
             Sight::Never => std::future::pending().await,
             Sight::Panic => panic!("a planted panic at {thing}"),
         }
+    }
+}
+
+/// Done once people accepted what is measured.
+fn short(cx: &StepCx) -> Observed<()> {
+    let measured = Grade::Unconfirmable;
+    match cx.waived().map(|waived| admit::waiver(&cx.door(), waived, measured)) {
+        Some(Ok(_waiver)) => Observed::Done(()),
+        Some(Err(_)) | None => Observed::Short(Shortfall {
+            measured,
+            needed: Grade::Enforced,
+            why: Cause::new("neu does not answer"),
+            owes: "fence neu".into(),
+        }),
     }
 }
 
@@ -670,7 +688,7 @@ impl<S: Switches> Handler for Hands<S> {
             Observed::Done(()) => Prepared::AlreadyDone(()),
             Observed::NotStarted | Observed::Partial { .. } => Prepared::Ready(Ready::default()),
             Observed::InProgress { .. } => Prepared::Conflict(Cause::new("somebody else's operation")),
-            Observed::Unknown(cause) | Observed::GivenUp(cause) => {
+            Observed::Unknown(cause) | Observed::GivenUp(cause) | Observed::Short(Shortfall { why: cause, .. }) => {
                 Prepared::NotReady(NotDone { cause, retry: Retry::After(Millis::seconds(1)) })
             }
             Observed::Conflict(cause) => Prepared::Conflict(cause),
@@ -710,7 +728,8 @@ impl<S: Switches> Handler for Hands<S> {
                 | Observed::Partial { .. }
                 | Observed::InProgress { .. }
                 | Observed::Unknown(_)
-                | Observed::GivenUp(_) => Polled::Pending { again_in: cx.every(), percent: None },
+                | Observed::GivenUp(_)
+                | Observed::Short(_) => Polled::Pending { again_in: cx.every(), percent: None },
             },
         })
     }

@@ -2,7 +2,7 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{PlannedSwitchover, Rejoin, UnplannedFailover, run::RunOutcome};
+use dr_core::{PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{
     ChangeKind, Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
 };
@@ -23,6 +23,14 @@ fn planned(preset: Preset) -> Explorer {
 /// The primary's server died; its management plane answers.
 fn server_died(preset: Preset) -> Explorer {
     Explorer::new(setup(preset), UnplannedFailover::to("weu")).given(|cloud| cloud.break_down("neu"))
+}
+
+/// The primary's whole region is dark: its server, and the management calls that could fence it or say what the swap did to it. Nobody
+/// fails over before the view that calls the stream alive is as old as that.
+fn region_lost(preset: Preset) -> Explorer {
+    Explorer::new(setup(preset), UnplannedFailover::to("weu"))
+        .given(|cloud| cloud.lose_region("neu"))
+        .noticed_after(minutes(1))
 }
 
 fn ends(preset: Preset, what: &str, explorer: &Explorer) -> Played {
@@ -62,6 +70,28 @@ on_presets! {
     aurora_global: AuroraGlobal,
     cloud_sql: CloudSql,
     patroni_less_postgres: PatronilessPostgres,
+}
+
+macro_rules! lost_on_presets {
+    ($($test:ident: $preset:ident),* $(,)?) => { $(
+        /// A forced swap whose own fence nobody can confirm parked behind the promotion for good. Two people accept what was measured,
+        /// and the fence is owed.
+        #[test]
+        fn $test() {
+            let explorer = region_lost(Preset::$preset);
+            let played = ends(Preset::$preset, "lost region", &explorer);
+            let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+            let owed = |debt: &&String| debt.starts_with("fence neu") && debt.contains("`unconfirmable` was accepted");
+            assert_eq!(debts.iter().filter(owed).count(), 1, "{debts:?}");
+            obeys_the_laws(Preset::$preset, "lost region", &explorer);
+        }
+    )* };
+}
+
+lost_on_presets! {
+    bug_a_lost_region_parks_no_forced_swap_of_azure_pg_flexible: AzurePgFlexible,
+    bug_a_lost_region_parks_no_forced_swap_of_sql_managed_instance: SqlManagedInstance,
+    bug_a_lost_region_parks_no_forced_swap_of_cloud_sql: CloudSql,
 }
 
 /// The calls to a dead server hung for longer than the steps that looked at it had: the failover was refused before the promotion, or

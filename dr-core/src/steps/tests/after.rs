@@ -1,16 +1,18 @@
 //! The writer is confirmed, clients are sent to it, the former primary comes back.
 
+use std::sync::Arc;
+
 use super::{
     ready, seen, sent,
     world::{
-        Call, World, at, consent, fence_receipt, from, lineage, now, pair, promoted, resolved, run, target, token,
-        value,
+        Call, World, at, consent, fence_receipt, from, lineage, now, pair, plan, promoted, resolved, run, target,
+        token, value,
     },
 };
 use crate::{
-    Actor, Attempted, Digest, Endpoint, Epoch, Grade, Handler, Head, Json, Look, MemberId, NotDone, Observed, OpHandle,
-    Outcome, Parted, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target, Timestamp,
-    Tri, WriterReceipt, canonical,
+    Actor, Attempted, Digest, Endpoint, Epoch, Given, Grade, Handler, Head, Json, Look, MemberId, NotDone, Observed,
+    OpHandle, Outcome, Parted, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target,
+    Timestamp, Tri, Waived, WriterReceipt, canonical,
     run::{Event, Record, RunState},
     steps::{
         AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, FinalSnapshot, PointSecret, RejoinMember,
@@ -44,6 +46,7 @@ fn writer() -> WriterReceipt {
         target: Target { lineage: lineage(2), ..target("b", 2) },
         endpoint: Endpoint::new("b:5432"),
         old_side: Grade::Confirmed,
+        waived: None,
         at: Timestamp::default(),
     }
 }
@@ -157,6 +160,62 @@ fn one_writer_after_a_swap() {
         let step = ConfirmWriter::of(&from("swap"), &target("a", 1)).at_least(minimum);
         let step = resolved(&step, &[("swap", value(&promotion(Shape::BuiltInFence)))]);
         assert_eq!(seen(&now(Confirming.look(&Call::of(&world).cx(), &step))), want, "{name}");
+    }
+}
+
+fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
+    let given = |name: &&str| Given {
+        by: Actor::local(*name),
+        role: None,
+        choice: crate::APPROVE.into(),
+        at: world.now(),
+        note: None,
+    };
+    Waived {
+        run: run(),
+        plan: plan().hash().unwrap(),
+        ask: Digest::zero(),
+        given: people.iter().map(given).collect(),
+        reason: "its region is dark".into(),
+        accepts: Grade::Unconfirmable,
+        owes: Some("fence a".into()),
+        expires: Timestamp::from_millis(world.now().millis() + until),
+    }
+}
+
+/// A forced swap whose former primary does not answer parked behind the promotion for good.
+#[test]
+fn bug_a_grade_that_nothing_raises_is_asked_about() {
+    type Change = fn(&World);
+    type Said = Option<(&'static [&'static str], i64)>;
+    let dark: Change = |w| w.set("a", |a| a.dark = true);
+    let table: [(&str, Change, bool, Said, &str); 8] = [
+        ("it is dark", dark, true, None, "short"),
+        ("nobody may accept less", dark, false, None, "not yet"),
+        ("two accepted it", dark, true, Some((&["ana", "ben"], 0)), "done"),
+        ("one accepted it", dark, true, Some((&["ana"], 0)), "short"),
+        ("one accepted it twice", dark, true, Some((&["ana", "ana"], 0)), "short"),
+        ("what they said has expired", dark, true, Some((&["ana", "ben"], -1)), "short"),
+        ("it says that it is a writer", |w| w.set("a", |a| a.accepts = Tri::Unknown), true, None, "not yet"),
+        ("it takes a write", |_| (), true, Some((&["ana", "ben"], 0)), "conflict"),
+    ];
+    for (name, change, asks, waived, want) in table {
+        let world = pair();
+        world.set("b", promoted);
+        change(&world);
+        let step = ConfirmWriter::of(&from("swap"), &target("a", 1)).at_least(Grade::Enforced);
+        let step = if asks { step.or_accepted() } else { step };
+        let step = resolved(&step, &[("swap", value(&promotion(Shape::BuiltInFence)))]);
+        let call = Call::of(&world);
+        let call = match waived {
+            Some((people, until)) => call.waived(accepted(&world, people, until)),
+            None => call,
+        };
+        let found = now(Confirming.look(&call.cx(), &step));
+        assert_eq!(seen(&found), want, "{name}: {found:?}");
+        if let Ok(Observed::Done(receipt)) = found {
+            assert_eq!(receipt.waived.map(|waived| waived.accepts), Some(receipt.old_side), "{name}");
+        }
     }
 }
 

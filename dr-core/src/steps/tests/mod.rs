@@ -20,6 +20,7 @@ fn seen<T>(answer: &Result<Observed<T>, StepError>) -> &'static str {
         Ok(Observed::Unknown(_)) => "not yet",
         Ok(Observed::Conflict(_)) => "conflict",
         Ok(Observed::GivenUp(_)) => "given up",
+        Ok(Observed::Short(_)) => "short",
         Err(_) => "error",
     }
 }

@@ -145,7 +145,7 @@ impl World {
         if server.dark { Err(ProviderError::unreachable(verb, "no route")) } else { Ok(server) }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.clock.load(Ordering::SeqCst)).unwrap())
     }
 
@@ -565,6 +565,7 @@ pub(super) fn plan() -> Plan {
 pub(super) struct Call<'a> {
     world: &'a Arc<World>,
     intended: bool,
+    waived: Option<Waived>,
     promote_intended: bool,
     pre_image: Option<Json>,
     attempt: u8,
@@ -578,6 +579,7 @@ impl<'a> Call<'a> {
         Self {
             world,
             intended: false,
+            waived: None,
             promote_intended: false,
             pre_image: None,
             attempt: 1,
@@ -585,6 +587,10 @@ impl<'a> Call<'a> {
             origin: Digest::zero(),
             driven_under: Epoch::new(1),
         }
+    }
+
+    pub(super) fn waived(self, waived: Waived) -> Self {
+        Self { waived: Some(waived), ..self }
     }
 
     pub(super) fn intended(self) -> Self {
@@ -659,6 +665,7 @@ impl<'a> Call<'a> {
             origin: self.origin,
             plan: Arc::new(plan),
             every: Millis::new(2),
+            waived: self.waived,
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
             promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },

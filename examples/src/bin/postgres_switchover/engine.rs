@@ -92,7 +92,7 @@ pub(crate) async fn follow(
         {
             let parked = || format!("{} parked: {}", run.id(), ask.question);
             let (choice, who) = match (ask.kind, decider) {
-                (dr_core::AskKind::Consent, _) => (dr_core::APPROVE, approver),
+                (dr_core::AskKind::Consent | dr_core::AskKind::Grade, _) => (dr_core::APPROVE, approver),
                 (dr_core::AskKind::Park, Some(decider)) => {
                     (ask.choices.first().ok_or_else(parked)?.name.as_str(), decider)
                 }
