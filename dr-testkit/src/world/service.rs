@@ -250,8 +250,6 @@ impl Setup {
             timing: preset.timing(),
             service: preset.service(),
             drain_limit: minutes(2),
-            network_fence: preset == Preset::RdsReplica,
-            swap_gives_up: preset == Preset::CloudSql,
             ..Self::pair(group, primary, standby)
         }
     }
