@@ -62,16 +62,7 @@ impl SwapRoles {
         quiesced: &impl Carries<QuiesceReceipt>,
         consent: &impl Carries<Consent>,
     ) -> Self {
-        let terms = Terms::Planned { quiesced: Input::of(quiesced) };
-        Self {
-            from: from.clone(),
-            to: to.clone(),
-            consent: Input::of(consent),
-            terms,
-            takes: None,
-            moves: Vec::new(),
-            held: None,
-        }
+        Self::on(from, to, consent, Terms::Planned { quiesced: Input::of(quiesced) })
     }
 
     /// With bounded loss, while the primary is silent. What the fence of such a swap is worth is read back afterwards.
@@ -82,16 +73,12 @@ impl SwapRoles {
         bound: &impl Carries<LossBound>,
         consent: &impl Carries<Consent>,
     ) -> Self {
-        let terms = Terms::Forced { bound: Input::of(bound), without_fence: None };
-        Self {
-            from: from.clone(),
-            to: to.clone(),
-            consent: Input::of(consent),
-            terms,
-            takes: None,
-            moves: Vec::new(),
-            held: None,
-        }
+        Self::on(from, to, consent, Terms::Forced { bound: Input::of(bound), without_fence: None })
+    }
+
+    fn on(from: &Target, to: &Target, consent: &impl Carries<Consent>, terms: Terms) -> Self {
+        let (from, to, consent) = (from.clone(), to.clone(), Input::of(consent));
+        Self { from, to, consent, terms, takes: None, moves: Vec::new(), held: None }
     }
 
     /// Two people took the risk of a second writer, because of `reason`; only a forced swap can be without a fence.

@@ -47,7 +47,9 @@ impl World {
         // With a promotion of somebody else's, which member is the other one is not for this law.
         let usurped = self.usurped();
         let primaries = self.instances.values().filter(|found| {
-            let fenced = found.storage_fenced && !found.stopped;
+            // A network fence leaves the server running: nobody gets in, and what becomes of it stands among the debts.
+            let shut_out = debts && found.denied && !self.takes_commits(found);
+            let fenced = (found.storage_fenced && !found.stopped) || shut_out;
             found.running && found.follows.is_none() && found.lineage != self.current && !fenced
         });
         let known =

@@ -184,7 +184,7 @@ impl Preset {
                 Timing { swap: minutes(2), poll: seconds(10), view_lag: seconds(10), rejoin: minutes(4), ..cloud }
             }
             Self::CloudSql => {
-                Timing { swap: minutes(2), poll: seconds(10), view_lag: seconds(30), rejoin: minutes(4), ..cloud }
+                Timing { swap: seconds(70), poll: seconds(10), view_lag: seconds(30), rejoin: minutes(4), ..cloud }
             }
             Self::PatronilessPostgres => Timing {
                 read: (millis(1), millis(5)),
@@ -250,6 +250,8 @@ impl Setup {
             timing: preset.timing(),
             service: preset.service(),
             drain_limit: minutes(2),
+            network_fence: preset == Preset::RdsReplica,
+            swap_gives_up: preset == Preset::CloudSql,
             ..Self::pair(group, primary, standby)
         }
     }
