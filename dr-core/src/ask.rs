@@ -67,7 +67,7 @@ pub struct Ask {
     pub not: Option<String>,
     /// Since when.
     pub since: Timestamp,
-    /// What was measured and what is needed, where people may accept a grade.
+    /// The grade that was measured and the grade that is needed; only a question of kind [`AskKind::Grade`] has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short: Option<Shortfall>,
     /// Until when it can be answered; `None` for parks.

@@ -1,4 +1,4 @@
-//! What a plan calls the things that it changes: one type, one text form.
+//! [`Binding`] names the things that a plan changes: one type, one text form.
 //!
 //! | binding | text |
 //! |---|---|

@@ -213,7 +213,7 @@ pub trait Look: Send + Sync + 'static {
     async fn look(&self, cx: &StepCx, step: &Self::Step) -> Result<Observed<<Self::Step as Step>::Output>, StepError>;
 }
 
-/// What is known of a run's promotion.
+/// A run knows one of three things of its promotion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promotion {
     /// None was asked for.

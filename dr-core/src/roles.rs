@@ -33,7 +33,7 @@ impl Roles {
     }
 }
 
-/// What one member is to the others.
+/// Each member has one role among the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MemberRole {
     /// The writer.

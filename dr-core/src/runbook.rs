@@ -138,7 +138,7 @@ impl MemberFacts {
     }
 }
 
-/// What was seen of one connection secret before planning.
+/// The survey read this of one connection secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFacts {
     /// What it is bound to.
@@ -147,7 +147,7 @@ pub struct SecretFacts {
     pub reference: Option<SecretReference>,
 }
 
-/// What was seen of one application tier before planning.
+/// The survey read this of one application tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppFacts {
     /// What it is bound to.

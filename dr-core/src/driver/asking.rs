@@ -92,7 +92,7 @@ impl Driver {
         self.gather(node).await
     }
 
-    /// Who refused.
+    /// Names the person who refused, as the cause of the failure.
     pub(super) fn refusal(&self) -> Cause {
         let who = self.state.given.iter().find(|given| given.choice == REJECT).map(|given| given.by.to_string());
         Cause::new(format!("{} said no", who.unwrap_or_default()))

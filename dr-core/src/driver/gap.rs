@@ -9,15 +9,15 @@ use crate::{
     run::{Event, Phase},
 };
 
-/// What clients are told past the promote intent.
+/// The notice says this when clients are turned away behind the promote intent.
 const PROMOTING: &str = "the drain has lasted as long as clients wait, and the promotion is under way; clients now get errors at once, \
                          and are let through as soon as the writer is ready";
 
-/// What clients are told while the run turns back or a person is asked.
+/// The notice says this when clients are turned away while the run turns back or waits for a person.
 const STUCK: &str =
     "the drain has lasted as long as clients wait, and is not given back yet; clients now get errors at once";
 
-/// The clock of a drain that ends next.
+/// A drain runs against one of these clocks at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clock {
     /// Past it the run turns back.
@@ -35,7 +35,7 @@ impl Clock {
 }
 
 impl Driver {
-    /// Which clock of the drain runs, if one does.
+    /// Returns the clock that the drain runs against now; `None` when nothing is left for a clock to do.
     fn drain_clock(&self) -> Option<Clock> {
         let (state, policy) = (&self.state, &self.state.plan.policy);
         if state.phase == Phase::Ended {

@@ -9,10 +9,10 @@ use crate::{
     run::{Event, Phase},
 };
 
-/// How long a question is open where the plan asks nobody else.
+/// A question stays open this long where the plan has no approval of its own to take the time from.
 const OPEN: Millis = Millis::minutes(60);
 
-/// What the plan's own approval says about who answers, and for how long.
+/// The plan's own approval names the roles that answer and how long the question stays open.
 #[derive(Deserialize)]
 struct Approval {
     roles: Vec<Role>,
@@ -20,8 +20,8 @@ struct Approval {
 }
 
 impl Driver {
-    /// Whether people are asked now: what was measured has had the time to become visible, or the step has no time left, and nobody
-    /// accepted it before.
+    /// Tells whether people are asked now: the measurement has had `visibility` to improve, or the step has no time left, and nobody has
+    /// accepted the grade before.
     pub(super) fn asks_for_less(&mut self, node: &NodeId, began: Mono, short: &Shortfall) -> bool {
         let now = self.drive.runtime.now_wall();
         let covers = |waived: &Waived| waived.accepts <= short.measured && now <= waived.expires;
@@ -157,7 +157,7 @@ impl Driver {
         }
     }
 
-    /// Whether people were shown another grade than this, or nothing at all since the run parked.
+    /// Tells whether people were shown another grade than this, or no grade at all since the run parked.
     fn shows_another_grade(&self, node: &NodeId, short: &Shortfall) -> bool {
         let ask = self.state.ask.as_ref().filter(|ask| ask.node.as_ref() == Some(node));
         ask.and_then(|ask| ask.short.as_ref()).is_none_or(|shown| shown.measured != short.measured)

@@ -281,9 +281,9 @@ struct Driver {
     busy: BTreeSet<NodeId>,
     clocks: BTreeMap<NodeId, Clock>,
     prepared_ahead: ahead::PreparedAhead,
-    /// When the first of two looks in a row saw that the provider gave a call up.
+    /// The moment of the first of two looks in a row that saw a call given up by its provider.
     given_up: BTreeMap<NodeId, Mono>,
-    /// When the first of several looks in a row saw all but the grade.
+    /// The moment of the first of several looks in a row that saw everything but the grade.
     short_since: BTreeMap<NodeId, Mono>,
     gap_timer: bool,
     /// Clients would have been turned away, but were seen to write while the release of the drain is under way: its confirmation is all

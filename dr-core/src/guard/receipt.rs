@@ -137,7 +137,7 @@ pub struct WriterReceipt {
     pub at: Timestamp,
 }
 
-/// What is missing where all holds but the grade of the former primary.
+/// A look found everything as the step wants it, except that the former primary is worth less than the plan asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfall {
     /// What the former primary was read to be worth.
@@ -150,7 +150,7 @@ pub struct Shortfall {
     pub owes: String,
 }
 
-/// What people accepted although a guard asks for more, as it is journaled. [`admit::waiver`](crate::admit::waiver) makes the proof of it.
+/// The journal keeps what people accepted although a guard asks for more. [`admit::waiver`](crate::admit::waiver) makes the proof of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waived {
     /// The run.

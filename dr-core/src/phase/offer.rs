@@ -1,4 +1,4 @@
-//! The one offer behind the verb with which a plan changes the writer.
+//! [`Offer`] is the one offer behind the verb with which a plan changes the writer.
 
 use crate::{
     Binding, Capabilities, Finding, ForcedOffer, MemberFacts, Millis, PromoteOffer, Rejoin, Shape, SwapOffer, known,

@@ -74,7 +74,7 @@ impl ServicePace {
         Self { poll_every: Millis::seconds(5), visibility: Millis::minutes(1), takes: Millis::minutes(10) };
 }
 
-/// How a promotion is offered ([`ManagedDatabase::promote`]).
+/// A backend offers a promotion ([`ManagedDatabase::promote`]) on these terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromoteOffer {
     /// The provider's honest upper figure for one promotion. Deadlines come from it, and people read it before they agree.
@@ -85,7 +85,7 @@ pub struct PromoteOffer {
     pub restarts: bool,
 }
 
-/// How a planned swap is offered ([`ManagedDatabase::swap_roles`]).
+/// A backend offers a planned swap ([`ManagedDatabase::swap_roles`]) on these terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapOffer {
     /// The provider's honest upper figure for one swap.
@@ -103,7 +103,7 @@ pub struct SwapOffer {
     pub restarts: bool,
 }
 
-/// How a forced swap is offered ([`ManagedDatabase::swap_roles`] with a loss allowed).
+/// A backend offers a forced swap ([`ManagedDatabase::swap_roles`] with a loss allowed) on these terms.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForcedOffer {
     /// The provider's honest upper figure for one forced swap.
@@ -118,7 +118,7 @@ pub struct ForcedOffer {
     pub restarts: bool,
 }
 
-/// How a snapshot is offered ([`ManagedDatabase::snapshot`]).
+/// A backend offers a snapshot ([`ManagedDatabase::snapshot`]) on these terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotOffer {
     /// The provider's honest upper figure for one snapshot.

@@ -79,7 +79,7 @@ pub struct PositionReading {
     pub at: Timestamp,
 }
 
-/// The sessions of others that could write.
+/// A probe counts the sessions of others that could write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
     /// Those with an open transaction.

@@ -311,7 +311,7 @@ impl RunState {
             || self.nodes.iter().any(|(id, node)| fenced(id, node) && self.phase_of(&id.undo()) != NodePhase::Done)
     }
 
-    /// Whether a promotion may stand: its intent was durable, and it was not proved that nothing came of it. This is the point of no
+    /// Tells whether a promotion may stand: its intent was durable, and nobody proved that nothing came of it. This is the point of no
     /// return.
     #[must_use]
     pub fn pivot_stands(&self) -> bool {

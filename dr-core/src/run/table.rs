@@ -247,7 +247,7 @@ impl NodeDoes {
     }
 }
 
-/// Whether a person made this choice.
+/// Tells whether a person made this choice.
 fn chose(event: &Event, wanted: &str) -> bool {
     matches!(event, Event::Decided { choice } if choice == wanted)
 }

@@ -1,15 +1,9 @@
 //! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
 
-use std::collections::BTreeSet;
-
 use dr_core::{Endpoint, Lineage, MemberId, Millis};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Careless, ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, SecretVersionRow, Work, World,
-    dials::Reached,
-};
-use crate::cloud::SimCloud;
+use super::{ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, Work, World, dials::Reached};
 
 /// One mutating call as it reaches the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +96,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    fn done() -> Self {
+    pub(super) fn done() -> Self {
         Self::Done(String::new())
     }
 }
@@ -424,103 +418,5 @@ impl World {
             instance.clean_end = None;
             instance.lapses_at = None;
         })
-    }
-
-    fn patch(&mut self, endpoint: Endpoint, expected: &str, token: String, call: &str) -> Reply {
-        let Some(newest) = self.secret.versions.last() else { return Reply::Refused("there is no secret".to_owned()) };
-        if let Some(row) = self.secret.versions.iter().find(|row| row.token.as_deref() == Some(&token)) {
-            return Reply::Done(row.version.clone());
-        }
-        if newest.endpoint == endpoint {
-            return Reply::Done(newest.version.clone());
-        }
-        if newest.version != expected {
-            return Reply::Conflict(format!("the current version is {}, expected was {expected}", newest.version));
-        }
-        Reply::Done(self.publish(endpoint, Some(token), call))
-    }
-
-    /// Publishes a secret version, by whomever.
-    pub(crate) fn publish(&mut self, endpoint: Endpoint, token: Option<String>, call: &str) -> String {
-        let version = format!("v{}", self.secret.versions.len().saturating_add(1));
-        let delay = i64::try_from(self.setup.timing.secret_replication.count()).unwrap_or(0);
-        self.line(call, ChangeKind::Secret, SimCloud::SECRET, format!("{version} names {endpoint}"));
-        self.check_published(&endpoint, call);
-        let visible_at = self.now.saturating_add(delay);
-        self.secret.versions.push(SecretVersionRow { version: version.clone(), endpoint, token, visible_at });
-        version
-    }
-
-    /// Points a route at a member, by whomever.
-    pub(crate) fn point_route(&mut self, route: usize, member: &MemberId, call: &str) -> Reply {
-        let change = self.number();
-        let Some(found) = self.routes.get_mut(route) else {
-            return Reply::Refused(format!("there is no route {route}"));
-        };
-        if found.member == *member {
-            return Reply::done();
-        }
-        found.member = member.clone();
-        found.change = change;
-        let delay = i64::try_from(self.setup.timing.propagation.count()).unwrap_or(0);
-        self.line(call, ChangeKind::Route, SimCloud::route_name(route).as_str(), format!("sends to {member}"));
-        self.schedule(self.now.saturating_add(delay), Due::RouteSettles { route, change });
-        Reply::Accepted(String::new())
-    }
-
-    pub(super) fn route_settles(&mut self, route: usize, change: u64) {
-        let Some(found) = self.routes.get_mut(route).filter(|found| found.change == change) else { return };
-        found.answers = found.member.clone();
-        let text = format!("all resolvers answer {}", found.answers);
-        self.line("provider", ChangeKind::Route, SimCloud::route_name(route).as_str(), text);
-    }
-
-    fn drain(&mut self, budget: Millis, within: Millis, call: &str) -> Reply {
-        if self.app.draining {
-            return Reply::Accepted(String::new());
-        }
-        let turn = self.app.turn.saturating_add(1);
-        let takes = self.setup.timing.drain.min(within);
-        let ms = |time: Millis| i64::try_from(time.count()).unwrap_or(i64::MAX);
-        let expires = self.setup.drain_expires.then(|| self.now.saturating_add(ms(budget)));
-        self.app =
-            super::App { draining: true, drained_at: None, expires, fail_fast: false, held: BTreeSet::new(), turn };
-        self.line(call, ChangeKind::Drained, SimCloud::APP, "applications are told to hold their writes back");
-        self.schedule(self.now.saturating_add(ms(takes)), Due::Drained { turn });
-        if let Some(at) = expires {
-            self.schedule(at, Due::DrainExpires { turn });
-        }
-        Reply::Accepted(String::new())
-    }
-
-    pub(super) fn drained(&mut self, turn: u64) {
-        if self.app.turn != turn || !self.app.draining {
-            return;
-        }
-        self.app.drained_at = Some(self.now);
-        for writer in &mut self.writers {
-            if writer.obeys_drain {
-                writer.session = None;
-            }
-        }
-        self.line("client", ChangeKind::Drained, SimCloud::APP, "all applications answered: drained");
-    }
-
-    pub(super) fn drain_expires(&mut self, turn: u64) {
-        if self.app.turn == turn && self.app.draining {
-            self.line("client", ChangeKind::Resumed, SimCloud::APP, "the drain ended by itself: its budget is over");
-            self.app = super::App { turn: turn.saturating_add(1), ..super::App::default() };
-        }
-    }
-
-    fn resume(&mut self, call: &str) -> Reply {
-        if self.app.draining || !self.app.held.is_empty() {
-            self.line(call, ChangeKind::Resumed, SimCloud::APP, "applications write again");
-            self.app = super::App { turn: self.app.turn.saturating_add(1), ..super::App::default() };
-            if self.is_careless(Careless::ResumesInPart) {
-                self.app.held.insert(super::App::PARTS.saturating_sub(1));
-            }
-        }
-        Reply::done()
     }
 }

@@ -4,6 +4,7 @@
 //! writes of clients, ends of operations, late effects, expiries. So the same world runs on virtual time, on a real clock and
 //! from a file.
 
+mod around;
 mod clients;
 mod dials;
 mod effect;
@@ -21,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Region, ResourceAddress, ResourceIdentity, Sessions, SystemId};
+use dr_core::{Endpoint, Lineage, MemberId, Region, Sessions, SystemId};
 use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
@@ -202,7 +203,7 @@ impl World {
         let mut instances = BTreeMap::new();
         let primary = setup.members.first().map(|member| MemberId::new(member.name.as_str()));
         for member in &setup.members {
-            let instance = new_instance(&setup, member, &lineage, primary.as_ref(), at);
+            let instance = Instance::new(&setup, member, &lineage, primary.as_ref(), at);
             instances.insert(instance.name.clone(), instance);
         }
         let primary = primary.unwrap_or_else(|| MemberId::new("none"));
@@ -455,52 +456,5 @@ impl World {
             .collect();
         lost.sort();
         lost
-    }
-}
-
-fn new_instance(
-    setup: &Setup,
-    member: &MemberSetup,
-    lineage: &Lineage,
-    primary: Option<&MemberId>,
-    at: i64,
-) -> Instance {
-    let name = MemberId::new(member.name.as_str());
-    let follows = primary.filter(|primary| **primary != name).cloned();
-    let extensions = BTreeMap::from([("pg_stat_statements".to_owned(), "1.10".to_owned())]);
-    let available = extensions.iter().map(|(name, version)| (name.clone(), vec![version.clone()])).collect();
-    Instance {
-        address: ResourceAddress::new(format!("sim:{}/{}", setup.group, member.name)),
-        identity: ResourceIdentity::new(format!("db-{}-1", member.name)),
-        region: Region::new(member.region.as_str()),
-        endpoint: Endpoint::new(format!("{}-{}.sim:5432", setup.group, member.name)),
-        lineage: lineage.clone(),
-        running: true,
-        broken: false,
-        denied: false,
-        stopped: false,
-        storage_fenced: false,
-        clean_end: None,
-        lapses_at: None,
-        demote_on_return: None,
-        stream: Stream { attached: follows.is_some(), replays: true, floor: BASE, since: at, frozen_lag: None },
-        elsewhere: None,
-        access: Access::Open,
-        access_since: at,
-        former_life: FormerLife::None,
-        former_shown: false,
-        keeps: Vec::new(),
-        strays: 0,
-        busy: None,
-        settled: false,
-        version: "15.18".to_owned(),
-        extensions,
-        available,
-        long_transactions: Vec::new(),
-        snapshots: BTreeSet::new(),
-        newest_backup: Some(at.saturating_sub(2 * 3600 * 1000)),
-        lock_holder: None,
-        follows,
-        name,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceAddress, ResourceIdentity};
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Elsewhere, FormerLife, Keeps};
+use super::{Access, BASE, Elsewhere, FormerLife, Keeps, MemberSetup, Setup};
 
 /// One database instance as it really is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,56 @@ pub(crate) struct Instance {
     pub(crate) snapshots: BTreeSet<String>,
     pub(crate) newest_backup: Option<i64>,
     pub(crate) lock_holder: Option<String>,
+}
+
+impl Instance {
+    /// The member as it is when the world begins.
+    pub(crate) fn new(
+        setup: &Setup,
+        member: &MemberSetup,
+        lineage: &Lineage,
+        primary: Option<&MemberId>,
+        at: i64,
+    ) -> Self {
+        let name = MemberId::new(member.name.as_str());
+        let follows = primary.filter(|primary| **primary != name).cloned();
+        let extensions = BTreeMap::from([("pg_stat_statements".to_owned(), "1.10".to_owned())]);
+        let available = extensions.iter().map(|(name, version)| (name.clone(), vec![version.clone()])).collect();
+        Self {
+            address: ResourceAddress::new(format!("sim:{}/{}", setup.group, member.name)),
+            identity: ResourceIdentity::new(format!("db-{}-1", member.name)),
+            region: Region::new(member.region.as_str()),
+            endpoint: Endpoint::new(format!("{}-{}.sim:5432", setup.group, member.name)),
+            lineage: lineage.clone(),
+            running: true,
+            broken: false,
+            denied: false,
+            stopped: false,
+            storage_fenced: false,
+            clean_end: None,
+            lapses_at: None,
+            demote_on_return: None,
+            stream: Stream { attached: follows.is_some(), replays: true, floor: BASE, since: at, frozen_lag: None },
+            elsewhere: None,
+            access: Access::Open,
+            access_since: at,
+            former_life: FormerLife::None,
+            former_shown: false,
+            keeps: Vec::new(),
+            strays: 0,
+            busy: None,
+            settled: false,
+            version: "15.18".to_owned(),
+            extensions,
+            available,
+            long_transactions: Vec::new(),
+            snapshots: BTreeSet::new(),
+            newest_backup: Some(at.saturating_sub(2 * 3600 * 1000)),
+            lock_holder: None,
+            follows,
+            name,
+        }
+    }
 }
 
 /// How a standby receives its primary's history.
