@@ -182,6 +182,12 @@ impl Look for Rejoined {
     type Step = AwaitRejoined;
 
     async fn look(&self, cx: &StepCx, step: &AwaitRejoined) -> Result<Observed<()>, StepError> {
-        attached(cx, &step.old, step.writer.get()?).await
+        let writer = step.writer.get()?;
+        Ok(match attached(cx, &step.old, writer).await? {
+            Observed::NotStarted => {
+                not_yet(format_args!("`{}` does not follow `{}`", step.old.member, writer.target.member))
+            }
+            other => other,
+        })
     }
 }

@@ -107,10 +107,7 @@ impl Runbook for SettledSwitchover {
         let ready = phase::ready(plan, now)?; // look, prechecks, consent
         let drained = phase::drain(plan, now, &ready);
         let consumers = |running| SetConsumers { group: "billing".into(), running };
-        let pause = consumers(false)
-            .after_all(&drained.edges())
-            .because("a consumer must not read two histories")
-            .every(millis(5));
+        let pause = consumers(false).after_all(&drained.edges()).because("nobody reads two histories").every(millis(5));
         let paused = plan.hold("consumers", pause, consumers(true));
         let (left, right) = (now.primary.name.clone(), ready.target.member.clone());
         let ledger = CompareLedger { left, right, drained: Input::of(drained.receipt()) };

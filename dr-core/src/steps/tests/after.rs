@@ -416,14 +416,22 @@ fn bug_a_fence_is_retired_later_when_the_member_receives_nothing_for_a_moment() 
 fn bug_a_stopped_member_has_not_rejoined() {
     let world = pair();
     world.set("a", |a| (a.follows, a.mute) = (None, true));
-    let step = resolved(&AwaitRejoined::of(&target("a", 1), &from("writer")), &[("writer", value(&writer()))]);
-    let looked = now(Rejoined.look(&Call::of(&world).intended().cx(), &step));
-    assert!(matches!(&looked, Ok(Observed::NotStarted)), "{looked:?}");
+    let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
+    let step = resolved(&RejoinMember::of(&target("a", 1), &from("writer"), &from("promote")), &outputs);
+    let look = || now(Rejoining.observe(&Call::of(&world).intended().cx(), &step));
+    assert!(matches!(look(), Ok(Observed::NotStarted)), "{:?}", look());
     world.set("a", |a| a.follows = Some("res-b".into()));
-    assert!(
-        now(Rejoined.look(&Call::of(&world).intended().cx(), &step)).is_err(),
-        "it follows, and nobody can say more"
-    );
+    assert!(look().is_err(), "it follows, and nobody can say more");
+}
+
+/// The debt of a member that never comes back by itself said "it is not so" and no more.
+#[test]
+fn bug_a_member_that_does_not_come_back_is_told_by_name() {
+    let world = pair();
+    world.set("a", |a| a.follows = None);
+    let step = resolved(&AwaitRejoined::of(&target("a", 1), &from("writer")), &[("writer", value(&writer()))]);
+    let looked = now(Rejoined.look(&Call::of(&world).cx(), &step));
+    assert!(matches!(&looked, Ok(Observed::Unknown(why)) if why.as_str() == "`a` does not follow `b`"), "{looked:?}");
 }
 
 /// A rejoin whose orchestrator was killed in the middle was waited for until its time was over.
