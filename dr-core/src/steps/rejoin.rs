@@ -183,11 +183,11 @@ impl Look for Rejoined {
 
     async fn look(&self, cx: &StepCx, step: &AwaitRejoined) -> Result<Observed<()>, StepError> {
         let writer = step.writer.get()?;
-        Ok(match attached(cx, &step.old, writer).await? {
-            Observed::NotStarted => {
-                not_yet(format_args!("`{}` does not follow `{}`", step.old.member, writer.target.member))
-            }
-            other => other,
-        })
+        let seen = attached(cx, &step.old, writer).await?;
+        if seen == Observed::NotStarted {
+            let (old, new) = (&step.old.member, &writer.target.member);
+            return Ok(not_yet(format_args!("`{old}` does not follow `{new}`")));
+        }
+        Ok(seen)
     }
 }
