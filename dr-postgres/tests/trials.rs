@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -98,9 +98,19 @@ impl Servers {
         session.run("act", sql).await.map_err(words)
     }
 
+    /// It sets a parameter and waits until the server has read it: a session that opens before that still has the old value.
     async fn set(&self, side: Side, name: &str, value: &str) -> Result<(), String> {
         let session = Session::open(&self.node(side).admin).await.map_err(words)?;
-        session.set_and_load(name, value).await.map_err(words)
+        let before = session.setting(name).await.map_err(words)?;
+        session.set_and_load(name, value).await.map_err(words)?;
+        let limit = Instant::now() + Duration::from_secs(5);
+        while session.setting(name).await.map_err(words)? == before {
+            if Instant::now() > limit {
+                return Err(format!("{name} is not read after five seconds"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// The applications' role may not log in any more, and is logged out.
