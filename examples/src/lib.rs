@@ -55,3 +55,8 @@ pub async fn follow(run: &Run, board: &mut Board, people: &mut People) -> Result
     };
     Ok(Followed { view, report: run.report().await? })
 }
+
+/// The library program of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
