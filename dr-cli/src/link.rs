@@ -4,7 +4,7 @@ use std::{ffi::OsString, sync::Arc};
 
 use dr_core::{Actor, Ask, Catalog, Digest, MemberId, Report, Role, RunId, Runbook, Timestamp, Verified, View, judge};
 use dr_core::{PlannedSwitchover, RejoinStandby, UnplannedFailover};
-use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, Run, RunSummary, Start};
+use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, OpenError, Run, RunSummary, Start};
 
 use crate::{
     App,
@@ -166,6 +166,8 @@ pub(crate) fn stop(error: &Error) -> Stop {
         Error::Refused(refusal) => Stop::from(refusal),
         Error::Busy { run, .. } => Stop::refused(text, &[format!("see what it does:  dr status {run}")]),
         Error::Answer { .. } | Error::Over(_) | Error::Driven(_) | Error::Guard { .. } => Stop::refused(text, &[]),
+        // It says itself which directory, and what makes it usable.
+        Error::Open(open) if matches!(**open, OpenError::Leases { .. }) => Stop::input(text, &[]),
         Error::Open(_) | Error::Journal(_) | Error::Lease(_) => {
             Stop::input(text, &["another directory is named with --dir, or DR_DIR".into()])
         }

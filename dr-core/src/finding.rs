@@ -80,9 +80,9 @@ impl fmt::Display for Finding {
     }
 }
 
-/// An engine or a runbook says no. Nothing was changed.
+/// An engine or a runbook says no. Nothing was changed. As one line it says what is wrong and what helps; each finding also says why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{} refused: {}", .subject, .findings.iter().map(|finding| format!("DR{} {}", finding.rule, finding.what)).collect::<Vec<_>>().join("; "))]
+#[error("{} refused: {}", .subject, .findings.iter().map(|finding| format!("DR{} {}; helps: {}", finding.rule, finding.what, finding.helps)).collect::<Vec<_>>().join(" | "))]
 pub struct Refusal {
     /// What was refused, such as `orders: switchover neu -> weu`.
     pub subject: String,

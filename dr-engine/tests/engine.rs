@@ -1,15 +1,19 @@
 //! The public API against a simulated pair: what an embedder does in story 1, and what can go wrong around it.
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use common::{House, LightUp, answer, dba};
-use dr_core::{APPROVE, Actor, Answer, AnswerRefused, REJECT, Standing, run::RunOutcome};
+use dr_core::{
+    APPROVE, Actor, Answer, AnswerRefused, AppSpec, AppTier, Backend, ConfigError, Fence, FenceSpec, GroupSpec,
+    MemberSpec, Opened, Provider, REJECT, ResourceAddress, Route, SecretSpec, SecretStore, Standing, TrafficSpec,
+    run::RunOutcome,
+};
 use dr_engine::{
     Engine, Error, Run, Start,
     runbook::{PlannedSwitchover, UnplannedFailover},
 };
-use dr_testkit::{Broken, CallKind, Condition, Drift};
+use dr_testkit::{Broken, CallKind, Condition, Drift, SimBackend};
 
 #[tokio::test]
 async fn a_run_is_planned_asked_for_done_and_reported() {
@@ -193,6 +197,38 @@ async fn watching_and_reading_go_on_from_any_place_and_end() {
     assert!(watch.next().await.unwrap().is_none());
 }
 
+/// Opens every member at another address than its plan was made for.
+#[derive(Debug)]
+struct Elsewhere(SimBackend);
+
+impl Backend for Elsewhere {
+    fn prefix(&self) -> &'static str {
+        self.0.prefix()
+    }
+
+    fn open(&self, group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {
+        let mut opened = self.0.open(group, member)?;
+        opened.database.address = ResourceAddress::new(format!("{}/elsewhere", opened.database.address));
+        Ok(opened)
+    }
+
+    fn fence(&self, group: &GroupSpec, fence: &FenceSpec, member: &MemberSpec) -> Result<Arc<dyn Fence>, ConfigError> {
+        self.0.fence(group, fence, member)
+    }
+
+    fn secret(&self, group: &GroupSpec, secret: &SecretSpec) -> Result<Opened<dyn SecretStore>, ConfigError> {
+        self.0.secret(group, secret)
+    }
+
+    fn route(&self, group: &GroupSpec, route: &TrafficSpec) -> Result<Route, ConfigError> {
+        self.0.route(group, route)
+    }
+
+    fn app(&self, group: &GroupSpec, app: &AppSpec) -> Result<Opened<dyn AppTier>, ConfigError> {
+        self.0.app(group, app)
+    }
+}
+
 /// A driver that stopped between a watcher's look and its wait was waited for, for ever. The run can be resumed.
 #[tokio::test]
 async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
@@ -200,9 +236,9 @@ async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
     let engine = house.engine().await;
     let run = house.begin(&engine).await.unwrap();
     engine.close().await;
-    // This one lacks the step kinds, so its driver stops at once.
-    let lacking = house.guarded(None).start().await.unwrap();
-    let stopped = lacking.resume_run(run.id(), false).await.unwrap();
+    // Its backend opens the members somewhere else, so the plan's bindings are not found and the driver stops at once.
+    let lost = house.builder("journal").backend(Elsewhere(house.cloud.backend())).start().await.unwrap();
+    let stopped = lost.resume_run(run.id(), false).await.unwrap();
     // Many watchers, each at another place between look and wait, while the driver stops.
     let watchers: Vec<_> = (0..200)
         .map(|_| {
@@ -214,7 +250,7 @@ async fn a_driver_that_stops_while_a_watcher_looks_is_noticed() {
         let failed = watcher.await.unwrap().unwrap_err();
         assert!(matches!(failed, Error::Stopped { .. }), "{failed}");
     }
-    lacking.close().await;
+    lost.close().await;
     let engine = house.engine().await;
     let run = engine.resume_run(run.id(), false).await.unwrap();
     answer(&run, "ana", APPROVE).await.unwrap();
@@ -343,4 +379,65 @@ fn every_future_is_send() {
         let _outlives_its_maker: Box<dyn std::any::Any + Send> = Box::new(run.watch());
     }
     let _compiling_it_is_the_test: fn(&Engine, &Run, dr_core::Verified, &dr_engine::Group) = embedder;
+}
+
+/// A run that needs step kinds which the new engine was started without stood in `runs`, as if it were driven, and nobody was told.
+#[tokio::test]
+async fn bug_a_run_whose_step_kinds_are_missing_was_called_resumed() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let id = house.begin(&engine).await.unwrap().id().clone();
+    engine.close().await;
+
+    let bare = house.without_steps().await;
+    let resumed = bare.resume().await.unwrap();
+    assert!(resumed.runs.is_empty(), "{resumed:?}");
+    let [(broken, why)] = resumed.broken.as_slice() else { panic!("{resumed:?}") };
+    assert_eq!(*broken, id);
+    assert!(why.to_string().contains("does not have the step kinds dr.toy-ask@1"), "{why}");
+    assert!(matches!(bare.resume_run(&id, false).await, Err(Error::Stopped(_))));
+    bare.close().await;
+
+    let engine = house.engine().await;
+    assert_eq!(engine.resume().await.unwrap().runs, [id], "an engine that has them goes on");
+}
+
+/// A saved plan started although its group file had been tightened since: an old plan was a way round a stricter approval.
+#[tokio::test]
+async fn bug_a_plan_started_under_a_group_file_that_was_changed_since() {
+    let house = House::new();
+    let engine = house.engine().await;
+    let file = house.dir.path().join("orders.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let tighter = |text: &str| {
+        let tightened = text.replace("gap_budget = \"5 s\"", "gap_budget = \"4 s\"");
+        assert_ne!(tightened, text);
+        tightened
+    };
+    let plan = async || engine.plan(&engine.group(&file).unwrap(), LightUp).await.unwrap();
+    let refused = async |plan| {
+        let Err(Error::Refused(refusal)) = engine.start(plan, Start::by(Actor::local("mira"))).await else {
+            panic!("the plan started")
+        };
+        let [finding] = refusal.findings.as_slice() else { panic!("{refusal:?}") };
+        assert_eq!(finding.rule, 607, "{finding}");
+        finding.what.clone()
+    };
+
+    let tightened = plan().await;
+    std::fs::write(&file, tighter(&before)).unwrap();
+    assert!(refused(tightened).await.contains("was changed after this plan was made"));
+
+    std::fs::write(&file, &before).unwrap();
+    let unread = plan().await;
+    std::fs::write(&file, "format = ").unwrap();
+    assert!(refused(unread).await.contains("cannot be read"));
+
+    std::fs::write(&file, format!("# only a comment\n{before}")).unwrap();
+    let run = engine.start(plan().await, Start::by(Actor::local("mira"))).await.unwrap();
+    // What runs goes on under what was approved, whatever the file says by then.
+    std::fs::write(&file, tighter(&before)).unwrap();
+    engine.close().await;
+    let engine = house.engine().await;
+    assert_eq!(engine.resume().await.unwrap().runs, [run.id().clone()]);
 }

@@ -14,9 +14,12 @@ pub async fn open(dir: &Path, backend: impl Backend) -> Result<Engine, Error> {
         .steps(Catalog::built_in())
         .start()
         .await?;
-    for run in engine.resume().await? {
-        // Never behind your back: opening is not resuming.
+    let resumed = engine.resume().await?; // never behind your back: opening is not resuming
+    for run in &resumed.runs {
         println!("{run} resumed");
+    }
+    for (run, why) in &resumed.broken {
+        eprintln!("{run} is driven by nobody: {why}");
     }
     Ok(engine)
 }

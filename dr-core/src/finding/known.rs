@@ -147,6 +147,9 @@ known! {
     REPLACED = 606, "replaced": "a member of a plan is another resource than the one that the plan was approved for",
         why "the plan was approved for another resource: its data and its history are not those of this one",
         helps "make a new plan from what is there now";
+    GROUP_CHANGED = 607, "group-changed": "the group file says something else than when the plan was made",
+        why "a plan is approved under the roles, limits and budgets of its group file; an older plan would be a way round stricter ones",
+        helps "make a new plan";
 }
 
 /// The registry as a Markdown table, for the docs.

@@ -1,9 +1,9 @@
 //! Starting runs, resuming them, and the tasks that drive them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use dr_core::{
-    Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Lease, LeaseError,
+    Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Kind, Lease, LeaseError,
     LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, ResourceKind, RunId, Timestamp, Verified,
     begin, canonical, drive, known, lease_keys, replay, run::RunOutcome,
 };
@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{Engine, Run, lock};
 use crate::{
-    Error,
+    Error, GroupFile,
     runtime::{forget, wall},
 };
 
@@ -93,11 +93,12 @@ impl Engine {
     /// Starts a plan that was verified. The answer comes when the run is durable; it then goes on by itself.
     ///
     /// # Errors
-    /// [`Error::Busy`] when another run works on one of the resources, [`Error::Refused`] when nobody would end a drain,
-    /// [`Error::GroupGone`] for a plan of another journal.
+    /// [`Error::Busy`] when another run works on one of the resources, [`Error::Refused`] when nobody would end a drain or the group file
+    /// says something else than when the plan was made, [`Error::GroupGone`] for a plan of another journal.
     pub async fn start(&self, plan: Verified, start: Start) -> Result<Run, Error> {
         let spec = self.inner.journal.group(plan.plan().group_digest).await?;
         let spec = spec.ok_or_else(|| Error::GroupGone { run: plan.plan().group.to_string() })?;
+        self.refuse_changed(plan.plan()).await?;
         self.open_again(&spec, &plan.plan().group)?;
         let guarded = self.needs_guard(plan.plan()).await;
         if guarded && self.inner.guard.is_none() {
@@ -114,6 +115,21 @@ impl Engine {
         self.sample(&spec);
         self.drive(drive);
         Ok(Run::new(self.clone(), run))
+    }
+
+    /// Refuses a plan whose group file was changed since: an older plan is no way round a stricter approval or a shorter budget. A
+    /// file that is gone says nothing, and the plan stands on the group as it was kept.
+    async fn refuse_changed(&self, plan: &Plan) -> Result<(), Error> {
+        let file = self.inner.journal.group_file(plan.group_digest).await?;
+        let Some(file) = file.filter(|file| Path::new(file).exists()) else { return Ok(()) };
+        let read = GroupFile::read(&file).map_err(|error| error.to_string());
+        let digest = read.and_then(|now| now.spec().digest().map_err(|error| error.to_string()));
+        let what = match digest {
+            Ok(now) if now == plan.group_digest => return Ok(()),
+            Ok(_) => format!("{file} was changed after this plan was made"),
+            Err(why) => format!("{file} cannot be read, so nobody can say whether it still allows this plan: {why}"),
+        };
+        Err(Error::Refused(Refusal::one(plan.subject(), Finding::new(&known::GROUP_CHANGED, what))))
     }
 
     /// Takes the leases and makes the run durable, under the next free number of its group.
@@ -165,7 +181,8 @@ impl Engine {
     /// waited for as long as its lease was promised, and can write nothing afterwards.
     ///
     /// # Errors
-    /// [`Error::Over`], [`Error::Driven`], [`Error::Busy`] when another engine drives it, [`Error::GroupGone`].
+    /// [`Error::Over`], [`Error::Driven`], [`Error::Busy`] when another engine drives it, [`Error::GroupGone`], [`Error::Stopped`] when this
+    /// engine lacks step kinds of the plan.
     pub async fn resume_run(&self, run: &RunId, take_over: bool) -> Result<Run, Error> {
         if lock(&self.inner.drives).get(run).is_some_and(|driving| !driving.is_over()) {
             return Err(Error::Driven(run.clone()));
@@ -174,6 +191,10 @@ impl Engine {
         let (state, _) = replay(run, &lines)?;
         if state.outcome.is_some() {
             return Err(Error::Over(run.clone()));
+        }
+        let missing = self.missing_kinds(&state.plan);
+        if !missing.is_empty() {
+            return Err(DriveError::MissingKinds { kinds: missing }.into());
         }
         let spec = self.open_plan(&state.plan, run).await?;
         let above = self.inner.journal.epoch(run).await?;
@@ -185,6 +206,12 @@ impl Engine {
         self.sample(&spec);
         self.drive(self.drive_of(run.clone(), lease));
         Ok(Run::new(self.clone(), run.clone()))
+    }
+
+    /// The step kinds of a plan that this engine was started without.
+    fn missing_kinds(&self, plan: &Plan) -> Vec<Kind> {
+        let kinds: BTreeSet<&Kind> = plan.nodes.values().map(|node| &node.call.kind).collect();
+        kinds.into_iter().filter(|kind| self.inner.catalog.declared(kind).is_none()).cloned().collect()
     }
 
     /// Opens what a plan's group names, as it was kept.

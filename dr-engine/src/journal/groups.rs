@@ -49,6 +49,15 @@ impl SqliteJournal {
         GroupSpec::read(&value).map(Some).map_err(|error| wrong(Box::new(error)))
     }
 
+    /// The file that a kept group was read from.
+    pub(crate) async fn group_file(&self, digest: Digest) -> Result<Option<String>, JournalError> {
+        let job = move |connection: &mut rusqlite::Connection| {
+            let mut query = connection.prepare_cached("SELECT file FROM groups WHERE digest = ?1")?;
+            query.query_row([digest.hex()], |row| row.get(0)).optional()
+        };
+        self.store.call(job).await.map_err(|source| failed(format!("find the file of the group {digest}"), source))
+    }
+
     /// The files of all groups that runs were made for, the newest of each name.
     pub(crate) async fn group_files(&self) -> Result<Vec<(GroupName, String)>, JournalError> {
         let job = |connection: &mut rusqlite::Connection| {

@@ -56,23 +56,26 @@ impl FileLeases {
         Ok(Self { store, holder, journal: String::new(), term: TERM })
     }
 
-    /// Opens the leases in the directory that all engines of this host (and account) use: `$DR_LEASES`, or
-    /// `/var/lib/dr/leases` when it can be written, or `dr/leases` below `$XDG_STATE_HOME` or `~/.local/state`.
+    /// Opens the leases in the directory that all engines of this host use: `$DR_LEASES`, or `/var/lib/dr/leases`.
+    ///
+    /// Where that one cannot be used, nothing takes its place: two engines with leases of their own do not see each other, and both would
+    /// work on one database.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open), for the last directory tried.
+    /// [`OpenError::Leases`], with what makes the directory usable for everybody who moves databases.
     pub fn open_default() -> Result<Self, OpenError> {
-        let mut failed = None;
-        for dir in default_dirs(|name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())) {
-            match Self::open(&dir) {
-                Ok(leases) => return Ok(leases),
-                Err(error) => failed = Some(error),
-            }
-        }
-        Err(failed.unwrap_or_else(|| OpenError::Directory {
-            path: PathBuf::from("/var/lib/dr/leases"),
-            source: std::io::Error::other("no directory for leases: set DR_LEASES"),
-        }))
+        Self::open_named(std::env::var_os("DR_LEASES"))
+    }
+
+    fn open_named(named: Option<std::ffi::OsString>) -> Result<Self, OpenError> {
+        let dir = PathBuf::from(named.unwrap_or_else(|| "/var/lib/dr/leases".into()));
+        let opened = if dir.is_absolute() {
+            Self::open(&dir)
+        } else {
+            let source = std::io::Error::other("the path is not absolute");
+            Err(OpenError::Directory { path: dir.clone(), source })
+        };
+        opened.map_err(|source| OpenError::Leases { path: dir, source: Box::new(source) })
     }
 
     /// Says in which journal the runs are: two journals may both have an `orders-17`, and they are not the same run.
@@ -164,15 +167,6 @@ impl LeaseStore for FileLeases {
 
 fn failed(doing: &str, source: StoreError) -> LeaseError {
     LeaseError::Store { doing: doing.to_owned(), source: Box::new(source) }
-}
-
-/// The directories to try, best first. A directory that was named is the only one.
-fn default_dirs(env: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
-    if let Some(named) = env("DR_LEASES") {
-        return vec![named];
-    }
-    let own = env("XDG_STATE_HOME").or_else(|| env("HOME").map(|home| home.join(".local/state")));
-    std::iter::once(PathBuf::from("/var/lib/dr/leases")).chain(own.map(|dir| dir.join("dr/leases"))).collect()
 }
 
 const TERM: Duration = Duration::from_secs(60);

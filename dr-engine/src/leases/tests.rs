@@ -104,13 +104,20 @@ async fn a_holder_without_a_file_is_dead_only_after_its_time() {
     assert_eq!(two.held().await.unwrap().len(), 1);
 }
 
-#[test]
-fn a_named_directory_is_the_only_one_tried() {
-    let env = |pairs: &'static [(&str, &str)]| {
-        default_dirs(move |name| pairs.iter().find(|pair| pair.0 == name).map(|pair| PathBuf::from(pair.1)))
-    };
-    assert_eq!(env(&[("DR_LEASES", "/l"), ("HOME", "/h")]), [PathBuf::from("/l")]);
-    assert_eq!(env(&[("HOME", "/h")])[1], PathBuf::from("/h/.local/state/dr/leases"));
-    assert_eq!(env(&[("XDG_STATE_HOME", "/s"), ("HOME", "/h")])[1], PathBuf::from("/s/dr/leases"));
-    assert_eq!(env(&[]), [PathBuf::from("/var/lib/dr/leases")]);
+/// An account that may not write the host's directory got one of its own without a word, and two engines worked on one database.
+#[tokio::test]
+async fn bug_leases_that_cannot_be_used_were_replaced_by_private_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("no-directory");
+    std::fs::write(&file, "").unwrap();
+    let named = file.join("leases");
+    let error = FileLeases::open_named(Some(named.clone().into())).unwrap_err();
+    assert!(matches!(&error, crate::OpenError::Leases { path, .. } if *path == named), "{error:?}");
+    let words = error.to_string();
+    assert!(words.contains("install -d -m 2770") && words.contains("DR_LEASES"), "{words}");
+    assert!(
+        FileLeases::open_named(Some("leases".into())).is_err(),
+        "a relative path is another one in every directory"
+    );
+    assert!(FileLeases::open_named(Some(dir.path().join("leases").into())).is_ok());
 }

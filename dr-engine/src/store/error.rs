@@ -18,6 +18,20 @@ pub enum OpenError {
         /// The file system's name.
         kind: &'static str,
     },
+    /// The directory of the host's leases cannot be used. There is no other one in its place: engines that use different directories do
+    /// not see each other.
+    #[error(
+        "the leases of this host are in {0}, which this account cannot use; make it once, as root, for everybody who moves databases: \
+         install -d -m 2770 -g <their group> {0}; or name a directory in DR_LEASES, and know that engines which use another one do not see yours",
+        path.display()
+    )]
+    Leases {
+        /// The directory.
+        path: PathBuf,
+        /// Why it cannot be used.
+        #[source]
+        source: Box<OpenError>,
+    },
     /// The directory could not be made or looked at.
     #[error("the directory {} cannot be used", path.display())]
     Directory {

@@ -206,6 +206,12 @@ impl House {
             .unguarded()
     }
 
+    /// An engine that lacks the step kinds of this house.
+    pub(crate) async fn without_steps(&self) -> Engine {
+        let bare = Engine::open(self.dir.path().join("journal")).backend(self.cloud.backend()).without_watcher();
+        bare.leases(self.dir.path().join("leases")).unguarded().start().await.unwrap()
+    }
+
     /// An engine whose guard is `program`.
     pub(crate) fn guarded(&self, program: Option<&str>) -> EngineBuilder {
         let builder = Engine::open(self.dir.path().join("journal")).backend(self.cloud.backend()).without_watcher();

@@ -43,6 +43,7 @@ pub struct Explorer<T = ()> {
     always: Vec<(String, OwnLaw<T>)>,
     finally: Vec<(String, OwnLaw<T>)>,
     may_park: BTreeSet<(String, Fault)>,
+    expected: &'static str,
 }
 
 impl<T> fmt::Debug for Explorer<T> {
@@ -84,6 +85,7 @@ impl Explorer<()> {
             always: Vec::new(),
             finally: Vec::new(),
             may_park: BTreeSet::new(),
+            expected: RunEnd::SUCCESS,
         }
     }
 
@@ -103,6 +105,7 @@ impl Explorer<()> {
             always: Vec::new(),
             finally: Vec::new(),
             may_park: self.may_park,
+            expected: self.expected,
         }
     }
 }
@@ -112,6 +115,21 @@ impl<T: Send + Sync + 'static> Explorer<T> {
     #[must_use]
     pub fn inside(mut self, make: impl Fn(&T) -> Catalog + Send + Sync + 'static) -> Self {
         self.inside = Arc::new(make);
+        self
+    }
+
+    /// Without faults the runbook is meant to turn back or to be refused: that is what is explored here. Otherwise a run that does not
+    /// succeed breaks [`Law::L3`], because every comparison with it would prove nothing.
+    #[must_use]
+    pub fn expect_refusal(mut self) -> Self {
+        self.expected = RunEnd::TURNED_BACK;
+        self
+    }
+
+    /// Without faults the runbook is meant to ask people what to do: that is what is explored here.
+    #[must_use]
+    pub fn expect_parking(mut self) -> Self {
+        self.expected = RunEnd::PARKED;
         self
     }
 
@@ -363,8 +381,12 @@ impl<T: Send + Sync + 'static> Explorer<T> {
             schedules: 1,
             failures: Vec::new(),
             ends: [(baseline.end.class(), 1)].into(),
+            parked: Vec::new(),
         };
         verdict.failures.extend(self.judge(&FaultPlan::none(), &baseline, &baseline));
+        if verdict.is_clean() && baseline.end.class() != self.expected {
+            verdict.failures.push(self.unexpected(&baseline));
+        }
         if !verdict.is_clean() {
             return verdict;
         }
@@ -373,11 +395,32 @@ impl<T: Send + Sync + 'static> Explorer<T> {
             verdict.schedules = verdict.schedules.saturating_add(1);
             let count = verdict.ends.entry(played.end.class()).or_insert(0);
             *count = count.saturating_add(1);
+            if let RunEnd::Parked(ask) = &played.end {
+                verdict.parked.push((plan.clone(), ask.question.clone()));
+            }
             if let Some(failure) = self.judge(&plan, &played, &baseline) {
                 verdict.failures.push(self.shrink(failure, &baseline));
             }
         }
         verdict
+    }
+
+    /// The run without faults ends otherwise than it is meant to.
+    fn unexpected(&self, baseline: &Played) -> Failure {
+        let text = format!(
+            "without any fault it ends as `{}`, not as `{}`; where that is meant, say `expect_refusal` or `expect_parking`",
+            baseline.end.class(),
+            self.expected
+        );
+        Failure {
+            law: Law::L3,
+            text,
+            plan: FaultPlan::none(),
+            end: baseline.end.words(),
+            calls: baseline.calls.len(),
+            excerpt: Vec::new(),
+            began: baseline.began,
+        }
     }
 
     /// Leaves faults out as long as the same law is still broken.

@@ -45,20 +45,24 @@ pub enum RunEnd {
 }
 
 impl RunEnd {
+    pub(super) const SUCCESS: &'static str = "success";
+    pub(super) const TURNED_BACK: &'static str = "turned back";
+    pub(super) const PARKED: &'static str = "parked";
+
     /// Success, abort, park …: what must be the same after a crash.
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
-            Self::Ended(outcome) if outcome.success() => "success",
+            Self::Ended(outcome) if outcome.success() => Self::SUCCESS,
             Self::Ended(
                 RunOutcome::Refused { .. }
                 | RunOutcome::Aborted { .. }
                 | RunOutcome::Cancelled { .. }
                 | RunOutcome::Succeeded
                 | RunOutcome::SucceededWithDebt { .. },
-            ) => "turned back",
+            ) => Self::TURNED_BACK,
             Self::Ended(RunOutcome::HandedOver { .. }) => "handed over",
-            Self::Parked(_) => "parked",
+            Self::Parked(_) => Self::PARKED,
             Self::Halted(_) => "never ended",
             Self::Failed(_) => "engine error",
         }

@@ -38,6 +38,8 @@ pub struct Verdict {
     pub failures: Vec<Failure>,
     /// How the runs ended: class and count.
     pub ends: std::collections::BTreeMap<&'static str, usize>,
+    /// The schedules whose run parked, with what people are asked then.
+    pub parked: Vec<(FaultPlan, String)>,
 }
 
 impl Verdict {
@@ -63,7 +65,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
         if self.is_clean() {
-            return write!(f, "{}: {} schedules, no law broken ({})", self.scenario, self.schedules, ends.join(", "));
+            write!(f, "{}: {} schedules, no law broken ({})", self.scenario, self.schedules, ends.join(", "))?;
+            return self.parked.iter().try_for_each(|(plan, question)| write!(f, "\n  parked  {plan}: {question}"));
         }
         let (broken, all) = (self.failures.len(), self.schedules);
         writeln!(f, "{broken} of {all} schedules break a law ({})", ends.join(", "))?;

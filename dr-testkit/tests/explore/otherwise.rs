@@ -92,7 +92,9 @@ fn settings_of_a_former_life_refuse_a_planned_change() {
 fn a_fence_whose_place_is_not_the_servers_turns_the_run_back_before_anything_is_held() {
     for place in [Place::Copy, Place::Nobody, Place::Of("weu".into())] {
         let told = place.clone();
-        let explorer = switchover(Flavour::Separate).then(move |cloud| cloud.tweak("neu", Tweak::Place(told.clone())));
+        let explorer = switchover(Flavour::Separate)
+            .then(move |cloud| cloud.tweak("neu", Tweak::Place(told.clone())))
+            .expect_refusal();
         nothing_was_touched(&explorer.play(&FaultPlan::none()));
         clean(&format!("place {place:?}"), &explorer, "turned back");
     }
@@ -101,11 +103,13 @@ fn a_fence_whose_place_is_not_the_servers_turns_the_run_back_before_anything_is_
 #[test]
 fn a_candidate_that_lets_the_applications_in_no_more_turns_the_run_back_before_anything_is_held() {
     for access in [Access::Refused, Access::Full, Access::ReadOnly] {
-        let explorer = switchover(Flavour::Separate).then(move |cloud| cloud.tweak("weu", Tweak::Access(access)));
+        let explorer =
+            switchover(Flavour::Separate).then(move |cloud| cloud.tweak("weu", Tweak::Access(access))).expect_refusal();
         nothing_was_touched(&explorer.play(&FaultPlan::none()));
         clean(&format!("access {access:?}"), &explorer, "turned back");
     }
-    let forced = failover(Flavour::Separate).then(|cloud| cloud.tweak("weu", Tweak::Access(Access::Refused)));
+    let forced =
+        failover(Flavour::Separate).then(|cloud| cloud.tweak("weu", Tweak::Access(Access::Refused))).expect_refusal();
     nothing_was_touched(&forced.play(&FaultPlan::none()));
     clean("access Refused, forced", &forced, "turned back");
 }
@@ -113,7 +117,9 @@ fn a_candidate_that_lets_the_applications_in_no_more_turns_the_run_back_before_a
 #[test]
 fn settings_of_a_former_life_turn_a_planned_run_back_before_anything_is_held() {
     for life in LIVES {
-        let explorer = switchover(Flavour::Separate).then(move |cloud| cloud.tweak("neu", Tweak::FormerLife(life)));
+        let explorer = switchover(Flavour::Separate)
+            .then(move |cloud| cloud.tweak("neu", Tweak::FormerLife(life)))
+            .expect_refusal();
         nothing_was_touched(&explorer.play(&FaultPlan::none()));
         clean(&format!("former life {life:?}"), &explorer, "turned back");
     }

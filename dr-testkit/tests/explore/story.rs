@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use async_trait::async_trait;
@@ -129,4 +129,17 @@ fn a_handler_that_remembers_in_memory_breaks_the_law_of_transient_faults() {
     let allowed = forgetful.may_park("kafka.set", Fault::CrashAfter).replay(&line).unwrap();
     let parked = allowed.ends.contains_key("parked");
     assert_eq!(allowed.is_clean(), parked, "a park may be declared, an abort not: {allowed}");
+}
+
+/// A runbook that turns back in every schedule was called clean: each comparison with the run without faults proved nothing.
+#[test]
+fn bug_a_runbook_that_never_succeeds_was_called_clean() {
+    let never = || {
+        let asked = AtomicU64::new(0);
+        explorer().answer("ledger-total", move |_| Rows::one(asked.fetch_add(1, Ordering::SeqCst)))
+    };
+    let verdict = never().random(7, 0);
+    let [failure] = verdict.failures.as_slice() else { panic!("{verdict}") };
+    assert!(failure.law == Law::L3 && failure.text.contains("it ends as `turned back`"), "{verdict}");
+    never().expect_refusal().random(7, 0).assert_clean();
 }
