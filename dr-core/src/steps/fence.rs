@@ -201,6 +201,11 @@ impl Handler for Fencing {
                 step.minimum
             )));
         }
+        if fence.travels() && !cx.plan().fence_travels {
+            return Ok(refuse(format_args!(
+                "the fence of `{member}` travels to the new writer, and this plan does not clear it there; make a new plan"
+            )));
+        }
         let held = async {
             match &cx.plan().to {
                 Some(candidate) => held_by_another(cx, candidate).await,

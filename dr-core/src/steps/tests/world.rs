@@ -47,6 +47,9 @@ pub(super) struct Server {
     pub(super) end: Option<u64>,
     pub(super) promises: Planes,
     pub(super) swap_fence: Option<Planes>,
+    /// Whether its fence travels, and what of one has come here.
+    pub(super) travels: bool,
+    pub(super) carries: Vec<String>,
 }
 
 /// Everything that is true.
@@ -114,6 +117,8 @@ pub(super) fn pair() -> Arc<World> {
         end: None,
         promises: Planes::all(Grade::Confirmed),
         swap_fence: None,
+        travels: false,
+        carries: Vec::new(),
     };
     Arc::new(World {
         servers: Mutex::new([("a".into(), server("a", None)), ("b".into(), server("b", Some("a")))].into()),
@@ -404,6 +409,20 @@ impl Fence for Of {
         Outcome::Done(())
     }
 
+    fn travels(&self) -> bool {
+        self.0.servers.lock().unwrap()[self.1].travels
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        Ok(self.0.read(self.1, "carried")?.carries)
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.0.call(format!("clear {} of {}", request.target, request.was));
+        self.0.set(self.1, |server| server.carries.clear());
+        Outcome::Done(())
+    }
+
     fn poll_every(&self) -> Millis {
         Millis::new(2)
     }
@@ -545,6 +564,7 @@ pub(super) fn plan() -> Plan {
             (Binding::secret("orders"), resource("secret", ResourceKind::Secret)),
         ]
         .into(),
+        fence_travels: false,
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),
