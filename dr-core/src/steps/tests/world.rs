@@ -46,6 +46,8 @@ pub(super) struct Server {
     pub(super) planes: Planes,
     pub(super) end: Option<u64>,
     pub(super) promises: Planes,
+    /// Its fence is engaged over the management plane, and can be had over no other way.
+    pub(super) far: bool,
     pub(super) swap_fence: Option<Planes>,
     /// Whether its fence travels, and what of one has come here.
     pub(super) travels: bool,
@@ -116,6 +118,7 @@ pub(super) fn pair() -> Arc<World> {
         planes: Planes::default(),
         end: None,
         promises: Planes::all(Grade::Confirmed),
+        far: false,
         swap_fence: None,
         travels: false,
         carries: Vec::new(),
@@ -376,8 +379,9 @@ impl Fence for Of {
         "fake.stop".into()
     }
 
-    fn offers(&self, _reach: Reach) -> Planes {
-        self.0.servers.lock().unwrap()[self.1].promises
+    fn offers(&self, reach: Reach) -> Planes {
+        let server = &self.0.servers.lock().unwrap()[self.1];
+        if server.far && reach.management == Tri::No { Planes::default() } else { server.promises }
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
