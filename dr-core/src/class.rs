@@ -24,6 +24,8 @@ pub enum Class {
     CatchUp,
     /// Promotes or swaps: its intent is the point of no return.
     Pivot,
+    /// Takes from the new writer what the fence of its predecessor left with it.
+    ClearFence,
     /// Proves that there is exactly one writer.
     ConfirmWriter,
     /// Changes a secret.
@@ -59,7 +61,9 @@ impl Class {
         use Says::{OpensTraffic, ReliedUpon, Reserved, StopsWrites, WantsGrade, WayBackElsewhere};
         match self {
             Self::Guard | Self::Destroy => &[ReliedUpon],
-            Self::Consent | Self::Resume | Self::ReleaseFence | Self::CatchUp => &[Reserved, ReliedUpon],
+            Self::Consent | Self::Resume | Self::ReleaseFence | Self::CatchUp | Self::ClearFence => {
+                &[Reserved, ReliedUpon]
+            }
             Self::Harmless => &[WayBackElsewhere],
             Self::Drain => &[Reserved, ReliedUpon, StopsWrites, WayBackElsewhere],
             Self::Fence => &[Reserved, ReliedUpon, StopsWrites, WantsGrade, WayBackElsewhere],

@@ -87,8 +87,8 @@ pub use plan::{
     literals, references, resolve,
 };
 pub use provider::{
-    AppReading, AppTier, Becomes, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped, Effort,
-    EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer, LongTransaction,
+    AppReading, AppTier, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Dropped,
+    Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer, LongTransaction,
     ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
     PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows,

@@ -1,8 +1,8 @@
 //! What a step declares about itself, so that the rules over plans name no step kind and read no parameter.
 //!
 //! ```text
-//!  Lock ► Look ► Check ► Ask ► Shorten ► Hold ► Fence ► Prove ► Change ► Confirm ► Move ► Recheck ► Open ► After
-//!                                                                          └► Owe (nobody waits for it but what follows on the former primary)
+//!  Lock ► Look ► Check ► Ask ► Shorten ► Hold ► Fence ► Prove ► Change ► Clear ► Confirm ► Move ► Recheck ► Open ► After
+//!                                                                                  └► Owe (nobody waits for it but what follows on the former primary)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub enum Stage {
     Prove,
     /// The promotion or swap.
     Change,
+    /// The new writer is freed of what the fence of its predecessor left with it.
+    Clear,
     /// There is exactly one writer.
     Confirm,
     /// A fence that could not be had before the promotion. Nothing waits for it but what is done to the former primary afterwards.
@@ -61,6 +63,7 @@ impl Stage {
             Self::Fence => "clients would see errors instead of waiting",
             Self::Prove => "writes go on",
             Self::Change => "there would be no way back from what is found too late",
+            Self::Clear => "the fence of a member that still writes would be lifted",
             Self::Confirm => "the writer before the change would be confirmed",
             Self::Owe => "the former primary may still be the writer",
             Self::Move => "applications would be sent to a writer that is not confirmed",

@@ -65,6 +65,8 @@ pub struct MemberFacts {
     pub fenced: Option<FenceReading>,
     /// The promotion that took the writes away from the very history that it carries, if the journal knows one.
     pub retired: Option<RetiredLineage>,
+    /// Whether replication carries a fence of it to the other members.
+    pub fence_travels: bool,
     /// How often its fences may be looked at.
     pub fence_poll: Millis,
     /// How slow its service is, as its backend knows without asking.
@@ -96,6 +98,7 @@ impl MemberFacts {
             out_of_reach: Vec::new(),
             fenced: None,
             retired: None,
+            fence_travels: false,
             fence_poll: Millis::seconds(1),
             pace: ServicePace::CAUTIOUS,
             position: None,
@@ -204,6 +207,13 @@ impl Situation {
         self.apps.values().map(|app| app.poll).max().unwrap_or(Millis::seconds(1))
     }
 
+    /// Tells whether replication carries a fence of any member to the others: what was fenced once, by this run or an earlier one, may
+    /// keep the applications of a new writer out.
+    #[must_use]
+    pub fn fence_travels(&self) -> bool {
+        std::iter::once(&self.primary).chain(&self.standbys).any(|member| member.fence_travels)
+    }
+
     /// What a plan of this group starts from.
     ///
     /// # Errors
@@ -224,6 +234,7 @@ impl Situation {
             group_digest: self.group.digest()?,
             expects: self.writer.clone(),
             bindings,
+            fence_travels: self.fence_travels(),
             allow: self.group.allowed().collect(),
             policy,
         })

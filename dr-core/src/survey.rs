@@ -169,6 +169,7 @@ impl Survey {
             capabilities: capabilities.ok(),
             fence: provider.fence.as_ref().map(|fence| fence.offers(reach)),
             out_of_reach,
+            fence_travels: provider.fence.as_ref().is_some_and(|fence| fence.travels()),
             fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),
             pace: provider.pace,
             position: position.ok(),

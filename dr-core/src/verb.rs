@@ -96,6 +96,7 @@ verbs! {
     SETTLE = ManagedDatabase::settle, Database "settle", None, false;
     FENCE = Fence::engage, Database "fence", Some(Class::Fence), false;
     RELEASE_FENCE = Fence::release, Database "release-fence", Some(Class::ReleaseFence), false;
+    CLEAR_FENCE = Fence::clear, Database "clear-fence", Some(Class::ClearFence), false;
     RETIRE_FENCE = Fence::retire, Database "retire-fence", Some(Class::RetireFence), false;
     PATCH = SecretStore::patch, Secret "patch", Some(Class::Secret), false;
     APPLY = TrafficRouter::apply, Traffic "apply", Some(Class::Traffic), false;

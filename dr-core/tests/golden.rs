@@ -16,9 +16,9 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 
 use dr_core::{
     Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Policy, Refusal, RejoinStandby, Runbook, Situation,
-    UnplannedFailover, seconds,
+    UnplannedFailover, seconds, verb,
 };
-use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
+use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 
 fn policy() -> Policy {
     Policy {
@@ -163,4 +163,31 @@ fn a_swap_is_preferred() {
     assert!(plan.nodes.contains_key(&"swap-roles".into()));
     assert!(!plan.nodes.contains_key(&"promote".into()));
     plan.verify(Vec::new(), &Catalog::built_in()).unwrap();
+}
+
+/// A fence of logins travels in the log: the new writer is cleared of it before it is confirmed, on every way to a new writer.
+#[test]
+fn what_travels_is_cleared_on_every_way_to_a_new_writer() {
+    let logins =
+        |now: Scene| now.primary(|member| member.fence_travels = true).standby(|member| member.fence_travels = true);
+    let risk = UnplannedFailover::to("pg2").without_fence("the data centre does not answer");
+    let plans = [
+        planned(&logins(postgres()), &PlannedSwitchover::to("pg2")),
+        planned(&logins(postgres().silent_primary()), &UnplannedFailover::to("pg2")),
+        planned(&logins(postgres().silent_primary()), &risk),
+        planned(&logins(azure_pg()), &PlannedSwitchover::to("weu")),
+        planned(&logins(mi().silent_primary()), &UnplannedFailover::to("weu")),
+    ];
+    for plan in plans {
+        let plan = plan.unwrap();
+        let clear = &plan.nodes[&"clear-fence".into()];
+        assert_eq!(clear.call.touches, [verb::CLEAR_FENCE.on(plan.to.as_ref().unwrap().as_str())]);
+        let before = plan.ancestors(&"confirm-writer".into());
+        assert!(before.contains(&"clear-fence".into()), "{before:?}");
+        plan.verify(Vec::new(), &Catalog::built_in()).unwrap();
+    }
+    let alone = postgres().primary(|member| member.fence_travels = true);
+    let refused = planned(&alone, &PlannedSwitchover::to("pg2")).unwrap_err();
+    let words = "a fence of the group travels to `pg2`, and `pg2` has none that could clear it";
+    assert_eq!(refused.findings.iter().map(|finding| finding.what.as_str()).collect::<Vec<_>>(), [words]);
 }

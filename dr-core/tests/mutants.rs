@@ -12,7 +12,7 @@ use dr_core::{
     UnplannedFailover, references, seconds, verify,
 };
 use serde_json::Value;
-use situations::{aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
+use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 
 /// Figures that belong into the log of every test run. The test harness keeps what passing tests print to itself.
 fn tell(figures: &str) {
@@ -57,7 +57,12 @@ fn plans() -> Vec<(&'static str, Plan)> {
         now.secrets.insert("reports".into(), secret);
     });
     let risk = |to: &str| UnplannedFailover::to(to).without_fence("the data centre does not answer");
+    let logins =
+        |now: Scene| now.primary(|member| member.fence_travels = true).standby(|member| member.fence_travels = true);
     vec![
+        ("postgres switchover, logins", planned(&logins(postgres()), &PlannedSwitchover::to("pg2"))),
+        ("postgres failover, logins", planned(&logins(postgres().silent_primary()), &UnplannedFailover::to("pg2"))),
+        ("flexible server switchover, logins", planned(&logins(azure_pg()), &PlannedSwitchover::to("weu"))),
         ("postgres switchover", planned(&postgres(), &PlannedSwitchover::to("pg2"))),
         ("postgres switchover, no pooler", planned(&without_app, &PlannedSwitchover::to("pg2"))),
         ("postgres failover", planned(&postgres().silent_primary(), &UnplannedFailover::to("pg2"))),

@@ -62,6 +62,7 @@ fn plan() -> Plan {
     Plan {
         format: PLAN_FORMAT,
         rules: RULES_VERSION,
+        fence_travels: false,
         runbook: RunbookId::new("test.runbook", 1),
         purpose: Purpose::Switchover,
         group: GroupName::new("orders"),

@@ -8,7 +8,9 @@ use dr_core::{
     PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace, Tri,
     millis, seconds,
 };
-use dr_sql::{PgError, Session, Timeline, lift, marked_roles, now, primary_of, replication, undone, unread};
+use dr_sql::{
+    PgError, Session, Timeline, lift_login_fences, marked_roles, now, primary_of, replication, undone, unread,
+};
 
 use futures_util::future::{join, join3};
 use tokio::time::timeout;
@@ -155,10 +157,8 @@ impl PostgresDatabase {
     /// `asked` is what the handle says of the server that took the request: its timeline, and when its recovery began.
     async fn poll_promotion(&self, asked: &str) -> Result<OpProgress, PgError> {
         let session = self.member.session().await?;
-        // All in one go, and in this order: a recovery that is not there any more is not seen to replay afterwards, and the roles are
-        // those of a server that has left recovery.
-        let (began, replays, marked) =
-            join3(session.recovery_began(), session.still_replays(), marked_roles(&session)).await;
+        // In one go, and in this order: a recovery that is not there any more is not seen to replay afterwards.
+        let (began, replays) = join(session.recovery_began(), session.still_replays()).await;
         if replays? {
             let asked = asked.split_once('/').and_then(|(_, began)| began.parse::<i64>().ok());
             return Ok(match (asked, began) {
@@ -169,7 +169,6 @@ impl PostgresDatabase {
                 (Some(_) | None, Ok(_) | Err(_)) => OpProgress::Running { percent: None },
             });
         }
-        lift(&session, &marked?).await?;
         Ok(OpProgress::Finished)
     }
 
@@ -195,8 +194,10 @@ impl PostgresDatabase {
             session.shorten_retrieve_retry(RETRIEVE_RETRY).await?;
         }
         session.prepare_for_promotion().await?;
-        // What is asked right after the promotion is asked once before it: the first time costs milliseconds.
+        // What is asked right after the promotion is asked once before it: the first time costs milliseconds. On a standby it changes
+        // nothing.
         marked_roles(session).await?;
+        lift_login_fences(session, None).await?;
         // A role that may not read files on a standby reads the history after the promotion, where it may.
         let _warm = session.history(timeline).await;
         // Only a matter of milliseconds: whatever keeps us from it stops nothing.

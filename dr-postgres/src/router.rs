@@ -7,7 +7,7 @@ use dr_core::{
     AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, Rehearsal, RehearseRoute,
     ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
 };
-use dr_sql::{ApplicationLogin, PgError, Session, lift_login_fences, never, now, undone, unread};
+use dr_sql::{ApplicationLogin, PgError, Session, never, now, undone, unread};
 use futures_util::future::join_all;
 
 use crate::{
@@ -22,7 +22,7 @@ pub struct PostgresPooler {
     pooler: PgBouncer,
     /// Where each member is reached from the poolers.
     members: BTreeMap<MemberId, (String, u16)>,
-    /// The members themselves, for the one act that must come before clients go on: lifting a role fence that travelled in the log.
+    /// The members themselves: who has room for the poolers' sessions, and whom its rules let in, only a server can say.
     servers: BTreeMap<MemberId, Arc<Member>>,
     /// How long PAUSE may wait for running transactions, at most.
     pause_within: Millis,
@@ -56,7 +56,7 @@ impl PostgresPooler {
         Self { pooler, members, servers: BTreeMap::new(), pause_within, application: None }
     }
 
-    /// Lets the drain lift role fences on the member that it resumes onto.
+    /// Asks these members before a move what the poolers would meet there.
     #[must_use]
     pub fn with_servers(mut self, servers: BTreeMap<MemberId, Arc<Member>>) -> Self {
         self.servers = servers;
@@ -190,17 +190,6 @@ impl PostgresPooler {
             Err(e) => format!("{} cannot be asked: {}", instance.label(), e.chain()),
         });
         format!("{together} ({})", each.collect::<Vec<_>>().join("; "))
-    }
-
-    /// Gives roles their login back, then lets clients go on. A member that cannot be asked for the first does not keep them waiting:
-    /// what is said is both.
-    async fn go_on(&self, onto: &MemberId) -> Result<(), PgError> {
-        let lifted = match self.servers.get(onto) {
-            Some(member) => async { lift_login_fences(member.session().await?.as_ref()).await }.await,
-            None => Ok(()),
-        };
-        self.pooler.each(|instance| self.let_through(instance, onto)).await?;
-        lifted
     }
 
     /// Resumes one process, unless it would send its clients to another member: RELOAD has not come into effect there.
@@ -412,7 +401,7 @@ impl AppTier for PostgresPooler {
 
     /// RESUME answers at once; the clients go on when the first of them has a server again.
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
-        match self.go_on(&request.onto).await {
+        match self.pooler.each(|instance| self.let_through(instance, &request.onto)).await {
             Ok(()) => Outcome::accepted(),
             Err(e) => Outcome::unknown(e.chain()),
         }

@@ -17,8 +17,8 @@ use std::{
 
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
-    Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome, PatchSecret,
-    ProviderError, RejoinRequest, ReplicationLink, RetireFence, SecretStore, SecretVersion, Tri,
+    ClearFence, Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome,
+    PatchSecret, ProviderError, RejoinRequest, ReplicationLink, RetireFence, SecretStore, SecretVersion, Tri,
 };
 use dr_postgres::{
     ClosedHba, FileSecret, HostCommand, LocalControl, Member, Peer, PostgresDatabase, Postmaster, Server,
@@ -120,9 +120,9 @@ async fn a_superuser_that_keeps_writing_is_seen_and_stopped() {
     assert!(there > 0, "what was committed before the stop is there");
 }
 
-/// NOLOGIN travels in the log: the promoted candidate is fenced too, and its promotion lifts exactly what the fence took.
+/// NOLOGIN travels in the log: the promoted candidate is fenced too, and clearing it gives back exactly what the fence took.
 #[tokio::test]
-async fn a_role_fence_is_lifted_by_the_promotion() {
+async fn a_role_fence_is_cleared_on_the_new_writer() {
     let rig = Rig::start(direct()).await;
     let [one, two] = &rig.sides;
     let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
@@ -135,6 +135,13 @@ async fn a_role_fence_is_lifted_by_the_promotion() {
     let (receipt, _) = common::fence(one).await;
     let op = promote(one, two, &receipt).await;
     await_op(two, &op).await.unwrap();
+    let far = LoginFence::new(Arc::clone(&two.member) as _, two.member.address(), vec!["app".into()]);
+    assert_eq!(far.carried().await.unwrap(), ["role `app` may not log in"], "a look at the promotion changes nothing");
+    assert!(Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap_err().is_login_refused());
+    let was = receipt.target.lineage.clone();
+    let request = ClearFence { target: two.target().await, was, token: None, key: key("clear") };
+    done(far.clear(request).await);
+    assert_eq!(far.carried().await.unwrap(), Vec::<String>::new());
     Session::open(&rig.cluster.app(rig.cluster.pg2())).await.unwrap();
     let admin = Session::open(&rig.cluster.pg2().admin).await.unwrap();
     assert_eq!(admin.may_login("retired").await.unwrap(), Some(false), "not ours to give back");

@@ -14,13 +14,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{DatabaseProbe, Fence, MemberId, MemberProvider, Runtime, ServicePace};
+use dr_core::{DatabaseProbe, Fence, FenceSet, MemberId, MemberProvider, Runtime, ServicePace};
 use dr_postgres::{
     FileSecret, Member, PostgresDatabase, PostgresPooler, StopFence,
     testing::{ClusterOptions, LocalCluster, Node},
 };
-use dr_sql::{ApplicationLogin, Password, Probe, Session};
-use dr_testkit::trials::{self, Contract, Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Tier};
+use dr_sql::{ApplicationLogin, LoginFence, Password, Probe, Session};
+use dr_testkit::trials::{self, Contract, Pair, Power, Reach, Report, Rig, Seat, Shown, Side, Sight, Tier};
 use tokio::time::timeout;
 
 /// Two servers, and a pooler in front of them if the trials need one.
@@ -40,6 +40,8 @@ struct Servers {
 struct Dress {
     pooler: bool,
     route_login: bool,
+    /// The fence takes logins away before it stops the server.
+    logins: bool,
 }
 
 fn words(error: impl std::fmt::Display) -> String {
@@ -50,11 +52,18 @@ fn login() -> ApplicationLogin {
     ApplicationLogin::new("app", Some(Password::new("local-cluster")), "app")
 }
 
-fn seat(member: &Arc<Member>, name: &str) -> Seat {
+fn seat(member: &Arc<Member>, name: &str, dress: Dress) -> Seat {
+    let stop: Arc<dyn Fence> = Arc::new(StopFence::new(Arc::clone(member)));
+    let fence = if dress.logins {
+        let login = LoginFence::new(Arc::clone(member) as _, member.address(), vec!["app".into()]);
+        Arc::new(FenceSet::new(vec![Arc::new(login), stop]))
+    } else {
+        stop
+    };
     let provider = MemberProvider {
         database: Arc::new(PostgresDatabase::new(Arc::clone(member))),
         probe: Arc::new(member.probe()),
-        fence: Some(Arc::new(StopFence::new(Arc::clone(member))) as Arc<dyn Fence>),
+        fence: Some(fence),
         pace: ServicePace::CAUTIOUS,
     };
     Seat { member: MemberId::new(name), address: member.address(), provider }
@@ -67,7 +76,7 @@ impl Servers {
         let members =
             cluster.members().map(|member| Arc::new(Arc::into_inner(member).unwrap().with_application(Some(login()))));
         let [primary, standby] = &members;
-        let (primary, standby) = (seat(primary, &cluster.pg1().name), seat(standby, &cluster.pg2().name));
+        let (primary, standby) = (seat(primary, &cluster.pg1().name, dress), seat(standby, &cluster.pg2().name, dress));
         let mut pair = Pair::of(primary, standby);
         pair.login = true;
         let folder = cluster.folder().join("secret");
@@ -256,8 +265,8 @@ async fn run(contracts: &[Contract], dress: Dress) -> Report {
     report
 }
 
-const DIRECT: Dress = Dress { pooler: false, route_login: false };
-const POOLED: Dress = Dress { pooler: true, route_login: true };
+const DIRECT: Dress = Dress { pooler: false, route_login: false, logins: false };
+const POOLED: Dress = Dress { pooler: true, route_login: true, logins: false };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_management_plane_keeps_the_contract() {
@@ -272,6 +281,20 @@ async fn the_data_plane_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clean_stop_keeps_the_contract() {
     println!("{}", run(&[Contract::Fence], DIRECT).await);
+}
+
+/// What travels, and is taken from the new writer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fence_of_logins_keeps_the_contract() {
+    let speaks_of = |name: &str| ["travels::", "carried::", "clear::"].iter().any(|verb| name.starts_with(verb));
+    let all = trials::of(&[Contract::Fence]);
+    let trials: Vec<_> = all.into_iter().filter(|trial| speaks_of(trial.name)).collect();
+    let start = || Servers::start(Dress { logins: true, ..DIRECT });
+    let report = trials::run("postgres, logins", Reach::Real, &trials, start).await.unwrap();
+    assert!(report.failed().is_empty(), "{report}");
+    let held = report.results.iter().filter(|result| result.shown == Shown::Held).count();
+    assert_eq!(held, 5, "{report}");
+    println!("{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,7 +76,7 @@ pub use client::{Link, Param, Session, TextRow};
 pub use conninfo::{BadConnInfo, ConnInfo};
 pub use error::{Effect, PgError};
 pub use lag::{is_row_of, primary_of, replication};
-pub use login::{Access, LoginFence, lift, lift_login_fences, marked_roles};
+pub use login::{Access, Lifted, LoginFence, lift_login_fences, marked_roles};
 pub use look::{
     ClientSession, Custom, FRESH, Follows, Identity, LongTransaction, Reader, Receiver, Sender, Setting, Slot,
 };

@@ -1,14 +1,15 @@
 //! The fence by roles: NOLOGIN for the applications' roles, open sessions ended (L2b).
 //!
 //! A change of a role is written to the log and reaches the candidate, so a promoted candidate is fenced too. Each fenced role
-//! therefore carries a mark, a setting that travels with it; whoever is promoted lifts what is marked, and nothing else.
+//! therefore carries a mark, a setting that travels with it; on the new writer what is marked is cleared, and nothing else.
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome, Planes,
-    ProviderError, Reach, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, Tri, millis,
+    Cause, ClearFence, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome,
+    Planes, ProviderError, Reach, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, Tri,
+    millis,
 };
 use tokio_postgres::{error::SqlState, types::Type};
 
@@ -16,7 +17,8 @@ use crate::{
     act::{identifier, literal},
     client::{Link, Session},
     error::PgError,
-    reading::{now, undone, unread},
+    lsn::Timeline,
+    reading::{lineage, now, undone, unread},
     target::{Rights, Target},
     watch::{SessionWatch, end_sessions, still_a_standby},
 };
@@ -170,6 +172,20 @@ impl LoginFence {
     }
 }
 
+impl LoginFence {
+    fn lifted(&self, lifted: Result<Lifted, PgError>) -> Outcome<()> {
+        let name = &self.access.target().name;
+        match lifted {
+            Ok(Lifted::Done) => Outcome::Done(()),
+            Ok(Lifted::Replays) => Outcome::not_done_yet(format_args!("`{name}` still replays"), millis(10)),
+            Ok(Lifted::On(lineage)) => Outcome::Conflict(Cause::new(format_args!(
+                "`{name}` writes on lineage {lineage}, which began with no promotion after the fence: it stays"
+            ))),
+            Err(e) => undone(&e),
+        }
+    }
+}
+
 /// Why a role cannot be fenced.
 struct Lack {
     role: String,
@@ -186,7 +202,8 @@ SELECT r.rolname::text,
        m.rolsuper OR (m.rolcreaterole AND NOT r.rolsuper AND (current_setting('server_version_num')::int < 160000
                       OR pg_has_role(m.oid, r.oid, 'MEMBER WITH ADMIN OPTION'))),
        m.rolsuper OR (NOT r.rolsuper AND (pg_has_role(m.oid, r.oid, 'usage') OR pg_has_role(m.oid, 'pg_signal_backend', 'usage'))),
-       r.rolname = current_user, current_user::text
+       r.rolname = current_user, current_user::text,
+       EXISTS (SELECT FROM pg_language l WHERE l.lanname = 'plpgsql' AND has_language_privilege(l.oid, 'USAGE'))
 FROM pg_roles r, pg_roles m WHERE m.rolname = current_user AND r.rolname = ANY ($1)";
     let rows = session.rows(WHAT, SQL, &[(&roles, Type::NAME_ARRAY)]).await?;
     let unmarked = unmarked(session).await?;
@@ -213,6 +230,11 @@ FROM pg_roles r, pg_roles m WHERE m.rolname = current_user AND r.rolname = ANY (
             lack("may not be changed by the control role", grant);
         } else if !ends {
             lack("has sessions that the control role may not end", format!("GRANT pg_signal_backend TO {own}"));
+        } else if !session.get::<bool>(WHAT, row, 5)? {
+            lack(
+                "could not be given its login back in one call",
+                format!("CREATE EXTENSION plpgsql; GRANT USAGE ON LANGUAGE plpgsql TO {own}"),
+            );
         } else if let Some(helps) = &unmarked {
             lack("may not be marked as fenced by the control role", format!("{helps} {own}"));
         }
@@ -255,16 +277,7 @@ fn mark(session: &Session, role: &str, key: &str) -> String {
     }
 }
 
-/// Gives the login back to every role that a fence of ours took it from. On a standby nothing is done.
-///
-/// # Errors
-/// The roles cannot be read or changed.
-pub async fn lift_login_fences(session: &Session) -> Result<(), PgError> {
-    let marked = marked_roles(session).await?;
-    lift(session, &marked).await
-}
-
-/// The roles that a fence of ours took the login from; none on a standby, which cannot give it back.
+/// The roles that a fence of ours took the login from, on a standby as on a primary.
 ///
 /// # Errors
 /// The server cannot be asked.
@@ -272,12 +285,12 @@ pub async fn marked_roles(session: &Session) -> Result<Vec<String>, PgError> {
     const WHAT: &str = "find the roles that were fenced";
     const MARKED: &str = "\
 SELECT r.rolname::text FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c
-WHERE s.setdatabase = 0 AND starts_with(c, 'dr.fenced=') AND NOT pg_is_in_recovery()";
+WHERE s.setdatabase = 0 AND starts_with(c, 'dr.fenced=') ORDER BY 1";
     match session.rights() {
         Rights::Server => session.names(WHAT, MARKED).await,
         Rights::Managed { schema } => {
             let table = format!("{}.{TABLE}", identifier(schema));
-            let sql = format!("SELECT role::text AS role FROM {table} WHERE NOT pg_is_in_recovery()");
+            let sql = format!("SELECT role::text AS role FROM {table} ORDER BY 1");
             match session.text_rows(WHAT, &sql).await {
                 Ok(rows) => Ok(rows.iter().filter_map(|row| row.get("role")).map(str::to_owned).collect()),
                 // Nothing was ever marked.
@@ -288,22 +301,85 @@ WHERE s.setdatabase = 0 AND starts_with(c, 'dr.fenced=') AND NOT pg_is_in_recove
     }
 }
 
-/// Gives the login back to the roles `marked`.
+/// What was found when logins were to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lifted {
+    /// Every marked role may log in again.
+    Done,
+    /// The server replays, and can change no role yet. Nothing was changed.
+    Replays,
+    /// The server carries another history than one that began after the named one. Nothing was changed.
+    On(Lineage),
+}
+
+/// Gives the login back to every role that a fence of ours took it from, in one message: either on any primary, or only on one whose
+/// history began `after` another one of the same system, which ended with a promotion.
 ///
 /// # Errors
-/// A role cannot be changed.
-pub async fn lift(session: &Session, marked: &[String]) -> Result<(), PgError> {
-    for role in marked {
-        let name = identifier(role);
-        let unmark = match session.rights() {
-            Rights::Server => format!("ALTER ROLE {name} RESET {MARK}"),
-            Rights::Managed { schema } => {
-                format!("DELETE FROM {}.{TABLE} WHERE role = {}", identifier(schema), literal(role))
-            }
-        };
-        session.run("give a role its login back", &format!("ALTER ROLE {name} LOGIN; {unmark}")).await?;
+/// The roles cannot be read or changed. Of several, all are changed or none.
+pub async fn lift_login_fences(session: &Session, after: Option<&Lineage>) -> Result<Lifted, PgError> {
+    const WHAT: &str = "give roles their login back";
+    let rows = match session.text_rows(WHAT, &lift_sql(session.rights(), after)).await {
+        // A transaction that began just before a promotion ended is read-only.
+        Err(e) if e.sql_state() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => return Ok(Lifted::Replays),
+        rows => rows?,
+    };
+    let told = |column| rows.first().and_then(|row| row.get(column)).unwrap_or_default();
+    if told("replays") != "false" {
+        return Ok(Lifted::Replays);
     }
-    Ok(())
+    let Some(after) = after else { return Ok(Lifted::Done) };
+    let unreadable = || PgError::Unreadable {
+        server: session.label().into(),
+        what: WHAT,
+        saw: format!("{}, timeline {}", told("system"), told("timeline")),
+    };
+    let system = told("system").parse().map_err(|_| unreadable())?;
+    let timeline = Timeline::new(told("timeline").parse().map_err(|_| unreadable())?);
+    let now = lineage(system, timeline);
+    Ok(if began_after(&now, after) { Lifted::Done } else { Lifted::On(now) })
+}
+
+fn began_after(now: &Lineage, after: &Lineage) -> bool {
+    now.system == after.system && now.generation > after.generation
+}
+
+/// The question who the server is, and the change, which asks the same for itself: statements of one message are one transaction.
+fn lift_sql(rights: &Rights, after: Option<&Lineage>) -> String {
+    const SYSTEM: &str = "(SELECT system_identifier::text FROM pg_control_system())";
+    const TIMELINE: &str = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+    let later = after.map_or_else(String::new, |after| {
+        let (system, generation) = (literal(after.system.as_str()), after.generation);
+        format!("IF {SYSTEM} <> {system} OR {TIMELINE} <= {generation} THEN RETURN; END IF;")
+    });
+    let (marked, unmark) = match rights {
+        Rights::Server => (
+            format!(
+                "SELECT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole, unnest(s.setconfig) c \
+                 WHERE s.setdatabase = 0 AND starts_with(c, '{MARK}=')"
+            ),
+            format!("EXECUTE format('ALTER ROLE %I RESET {MARK}', marked);"),
+        ),
+        Rights::Managed { schema } => {
+            let table = format!("{}.{TABLE}", identifier(schema));
+            (format!("SELECT role FROM {table}"), format!("DELETE FROM {table} WHERE role = marked;"))
+        }
+    };
+    let nothing = match rights {
+        Rights::Server => String::new(),
+        Rights::Managed { schema } => {
+            let table = literal(&format!("{}.{TABLE}", identifier(schema)));
+            format!("IF to_regclass({table}) IS NULL THEN RETURN; END IF;")
+        }
+    };
+    format!(
+        "SELECT {SYSTEM} AS system, pg_is_in_recovery()::text AS replays, \
+         CASE WHEN NOT pg_is_in_recovery() THEN {TIMELINE}::text END AS timeline; \
+         DO $dr$ DECLARE marked name; BEGIN \
+         IF pg_is_in_recovery() THEN RETURN; END IF; {later} {nothing} \
+         FOR marked IN {marked} LOOP EXECUTE format('ALTER ROLE %I LOGIN', marked); {unmark} END LOOP; \
+         END $dr$"
+    )
 }
 
 #[async_trait]
@@ -348,11 +424,11 @@ impl Fence for LoginFence {
                 self.address
             )));
         }
-        let lift = async { lift_login_fences(self.access.session().await?.as_ref()).await };
-        lift.await.map_or_else(|e| undone(&e), Outcome::Done)
+        let lift = async { lift_login_fences(self.access.session().await?.as_ref(), None).await };
+        self.lifted(lift.await)
     }
 
-    /// The roles live in the log: the promotion lifted the fence on the new primary, and this standby replays that.
+    /// The roles live in the log: what was cleared on the new primary this standby replays.
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         let stands = async {
             let session = self.access.session().await?;
@@ -363,6 +439,27 @@ impl Fence for LoginFence {
             Ok(Some(outcome)) => outcome,
             Err(e) => undone(&e),
         }
+    }
+
+    /// Roles and their settings are part of the log.
+    fn travels(&self) -> bool {
+        true
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        let marked = async { marked_roles(self.access.own_session().await?.as_ref()).await };
+        let marked = marked.await.map_err(unread("carried"))?;
+        Ok(marked.iter().map(|role| format!("role `{role}` may not log in")).collect())
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        let named = &request.target.address;
+        if *named != self.address {
+            let why = format!("the request is for {named}, this is the fence of {}", self.address);
+            return Outcome::Conflict(Cause::new(why));
+        }
+        let lift = async { lift_login_fences(self.access.own_session().await?.as_ref(), Some(&request.was)).await };
+        self.lifted(lift.await)
     }
 
     fn poll_every(&self) -> Millis {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use common::{fail_over, managed, on, start, until};
 use dr_core::{
-    Actor, Digest, Effort, EngageFence, Fence, Grade, GroupName, IdempotencyKey, Lineage, NodeId, Outcome,
+    Actor, ClearFence, Digest, Effort, EngageFence, Fence, Grade, GroupName, IdempotencyKey, Lineage, NodeId, Outcome,
     ReleaseOrder, ResourceAddress, RunId, Target,
 };
 use dr_postgres::testing::Node;
-use dr_sql::{Link, LoginFence, Session, lift_login_fences, marked_roles};
+use dr_sql::{Lifted, Link, LoginFence, Session, lift_login_fences, marked_roles};
 
 fn fence(node: &Node) -> LoginFence {
     LoginFence::new(Arc::new(Link::new(managed(node))), ResourceAddress::new("orders-neu"), vec!["app".into()])
@@ -72,11 +72,24 @@ async fn the_mark_of_an_ordinary_role_travels_to_the_new_writer() {
     assert_eq!(engage(&fence(cluster.pg1()), cluster.pg1()).await, Outcome::Done(()));
     on(&cluster, "SELECT 1").await;
     let session = Session::open(&managed(cluster.pg2())).await.unwrap();
-    lift_login_fences(&session).await.unwrap();
-    assert_eq!(session.may_login("app").await.unwrap(), Some(false), "a standby gives nothing back");
+    let far = fence(cluster.pg2());
+    assert!(far.travels());
+    assert_eq!(far.carried().await.unwrap(), ["role `app` may not log in"], "a standby tells what came");
+    assert_eq!(lift_login_fences(&session, None).await.unwrap(), Lifted::Replays);
+    let was = lineage(cluster.pg1()).await;
+    let request = ClearFence { target: target(was.clone()), was: was.clone(), token: None, key: key("clear") };
+    assert!(matches!(far.clear(request.clone()).await, Outcome::NotDone(_)), "nor can it give anything back");
+    let near = fence(cluster.pg1()).clear(request.clone()).await;
+    assert!(matches!(near, Outcome::Conflict(_)), "the fence of the former primary stays: {near:?}");
+    assert_eq!(session.may_login("app").await.unwrap(), Some(false));
     fail_over(&cluster).await;
     assert_eq!(marked_roles(&session).await.unwrap(), ["app"]);
-    lift_login_fences(&session).await.unwrap();
+    let stranger =
+        ClearFence { target: Target { address: ResourceAddress::new("x"), ..target(was) }, ..request.clone() };
+    assert!(matches!(far.clear(stranger).await, Outcome::Conflict(_)));
+    assert_eq!(far.clear(request.clone()).await, Outcome::Done(()));
+    assert_eq!(far.clear(request).await, Outcome::Done(()), "once more is no change");
+    assert_eq!(far.carried().await.unwrap(), Vec::<String>::new());
     Session::open(&cluster.app(cluster.pg2())).await.unwrap();
     assert_eq!(session.may_login("report").await.unwrap(), Some(false), "it was never ours");
 }

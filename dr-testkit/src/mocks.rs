@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, DatabaseProbe, Description, Digest, DrainRequest, Effort, EngageFence,
-    EvidenceSink, Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId, Millis,
-    Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
+    AppReading, AppTier, Capabilities, ClearFence, DatabaseProbe, Description, Digest, DrainRequest, Effort,
+    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId,
+    Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
     PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
     RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteReading,
     RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, Sessions, SnapshotRequest, SwapRequest,
@@ -53,6 +53,9 @@ mock! {
         async fn inspect(&self) -> Result<FenceReading, ProviderError>;
         async fn release(&self, order: ReleaseOrder) -> Outcome<()>;
         async fn retire(&self, request: RetireFence) -> Outcome<()>;
+        fn travels(&self) -> bool;
+        async fn carried(&self) -> Result<Vec<String>, ProviderError>;
+        async fn clear(&self, request: ClearFence) -> Outcome<()>;
         fn poll_every(&self) -> Millis;
         fn manual(&self, verb: &str) -> Vec<String>;
     }

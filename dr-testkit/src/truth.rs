@@ -151,6 +151,7 @@ impl<'a> Truth<'a> {
             let flags = [
                 (found.running, "running"),
                 (found.denied, "denied"),
+                (found.no_login.is_some(), "no logins"),
                 (found.stopped, "stopped"),
                 (found.storage_fenced, "storage-fenced"),
                 (found.stream.attached, "streaming"),
@@ -239,7 +240,8 @@ impl MemberTruth<'_> {
     /// Whether any part of a fence is up.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        self.instance.denied || self.instance.stopped || self.instance.storage_fenced
+        let found = self.instance;
+        found.denied || found.stopped || found.storage_fenced || found.no_login.is_some()
     }
 
     /// Whom it follows.

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use dr_core::{
-    Actor, AppTier, Becomes, CatchUpReceipt, Consent, Digest, DrainRequest, Effort, Ends, EngageFence, Epoch,
-    FenceReceipt, Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress, Outcome,
-    PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest,
+    Actor, AppTier, Becomes, CatchUpReceipt, ClearFence, Consent, Digest, DrainRequest, Effort, Ends, EngageFence,
+    Epoch, FenceReceipt, Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress,
+    Outcome, PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest,
     ReleaseOrder, ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime,
     SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
 };
@@ -967,6 +967,24 @@ fn s5_fires_when_a_fenced_member_is_published() {
         assert!(matches!(secret.patch(request).await, Outcome::Done(_)));
     });
     assert_eq!(hand.broken(), [Law::S5, Law::S7], "weu is a standby, and neu still takes writes");
+}
+
+#[test]
+fn s9_and_s25_fire_when_the_wrong_member_is_cleared_or_the_right_one_is_not() {
+    let hand = Hand::new(Setup { login_fence: true, ..Setup::pair("orders", "neu", "weu").fast() });
+    hand.run(async {
+        hand.engage("neu").await;
+        hand.promote(hand.careless_request()).await;
+    });
+    hand.clean();
+    hand.run(async {
+        let fence = hand.member("neu").await.fence.unwrap();
+        let (target, was) = (hand.target("neu"), hand.target("neu").lineage);
+        let request = ClearFence { target, was, token: None, key: "k".into() };
+        assert!(matches!(fence.clear(request).await, Outcome::Conflict(_)), "it was not promoted");
+        hand.repoint("weu").await;
+    });
+    assert_eq!(hand.broken(), [Law::S5, Law::S9, Law::S25]);
 }
 
 #[test]

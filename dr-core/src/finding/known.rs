@@ -128,6 +128,9 @@ known! {
     SILENT_WRITER = 242, "silent-writer": "a member shall follow a writer that does not answer",
         why "nobody can follow a server that is silent",
         helps "make it answer, or plan a failover";
+    FENCE_WOULD_STAY = 243, "fence-would-stay": "a fence that replication carries along could not be cleared on the candidate",
+        why "the new writer would refuse its own applications for as long as nobody lifts the fence by hand",
+        helps "list the `[[fence]]` for every member, not for one";
 
     NO_GUARD = 601, "no-guard": "the drain does not end by itself, and no guard process is available",
         why "if this process died during the drain, writes would stay stopped until a person comes",

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 
 use super::MutationGate;
 use crate::{
-    AppReading, AppTier, Binding, Capabilities, DatabaseProbe, Description, DrainRequest, Effort, EngageFence, Fence,
-    FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PatchSecret,
-    Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal, RehearseMember, RehearseRoute,
-    RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RouteReading, RouteRequest,
-    Rows, SecretReference, SecretStore, SecretVersion, Sessions, SnapshotRequest, SwapRequest, TrafficRouter, Tri,
-    WriteProbe, verb,
+    AppReading, AppTier, Binding, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Effort,
+    EngageFence, Fence, FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress,
+    Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal,
+    RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
+    RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SecretVersion, Sessions,
+    SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe, verb,
 };
 
 macro_rules! pass {
@@ -195,6 +195,19 @@ impl Fence for GatedFence {
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         pass!(self, &self.name, verb::RETIRE_FENCE, None);
         self.inner.retire(request).await
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.gate.read("carried", self.inner.carried()).await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        pass!(self, &self.name, verb::CLEAR_FENCE, None);
+        self.inner.clear(request).await
     }
 
     fn poll_every(&self) -> Millis {

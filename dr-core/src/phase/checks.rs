@@ -24,7 +24,8 @@ pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a Memb
 
 /// What speaks against a planned switchover to `target`.
 pub(super) fn planned(now: &Situation, target: &MemberFacts, policy: &Policy, shape: Shape) -> Vec<Finding> {
-    let checks: [Check; 9] = [answers, fit, lag, transactions, parity, gap, same_history, obstacles, unseen_drops];
+    let checks: [Check; 10] =
+        [answers, fit, lag, transactions, parity, gap, same_history, obstacles, unseen_drops, clears];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(now, target, policy)).collect();
     if shape == Shape::SeparateFence {
         findings.extend(fence(&now.primary, policy.fence.max(Grade::Confirmed), None));
@@ -41,6 +42,7 @@ pub(super) fn forced(
     fenced: bool,
 ) -> Vec<Finding> {
     let mut findings = same_history(now, target, policy);
+    findings.extend(clears(now, target, policy));
     findings.extend(unhealthy(target));
     findings.extend(fatal_obstacles(now, target));
     if now.primary_answers && alive(&now.primary) {
@@ -216,6 +218,13 @@ fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<
         )
     };
     wrong.then(what).into_iter().collect()
+}
+
+/// A fence that travels is cleared by the fences of the member that it travelled to.
+fn clears(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
+    let stays = now.fence_travels() && !target.fence_travels;
+    let what = || format!("a fence of the group travels to `{}`, and `{0}` has none that could clear it", target.name);
+    stays.then(|| Finding::new(&known::FENCE_WOULD_STAY, what())).into_iter().collect()
 }
 
 /// What speaks against the fences of `primary`; `unfenced` is what helps where some of them cannot be reached.

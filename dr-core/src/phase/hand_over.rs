@@ -10,8 +10,8 @@ use crate::{
     Carries, CatchUpReceipt, DrainReceipt, Edge, Ends, FenceReceipt, Grade, Held, LossBound, MemberId, Millis,
     PlanBuilder, PromotionReceipt, QuiesceReceipt, Ref, Shape, Situation, Spec, StepExt, WriterReceipt,
     steps::{
-        AwaitCatchUp, AwaitQuiesced, BoundLoss, ConfirmWriter, Drain, FenceMember, NoDrain, NothingToResume, Promote,
-        ReleaseFence, ResumeWrites, SwapRoles, fence_owed,
+        AwaitCatchUp, AwaitQuiesced, BoundLoss, ClearFence, ConfirmWriter, Drain, FenceMember, NoDrain,
+        NothingToResume, Promote, ReleaseFence, ResumeWrites, SwapRoles, fence_owed,
     },
 };
 
@@ -123,13 +123,30 @@ pub fn hand_over<'a>(
     }
 }
 
+/// Why the new writer is cleared, for people.
+const WHY_CLEAR: &str = "its applications log in again, and nobody waits for a writer that refuses them";
+
 fn paced<S: crate::Step>(spec: Spec<S>, pace: Pace) -> Spec<S> {
     spec.within(pace.within).every(pace.every).visibility(pace.visibility)
 }
 
-fn confirm(ready: &Ready, promotion: &Ref<PromotionReceipt>, from: &crate::Target) -> ConfirmWriter {
-    let confirm = ConfirmWriter::of(promotion, from);
-    if ready.offer.restarts { confirm.after_its_restart() } else { confirm }
+/// What confirms the writer, behind the step that lets its applications in where the fence of the former primary travelled to it.
+fn confirm(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    promotion: &Ref<PromotionReceipt>,
+    fence: Option<&Ref<FenceReceipt>>,
+) -> ConfirmWriter {
+    let confirm = ConfirmWriter::of(promotion, &now.writer);
+    let confirm = if ready.offer.restarts { confirm.after_its_restart() } else { confirm };
+    let confirm = fence.into_iter().fold(confirm, ConfirmWriter::fenced_by);
+    if !now.fence_travels() {
+        return confirm;
+    }
+    let clear = ClearFence::of(&ready.target, promotion);
+    let clear = fence.into_iter().fold(clear, ClearFence::fenced_by);
+    confirm.cleared_by(&plan.add("clear-fence", paced(clear.because(WHY_CLEAR), target_pace(now, ready))))
 }
 
 fn target_pace(now: &Situation, ready: &Ready) -> Pace {
@@ -152,9 +169,10 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let call = Promote::planned(&ready.target, &fence, &caught, &ready.consent).at_least(minimum);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
-    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let held = Ref::new(fence.to());
+    let confirm = confirm(plan, now, ready, &promotion, Some(&held)).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
-    let fenced = Some((Ref::new(fence.to()), minimum));
+    let fenced = Some((held, minimum));
     HandedOver {
         to: ready.target.member.clone(),
         offer: ready.offer.clone(),
@@ -187,7 +205,7 @@ fn swap(
     let call = call.held_since(drained, patience, ready.offer.limit);
     let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after(&quiesced), pace));
-    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(plan, now, ready, &promotion, None).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
@@ -213,7 +231,7 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let call = Promote::forced(&ready.target, &fence, &bound, &ready.consent).at_least(minimum);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
-    let confirm = confirm(ready, &promotion, &now.writer).fenced_by(&fence).at_least(minimum);
+    let confirm = confirm(plan, now, ready, &promotion, Some(&fence)).at_least(minimum);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     HandedOver {
         to: ready.target.member.clone(),
@@ -243,7 +261,7 @@ fn force_swap(
     let call = without_fence.into_iter().fold(call, SwapRoles::without_fence);
     let call = call.taking(ready.offer.takes).moving(&ready.offer.moves);
     let promotion = plan.add("swap-roles", paced(call.after_all(after), pace));
-    let confirm = confirm(ready, &promotion, &now.writer).at_least(minimum);
+    let confirm = confirm(plan, now, ready, &promotion, None).at_least(minimum);
     let confirm = if without_fence.is_some() { confirm } else { confirm.or_accepted() };
     let confirm = confirm.within(pace.within).every(pace.every).visibility(pace.visibility);
     let writer = plan.add("confirm-writer", confirm);
@@ -273,7 +291,7 @@ fn promote_unfenced(
         Promote::dangerous(Ends { from: now.writer.clone(), to: ready.target.clone() }, bound, &ready.consent, reason);
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
-    let confirm = confirm(ready, &promotion, &now.writer).at_least(Grade::Unconfirmable);
+    let confirm = confirm(plan, now, ready, &promotion, None).at_least(Grade::Unconfirmable);
     let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
     let owes_fence = Some(fence_later(plan, now, &writer));
     HandedOver {

@@ -171,6 +171,8 @@ pub struct PlanHeader {
     pub expects: Target,
     /// Names and what they stand for.
     pub bindings: BTreeMap<Binding, ResourceRef>,
+    /// Whether replication carries a fence of the group to the standbys ([`Fence::travels`](crate::Fence::travels)).
+    pub fence_travels: bool,
     /// What custom steps may touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.
@@ -201,6 +203,7 @@ impl PlanBuilder {
             loss: Loss::Nothing,
             facts: Vec::new(),
             bindings: header.bindings,
+            fence_travels: header.fence_travels,
             allow: header.allow,
             policy: header.policy,
             nodes: BTreeMap::new(),

@@ -206,6 +206,9 @@ pub struct Plan {
     pub facts: Vec<Fact>,
     /// Names and what they stand for.
     pub bindings: BTreeMap<Binding, ResourceRef>,
+    /// Whether replication carries a fence of the group to the standbys, so that a new writer has to be freed of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fence_travels: bool,
     /// What the group file lets custom steps touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.

@@ -3,11 +3,12 @@
 use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Effort, Grade, IdempotencyKey, Json, Millis, Mismatch, Outcome, Planes, Position, ProviderError, Rehearsal,
-    ReleaseOrder, ResourceAddress, ResourceIdentity, Target, Timestamp, Tri,
+    Effort, Grade, IdempotencyKey, Json, Lineage, Millis, Mismatch, Outcome, Planes, Position, ProviderError,
+    Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, Target, Timestamp, Tri,
 };
 
 /// Asks that a member be fenced.
@@ -34,6 +35,18 @@ pub struct FenceToken {
     pub known: bool,
 }
 
+impl FenceToken {
+    /// Returns the part of this token that the fence `name` made, also out of the token of a [`FenceSet`].
+    #[must_use]
+    pub fn part(&self, name: &str) -> Option<Self> {
+        if self.fence == name {
+            return Some(self.clone());
+        }
+        let parts: Vec<Self> = serde_json::from_value(self.state.0.clone()).ok()?;
+        parts.iter().find_map(|part| part.part(name))
+    }
+}
+
 /// Which ways to a member were open when it was looked at. A way of which nobody can say (`Unknown`) is not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
@@ -56,7 +69,7 @@ pub struct FenceReading {
     /// Which resource it is; `None` where nobody could say.
     pub identity: Option<ResourceIdentity>,
     /// The lineage it really carries; `None` where a stopped service shows none.
-    pub lineage: Option<crate::Lineage>,
+    pub lineage: Option<Lineage>,
     /// The grade on each plane.
     pub planes: Planes,
     /// Whether, as it stands, nobody gets an answer from the member, this toolkit included (a stopped server). A write that passes on
@@ -146,6 +159,20 @@ pub struct RetireFence {
     pub key: IdempotencyKey,
 }
 
+/// Asks that a new writer be freed of what a fence of its predecessor left with it.
+#[derive(Clone, Debug)]
+pub struct ClearFence {
+    /// The new writer, with the lineage that it writes.
+    pub target: Target,
+    /// The lineage that ended with the promotion. Whoever still carries it may be the former primary, whose fence has to stay.
+    pub was: Lineage,
+    /// What was read before this run fenced the former primary; `None` where it did not: what an earlier run left travelled as well.
+    /// [`FenceToken::part`] finds the part of one fence.
+    pub token: Option<FenceToken>,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
 /// One way to fence a member.
 #[async_trait]
 pub trait Fence: Debug + Send + Sync + 'static {
@@ -214,10 +241,40 @@ pub trait Fence: Debug + Send + Sync + 'static {
     /// - refused with `Conflict` unless the member is seen to be a standby of the named lineage
     async fn retire(&self, request: RetireFence) -> Outcome<()>;
 
+    /// Tells whether replication carries this fence to the standbys, so that the new writer keeps its own applications out until
+    /// [`Fence::clear`]. Makes no call.
+    ///
+    /// - a fence that does not travel leaves the new writer open
+    fn travels(&self) -> bool {
+        false
+    }
+
+    /// Lists what is left at this member of a fence that travelled here, in the words of the service. Changes nothing.
+    ///
+    /// - empty only if nothing of it keeps applications out
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    /// Takes from a new writer what travelled to it, so that its applications are let in. The fence of the *new* writer is asked, while
+    /// writes are held back: one call to the server is all that this should cost.
+    ///
+    /// - gives back what a fence took, and nothing else
+    /// - clearing what is clear is no change
+    /// - refused unless the member is seen to write on a later history than [`ClearFence::was`]
+    ///
+    /// A caller may drop the call at any time; what it left behind [`Fence::carried`] tells.
+    async fn clear(&self, _request: ClearFence) -> Outcome<()> {
+        Outcome::refused(format_args!("`{}` does not travel: there is nothing to clear", self.name()))
+    }
+
     /// How often it may be looked at while it is being engaged.
     fn poll_every(&self) -> Millis;
 
-    /// What a person would type to do `verb` (`engage`, `release`) without us.
+    /// What a person would type to do `verb` (`engage`, `release`, and where the fence travels `clear`) without us.
     fn manual(&self, verb: &str) -> Vec<String>;
 }
 
@@ -370,12 +427,35 @@ impl Fence for FenceSet {
         all.outcome()
     }
 
+    fn travels(&self) -> bool {
+        self.fences.iter().any(|fence| fence.travels())
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        let travelling = self.fences.iter().filter(|fence| fence.travels());
+        let told = join_all(travelling.map(|fence| fence.carried())).await;
+        Ok(told.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// All that travel are cleared at once. Each finds its own part of the token; a fence that was added since has none, and clears what
+    /// it can see for itself.
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        let travelling = self.fences.iter().filter(|fence| fence.travels());
+        let cleared = travelling.map(|fence| async { (fence.name(), fence.clear(request.clone()).await) });
+        let mut all = AllParts::default();
+        for (name, outcome) in join_all(cleared).await {
+            all.add(&name, outcome);
+        }
+        all.outcome()
+    }
+
     fn poll_every(&self) -> Millis {
         self.fences.iter().map(|fence| fence.poll_every()).min().unwrap_or(Millis::seconds(1))
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
-        self.fences.iter().flat_map(|fence| fence.manual(verb)).collect()
+        let asked = self.fences.iter().filter(|fence| verb != "clear" || fence.travels());
+        asked.flat_map(|fence| fence.manual(verb)).collect()
     }
 }
 

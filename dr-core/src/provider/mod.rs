@@ -23,7 +23,7 @@ pub use database::{
     Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
-pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
+pub use fence::{ClearFence, EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use rehearsal::{

@@ -77,7 +77,7 @@ fn phase(class: Class) -> Option<PhaseName> {
         Class::Drain => Some(PhaseName::Drain),
         Class::Fence | Class::CatchUp => Some(PhaseName::Fence),
         Class::Pivot => Some(PhaseName::Promote),
-        Class::ConfirmWriter => Some(PhaseName::Confirm),
+        Class::ClearFence | Class::ConfirmWriter => Some(PhaseName::Confirm),
         Class::Secret | Class::Traffic | Class::Resume => Some(PhaseName::Redirect),
         Class::Rejoin | Class::RetireFence => Some(PhaseName::Rejoin),
         Class::Harmless | Class::ReleaseFence | Class::Destroy | Class::Topology | Class::Other => None,

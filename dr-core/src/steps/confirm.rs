@@ -5,6 +5,7 @@ use futures_util::future::{Either, join, join3, select};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    clear::still_carries,
     pivot::{Descent, descends},
     read::{conflict, not_yet, offered, replaced, see},
 };
@@ -25,6 +26,8 @@ pub struct ConfirmWriter {
     #[serde(default, skip_serializing_if = "is_false")]
     or_accepted: bool,
     restarts: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cleared: Option<Input<()>>,
 }
 
 impl ConfirmWriter {
@@ -38,6 +41,7 @@ impl ConfirmWriter {
             minimum: Grade::Confirmed,
             or_accepted: false,
             restarts: false,
+            cleared: None,
         }
     }
 
@@ -53,6 +57,13 @@ impl ConfirmWriter {
     #[must_use]
     pub fn after_its_restart(self) -> Self {
         Self { restarts: true, ..self }
+    }
+
+    /// A fence of the group travels, and `cleared` took from the new writer what had come with it: it is confirmed only when it is seen
+    /// to carry nothing that keeps its applications out.
+    #[must_use]
+    pub fn cleared_by(self, cleared: &impl Carries<()>) -> Self {
+        Self { cleared: Some(Input::of(cleared)), ..self }
     }
 
     /// What the former primary must be worth.
@@ -82,8 +93,9 @@ impl Step for ConfirmWriter {
     fn sentence(&self) -> String {
         let from = &self.from.member;
         let restart = if self.restarts { "the provider done with it, " } else { "" };
+        let let_in = if self.cleared.is_some() { "its applications let in, " } else { "" };
         format!(
-            "see exactly one writer: edges, one probe write, {restart}{from} kept from writing at `{}` or better{}",
+            "see exactly one writer: edges, one probe write, {let_in}{restart}{from} kept from writing at `{}` or better{}",
             self.minimum,
             if self.or_accepted { ", or two people accept less" } else { "" }
         )
@@ -325,7 +337,14 @@ impl Look for Confirming {
         };
         let (database, probe) = (cx.database(&new.member)?, cx.probe(&new.member)?);
         let ours = join(probe.write(), probe.write_as_application());
-        let (old_side, description, (write, application)) = join3(old_side, database.describe(), ours).await;
+        let carries = async {
+            match &step.cleared {
+                Some(_) => still_carries(cx, new).await,
+                None => Ok(None),
+            }
+        };
+        let (old_side, description, ((write, application), carries)) =
+            join3(old_side, database.describe(), join(ours, carries)).await;
         let (grade, words, edges) = match old_side? {
             OldSide::Worth(grade, words, edges) => (grade, words, edges),
             OldSide::Verdict(verdict) => return Ok(verdict),
@@ -341,7 +360,7 @@ impl Look for Confirming {
         if let Some(work) = description.busy.as_ref().filter(|_| step.restarts) {
             return Ok(not_yet(format_args!("the provider is still at work on `{member}`: {work}")));
         }
-        if let Some(verdict) = takes_no_writes(member, &write, application.as_ref()) {
+        if let Some(verdict) = carries?.or_else(|| takes_no_writes(member, &write, application.as_ref())) {
             return Ok(verdict);
         }
         let lineage = write.lineage.unwrap_or_else(|| new.lineage.clone());

@@ -87,18 +87,20 @@ pub(crate) async fn answers_a_write(probe: &dyn DatabaseProbe) -> Tri {
     }
 }
 
+/// Tells whether the server itself answers: with its position, or where none is offered, on a probe write.
+pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
+    match probe.position().await {
+        Ok(_) => Tri::Yes,
+        Err(ProviderError::Unsupported { .. }) => answers_a_write(probe).await,
+        Err(_) => Tri::No,
+    }
+}
+
 /// One look from all places.
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
         (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
-    let inside = async {
-        match probe.position().await {
-            Ok(_) => Tri::Yes,
-            Err(ProviderError::Unsupported { .. }) => answers_a_write(probe.as_ref()).await,
-            Err(_) => Tri::No,
-        }
-    };
-    let (management, inside, stream) = join3(old.describe(), inside, new.replication()).await;
+    let (management, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
     let management = match management {
         Ok(description) => description.healthy,
         Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,

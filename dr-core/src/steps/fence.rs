@@ -1,17 +1,18 @@
 //! Keeping the former primary from writing, giving that back in an abort, and taking it away at the end (E01, S9).
 
 use async_trait::async_trait;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    down::answers,
     lock::held_by_another,
     read::{conflict, later, not_yet, refuse, see},
 };
 use crate::{
-    Attempted, Cause, Class, Effect, EngageFence, Fact, FenceReceipt, FenceToken, Grade, Handler, Input, Json, Kind,
-    Marks, Observed, Outcome, Prepared, Promotion, Ready, ReleaseOrder, RetireFence, Retry, Stage, Step, StepCx,
-    StepError, Target, Touch, Tri, WriterReceipt, canonical, stop, verb,
+    Attempted, Cause, Class, Effect, EngageFence, Fact, Fence, FenceReceipt, FenceToken, Grade, Handler, Input, Json,
+    Kind, Marks, MemberId, Observed, Outcome, Prepared, Promotion, ProviderError, Reach, Ready, ReleaseOrder,
+    RetireFence, Retry, Stage, Step, StepCx, StepError, Target, Touch, Tri, WriterReceipt, canonical, stop, verb,
 };
 
 /// Fences a member: it cannot write any more, read back at `minimum` or better.
@@ -145,6 +146,71 @@ fn token(cx: &StepCx) -> Result<FenceToken, StepError> {
 
 pub(super) struct Fencing;
 
+impl Fencing {
+    /// Why the fence of a silent member cannot be had over the ways that are open now, if so. It is seen twice: one look may have been
+    /// unlucky. Once a fence was sent, what it is worth is read back and nothing else counts.
+    pub(super) async fn beyond_reach(
+        cx: &StepCx,
+        step: &FenceMember,
+        fence: &dyn Fence,
+    ) -> Result<Option<String>, StepError> {
+        if !step.silent || cx.intended_at().is_some() {
+            return Ok(None);
+        }
+        let member = &step.target.member;
+        let first = reach(cx, member, fence).await?;
+        if fence.offers(first).grade() >= step.minimum {
+            return Ok(None);
+        }
+        cx.pause(cx.every()).await;
+        let now = reach(cx, member, fence).await?;
+        let best = fence.offers(now).grade();
+        if best >= step.minimum {
+            return Ok(None);
+        }
+        let unfenced = match &cx.plan().to {
+            Some(to) if cx.promotion() != Promotion::MayStand => format!(
+                "; make them reachable, or take the risk of two writers by name, which two people must agree to: \
+                 dr plan failover {} --to {to} --without-fence <reason>",
+                cx.plan().group
+            ),
+            Some(_) | None => String::new(),
+        };
+        Ok(Some(format!(
+            "the fences of `{member}` are worth `{best}` at best now, this needs `{}`: {} cannot be reached (its management plane \
+             answers: {}, its server: {}){unfenced}",
+            step.minimum,
+            fence.out_of_reach(now).join(", "),
+            now.management,
+            now.server
+        )))
+    }
+}
+
+/// Which ways to a member are open now. A way on which nothing of the fence depends is not tried: a dark one costs its caller seconds.
+async fn reach(cx: &StepCx, member: &MemberId, fence: &dyn Fence) -> Result<Reach, StepError> {
+    let offers = |management, server| fence.offers(Reach { management, server });
+    let ways = [Tri::Yes, Tri::No];
+    let by_management = ways.iter().any(|server| offers(Tri::Yes, *server) != offers(Tri::No, *server));
+    let by_server = ways.iter().any(|management| offers(*management, Tri::Yes) != offers(*management, Tri::No));
+    let (database, probe) = (cx.database(member)?, cx.probe(member)?);
+    let management = async {
+        if !by_management {
+            return Tri::Unknown;
+        }
+        match database.describe().await {
+            Ok(_) => Tri::Yes,
+            Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
+            Err(
+                ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. },
+            ) => Tri::No,
+        }
+    };
+    let server = async { if by_server { answers(probe.as_ref()).await } else { Tri::Unknown } };
+    let (management, server) = join(management, server).await;
+    Ok(Reach { management, server })
+}
+
 #[async_trait]
 impl Handler for Fencing {
     type Step = FenceMember;
@@ -194,11 +260,17 @@ impl Handler for Fencing {
     async fn prepare(&self, cx: &StepCx, step: &FenceMember) -> Result<Prepared<FenceReceipt>, StepError> {
         let member = &step.target.member;
         let fence = cx.fence(member)?;
+        // Over every way that could be open: what is worth less than that can never be had.
         let best = fence.promises().grade();
         if best < step.minimum {
             return Ok(refuse(format_args!(
                 "the fences of `{member}` are worth `{best}` at best, this needs `{}`; list another fence in the group file",
                 step.minimum
+            )));
+        }
+        if fence.travels() && !cx.plan().fence_travels {
+            return Ok(refuse(format_args!(
+                "the fence of `{member}` travels to the new writer, and this plan does not clear it there; make a new plan"
             )));
         }
         let held = async {
@@ -213,9 +285,14 @@ impl Handler for Fencing {
             }
             Ok::<_, StepError>(see(cx, member).await?.differs(&step.target))
         };
-        let (held, changed) = join(held, changed).await;
+        let (held, changed, unreachable) = join3(held, changed, Self::beyond_reach(cx, step, fence.as_ref())).await;
         if let Some(why) = held?.or(changed?) {
             return Ok(refuse(why));
+        }
+        if let Some(why) = unreachable? {
+            // Nobody waits for a fence that is owed: the way may open again within its time.
+            let owed = cx.promotion() == Promotion::MayStand;
+            return Ok(if owed { later(why, Retry::After(cx.every())) } else { refuse(why) });
         }
         let token = fence.prepare().await?;
         Ok(Prepared::Ready(Ready {

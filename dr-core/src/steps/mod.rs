@@ -12,6 +12,7 @@ mod attach;
 mod before;
 mod catch_up;
 mod checks;
+mod clear;
 mod confirm;
 mod consent;
 mod down;
@@ -38,6 +39,7 @@ pub use attach::AttachStandby;
 pub use before::{FinalSnapshot, SettleMember};
 pub use catch_up::{AwaitCatchUp, AwaitQuiesced};
 pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSeen};
+pub use clear::ClearFence;
 pub(crate) use confirm::fence_owed;
 pub use confirm::{CheckWriter, ConfirmWriter};
 pub use consent::AskConsent;
@@ -89,6 +91,7 @@ impl Catalog {
             .with(fence::Fencing)
             .with(fence::Releasing)
             .with(fence::Retiring)
+            .with(clear::Clearing)
             .looking(catch_up::CatchUp)
             .looking(catch_up::Quiescing)
             .with(promote::Promoting)

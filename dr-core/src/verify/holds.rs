@@ -1,7 +1,7 @@
 //! DR140 to DR149: never stranded. What is taken for a while is given back, and everything before the promotion has a way back.
 
 use super::{Fault, Look, Rule, safety::mutates};
-use crate::{Class, Purpose, references};
+use crate::{Binding, Class, Node, PromotionReceipt, Purpose, references, verb};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -59,6 +59,14 @@ pub(super) const RULES: &[Rule] = &[
         why: "nothing un-fences but a planned run that turns back, or an operator's own order",
         helps: "drop the step; an operator can release the fence by name",
         check: no_release_of_a_fence,
+    },
+    Rule {
+        number: 147,
+        name: "travelled-fence-is-cleared",
+        sentence: "Where a fence of the group travels with replication, the new writer is cleared of it after the promotion, and confirmed only after that; no other member is cleared",
+        why: "the new writer would refuse its own applications, or a member that still writes would lose its fence",
+        helps: "use the built-in phases, or clear the new writer and confirm it with `cleared_by`",
+        check: travelled_fence_is_cleared,
     },
 ];
 
@@ -133,6 +141,35 @@ fn fence_is_retired(look: &Look<'_>) -> Vec<Fault> {
             found.push(Fault::at(by, format!("`{by}` ends the fence of `{id}` without retiring it")));
         } else if !confirmed {
             found.push(Fault::at(by, format!("`{by}` retires the fence of `{id}` before the writer is confirmed")));
+        }
+    }
+    found
+}
+
+fn travelled_fence_is_cleared(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    let promoted = look.pivot().zip(look.plan.to.as_ref().map(Binding::from));
+    let of_the_writer = |node: &Node| {
+        let writer = promoted.as_ref().map(|(_, writer)| writer);
+        node.call.touches.iter().all(|touch| verb::CLEAR_FENCE.is(touch) && Some(&touch.resource) == writer)
+    };
+    for (id, node) in look.of(Class::ClearFence) {
+        if !of_the_writer(node) {
+            found.push(Fault::at(id, format!("`{id}` clears a member that the plan does not make the writer")));
+        }
+        if look.sources::<PromotionReceipt>(node, Class::Pivot).is_empty() {
+            found.push(Fault::at(id, format!("`{id}` takes no receipt of a promotion or swap")));
+        }
+    }
+    if look.pivot().is_none() || !look.plan.fence_travels {
+        return found;
+    }
+    if !look.has(Class::ClearFence) {
+        found.push(Fault::plan("a fence of the group travels to the new writer, and nothing clears it there"));
+    }
+    for (id, node) in look.of(Class::ConfirmWriter) {
+        if look.sources::<()>(node, Class::ClearFence).is_empty() {
+            found.push(Fault::at(id, format!("`{id}` may confirm a writer that still refuses its applications")));
         }
     }
     found

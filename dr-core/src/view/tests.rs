@@ -68,6 +68,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         format: 1,
         rules: 1,
+        fence_travels: false,
         runbook: RunbookId::new("dr.planned-switchover", 1),
         purpose: Purpose::Switchover,
         group: "orders".into(),

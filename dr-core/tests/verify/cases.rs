@@ -389,6 +389,30 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             plan.holds.insert(id("fence"), hold);
         })
     }),
+    (147, "a travelling fence that nobody clears", || of(plans::promotion(), |plan| plan.fence_travels = true)),
+    (147, "a writer confirmed without a look at what it carries", || {
+        of(plans::travelling(), |plan| {
+            say(plan, "confirm-writer", |says| drop(says.takes.remove("cleared")));
+            join(plan, "confirm-writer", "clear-fence");
+        })
+    }),
+    (147, "the former primary cleared", || {
+        of(plans::travelling(), |plan| {
+            say(plan, "clear-fence", |says| says.touch = vec![Touch::new("neu", "clear-fence")])
+        })
+    }),
+    (147, "a writer cleared that nobody promoted", || {
+        of(plans::travelling(), |plan| {
+            say(plan, "clear-fence", |says| drop(says.takes.remove("promotion")));
+            join(plan, "clear-fence", "promote");
+        })
+    }),
+    (163, "a writer confirmed beside the clearing", || {
+        of(plans::travelling(), |plan| {
+            plan.fence_travels = false;
+            say(plan, "confirm-writer", |says| drop(says.takes.remove("cleared")));
+        })
+    }),
     (150, "a standby plan that shifts traffic", || {
         of(plans::custom(Purpose::Standby), |plan| {
             plan.allow.insert(Touch::new("traffic:public", "drill"));

@@ -43,6 +43,7 @@ fn marks(kind: &str, says: &Says) -> Marks {
         "dr.fence" => Marks::at(Stage::Fence).or(Stage::Owe),
         "dr.catch-up" | "dr.quiesced" => Marks::at(Stage::Prove),
         "dr.promote" | "dr.swap-roles" => Marks::at(Stage::Change),
+        "dr.clear-fence" => Marks::at(Stage::Clear),
         "dr.confirm-writer" => Marks::at(Stage::Confirm),
         "dr.point-secret" | "dr.shift-traffic" | "dr.warm-up" => Marks::at(Stage::Move),
         "dr.check-writer" => Marks::at(Stage::Recheck).duty(Duty::WriterStill),
@@ -135,6 +136,7 @@ kinds! {
     Quiet = "dr.quiesced", CatchUp, ReadOnly, QuiesceReceipt;
     Promote = "dr.promote", Pivot, AtMostOnce, PromotionReceipt;
     Swap = "dr.swap-roles", Pivot, AtMostOnce, PromotionReceipt;
+    Clear = "dr.clear-fence", ClearFence, Reconcilable, ();
     Confirm = "dr.confirm-writer", ConfirmWriter, ReadOnly, WriterReceipt;
     PointSecret = "dr.point-secret", Secret, Idempotent, ();
     WarmUp = "dr.warm-up", Other, ReadOnly, ();

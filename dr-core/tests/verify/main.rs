@@ -14,6 +14,7 @@ use dr_core::{Finding, Purpose, verify};
 fn whole_plans_violate_nothing() {
     let plans = [
         plans::promotion(),
+        plans::travelling(),
         plans::swap(),
         plans::forced(),
         plans::dangerous(),

@@ -63,6 +63,7 @@ pub(crate) fn builder(purpose: Purpose) -> PlanBuilder {
         group_digest: Digest::zero(),
         expects: target("neu"),
         bindings,
+        fence_travels: false,
         allow: BTreeSet::from([Touch::new("kafka:billing", "set-running")]),
         policy: policy(),
     })
@@ -114,11 +115,23 @@ fn fence() -> Fence {
     Fence(touching(&[("neu", "fence")]).with("target", json!(target("neu"))).with("minimum", json!("confirmed")))
 }
 
+/// What is known of a fence of the former primary.
+#[derive(Clone, Copy, Default)]
+struct Fenced {
+    fenced: bool,
+    travels: bool,
+}
+
 /// What a promotion or swap with these inputs is followed by until the applications may write.
-fn repointed(plan: &mut PlanBuilder, pivot: &str, fenced: bool) -> Ref<()> {
+fn repointed(plan: &mut PlanBuilder, pivot: &str, Fenced { fenced, travels }: Fenced) -> Ref<()> {
     let mut confirm = says().taking::<PromotionReceipt>("promotion", pivot).with("minimum", json!("confirmed"));
     if fenced {
         confirm = confirm.taking::<FenceReceipt>("fence", "fence");
+    }
+    if travels {
+        let clear = touching(&[("weu", "clear-fence")]).taking::<PromotionReceipt>("promotion", pivot);
+        plan.add("clear-fence", Clear(clear));
+        confirm = confirm.taking::<()>("cleared", "clear-fence");
     }
     plan.add("confirm-writer", Confirm(confirm));
     let secret = plan.add("point-secret", PointSecret(of_writer(&[("secret:orders", "patch")])));
@@ -145,6 +158,17 @@ fn retire() -> Retire {
 
 /// A switchover with a separate fence.
 pub(crate) fn promotion() -> Plan {
+    promotion_with(false)
+}
+
+/// The same with a fence that travels.
+pub(crate) fn travelling() -> Plan {
+    let mut plan = promotion_with(true);
+    plan.fence_travels = true;
+    plan
+}
+
+fn promotion_with(travels: bool) -> Plan {
     let mut plan = builder(Purpose::Switchover);
     let [told, old, new, again] = ready(&mut plan);
     let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
@@ -155,7 +179,7 @@ pub(crate) fn promotion() -> Plan {
         .taking::<CatchUpReceipt>("caught-up", "catch-up")
         .taking::<Consent>("consent", "consent");
     plan.add("promote", Promote(promote));
-    let ready = repointed(&mut plan, "promote", true);
+    let ready = repointed(&mut plan, "promote", Fenced { fenced: true, travels });
     let opened = plan.release(drained, &ready);
     finished(&mut plan, "promote", &opened);
     let retired = plan.attempt("retire-fence", retire(), "the fence stands", "dba");
@@ -173,7 +197,7 @@ pub(crate) fn swap() -> Plan {
         .taking::<QuiesceReceipt>("quiesced", "quiesced")
         .taking::<Consent>("consent", "consent");
     plan.add("swap-roles", Swap(swap));
-    let ready = repointed(&mut plan, "swap-roles", false);
+    let ready = repointed(&mut plan, "swap-roles", Fenced::default());
     let opened = plan.release(drained, &ready);
     finished(&mut plan, "swap-roles", &opened);
     done(plan)
@@ -207,7 +231,7 @@ pub(crate) fn forced() -> Plan {
         .taking::<LossBound>("bound", "bound-loss-fenced")
         .taking::<Consent>("consent", "consent");
     plan.add("promote", Promote(promote));
-    let ready = repointed(&mut plan, "promote", true);
+    let ready = repointed(&mut plan, "promote", Fenced { fenced: true, travels: false });
     finished(&mut plan, "promote", &ready);
     plan.attempt("retire-fence", retire(), "the fence stands", "dba");
     done(plan)
@@ -224,7 +248,7 @@ pub(crate) fn dangerous() -> Plan {
         .taking::<Consent>("consent", "consent")
         .with("risk", reason);
     plan.add("promote", Promote(promote).after_all(&[&still, &told, &again]));
-    let ready = repointed(&mut plan, "promote", false);
+    let ready = repointed(&mut plan, "promote", Fenced::default());
     let owed = fence().after(&ready);
     let owed = plan.attempt("fence-later", owed, "fence neu when it answers", "dba");
     let owed = Ref::clone(&owed);

@@ -212,6 +212,7 @@ fn fence_verb(verb: &str) -> Option<&'static str> {
         "fence" => Some("engage"),
         "release-fence" => Some("release"),
         "retire-fence" => Some("retire"),
+        "clear-fence" => Some("clear"),
         _ => None,
     }
 }

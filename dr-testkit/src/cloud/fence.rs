@@ -1,9 +1,10 @@
-//! The fences of the simulated cloud: one of several parts (deny, terminate, stop), the same without the stop, and one of the storage.
+//! The fences of the simulated cloud: one of several parts (deny, terminate, stop), the same without the stop, one of the storage, and one
+//! of logins, which travels.
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome, Planes,
-    ProviderError, Reach, Rehearsal, ReleaseOrder, RetireFence, Timestamp, Tri,
+    Cause, ClearFence, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome,
+    Planes, ProviderError, Reach, Rehearsal, ReleaseOrder, RetireFence, Timestamp, Tri,
 };
 
 use super::{
@@ -22,6 +23,8 @@ pub(crate) enum FenceKind {
     Network,
     /// The storage refuses writes.
     Storage,
+    /// The applications' roles may not log in; their open sessions end. It travels with the history.
+    Login,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +41,19 @@ impl SimFence {
         } else {
             format!("{}.fence.{verb}/{part}", self.member)
         };
-        Point::change(name, Plane::Management(self.member.clone()), (self.member.as_str(), touch))
+        Point::change(name, self.plane(), (self.member.as_str(), touch))
+    }
+
+    /// Roles are changed on the server itself.
+    fn plane(&self) -> Plane {
+        match self.kind {
+            FenceKind::Login => Plane::Data(self.member.clone()),
+            FenceKind::Stop | FenceKind::Network | FenceKind::Storage => Plane::Management(self.member.clone()),
+        }
+    }
+
+    fn look_at(&self, verb: &str) -> Point {
+        Point::read(format!("{}.fence.{verb}", self.member), self.plane())
     }
 
     /// Sends the parts of a compound verb, one after the other; the first that is not done ends it.
@@ -97,6 +112,10 @@ impl SimFence {
             FenceKind::Stop => stop_planes(world, found),
             FenceKind::Network if found.denied && world.sessions(&found.name) == 0 => Planes::all(Grade::Confirmed),
             FenceKind::Network => Planes::default(),
+            FenceKind::Login if world.carries(found) && world.sessions(&found.name) == 0 => {
+                Planes::all(Grade::Confirmed)
+            }
+            FenceKind::Login => Planes::default(),
             FenceKind::Storage if found.storage_fenced => Planes::all(Grade::Enforced),
             FenceKind::Storage => Planes::default(),
         };
@@ -107,10 +126,11 @@ impl SimFence {
         let end = found.clean_end.filter(|_| found.stopped && tells);
         let sessions = world.sessions(&self.member);
         let detail = format!(
-            "{}; new sessions {}; {sessions} open; storage {}",
+            "{}; new sessions {}; {sessions} open; storage {}{}",
             if found.running { "running" } else { "stopped" },
             if found.denied { "refused" } else { "let in" },
             if found.storage_fenced { "refuses writes" } else { "takes writes" },
+            if world.carries(found) { "; the applications' roles may not log in" } else { "" },
         );
         Ok(FenceReading {
             silent: self.kind == FenceKind::Stop && found.stopped && !found.running,
@@ -145,21 +165,24 @@ impl Fence for SimFence {
             FenceKind::Stop => "sim.stop".to_owned(),
             FenceKind::Network => "sim.network".to_owned(),
             FenceKind::Storage => "sim.storage".to_owned(),
+            FenceKind::Login => "sim.login".to_owned(),
         }
     }
 
-    /// All are engaged at the member's own management plane: with that dark, none can be had.
+    /// All but the logins are engaged at the member's own management plane: with that dark, none can be had.
     fn offers(&self, reach: Reach) -> Planes {
-        match (reach.management, self.kind) {
+        let way = if self.kind == FenceKind::Login { reach.server } else { reach.management };
+        match (way, self.kind) {
             (Tri::No, _) => Planes::default(),
-            (Tri::Yes | Tri::Unknown, FenceKind::Stop | FenceKind::Network) => Planes::all(Grade::Confirmed),
+            (Tri::Yes | Tri::Unknown, FenceKind::Stop | FenceKind::Network | FenceKind::Login) => {
+                Planes::all(Grade::Confirmed)
+            }
             (Tri::Yes | Tri::Unknown, FenceKind::Storage) => Planes::all(Grade::Enforced),
         }
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
-        let point = Point::read(format!("{}.fence.prepare", self.member), Plane::Management(self.member.clone()));
-        let before = self.line.read(point, "prepare", |world, _| {
+        let before = self.line.read(self.look_at("prepare"), "prepare", |world, _| {
             let found = world.instances.get(&self.member).ok_or_else(|| gone("prepare", &self.member))?;
             Ok(serde_json::json!({ "member": self.member.as_str(), "running": found.running, "denied": found.denied }))
         });
@@ -173,8 +196,9 @@ impl Fence for SimFence {
     }
 
     async fn rehearse(&self, _effort: Effort) -> Result<Rehearsal, ProviderError> {
-        let point = Point::read(format!("{}.fence.rehearse", self.member), Plane::Management(self.member.clone()));
-        self.line.read(point, "rehearse", |world, glass| rehearse::fence(world, &self.member, glass)).await
+        self.line
+            .read(self.look_at("rehearse"), "rehearse", |world, glass| rehearse::fence(world, &self.member, glass))
+            .await
     }
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
@@ -198,18 +222,18 @@ impl Fence for SimFence {
                 ]
             }
             FenceKind::Storage => vec![("", Effect::StorageFence { member: member() })],
+            FenceKind::Login => vec![("", Effect::NoLogin { member: member() })],
         };
         self.all("engage", "fence", parts).await
     }
 
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
-        let point = Point::read(format!("{}.fence.inspect", self.member), Plane::Management(self.member.clone()));
         // A fence is asked at the resource itself, not in the lagging view.
         let look = |world: &mut World, glass| {
             world.duties.inspected.insert(self.member.clone(), world.now);
             self.reading(world, glass)
         };
-        self.line.read(point, "inspect", look).await
+        self.line.read(self.look_at("inspect"), "inspect", look).await
     }
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
@@ -222,7 +246,9 @@ impl Fence for SimFence {
                 ("1-start", Effect::Start { member: member(), ours: true }),
                 ("2-allow", Effect::Allow { member: member() }),
             ],
-            FenceKind::Network | FenceKind::Storage => vec![("", Effect::Allow { member: member() })],
+            FenceKind::Network | FenceKind::Storage | FenceKind::Login => {
+                vec![("", Effect::Allow { member: member() })]
+            }
         };
         self.all("release", "release-fence", parts).await
     }
@@ -230,6 +256,27 @@ impl Fence for SimFence {
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         let effect = Effect::Retire { member: self.member.clone(), lineage: request.target.lineage };
         self.line.send(self.part("retire", "", "retire-fence"), effect).await.map(drop)
+    }
+
+    fn travels(&self) -> bool {
+        self.kind == FenceKind::Login
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        let look = |world: &mut World, glass: Glass| {
+            let found = world.instances.get(&self.member).ok_or_else(|| gone("carried", &self.member))?;
+            let carries = world.carries(found) != glass.contradicts;
+            Ok(carries.then(|| "role `app` may not log in".to_owned()).into_iter().collect())
+        };
+        if self.travels() { self.line.read(self.look_at("carried"), "carried", look).await } else { Ok(Vec::new()) }
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        if request.target.member != self.member {
+            return Outcome::Conflict(Cause::new(format_args!("the request names {}", request.target.member)));
+        }
+        let effect = Effect::Clear { member: self.member.clone(), was: request.was };
+        self.line.send(self.part("clear", "", "clear-fence"), effect).await.map(drop)
     }
 
     fn poll_every(&self) -> Millis {
@@ -244,7 +291,7 @@ impl Fence for SimFence {
             (FenceKind::Stop, "release") => {
                 ["start", "allow"].iter().map(|part| format!("sim {part} {}", self.member)).collect()
             }
-            (FenceKind::Stop | FenceKind::Network | FenceKind::Storage, other) => {
+            (FenceKind::Stop | FenceKind::Network | FenceKind::Storage | FenceKind::Login, other) => {
                 vec![format!("sim {other}-fence {}", self.member)]
             }
         }

@@ -329,6 +329,8 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
         | Effect::Terminate { .. }
         | Effect::Stop { .. }
         | Effect::StorageFence { .. }
+        | Effect::NoLogin { .. }
+        | Effect::Clear { .. }
         | Effect::Start { .. }
         | Effect::Allow { .. }
         | Effect::Retire { .. }
@@ -474,11 +476,14 @@ pub(super) fn drift(world: &mut World, drift: Drift, sent: bool) {
         }
         Drift::Fence => {
             world.duties.stranger |= sent || world.promotion_asked();
-            let fenced =
-                world.instances.get(&source).is_some_and(|found| found.denied || found.stopped || found.storage_fenced);
+            let fenced = world
+                .instances
+                .get(&source)
+                .is_some_and(|found| found.denied || found.stopped || found.storage_fenced || found.no_login.is_some());
             if fenced && let Some(instance) = world.instances.get_mut(&source) {
                 instance.denied = false;
                 instance.storage_fenced = false;
+                instance.no_login = None;
                 instance.running |= instance.stopped;
                 instance.stopped = false;
                 instance.clean_end = None;

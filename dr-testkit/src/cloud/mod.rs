@@ -316,6 +316,7 @@ impl SimCloud {
                 Tweak::SecretRotating(rotating) => world.secret.rotating = rotating,
                 Tweak::Place(place) => world.put_place(&MemberId::new(member), place, "drift"),
                 Tweak::Access(access) => line::let_in(world, &MemberId::new(member), access),
+                Tweak::NoLogin(taken) => instance.no_login = taken.then_some(0),
                 Tweak::FormerLife(life) => instance.former_life = life,
                 Tweak::Keeps(kept) => instance.keeps.push(kept),
             }
@@ -406,6 +407,8 @@ pub enum Tweak {
     Place(Place),
     /// What the applications' role meets on the member.
     Access(Access),
+    /// An earlier run left the fence of logins on the member, or nobody did.
+    NoLogin(bool),
     /// Settings that take effect when the member is started as a standby.
     FormerLife(FormerLife),
     /// Something that only this member has, beside its log.

@@ -77,6 +77,7 @@ impl SimProviders {
     pub(crate) fn member_of(&self, name: MemberId, routes: Vec<BindingName>) -> MemberProvider {
         let setup = self.line.cloud.setup();
         let kind = match setup.flavour {
+            Flavour::Separate if setup.login_fence => Some(FenceKind::Login),
             Flavour::Separate if setup.network_fence => Some(FenceKind::Network),
             Flavour::Separate => Some(FenceKind::Stop),
             Flavour::RoleSwap | Flavour::StorageFence if setup.own_fence => Some(FenceKind::Stop),

@@ -100,9 +100,10 @@ impl Offer {
 }
 
 impl Part {
-    const fn is_in(self, pair: &Pair) -> bool {
+    pub(super) fn is_in(self, pair: &Pair) -> bool {
         match self {
             Self::Fence => pair.primary.provider.fence.is_some(),
+            Self::Travelling => pair.primary.provider.fence.as_ref().is_some_and(|fence| fence.travels()),
             Self::Secret => pair.secret.is_some(),
             Self::Route => pair.route.is_some(),
             Self::App => pair.app.is_some(),
@@ -119,6 +120,7 @@ impl Part {
     const fn words(self) -> &'static str {
         match self {
             Self::Fence => "there is no fence",
+            Self::Travelling => "no fence travels",
             Self::Secret => "there is no secret",
             Self::Route => "there is no route",
             Self::App => "there is no application tier",
@@ -252,6 +254,11 @@ impl Case {
 
     pub(super) fn fence(&self) -> Result<Arc<dyn Fence>, Stop> {
         self.pair.primary.provider.fence.clone().ok_or(Stop)
+    }
+
+    /// The fence of the standby, which the standby carries once it travelled.
+    pub(super) fn far_fence(&self) -> Result<Arc<dyn Fence>, Stop> {
+        self.pair.standby.provider.fence.clone().ok_or(Stop)
     }
 
     pub(super) fn secret(&self) -> Result<Arc<dyn SecretStore>, Stop> {

@@ -1,13 +1,13 @@
 //! Requests with their proofs, and a whole change of the writer, for trials that look at what comes after one.
 
 use dr_core::{
-    Actor, CatchUpReceipt, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch, FenceReceipt, Given,
-    Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, PromoteRequest,
-    QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion, SwapRequest, Target,
-    Timestamp, Tri, WriterReceipt, admit, minutes, seconds,
+    Actor, CatchUpReceipt, ClearFence, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch,
+    FenceReceipt, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret,
+    PromoteRequest, QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion,
+    SwapRequest, Target, Timestamp, Tri, WriterReceipt, admit, minutes, seconds,
 };
 
-use super::{Case, Offer, Seat, Side, Stop};
+use super::{Case, Offer, Part, Seat, Side, Stop};
 
 /// The yes of one person.
 fn agreed(person: &str, at: Timestamp) -> Given {
@@ -159,8 +159,24 @@ impl Case {
         if ended == OpProgress::Finished { Ok(()) } else { Err(Stop) }
     }
 
-    /// A whole planned change: fence, catch up, promote; or drain and swap. Answers the fence's receipt if there was one.
+    /// A whole planned change: fence, catch up, promote, clear; or drain and swap. Answers the fence's receipt if there was one.
     pub(super) async fn hand_over(&self) -> Result<Option<FenceReceipt>, Stop> {
+        let receipt = self.hand_over_uncleared().await?;
+        if let Some(receipt) = receipt.as_ref().filter(|_| Part::Travelling.is_in(&self.pair)) {
+            let outcome = self.far_fence()?.clear(self.clear_request(receipt).await?).await;
+            self.same("the new writer is cleared", &outcome, &Outcome::Done(()));
+        }
+        Ok(receipt)
+    }
+
+    /// The request to free the new writer of what travelled to it.
+    pub(super) async fn clear_request(&self, receipt: &FenceReceipt) -> Result<ClearFence, Stop> {
+        let (target, was) = (self.target(Side::Standby).await?, receipt.target.lineage.clone());
+        Ok(ClearFence { target, was, token: Some(receipt.token.clone()), key: self.key("clear") })
+    }
+
+    /// The same, but what travelled stays.
+    pub(super) async fn hand_over_uncleared(&self) -> Result<Option<FenceReceipt>, Stop> {
         let new = self.pair.standby.provider.database.as_ref();
         if self.offers.swap.is_some() {
             self.drain().await?;

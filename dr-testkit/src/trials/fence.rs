@@ -1,6 +1,6 @@
 //! What a fence does, and says.
 
-use dr_core::{Effort, Grade, Outcome, Reach, RetireFence, Target, Tri, Weight};
+use dr_core::{ClearFence, Effort, Grade, Outcome, Reach, RetireFence, Target, Tri, Weight};
 
 use super::{
     Case, Contract,
@@ -9,6 +9,7 @@ use super::{
 };
 
 const FENCE: super::Need = Has(Part::Fence);
+const TRAVELS: super::Need = Has(Part::Travelling);
 
 trials! { Contract::Fence;
     AsItWas says "promises::are_worth_something"
@@ -61,8 +62,24 @@ trials! { Contract::Fence;
     Changed retires "retire::a_standby_needs_none"
         shows "Takes what is left of the fence away from a member that follows the new primary."
         needs [FENCE, Offers(Offer::Promote), Offers(Offer::Rejoin)];
+    Changed leaves_open "travels::a_fence_that_stays_leaves_the_new_writer_open"
+        shows "a fence that does not travel leaves the new writer open"
+        needs [FENCE, Offers(Offer::Promote), Sees(Sight::Commits(Side::Standby))];
+    Changed carries "carried::tells_what_keeps_applications_out"
+        shows "empty only if nothing of it keeps applications out"
+        needs [TRAVELS, Offers(Offer::Promote), Sees(Sight::Commits(Side::Standby))];
+    Changed clears "clear::the_applications_are_let_in"
+        shows "Takes from a new writer what travelled to it, so that its applications are let in."
+        needs [TRAVELS, Offers(Offer::Promote), Sees(Sight::Commits(Side::Standby))];
+    Changed clears_twice "clear::a_cleared_writer_does_not_change"
+        shows "clearing what is clear is no change" needs [TRAVELS, Offers(Offer::Promote)];
+    Changed clears_not "clear::a_former_primary_keeps_its_fence"
+        shows "refused unless the member is seen to write on a later history than [`ClearFence::was`]" needs [TRAVELS];
+    Changed clear_lost "clear::a_lost_reply_is_unknown"
+        shows "It was sent, and there is no proof either way. Only a look decides what happens next."
+        needs [TRAVELS, Offers(Offer::Promote), Can(Power::LoseReply(Verb::Clear))];
     AsItWas manual "manual::names_commands"
-        shows "What a person would type to do `verb` (`engage`, `release`) without us." needs [FENCE];
+        shows "What a person would type to do `verb` (`engage`, `release`, and where the fence travels `clear`) without us." needs [FENCE];
 }
 
 async fn says(c: &Case) -> Result<(), Stop> {
@@ -117,9 +134,16 @@ async fn shut(c: &Case) -> Result<(), Stop> {
     let fence = c.fence()?;
     let reading = c.ok("the fence is looked at", fence.inspect().await)?;
     c.holds("the fence is still engaged", reading.grade() >= fence.promises().grade(), &reading);
-    let probe = c.pair.primary.provider.probe.write().await;
-    let accepted = probe.map_or(Tri::Unknown, |probe| probe.accepted);
-    c.holds("the primary takes no writes", accepted != Tri::Yes, &accepted);
+    // A fence of sessions lets the role of this toolkit in; what it keeps out are the applications.
+    if reading.silent {
+        let probe = c.pair.primary.provider.probe.write().await;
+        let accepted = probe.map_or(Tri::Unknown, |probe| probe.accepted);
+        c.holds("the primary takes no writes", accepted != Tri::Yes, &accepted);
+    }
+    if c.sees(Sight::Commits(Side::Primary)) {
+        let commits = c.see(Sight::Commits(Side::Primary)).await?;
+        c.same("no application commits on the primary", &commits, &0);
+    }
     Ok(())
 }
 
@@ -347,8 +371,77 @@ async fn retires(c: &Case) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The fence that travelled, and the request to clear the new writer of it.
+async fn travelled(c: &Case) -> Result<ClearFence, Stop> {
+    let Some(receipt) = c.hand_over_uncleared().await? else { return Err(Stop) };
+    c.clear_request(&receipt).await
+}
+
+async fn leaves_open(c: &Case) -> Result<(), Stop> {
+    c.hand_over_uncleared().await?;
+    let wanted = u64::from(!c.fence()?.travels());
+    c.settle_view().await;
+    c.same(
+        "the new writer lets applications in unless the fence travels",
+        &c.see(Sight::Commits(Side::Standby)).await?,
+        &wanted,
+    );
+    Ok(())
+}
+
+async fn carries(c: &Case) -> Result<(), Stop> {
+    let fence = c.far_fence()?;
+    c.same("nothing is carried before", &c.ok("the standby is asked", fence.carried().await)?, &Vec::new());
+    travelled(c).await?;
+    c.same("the new writer keeps its applications out", &c.see(Sight::Commits(Side::Standby)).await?, &0);
+    let left = c.ok("the new writer is asked", fence.carried().await)?;
+    c.holds("and says why", left.iter().any(|word| !word.trim().is_empty()), &left);
+    Ok(())
+}
+
+async fn clears(c: &Case) -> Result<(), Stop> {
+    let (request, fence) = (travelled(c).await?, c.far_fence()?);
+    c.same("the new writer is cleared", &fence.clear(request).await, &Outcome::Done(()));
+    c.same("nothing is left", &c.ok("the new writer is asked", fence.carried().await)?, &Vec::new());
+    c.same("its applications are let in", &c.see(Sight::Commits(Side::Standby)).await?, &1);
+    Ok(())
+}
+
+async fn clears_twice(c: &Case) -> Result<(), Stop> {
+    let (request, fence) = (travelled(c).await?, c.far_fence()?);
+    for words in ["the first request is followed", "the second one is no change"] {
+        c.same(words, &fence.clear(request.clone()).await, &Outcome::Done(()));
+    }
+    c.same("nothing is left", &c.ok("the new writer is asked", fence.carried().await)?, &Vec::new());
+    Ok(())
+}
+
+async fn clears_not(c: &Case) -> Result<(), Stop> {
+    let receipt = c.engage().await?;
+    let (target, was) = (receipt.target.clone(), receipt.target.lineage.clone());
+    let request = ClearFence { target, was, token: Some(receipt.token), key: c.key("clear") };
+    let outcome = c.fence()?.clear(request.clone()).await;
+    let refused = matches!(outcome, Outcome::Conflict(_) | Outcome::NotDone(_));
+    c.holds("the member that was fenced is not cleared", refused, &outcome);
+    let request = ClearFence { target: c.target(Side::Standby).await?, ..request };
+    let outcome = c.far_fence()?.clear(request).await;
+    let refused = matches!(outcome, Outcome::Conflict(_) | Outcome::NotDone(_));
+    c.holds("nor is a standby that was not promoted", refused, &outcome);
+    shut(c).await
+}
+
+async fn clear_lost(c: &Case) -> Result<(), Stop> {
+    let (request, fence) = (travelled(c).await?, c.far_fence()?);
+    c.act(Power::LoseReply(Verb::Clear)).await?;
+    let outcome = fence.clear(request).await;
+    c.holds("without a reply nobody knows", matches!(outcome, Outcome::Unknown(_)), &outcome);
+    let look = || async { fence.carried().await.ok().filter(Vec::is_empty) };
+    c.until("a look finds the effect", look).await.map(drop)
+}
+
 async fn manual(c: &Case) -> Result<(), Stop> {
-    for verb in ["engage", "release"] {
+    let travels = c.fence()?.travels();
+    for verb in ["engage", "release", "clear"].into_iter().filter(|verb| *verb != "clear" || travels) {
         let commands = c.fence()?.manual(verb);
         c.holds("the verb has a command", !commands.is_empty(), &verb);
         c.holds("no entry is empty", commands.iter().all(|line| !line.trim().is_empty()), &commands);

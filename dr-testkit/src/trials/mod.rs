@@ -106,6 +106,8 @@ pub enum Offer {
 pub enum Part {
     /// A fence of the primary.
     Fence,
+    /// A fence that replication carries to the standby.
+    Travelling,
     /// The connection secret.
     Secret,
     /// A route.

@@ -37,6 +37,8 @@ pub enum Verb {
     Swap,
     /// [`dr_core::Fence::engage`] on the primary.
     Engage,
+    /// [`dr_core::Fence::clear`] on the standby, once it was promoted.
+    Clear,
     /// [`SecretStore::patch`].
     Patch,
     /// [`TrafficRouter::apply`].

@@ -37,11 +37,13 @@ impl SimSubject {
         let guarded = Setup { drain_expires: false, routes: 2, ..setup(Flavour::Separate) };
         let fenced = Setup { own_fence: true, ..setup(Flavour::RoleSwap) };
         let network = Setup { network_fence: true, ..setup(Flavour::Separate) };
+        let logins = Setup { login_fence: true, ..setup(Flavour::Separate) };
         let of = |name, setup| Self { name, setup };
         vec![
             of("sim.separate", setup(Flavour::Separate)),
             of("sim.separate-guarded", guarded),
             of("sim.separate-network", network),
+            of("sim.separate-login", logins),
             of("sim.role-swap", setup(Flavour::RoleSwap)),
             of("sim.role-swap-fenced", fenced),
             of("sim.storage-fence", setup(Flavour::StorageFence)),
@@ -136,10 +138,11 @@ impl SimRig {
         let call = match verb {
             Verb::Promote => format!("{STANDBY}.promote"),
             Verb::Swap => format!("{STANDBY}.swap-roles"),
-            Verb::Engage if storage => format!("{PRIMARY}.fence.engage"),
+            Verb::Engage if storage || setup.login_fence => format!("{PRIMARY}.fence.engage"),
             Verb::Engage if setup.network_fence => format!("{PRIMARY}.fence.engage/2-terminate"),
             // The last of its parts.
             Verb::Engage => format!("{PRIMARY}.fence.engage/3-stop"),
+            Verb::Clear => format!("{STANDBY}.fence.clear"),
             Verb::Patch => "secret.patch".to_owned(),
             Verb::Apply => format!("{}.apply", Binding::Traffic(SimCloud::route_name(0))),
             Verb::Drain => "app.drain".to_owned(),
@@ -184,7 +187,7 @@ impl Rig for SimRig {
             Power::RefuseOnPrimary,
             Power::RivalLock,
         ];
-        let verbs = [Verb::Promote, Verb::Swap, Verb::Engage, Verb::Patch, Verb::Apply, Verb::Drain];
+        let verbs = [Verb::Promote, Verb::Swap, Verb::Engage, Verb::Clear, Verb::Patch, Verb::Apply, Verb::Drain];
         powers.extend(verbs.map(Power::LoseReply));
         powers
     }

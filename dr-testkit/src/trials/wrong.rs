@@ -46,6 +46,8 @@ pub enum Wrong {
     ClaimsToKnow,
     /// A fence follows the order for another member.
     ReleasesOthers,
+    /// A new writer is told to be cleared of a fence, and is not.
+    ForgetsToClear,
     /// A silent server is told to have refused a write.
     TakesSilenceForNo,
     /// The lock of somebody else is not seen.
@@ -87,7 +89,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -104,6 +106,7 @@ impl Wrong {
         Self::PromisesInTheDark,
         Self::ClaimsToKnow,
         Self::ReleasesOthers,
+        Self::ForgetsToClear,
         Self::TakesSilenceForNo,
         Self::IgnoresRivals,
         Self::CountsAllAsIdle,
@@ -151,6 +154,15 @@ impl Wrong {
             Self::ReleasesOthers => {
                 ("wrong.releases-others", &["fence::release::an_order_for_another_member_is_not_followed"])
             }
+            Self::ForgetsToClear => (
+                "wrong.forgets-to-clear",
+                &[
+                    "fence::clear::a_cleared_writer_does_not_change",
+                    "fence::clear::a_former_primary_keeps_its_fence",
+                    "fence::clear::a_lost_reply_is_unknown",
+                    "fence::clear::the_applications_are_let_in",
+                ],
+            ),
             Self::TakesSilenceForNo => ("wrong.takes-silence-for-no", &["probe::write::no_answer_is_unknown"]),
             Self::IgnoresRivals => ("wrong.ignores-rivals", &["probe::group_lock::is_taken_once"]),
             Self::CountsAllAsIdle => {
@@ -198,12 +210,17 @@ impl Wrong {
         around::pair(self, pair, clock)
     }
 
+    /// The simulated backend that is made wrong.
+    fn on(self) -> &'static str {
+        if self == Self::ForgetsToClear { "sim.separate-login" } else { "sim.separate" }
+    }
+
     /// Runs every trial on it.
     ///
     /// # Errors
     /// The simulation did not come to an end.
     pub fn judge(self) -> Result<Verdict, Halt> {
-        let subject = SimSubject::all().into_iter().next();
+        let subject = SimSubject::all().into_iter().find(|subject| subject.name == self.on());
         let report = subject.map(|subject| subject.run(Some(self))).transpose()?;
         let failed = report.iter().flat_map(|report| report.failed().into_iter().map(str::to_owned)).collect();
         Ok(Verdict { wrong: self, failed })
@@ -229,5 +246,6 @@ const UNREAD_FENCE: &[&str] = &[
     "fence::release::the_member_writes_again",
     "fence::retire::a_primary_keeps_its_fence",
     "fence::retire::a_standby_needs_none",
+    "fence::travels::a_fence_that_stays_leaves_the_new_writer_open",
     "probe::position::says_where_histories_parted",
 ];

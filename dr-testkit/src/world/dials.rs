@@ -217,7 +217,7 @@ impl World {
         if !found.running || !self.clients_reach(member) {
             return Some("no connection");
         }
-        if found.denied {
+        if found.denied || self.carries(found) {
             return Some("login refused");
         }
         if found.follows.is_some() {

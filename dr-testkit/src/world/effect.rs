@@ -41,6 +41,15 @@ pub(crate) enum Effect {
     StorageFence {
         member: MemberId,
     },
+    /// Takes the login away from the applications' roles; open sessions end.
+    NoLogin {
+        member: MemberId,
+    },
+    /// Gives it back on a new writer, which has left the history `was` behind.
+    Clear {
+        member: MemberId,
+        was: Lineage,
+    },
     Start {
         member: MemberId,
         ours: bool,
@@ -120,6 +129,8 @@ impl World {
             Effect::Terminate { member } => self.ask_fence(Part::Terminate, member, call),
             Effect::Stop { member } => self.ask_fence(Part::Stop, member, call),
             Effect::StorageFence { member } => self.fence_storage(&member, call),
+            Effect::NoLogin { member } => self.take_logins(&member, call),
+            Effect::Clear { member, was } => self.clear_logins(&member, &was, call),
             Effect::Start { member, ours } => {
                 self.land_now(&member);
                 self.on_host(&member, call, Some(false), |world, server| world.start(server, ours, call))
@@ -391,14 +402,50 @@ impl World {
     }
 
     fn allow(&mut self, member: &MemberId, call: &str) -> Reply {
-        let was = self.instances.get(member).is_some_and(|instance| instance.denied || instance.storage_fenced);
-        if was {
+        let up = |found: &super::Instance| found.denied || found.storage_fenced || found.no_login.is_some();
+        if self.instances.get(member).is_some_and(up) {
             self.line(call, ChangeKind::Released, member, "new sessions are let in");
         }
         self.with(member, |instance| {
             instance.denied = false;
             instance.storage_fenced = false;
+            instance.no_login = None;
         })
+    }
+
+    fn take_logins(&mut self, member: &MemberId, call: &str) -> Reply {
+        let Some(found) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
+        if !found.running || found.follows.is_some() {
+            return Reply::NotYet(format!("{member} takes no change of a role"));
+        }
+        let (lineage, now, fresh) = (found.lineage.clone(), self.now, found.no_login.is_none());
+        if fresh {
+            if let Some(history) = self.histories.get_mut(&lineage) {
+                history.record(now, 96);
+            }
+            self.line(call, ChangeKind::Fenced, member, "the applications' roles may not log in");
+        }
+        let at = self.history_end(&lineage);
+        self.end_sessions(member, |_| false);
+        self.with(member, |instance| {
+            instance.strays = 0;
+            instance.no_login.get_or_insert(at);
+        })
+    }
+
+    /// A member that has not left the history `was` behind may be the former primary, whose fence has to stay.
+    fn clear_logins(&mut self, member: &MemberId, was: &Lineage, call: &str) -> Reply {
+        let Some(found) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
+        if found.follows.is_some() || !found.running {
+            return Reply::NotYet(format!("{member} takes no change of a role"));
+        }
+        if self.told(&found.lineage).generation <= was.generation && self.setup.service.generations {
+            return Reply::Conflict(format!("{member} still writes {}; the fence stays", found.lineage));
+        }
+        if found.no_login.is_some() {
+            self.line(call, ChangeKind::Released, member, "the applications' roles may log in again");
+        }
+        self.with(member, |instance| instance.no_login = None)
     }
 
     fn retire(&mut self, member: &MemberId, lineage: &Lineage, call: &str) -> Reply {

@@ -48,7 +48,7 @@ impl World {
         let usurped = self.usurped();
         let primaries = self.instances.values().filter(|found| {
             // A network fence leaves the server running: nobody gets in, and what becomes of it stands among the debts.
-            let shut_out = debts && found.denied && !self.takes_commits(found);
+            let shut_out = debts && (found.denied || found.no_login.is_some()) && !self.takes_commits(found);
             let fenced = (found.storage_fenced && !found.stopped) || shut_out;
             found.running && found.follows.is_none() && found.lineage != self.current && !fenced
         });
@@ -72,7 +72,10 @@ impl World {
     /// Whether a success that owes nothing leaves a fence up (S20). A part that is delivered late, after the fence was retired, is not
     /// held against the run.
     pub(super) fn check_fences(&mut self, debts: bool) {
-        let fenced = self.instances.values().find(|found| found.denied || found.stopped || found.storage_fenced);
+        let up = |found: &&super::Instance| {
+            found.denied || found.stopped || found.storage_fenced || found.no_login.is_some()
+        };
+        let fenced = self.instances.values().find(up);
         let left = fenced.filter(|found| !debts && !self.duties.stranger && !self.duties.retired.contains(&found.name));
         let left = left.map(|found| found.name.clone());
         if let Some(name) = left {

@@ -11,7 +11,7 @@ use crate::cloud::SimCloud;
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
 
-/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S24 are the simulator's own).
+/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S25 are the simulator's own).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Law {
     /// At no time can clients commit on two members of one group.
@@ -56,6 +56,8 @@ pub enum Law {
     S23,
     /// What a promotion drops beside the log was shown to people before they agreed.
     S24,
+    /// No application is sent to a writer that still refuses it because of the fence of its predecessor.
+    S25,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.
@@ -190,12 +192,23 @@ impl World {
         if let Effect::Route { member, .. } = effect {
             self.check_repoint(Some(&member.clone()), call);
         }
+        if let Effect::Clear { member, .. } = effect {
+            self.check_clear(&member.clone(), call);
+        }
         if let Effect::Start { member, .. } | Effect::Allow { member } = effect
             && self.promotion_asked()
             && !self.duties.operator_lifts.contains(member)
         {
             let text = format!("{call} lifts the fence of {member} after a promotion was asked for");
             self.violate(Law::S9, text);
+        }
+    }
+
+    /// A fence that travelled is taken from the member that was promoted, never from its predecessor (S9).
+    fn check_clear(&mut self, member: &MemberId, call: &str) {
+        let promoted = self.instances.get(member).is_some_and(|found| found.lineage == self.current);
+        if !promoted && !self.duties.stranger {
+            self.violate(Law::S9, format!("{call} clears {member}, which was not promoted"));
         }
     }
 
@@ -206,6 +219,10 @@ impl World {
         }
         if let Some(other) = self.writers_now().into_iter().find(|writer| Some(writer) != member) {
             self.violate(Law::S7, format!("{call} repoints while {other} takes writes"));
+        }
+        if let Some(found) = member.and_then(|member| self.instances.get(member)).filter(|found| self.carries(found)) {
+            let text = format!("{call} sends applications to {}, whose roles may not log in", found.name);
+            self.violate(Law::S25, text);
         }
     }
 
@@ -236,7 +253,7 @@ impl World {
 
     pub(super) fn check_published(&mut self, endpoint: &Endpoint, call: &str) {
         let member = self.instances.values().find(|found| found.endpoint == *endpoint);
-        let good = member.is_some_and(|found| self.can_commit(found) && !found.denied);
+        let good = member.is_some_and(|found| self.can_commit(found) && !found.denied && !self.carries(found));
         if !good && !self.duties.stranger && call != "drift" {
             self.violate(Law::S5, format!("a new secret version names {endpoint}, which takes no writes"));
         }
@@ -269,7 +286,8 @@ impl World {
                 if self.app.draining {
                     self.violate(Law::S20, "the run turned back, and applications still hold their writes back");
                 }
-                if let Some(fenced) = self.instances.values().find(|found| found.denied || found.stopped)
+                let up = |found: &&super::Instance| found.denied || found.stopped || found.no_login.is_some();
+                if let Some(fenced) = self.instances.values().find(up)
                     && !self.duties.stranger
                 {
                     let text = format!("the run turned back, and {} is still fenced", fenced.name);

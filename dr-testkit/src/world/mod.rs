@@ -401,7 +401,15 @@ impl World {
     pub(crate) fn takes_commits(&self, instance: &Instance) -> bool {
         self.can_commit(instance)
             && self.clients_reach(&instance.name)
-            && (!instance.denied || self.sessions(&instance.name) > 0)
+            && (!(instance.denied || self.carries(instance)) || self.sessions(&instance.name) > 0)
+    }
+
+    /// Whether the applications' roles may not log in on a member, because of its own fence or of one that came with the history.
+    pub(crate) fn carries(&self, instance: &Instance) -> bool {
+        let taken = |found: &Instance| found.no_login;
+        let from = instance.follows.as_ref().and_then(|primary| self.instances.get(primary));
+        let came = from.and_then(taken).is_some_and(|at| self.received_at(instance, self.now) >= at);
+        taken(instance).is_some() || came
     }
 
     /// The members on which some client could commit now.

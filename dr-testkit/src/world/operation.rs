@@ -265,6 +265,7 @@ impl World {
         let Some(instance) = self.instances.get(member) else { return };
         let former = instance.follows.clone();
         let (parent, at) = (instance.lineage.clone(), self.received_at(instance, self.now));
+        let carries = self.carries(instance);
         let newest = self.histories.keys().filter(|found| found.system == parent.system).map(|found| found.generation);
         let generation = newest.max().unwrap_or(0).saturating_add(1);
         let lineage = Lineage { system: parent.system.clone(), generation };
@@ -283,6 +284,7 @@ impl World {
             instance.lineage = lineage.clone();
             instance.follows = None;
             instance.stream.attached = false;
+            instance.no_login = carries.then_some(at);
         }
         self.line(by, ChangeKind::Promoted, member, format!("promoted to {lineage}, parted at {at:X}"));
         self.current = lineage;
@@ -333,6 +335,8 @@ impl World {
             old.broken = false;
             old.stopped = false;
             old.storage_fenced = false;
+            // What its roles may do is what the primary's history says.
+            old.no_login = None;
             old.clean_end = None;
             old.lapses_at = None;
             old.demote_on_return = None;

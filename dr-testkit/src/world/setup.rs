@@ -188,6 +188,9 @@ pub struct Setup {
     /// The fence of [`Flavour::Separate`] is a network rule: it keeps applications out and leaves the server running, which goes on
     /// calling itself a primary.
     pub network_fence: bool,
+    /// The fence of [`Flavour::Separate`] takes the login away from the applications' roles. That is written to the log, so it reaches the
+    /// standby, and a new writer refuses its applications until it is cleared.
+    pub login_fence: bool,
     /// The applications have a tier that can hold their writes back. Without one they write until the change of the writer stops them.
     pub tier: bool,
     /// From which number the latencies of calls are drawn.
@@ -224,6 +227,7 @@ impl Setup {
             own_fence: false,
             swap_gives_up: false,
             network_fence: false,
+            login_fence: false,
             tier: true,
             seed: 1,
         }

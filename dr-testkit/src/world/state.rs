@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     pub(crate) stopped: bool,
     /// The storage refuses its writes.
     pub(crate) storage_fenced: bool,
+    /// Where in its history the applications' roles lost their login, if they did. What follows it loses the same once it has that.
+    pub(crate) no_login: Option<u64>,
     /// Where a clean stop left the history.
     pub(crate) clean_end: Option<u64>,
     /// When the provider starts a stopped instance again, if it does.
@@ -83,6 +85,7 @@ impl Instance {
             denied: false,
             stopped: false,
             storage_fenced: false,
+            no_login: None,
             clean_end: None,
             lapses_at: None,
             demote_on_return: None,

@@ -99,6 +99,7 @@ impl Rig {
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
             bindings: bindings(prefix),
+            fence_travels: false,
             allow: BTreeSet::from([Touch::new("queue:billing", "pause")]),
             policy,
         });

@@ -6,6 +6,7 @@
 mod acme;
 mod catch_up;
 mod faults;
+mod logins;
 mod matrix;
 mod otherwise;
 mod planted;

@@ -7,10 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Digest, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade, GroupName,
-    MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError, Providers, Reach,
-    ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore, SecretVersion,
-    Timestamp, UnplannedFailover, seconds,
+    AppReading, AppTier, ClearFence, Digest, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade,
+    GroupName, MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError,
+    Providers, Reach, ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore,
+    SecretVersion, Timestamp, UnplannedFailover, seconds,
 };
 use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law, sim};
 
@@ -116,6 +116,18 @@ impl Fence for BrokenFence {
             return Outcome::Done(());
         }
         self.inner.retire(request).await
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.inner.carried().await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.inner.clear(request).await
     }
 
     fn poll_every(&self) -> Millis {

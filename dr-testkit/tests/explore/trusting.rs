@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, Description, Digest, DrainRequest, Effort, EngageFence, Fence, FenceReading,
-    FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle, OpProgress, Outcome,
-    Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach, Rehearsal,
-    RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest,
-    RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri,
+    AppReading, AppTier, Capabilities, ClearFence, Description, Digest, DrainRequest, Effort, EngageFence, Fence,
+    FenceReading, FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle,
+    OpProgress, Outcome, Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach,
+    Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
+    ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter,
+    Tri,
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
 
@@ -191,6 +192,18 @@ impl Fence for TrustingFence {
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         self.inner.retire(request).await
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.inner.carried().await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.inner.clear(request).await
     }
 
     fn poll_every(&self) -> Millis {

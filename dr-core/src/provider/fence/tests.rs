@@ -64,6 +64,19 @@ impl Fence for Part {
         self.answer("retire")
     }
 
+    fn travels(&self) -> bool {
+        self.name.starts_with("login")
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.planes.map(|_| vec![self.name.to_owned()]).map_err(|()| ProviderError::unreachable("carried", "no route"))
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        let known = request.token.and_then(|token| token.part(self.name)).is_some();
+        self.answer(if known { "clear what it took:" } else { "clear" })
+    }
+
     fn poll_every(&self) -> Millis {
         Millis::new(1)
     }
@@ -108,6 +121,38 @@ fn retire(set: &FenceSet) -> Outcome<()> {
     };
     let key = RunId::new(crate::GroupName::new("g"), 1).key(&crate::Digest::zero(), &NodeId::new("n"));
     now(set.retire(RetireFence { target, token: now(set.prepare()).unwrap(), key }))
+}
+
+fn clear(set: &FenceSet, token: Option<FenceToken>) -> Outcome<()> {
+    let lineage = |generation| Lineage { system: SystemId::new("s"), generation };
+    let target = Target { member: "b".into(), address: ResourceAddress::new("r"), identity: None, lineage: lineage(2) };
+    let key = RunId::new(crate::GroupName::new("g"), 1).key(&crate::Digest::zero(), &NodeId::new("n"));
+    now(set.clear(ClearFence { target, was: lineage(1), token, key }))
+}
+
+/// Only what travels is cleared, with its own part of a token, whichever set made that.
+#[test]
+fn a_set_clears_the_parts_that_travel() {
+    let part = |name| (name, Ok(new_sessions()), "r", vec![]);
+    let (mixed, calls) = set([part("login"), part("stop")]);
+    assert!(mixed.travels());
+    assert!(!set([part("hba"), part("stop")]).0.travels());
+    assert_eq!(now(mixed.carried()).unwrap(), ["login"]);
+    let of_another_set = now(set([part("hba"), part("login")]).0.prepare()).unwrap();
+    assert_eq!(clear(&mixed, Some(of_another_set)), Outcome::Done(()));
+    assert_eq!(clear(&mixed, Some(now(set([part("hba"), part("stop")]).0.prepare()).unwrap())), Outcome::Done(()));
+    assert_eq!(clear(&mixed, None), Outcome::Done(()));
+    assert_eq!(*calls.lock().unwrap(), ["clear what it took: login", "clear login", "clear login"]);
+}
+
+/// A part that cannot be cleared or read is not passed over because another one could.
+#[test]
+fn a_set_is_clear_when_each_part_is() {
+    let refuses = vec![Outcome::refused("no right")];
+    let (half, calls) = set([("login", Ok(new_sessions()), "r", refuses), ("login-b", Err(()), "r", vec![])]);
+    assert!(matches!(clear(&half, None), Outcome::NotDone(reason) if reason.cause.to_string() == "login: no right"));
+    assert_eq!(*calls.lock().unwrap(), ["clear login", "clear login-b"]);
+    assert!(now(half.carried()).is_err());
 }
 
 /// Two parts complement each other plane by plane: neither lifts a plane that it does not close.

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-fn promotion(shape: Shape) -> PromotionReceipt {
+pub(super) fn promotion(shape: Shape) -> PromotionReceipt {
     PromotionReceipt {
         run: run(),
         target: target("b", 2),

@@ -525,3 +525,34 @@ fn a_promotion_without_proofs_is_held_at_the_gate() {
     assert!(pass("snapshot", verb::SETTLE, None).unwrap_err().why.contains("does not declare"));
     assert!(pass("snapshot", verb::SNAPSHOT, None).is_ok());
 }
+
+/// A fence that cannot be reached any more was tried for all that, and the run parked with a fence of which nobody knew.
+#[test]
+fn bug_a_fence_that_became_unreachable_was_tried() {
+    let silent = || FenceMember::of(&target("a", 1), Grade::Enforced).silent();
+    let world = pair();
+    world.set("a", |a| (a.far, a.dark) = (true, true));
+    let refused = now(Fencing.prepare(&Call::of(&world).cx(), &silent()));
+    let Ok(crate::Prepared::Conflict(why)) = &refused else { panic!("{refused:?}") };
+    for words in ["fake.stop cannot be reached", "dr plan failover g --to b --without-fence <reason>"] {
+        assert!(why.to_string().contains(words), "{why}");
+    }
+    let owed = now(Fencing.prepare(&Call::of(&world).past_the_pivot().cx(), &silent()));
+    assert_eq!(ready(&owed), "not ready", "what is owed may be had later");
+    world.set("a", |a| a.dark = false);
+    assert_eq!(ready(&now(Fencing.prepare(&Call::of(&world).cx(), &silent()))), "ready");
+    world.set("a", |a| (a.far, a.dark) = (false, true));
+    assert_eq!(ready(&now(Fencing.prepare(&Call::of(&world).cx(), &silent()))), "ready", "it takes no closed way");
+}
+
+/// One look that failed says nothing of the way.
+#[test]
+fn a_way_is_closed_when_two_looks_say_so() {
+    let world = pair();
+    world.set("b", |b| (b.far, b.dark) = (true, true));
+    *world.meanwhile.lock().unwrap() = Some(|b| b.dark = false);
+    let step = FenceMember::of(&target("b", 1), Grade::Enforced).silent();
+    let cx = Call::of(&world).cx();
+    let fence = cx.fence(&"b".into()).unwrap();
+    assert_eq!(now(Fencing::beyond_reach(&cx, &step, fence.as_ref())).unwrap(), None);
+}

@@ -2,6 +2,7 @@
 
 mod after;
 mod before;
+mod clear;
 mod dangerous;
 mod gate;
 mod loss;

@@ -46,7 +46,12 @@ pub(super) struct Server {
     pub(super) planes: Planes,
     pub(super) end: Option<u64>,
     pub(super) promises: Planes,
+    /// Its fence is engaged over the management plane, and can be had over no other way.
+    pub(super) far: bool,
     pub(super) swap_fence: Option<Planes>,
+    /// Whether its fence travels, and what of one has come here.
+    pub(super) travels: bool,
+    pub(super) carries: Vec<String>,
 }
 
 /// Everything that is true.
@@ -113,7 +118,10 @@ pub(super) fn pair() -> Arc<World> {
         planes: Planes::default(),
         end: None,
         promises: Planes::all(Grade::Confirmed),
+        far: false,
         swap_fence: None,
+        travels: false,
+        carries: Vec::new(),
     };
     Arc::new(World {
         servers: Mutex::new([("a".into(), server("a", None)), ("b".into(), server("b", Some("a")))].into()),
@@ -371,8 +379,9 @@ impl Fence for Of {
         "fake.stop".into()
     }
 
-    fn offers(&self, _reach: Reach) -> Planes {
-        self.0.servers.lock().unwrap()[self.1].promises
+    fn offers(&self, reach: Reach) -> Planes {
+        let server = &self.0.servers.lock().unwrap()[self.1];
+        if server.far && reach.management == Tri::No { Planes::default() } else { server.promises }
     }
 
     async fn prepare(&self) -> Result<FenceToken, ProviderError> {
@@ -401,6 +410,20 @@ impl Fence for Of {
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         self.0.call(format!("retire {}", request.target));
+        Outcome::Done(())
+    }
+
+    fn travels(&self) -> bool {
+        self.0.servers.lock().unwrap()[self.1].travels
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        Ok(self.0.read(self.1, "carried")?.carries)
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.0.call(format!("clear {} of {}", request.target, request.was));
+        self.0.set(self.1, |server| server.carries.clear());
         Outcome::Done(())
     }
 
@@ -545,6 +568,7 @@ pub(super) fn plan() -> Plan {
             (Binding::secret("orders"), resource("secret", ResourceKind::Secret)),
         ]
         .into(),
+        fence_travels: false,
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),

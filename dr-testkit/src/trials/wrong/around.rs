@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, AppReading, AppTier, DatabaseProbe, Digest, DrainRequest, Effort, EngageFence, EvidenceSink, Fence,
-    FenceReading, FenceToken, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier, Outcome,
+    Actor, AppReading, AppTier, ClearFence, DatabaseProbe, Digest, DrainRequest, Effort, EngageFence, EvidenceSink,
+    Fence, FenceReading, FenceToken, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier, Outcome,
     PatchSecret, Planes, PositionReading, ProviderError, Query, Reach, Rehearsal, RehearseRoute, RehearseSecret,
     ReleaseOrder, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, RunId, Runtime, SecretReference,
     SecretStore, SecretVersion, Sessions, Target, TrafficRouter, Tri, WriteProbe,
@@ -140,6 +140,18 @@ impl Fence for WrongFence {
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         self.inner.retire(request).await
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.inner.carried().await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        if self.how == Wrong::ForgetsToClear { Outcome::Done(()) } else { self.inner.clear(request).await }
     }
 
     fn poll_every(&self) -> Millis {

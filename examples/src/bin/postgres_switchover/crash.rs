@@ -12,10 +12,11 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppSpec, AppTier, Backend, Capabilities, ConfigError, Description, DrainRequest, EngageFence, Fence,
-    FenceReading, FenceSpec, FenceToken, GroupSpec, ManagedDatabase, MemberId, MemberSpec, Millis, OpHandle,
-    OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach, RejoinRequest, ReleaseOrder,
-    Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter, TrafficSpec,
+    AppReading, AppSpec, AppTier, Backend, Capabilities, ClearFence, ConfigError, Description, DrainRequest,
+    EngageFence, Fence, FenceReading, FenceSpec, FenceToken, GroupSpec, ManagedDatabase, MemberId, MemberSpec, Millis,
+    OpHandle, OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach, RejoinRequest,
+    ReleaseOrder, Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter,
+    TrafficSpec,
 };
 use dr_postgres::{Census, HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
 use dr_sql::PgError;
@@ -239,6 +240,18 @@ impl Fence for Hit<dyn Fence> {
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         self.around(self.inner.retire(request)).await
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.inner.carried().await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.around(self.inner.clear(request)).await
     }
 
     fn poll_every(&self) -> Millis {
