@@ -123,7 +123,8 @@ pub struct ForcedOffer {
 pub struct SnapshotOffer {
     /// The provider's honest upper figure for one snapshot.
     pub takes: Millis,
-    /// A member whose snapshot is under way, or its standby, refuses a promotion: the change waits for the snapshot.
+    /// A member whose snapshot is under way, or its standby, refuses a promotion: people are asked only after the snapshot's end. Where
+    /// it is false, the snapshot is no work in the sense of [`Description::busy`]: the change goes on beside it.
     pub blocks_promotion: bool,
 }
 
@@ -331,6 +332,7 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// Takes a last snapshot.
     ///
     /// - the same name twice is one snapshot
+    /// - under way, the member is [busy](Description::busy) only where the offer says that it blocks a promotion
     async fn snapshot(&self, _request: SnapshotRequest) -> Outcome<()> {
         Outcome::unsupported("snapshot")
     }

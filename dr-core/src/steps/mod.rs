@@ -1,7 +1,7 @@
 //! The steps of the library: data that plans are made of, and the handlers that do them.
 //!
 //! ```text
-//!  checks ──► consent ──► settle ──► drain ──► fence ──► catch-up ──► promote ─┐
+//!  checks ──► consent ──► settle ──► still well? ──► drain ──► fence ──► catch-up ──► promote ─┐
 //!                                         └──► quiesced ──► swap-roles ────────┴─► confirm-writer ──► secret, warm-up, traffic ──► resume
 //! ```
 //!
@@ -35,7 +35,7 @@ mod traffic;
 mod warm_up;
 
 pub use attach::AttachStandby;
-pub use before::{FinalSnapshot, SettleMember};
+pub use before::{AwaitSnapshot, BeginSnapshot, FinalSnapshot, SettleMember, SnapshotBegun};
 pub use catch_up::{AwaitCatchUp, AwaitQuiesced};
 pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSeen};
 pub(crate) use confirm::fence_owed;
@@ -82,6 +82,8 @@ impl Catalog {
             .with(notify::Telling)
             .with(before::Settle)
             .with(before::Snapshot)
+            .with(before::SnapshotBegins)
+            .looking(before::SnapshotEnds)
             .with(drain::Draining)
             .with(drain::Resuming)
             .looking(drain::Undrained)

@@ -61,7 +61,7 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
         promote: separate.then_some(promote),
         swap: (!separate).then_some(swap),
         forced_swap: (!separate).then_some(forced),
-        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: false }),
+        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: service.snapshot_blocks }),
         poll_every: timing.poll,
         // A call that is under way when a look begins takes effect after it, and shows in the view later still.
         visibility: timing.view_lag.saturating_add(timing.read.1).saturating_add(timing.send.1),

@@ -40,6 +40,9 @@ trials! { Contract::ManagedDatabase;
         needs [Offers(Offer::Rejoin), Offers(Offer::Promote), Can(Power::CutReplication), Can(Power::Write)];
     Changed one_snapshot "snapshot::the_same_name_twice_is_one"
         shows "the same name twice is one snapshot" needs [Offers(Offer::Snapshot)];
+    Changed works_beside "snapshot::is_work_only_where_it_blocks"
+        shows "under way, the member is [busy](Description::busy) only where the offer says that it blocks a promotion"
+        needs [Offers(Offer::Snapshot)];
     AsItWas settles "settle::is_harmless_to_repeat"
         shows "Harmless to repeat." needs [];
     Changed refuses "settle::a_bad_candidate_is_refused"
@@ -269,6 +272,22 @@ async fn one_snapshot(c: &Case) -> Result<(), Stop> {
     c.same("the same name again is done already", &again, &Outcome::Done(()));
     let other = c.ok("another name is asked for", database.has_snapshot("trial-2").await)?;
     c.holds("another name is not there", other != Tri::Yes, &other);
+    Ok(())
+}
+
+async fn works_beside(c: &Case) -> Result<(), Stop> {
+    let database = c.pair.primary.provider.database.as_ref();
+    let offers = c.ok("the offers are told", database.capabilities().await)?;
+    let Some(offer) = offers.snapshot else { return Ok(()) };
+    let request =
+        SnapshotRequest { target: c.target(Side::Primary).await?, name: "trial-1".into(), key: c.key("snapshot") };
+    let outcome = database.snapshot(request).await;
+    let seen = c.ok("the member is described", database.describe().await)?;
+    c.holds("it is no work where it blocks nothing", offer.blocks_promotion || seen.busy.is_none(), &seen.busy);
+    c.finish(database, outcome).await?;
+    c.settle_view().await;
+    let seen = c.ok("the member is described", database.describe().await)?;
+    c.same("it is at rest afterwards", &seen.busy, &None);
     Ok(())
 }
 

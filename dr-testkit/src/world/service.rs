@@ -30,6 +30,8 @@ pub struct Service {
     pub restarts_after: Option<Millis>,
     /// How the former primary becomes a standby after a promotion.
     pub rejoin: Rejoin,
+    /// A member whose snapshot is under way is busy, and its standby is not promoted.
+    pub snapshot_blocks: bool,
 }
 
 impl Default for Service {
@@ -43,6 +45,7 @@ impl Default for Service {
             endpoint: EndpointMoves::AtTheEnd,
             restarts_after: None,
             rejoin: Rejoin::InPlace,
+            snapshot_blocks: false,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Preset {
                 endpoint: EndpointMoves::Never,
                 restarts_after: Some(minutes(2)),
                 rejoin: Rejoin::NewResource,
+                snapshot_blocks: true,
                 ..direct
             },
             Self::AuroraGlobal => Service {
@@ -177,9 +181,14 @@ impl Preset {
             Self::SqlManagedInstance => {
                 Timing { swap: minutes(2), poll: seconds(15), view_lag: seconds(10), rejoin: minutes(4), ..cloud }
             }
-            Self::RdsReplica => {
-                Timing { promote: minutes(5), poll: seconds(15), view_lag: seconds(30), rejoin: minutes(4), ..cloud }
-            }
+            Self::RdsReplica => Timing {
+                promote: minutes(5),
+                poll: seconds(15),
+                view_lag: seconds(30),
+                rejoin: minutes(4),
+                snapshot: minutes(40),
+                ..cloud
+            },
             Self::AuroraGlobal => {
                 Timing { swap: minutes(2), poll: seconds(10), view_lag: seconds(10), rejoin: minutes(4), ..cloud }
             }

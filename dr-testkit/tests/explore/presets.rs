@@ -142,6 +142,21 @@ fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
     assert!(owed("make a standby of the new writer") && owed("the fence of neu"), "{debts:?}");
 }
 
+/// The last snapshot was taken between the answer and the drain: when it ended, the consent was over, and people were asked again.
+#[test]
+fn bug_a_long_snapshot_voids_no_consent() {
+    let blocks = Preset::RdsReplica.service();
+    assert!(blocks.snapshot_blocks);
+    for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
+        let explorer = Explorer::new(setup(Preset::RdsReplica).service(service), PlannedSwitchover::to("weu"));
+        let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
+            truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
+        });
+        let played = ends(Preset::RdsReplica, "long snapshot", &explorer);
+        assert_eq!(played.asked, 1, "people were asked again, because a snapshot took long");
+    }
+}
+
 /// Clients that waited for longer than their limit were told so by a call that no plan named.
 #[test]
 fn bug_the_plan_names_the_call_that_turns_clients_away() {
