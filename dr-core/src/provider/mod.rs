@@ -29,7 +29,7 @@ pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, 
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
-pub use samples::PositionSample;
+pub use samples::{LagSample, PositionSample};
 pub use secret::{PatchSecret, SecretReference, SecretStore};
 pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 

@@ -18,6 +18,7 @@ mod down;
 mod drain;
 pub mod facts;
 mod fence;
+mod lags;
 mod lock;
 mod loss;
 mod notify;

@@ -87,6 +87,34 @@ fn measured(source: LagSource, at: i64) -> (i64, Millis) {
     }
 }
 
+/// What the service tells at `at` of a member as a standby.
+pub(crate) fn told(world: &World, member: &MemberId, at: i64) -> Option<Replication> {
+    let (_, view) = world.view_at(at);
+    let (found, seen) = (world.instances.get(member)?, view.members.get(member)?);
+    let standby = seen.follows.is_some();
+    let source_up = seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|source| source.running);
+    // What is received and not replayed is no standby that follows.
+    let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
+    let received = world.received_at(found, at);
+    let positions = standby && world.setup.service.positions;
+    let (measured, cadence) = measured(world.setup.service.lag, at);
+    let delay = world.setup.timing.replica_delay;
+    let lag = match (standby, found.stream.frozen_lag, streaming) {
+        (false, _, _) | (true, None, false) => None,
+        (true, Some(frozen), _) => Some(Millis::new(frozen)),
+        (true, None, true) => Some(delay),
+    };
+    Some(Replication {
+        streaming: Tri::from(streaming),
+        lineage: standby.then(|| world.told(&seen.lineage)),
+        received: positions.then(|| position(&seen.lineage, received)),
+        applied: positions.then(|| position(&seen.lineage, applied(found, received))),
+        lag,
+        cadence,
+        at: Timestamp::from_millis(measured),
+    })
+}
+
 #[async_trait]
 impl ManagedDatabase for SimDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
@@ -143,32 +171,7 @@ impl ManagedDatabase for SimDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         self.line
             .read(self.point("replication"), "replication", |world, glass| {
-                let (_, view) = world.view_at(glass.at);
-                let found = world.instances.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
-                let seen = view.members.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
-                let standby = seen.follows.is_some();
-                let source_up =
-                    seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|p| p.running);
-                // What is received and not replayed is no standby that follows.
-                let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
-                let at = world.received_at(found, glass.at);
-                let positions = standby && world.setup.service.positions;
-                let (measured, cadence) = measured(world.setup.service.lag, glass.at);
-                let delay = world.setup.timing.replica_delay;
-                let lag = match (standby, found.stream.frozen_lag, streaming) {
-                    (false, _, _) | (true, None, false) => None,
-                    (true, Some(frozen), _) => Some(Millis::new(frozen)),
-                    (true, None, true) => Some(delay),
-                };
-                Ok(Replication {
-                    streaming: Tri::from(streaming),
-                    lineage: standby.then(|| world.told(&seen.lineage)),
-                    received: positions.then(|| position(&seen.lineage, at)),
-                    applied: positions.then(|| position(&seen.lineage, applied(found, at))),
-                    lag,
-                    cadence,
-                    at: Timestamp::from_millis(measured),
-                })
+                told(world, &self.member, glass.at).ok_or_else(|| gone("replication", &self.member))
             })
             .await
     }

@@ -2,7 +2,7 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
+use dr_core::{Loss, PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{
     ChangeKind, Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
 };
@@ -154,6 +154,16 @@ fn bug_a_long_snapshot_voids_no_consent() {
         });
         let played = ends(Preset::RdsReplica, "long snapshot", &explorer);
         assert_eq!(played.asked, 1, "people were asked again, because a snapshot took long");
+    }
+}
+
+/// The provider told how far the standby was behind, and the loss was called unknown, because nobody told log positions.
+#[test]
+fn bug_a_lag_bounds_the_loss_where_nobody_tells_positions() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let played = ends(preset, "forced", &server_died(preset));
+        let Loss::AtMost { because, .. } = &played.loss else { panic!("{preset}: {}", played.loss) };
+        assert!(because.starts_with("weu was 0.4 s behind when its provider measured it at"), "{because}");
     }
 }
 
