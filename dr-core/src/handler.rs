@@ -237,6 +237,7 @@ pub struct StepCx {
     pub(crate) every: Millis,
     pub(crate) intended_at: Option<Timestamp>,
     pub(crate) waived: Option<Waived>,
+    pub(crate) claimed_by: Vec<String>,
     pub(crate) pre_image: Option<Json>,
     pub(crate) promotion: Promotion,
     pub(crate) handle: Option<OpHandle>,
@@ -303,6 +304,12 @@ impl StepCx {
     #[must_use]
     pub fn waived(&self) -> Option<&Waived> {
         self.waived.as_ref()
+    }
+
+    /// The people who said that a change of which the provider's record tells nothing was this run's.
+    #[must_use]
+    pub fn claimed_by(&self) -> &[String] {
+        &self.claimed_by
     }
 
     /// When the first intent of this node became durable; `None` means that nothing was ever sent by us.

@@ -227,6 +227,19 @@ pub enum OpProgress {
     },
 }
 
+/// The provider's own record of one change of a member's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// The operation, as the record names it.
+    pub operation: String,
+    /// What it did, in the provider's words.
+    pub kind: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Whether the caller is the principal with which this object calls.
+    pub ours: Tri,
+}
+
 /// Asks that a former primary becomes a standby of the new one.
 #[derive(Clone, Debug)]
 pub struct RejoinRequest {
@@ -319,6 +332,19 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`].
     async fn swap_fence(&self, _since: Timestamp) -> Result<crate::FenceReading, ProviderError> {
         Err(ProviderError::Unsupported { verb: "swap-fence" })
+    }
+
+    /// Reads the newest change of this member's role that began at `since` or later, as the provider's own record has it: its list of
+    /// operations, its activity log, its trail. Where histories are not counted (generation 0), a new role alone does not tell whether a
+    /// swap was this run's or a colleague's; where they are, nobody asks.
+    ///
+    /// - a change by another caller is never ours
+    /// - a change by this object is ours, once the record shows it; until then the answer is `None`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]. `Unsupported`: a swap whose answer was lost is then judged by people.
+    async fn attribution(&self, _since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "attribution" })
     }
 
     /// Makes this former primary a standby of another.

@@ -198,6 +198,7 @@ impl RunState {
             | NodeDoes::KeepPercent
             | NodeDoes::Forget
             | NodeDoes::KeepWaiver
+            | NodeDoes::KeepClaim
             | NodeDoes::Restart => {}
         }
     }
@@ -276,6 +277,11 @@ impl NodeState {
             NodeDoes::KeepWaiver => {
                 if let Event::Waived { waived, .. } = &record.event {
                     self.waived = Some((**waived).clone());
+                }
+            }
+            NodeDoes::KeepClaim => {
+                if let Event::Decided { by, .. } = &record.event {
+                    self.claimed_by.clone_from(by);
                 }
             }
             NodeDoes::PassNoReturn | NodeDoes::OpenQuestion | NodeDoes::CloseQuestion => {}

@@ -122,6 +122,8 @@ pub struct NodeState {
     pub may_stand: bool,
     /// What people accepted instead of the grade that it asks for.
     pub waived: Option<Waived>,
+    /// The people who said that a change of which nobody could tell whose it was, was this run's.
+    pub claimed_by: Vec<String>,
     /// The rule of its last transition.
     pub rule: u16,
 }
@@ -143,6 +145,7 @@ impl Default for NodeState {
             percent: None,
             may_stand: false,
             waived: None,
+            claimed_by: Vec::new(),
             rule: 0,
         }
     }

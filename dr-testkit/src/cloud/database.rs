@@ -2,17 +2,19 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase,
-    MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer,
-    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink,
-    SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
+    Attribution, Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade,
+    ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit,
+    PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication,
+    ReplicationLink, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
     line::{Line, Plane, Point},
     ms, rehearse,
 };
-use crate::world::{Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, World, applied};
+use crate::world::{
+    ChangeKind, Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, TruthLine, World, applied,
+};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimDatabase {
@@ -241,6 +243,29 @@ impl ManagedDatabase for SimDatabase {
                     detail,
                     at: Timestamp::from_millis(at),
                 })
+            })
+            .await
+    }
+
+    async fn attribution(&self, since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
+        self.line
+            .read(self.point("attribution"), "attribution", |world, glass| {
+                let Some(late) = world.setup.service.attribution else {
+                    return Err(ProviderError::Unsupported { verb: "attribution" });
+                };
+                let recorded = |line: &&TruthLine| line.at.saturating_add(ms(late)) <= glass.at;
+                let changes = world
+                    .log
+                    .iter()
+                    .filter(|line| line.kind == ChangeKind::Promoted && line.what == self.member.as_str());
+                let Some(line) = changes.filter(recorded).next_back() else { return Ok(None) };
+                let operation = world.ops.iter().filter(|(_, op)| op.by == line.by && op.ends <= line.at).next_back();
+                let (operation, started) =
+                    operation.map_or_else(|| ("by hand".to_owned(), line.at), |(name, op)| (name.clone(), op.started));
+                let ours = if glass.contradicts { Tri::Unknown } else { Tri::from(line.by != "drift") };
+                let started = Timestamp::from_millis(started);
+                let found = Attribution { operation, kind: "change of roles".to_owned(), started, ours };
+                Ok(Some(found).filter(|found| found.started >= since))
             })
             .await
     }

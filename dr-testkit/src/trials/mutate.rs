@@ -1,6 +1,6 @@
 //! What the mutating verbs of a management plane do, and say.
 
-use dr_core::{Grade, OpHandle, OpProgress, Outcome, Retry, SnapshotRequest, Timestamp, Tri};
+use dr_core::{Grade, OpHandle, OpProgress, Outcome, ProviderError, Retry, SnapshotRequest, Timestamp, Tri};
 
 use super::{
     Case, Contract,
@@ -33,6 +33,13 @@ trials! { Contract::ManagedDatabase;
         shows "before the provider says so it is worth nothing" needs [Offers(Offer::Swap)];
     AsItWas no_swap_fence "swap_fence::is_not_offered_without_a_swap"
         shows "What the fence that a swap brought is worth now, for this former primary" needs [Lacks(Offer::Swap)];
+    Changed by_hand "attribution::a_change_by_hand_is_not_ours"
+        shows "a change by another caller is never ours" needs [Offers(Offer::HandOver), Can(Power::PromoteByHand)];
+    Changed own_change "attribution::a_change_by_this_object_is_ours"
+        shows "a change by this object is ours, once the record shows it; until then the answer is `None`"
+        needs [Offers(Offer::Promote)];
+    AsItWas is_recorded "attribution::is_told_where_histories_are_not_counted"
+        shows "`Unsupported`: a swap whose answer was lost is then judged by people." needs [Offers(Offer::HandOver)];
     Changed rejoined "rejoin::done_means_streaming"
         shows "done only when it streams on the primary's current lineage" needs [Offers(Offer::Rejoin), Offers(Offer::HandOver)];
     Changed discards_not "rejoin::keeps_what_only_it_has"
@@ -237,6 +244,39 @@ async fn rejoined(c: &Case) -> Result<(), Stop> {
     if let Outcome::Accepted(op) = again {
         c.polled(old, &op).await?;
     }
+    Ok(())
+}
+
+async fn by_hand(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    c.act(Power::PromoteByHand).await?;
+    c.settle_view().await;
+    let told = database.attribution(since).await;
+    let not_ours = !matches!(&told, Ok(Some(found)) if found.ours == Tri::Yes);
+    c.holds("a change by hand is not called ours", not_ours, &told);
+    Ok(())
+}
+
+async fn own_change(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    let before = database.attribution(since).await;
+    if matches!(before, Err(ProviderError::Unsupported { .. })) {
+        c.holds("there is no record", true, &before);
+        return Ok(());
+    }
+    c.holds("nothing is recorded before", matches!(before, Ok(None)), &before);
+    c.promote(c.promotion(Side::Standby).await?).await?;
+    let look = || async { database.attribution(since).await.ok().flatten().filter(|found| found.ours == Tri::Yes) };
+    c.until("the record calls the change ours", look).await?;
+    Ok(())
+}
+
+async fn is_recorded(c: &Case) -> Result<(), Stop> {
+    let database = c.pair.standby.provider.database.as_ref();
+    let lineage = c.target(Side::Standby).await?.lineage;
+    let told = database.attribution(c.clock().now_wall()).await;
+    let offered = !matches!(told, Err(ProviderError::Unsupported { .. }));
+    c.holds("a record is told where generations are not", offered || lineage.generation > 0, &told);
     Ok(())
 }
 

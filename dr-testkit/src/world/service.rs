@@ -32,6 +32,8 @@ pub struct Service {
     pub rejoin: Rejoin,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
     pub snapshot_blocks: bool,
+    /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
+    pub attribution: Option<Millis>,
 }
 
 impl Default for Service {
@@ -46,6 +48,7 @@ impl Default for Service {
             restarts_after: None,
             rejoin: Rejoin::InPlace,
             snapshot_blocks: false,
+            attribution: None,
         }
     }
 }
@@ -151,6 +154,7 @@ impl Preset {
                 generations: false,
                 lag: LagSource::Metric { every: minutes(1), late: minutes(1) },
                 endpoint: EndpointMoves::AtTheStart,
+                attribution: Some(seconds(30)),
                 ..direct
             },
             Self::RdsReplica => Service {
@@ -165,6 +169,7 @@ impl Preset {
                 positions: false,
                 generations: false,
                 lag: LagSource::Metric { every: seconds(5), late: Millis::ZERO },
+                attribution: Some(minutes(1)),
                 ..direct
             },
         }
@@ -245,6 +250,7 @@ impl Service {
             },
             fence_takes: soon(self.fence_takes, 20),
             restarts_after: self.restarts_after.map(|time| soon(time, 30)),
+            attribution: self.attribution.map(|time| soon(time, 20)),
             ..self
         }
     }

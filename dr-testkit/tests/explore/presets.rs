@@ -4,7 +4,7 @@
 
 use dr_core::{Loss, PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{
-    ChangeKind, Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
+    ChangeKind, Edges, Explorer, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
 };
 
 use crate::tell;
@@ -164,6 +164,22 @@ fn bug_a_lag_bounds_the_loss_where_nobody_tells_positions() {
         let played = ends(preset, "forced", &server_died(preset));
         let Loss::AtMost { because, .. } = &played.loss else { panic!("{preset}: {}", played.loss) };
         assert!(because.starts_with("weu was 0.4 s behind when its provider measured it at"), "{because}");
+    }
+}
+
+/// A colleague swapped the roles in the portal a moment after the run's intent was durable, and its own call was lost. Histories are not
+/// counted there: the run called the swap its own.
+#[test]
+fn bug_a_colleagues_swap_is_not_called_the_runs_own() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let explorer = planned(preset);
+        let played = explorer.play(&FaultPlan::one("weu.swap-roles#1", Fault::Overtaken));
+        let words = played.end.words();
+        assert_eq!(played.end.class(), "parked", "{preset}: {words}");
+        assert!(words.contains("`weu` was made the writer by another caller"), "{preset}: {words}");
+        // The same with a reply that is lost while the call gets through: the record says that it was ours.
+        let lost = explorer.play(&FaultPlan::one("weu.swap-roles#1", Fault::LostReply));
+        assert_eq!((lost.end.class(), &lost.violations), ("success", &Vec::new()), "{preset}: {}", lost.end.words());
     }
 }
 

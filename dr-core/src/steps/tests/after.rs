@@ -35,6 +35,8 @@ fn promotion(shape: Shape) -> PromotionReceipt {
         parted_at: Parted::At(at(100)),
         not_compared: None,
         shape,
+        attribution: None,
+        claimed_by: Vec::new(),
         asked_at: Timestamp::default(),
         at: Timestamp::default(),
     }

@@ -672,6 +672,7 @@ impl<'a> Call<'a> {
             plan: Arc::new(plan),
             every: Millis::new(2),
             waived: self.waived,
+            claimed_by: Vec::new(),
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
             promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },
