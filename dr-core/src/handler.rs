@@ -241,6 +241,7 @@ pub struct StepCx {
     pub(crate) pre_image: Option<Json>,
     pub(crate) promotion: Promotion,
     pub(crate) handle: Option<OpHandle>,
+    pub(crate) acknowledged: bool,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) gate: MutationGate,
 }
@@ -333,6 +334,11 @@ impl StepCx {
     /// Under which name the provider works on the last attempt of this node, if it accepted that one.
     pub(crate) fn handle(&self) -> Option<&OpHandle> {
         self.handle.as_ref().filter(|handle| !handle.is_none())
+    }
+
+    /// Whether the provider itself answered the last attempt of this node that it took the call; seeing somebody at work is no answer.
+    pub(crate) fn acknowledged(&self) -> bool {
+        self.acknowledged
     }
 
     /// The wall clock, for records.

@@ -176,6 +176,7 @@ impl Driver {
             pre_image,
             promotion: self.state.promotion(),
             handle: known.handle.clone(),
+            acknowledged: known.acknowledged,
             runtime: Arc::clone(&self.drive.runtime),
             gate,
         })

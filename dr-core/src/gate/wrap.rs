@@ -71,6 +71,10 @@ impl ManagedDatabase for Database {
         self.gate.read("attribution", self.inner.attribution(since)).await
     }
 
+    async fn gave_up(&self, since: crate::Timestamp) -> Result<Option<String>, ProviderError> {
+        self.gate.read("gave-up", self.inner.gave_up(since)).await
+    }
+
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::REJOIN, None);
         self.inner.rejoin(request).await

@@ -347,6 +347,17 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
         Err(ProviderError::Unsupported { verb: "attribution" })
     }
 
+    /// Reads the provider's word that a change of this member's role that began at `since` or later was given up. Asked where the
+    /// provider accepts a change without naming an operation that [`poll`](Self::poll) could be asked about.
+    ///
+    /// - `None` as long as the change may still happen, and after it has happened
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]. `Unsupported`: a person decides what a change without a name has led to.
+    async fn gave_up(&self, _since: Timestamp) -> Result<Option<String>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "gave-up" })
+    }
+
     /// Makes this former primary a standby of another.
     ///
     /// - done only when it streams on the primary's current lineage

@@ -233,8 +233,10 @@ impl NodeState {
             NodeDoes::NoPause => self.again_in = Millis::ZERO,
             NodeDoes::KeepAttempt => self.keep_attempt(record),
             NodeDoes::KeepHandle => {
-                if let Event::Accepted { handle, .. } = &record.event {
+                if let Event::Accepted { handle, calls, .. } = &record.event {
                     self.handle = Some(handle.clone());
+                    // What a look saw going on is somebody's work, and no answer to our call.
+                    self.acknowledged |= !calls.is_empty();
                 }
             }
             NodeDoes::KeepOutput => {
@@ -294,6 +296,7 @@ impl NodeState {
         self.absent = None;
         // What the provider said of an earlier attempt says nothing of this one.
         self.handle = None;
+        self.acknowledged = false;
         if self.intended.is_none() {
             self.intended = Some(record.at);
             self.pre_image.clone_from(pre_image);

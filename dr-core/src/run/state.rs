@@ -106,6 +106,8 @@ pub struct NodeState {
     pub ended: Option<Timestamp>,
     /// What to ask with.
     pub handle: Option<OpHandle>,
+    /// The provider answered its last attempt that it took the call.
+    pub acknowledged: bool,
     /// How many looks in a row saw no trace of it, and when the first of them was.
     pub absent: Option<Timestamp>,
     /// What was there before its first intent.
@@ -137,6 +139,7 @@ impl Default for NodeState {
             intended: None,
             ended: None,
             handle: None,
+            acknowledged: false,
             absent: None,
             pre_image: None,
             output: None,

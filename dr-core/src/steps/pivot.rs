@@ -16,9 +16,9 @@ use super::{
     read::{conflict, not_yet, offered, position, replaced, see},
 };
 use crate::{
-    Attribution, Cause, Description, Lineage, Millis, NotDone, Observed, OpHandle, OpProgress, Outcome, Parted, Polled,
-    Position, PositionReading, Prepared, PromotionReceipt, ProviderError, Retry, Shape, Shortfall, StepCx, StepError,
-    Target, Timestamp, Tri, admit,
+    Attribution, Cause, Description, Lineage, ManagedDatabase, Millis, NotDone, Observed, OpHandle, OpProgress,
+    Outcome, Parted, Polled, Position, PositionReading, Prepared, PromotionReceipt, ProviderError, Retry, Shape,
+    Shortfall, StepCx, StepError, Target, Timestamp, Tri, admit,
 };
 
 /// What a promotion must have led to.
@@ -75,7 +75,7 @@ async fn attributed(
         Ok(found) => found,
         Err(ProviderError::Unsupported { .. }) => None,
         // The record only adds to what the provider said when it took our call.
-        Err(_) if cx.handle().is_some() => None,
+        Err(_) if cx.acknowledged() => None,
         Err(error) => return Err(error.into()),
     };
     let ours = attribution.as_ref().map_or(Tri::Unknown, |found| found.ours);
@@ -84,7 +84,7 @@ async fn attributed(
             "`{member}` was made the writer by another caller: {kind}, operation `{operation}`, begun at {started}"
         )),
         (Tri::Yes, attribution) => Observed::Done(PromotionReceipt { attribution, ..receipt }),
-        (_, attribution) if cx.handle().is_some() => Observed::Done(PromotionReceipt { attribution, ..receipt }),
+        (_, attribution) if cx.acknowledged() => Observed::Done(PromotionReceipt { attribution, ..receipt }),
         (_, attribution) if !cx.claimed_by().is_empty() => {
             let claimed_by = cx.claimed_by().to_vec();
             Observed::Done(PromotionReceipt { attribution, claimed_by, ..receipt })
@@ -103,7 +103,12 @@ pub(super) async fn poll(
 ) -> Result<Polled<PromotionReceipt>, StepError> {
     let member = &expected.target.member;
     let database = cx.database(member)?;
-    let progress = async { if handle.is_none() { Ok(None) } else { database.poll(handle).await.map(Some) } };
+    let progress = async {
+        if handle.is_none() {
+            return Ok(gave_up(cx, database.as_ref()).await?.map(|why| OpProgress::Failed { why }));
+        }
+        Ok::<_, StepError>(Some(database.poll(handle).await?))
+    };
     let (progress, reading) = join(progress, position(cx, member)).await;
     let progress = progress?;
     let seen = match reading? {
@@ -138,15 +143,28 @@ pub(super) async fn poll(
     })
 }
 
+/// The provider's word that it gave up a change that it took without naming an operation. Such a word names no attempt: after a second one
+/// it may be the first one's, and of a call without an answer it proves nothing.
+async fn gave_up(cx: &StepCx, database: &dyn ManagedDatabase) -> Result<Option<String>, StepError> {
+    let Some(since) = cx.intended_at().filter(|_| cx.acknowledged() && cx.attempt() == 1) else { return Ok(None) };
+    Ok(offered(database.gave_up(since).await)?.flatten())
+}
+
 /// The provider's words, if it gave up what it accepted and both sides are as they were before: `from` takes a write on the old
 /// lineage, the candidate follows it, and nobody works on either.
 ///
 /// One look proves nothing, because a change may be seen late; and without the provider's own word on the operation no number of looks
 /// does, because it may still come.
 pub(super) async fn given_up(cx: &StepCx, from: &Target, to: &Target) -> Result<Option<Cause>, StepError> {
-    let Some(handle) = cx.handle() else { return Ok(None) };
     let database = cx.database(&to.member)?;
-    let OpProgress::Failed { why } = database.poll(handle).await? else { return Ok(None) };
+    let why = match cx.handle() {
+        Some(handle) => match database.poll(handle).await? {
+            OpProgress::Failed { why } => Some(why),
+            OpProgress::Running { .. } | OpProgress::Finished | OpProgress::Lost { .. } => None,
+        },
+        None => gave_up(cx, database.as_ref()).await?,
+    };
+    let Some(why) = why else { return Ok(None) };
     let probe = cx.probe(&from.member)?;
     let (old, new, write) = join3(see(cx, &from.member), see(cx, &to.member), probe.write()).await;
     let (old, new, write) = (old?, new?, write?);

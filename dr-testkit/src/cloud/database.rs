@@ -270,6 +270,22 @@ impl ManagedDatabase for SimDatabase {
             .await
     }
 
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.line
+            .read(self.point("gave-up"), "gave-up", |world, glass| {
+                if world.setup.service.names_operations {
+                    return Err(ProviderError::Unsupported { verb: "gave-up" });
+                }
+                let ours = world.ops.values().filter(|op| op.changes(&self.member) && op.started >= since.millis());
+                let newest = ours.filter(|op| op.ends <= glass.at).max_by_key(|op| op.started);
+                Ok(newest.and_then(|op| match &op.state {
+                    OpState::Failed(why) => Some(why.clone()),
+                    OpState::Running | OpState::Finished => None,
+                }))
+            })
+            .await
+    }
+
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         let effect = Effect::Rejoin {
             member: request.target.member.clone(),

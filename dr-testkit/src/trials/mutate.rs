@@ -40,6 +40,8 @@ trials! { Contract::ManagedDatabase;
         needs [Offers(Offer::Promote)];
     AsItWas is_recorded "attribution::is_told_where_histories_are_not_counted"
         shows "`Unsupported`: a swap whose answer was lost is then judged by people." needs [Offers(Offer::HandOver)];
+    Changed keeps_quiet "gave_up::is_no_word_on_what_happens"
+        shows "`None` as long as the change may still happen, and after it has happened" needs [Offers(Offer::Swap)];
     Changed rejoined "rejoin::done_means_streaming"
         shows "done only when it streams on the primary's current lineage" needs [Offers(Offer::Rejoin), Offers(Offer::HandOver)];
     Changed discards_not "rejoin::keeps_what_only_it_has"
@@ -277,6 +279,16 @@ async fn is_recorded(c: &Case) -> Result<(), Stop> {
     let told = database.attribution(c.clock().now_wall()).await;
     let offered = !matches!(told, Err(ProviderError::Unsupported { .. }));
     c.holds("a record is told where generations are not", offered || lineage.generation > 0, &told);
+    Ok(())
+}
+
+async fn keeps_quiet(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    let before = database.gave_up(since).await;
+    c.holds("nothing was given up before a swap", !matches!(before, Ok(Some(_))), &before);
+    c.hand_over().await?;
+    let after = database.gave_up(since).await;
+    c.holds("a swap that happened was not given up", !matches!(after, Ok(Some(_))), &after);
     Ok(())
 }
 

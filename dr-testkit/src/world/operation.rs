@@ -46,8 +46,10 @@ impl World {
             fails: fate.fails,
             handle_lost: fate.handle_lost,
         };
+        let named =
+            self.setup.service.names_operations || !matches!(operation.work, Work::Promote(_) | Work::Swap { .. });
         self.ops.insert(handle.clone(), operation);
-        Reply::Accepted(handle)
+        Reply::Accepted(if named { handle } else { String::new() })
     }
 
     /// The first part of a swap: the old primary stops taking writes.

@@ -34,6 +34,8 @@ pub struct Service {
     pub snapshot_blocks: bool,
     /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
     pub attribution: Option<Millis>,
+    /// An accepted change of a role is given the name of an operation. Where it is not, an event tells that the change was given up.
+    pub names_operations: bool,
 }
 
 impl Default for Service {
@@ -49,6 +51,7 @@ impl Default for Service {
             rejoin: Rejoin::InPlace,
             snapshot_blocks: false,
             attribution: None,
+            names_operations: true,
         }
     }
 }
@@ -170,6 +173,7 @@ impl Preset {
                 generations: false,
                 lag: LagSource::Metric { every: seconds(5), late: Millis::ZERO },
                 attribution: Some(minutes(1)),
+                names_operations: false,
                 ..direct
             },
         }

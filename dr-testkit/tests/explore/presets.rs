@@ -4,7 +4,8 @@
 
 use dr_core::{Loss, PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{
-    ChangeKind, Edges, Explorer, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
+    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak,
+    sim,
 };
 
 use crate::tell;
@@ -181,6 +182,17 @@ fn bug_a_colleagues_swap_is_not_called_the_runs_own() {
         let lost = explorer.play(&FaultPlan::one("weu.swap-roles#1", Fault::LostReply));
         assert_eq!((lost.end.class(), &lost.violations), ("success", &Vec::new()), "{preset}: {}", lost.end.words());
     }
+}
+
+/// Aurora names no operation: that it gave a swap up could not be asked, and the run parked although nothing had changed.
+#[test]
+fn bug_a_swap_without_a_name_that_was_given_up_is_turned_back() {
+    assert!(!Preset::AuroraGlobal.service().names_operations);
+    let given_up = FaultPlan::one("weu.swap-roles#1", Fault::OperationFails(FailsHow::Absent));
+    let played = planned(Preset::AuroraGlobal).play(&given_up);
+    let words = played.end.words();
+    assert_eq!((played.end.class(), &played.violations), ("turned back", &Vec::new()), "{words}");
+    assert!(words.contains("the provider gave it up"), "{words}");
 }
 
 /// Clients that waited for longer than their limit were told so by a call that no plan named.

@@ -109,6 +109,10 @@ impl ManagedDatabase for TrustingDatabase {
         self.inner.swap_fence(since).await
     }
 
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.inner.gave_up(since).await
+    }
+
     async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError> {
         self.inner.attribution(since).await
     }

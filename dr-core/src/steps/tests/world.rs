@@ -676,6 +676,7 @@ impl<'a> Call<'a> {
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
             promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },
+            acknowledged: false,
             handle: None,
             runtime,
             gate,

@@ -92,6 +92,10 @@ impl ManagedDatabase for WrongDatabase {
         self.inner.swap_fence(since).await
     }
 
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.inner.gave_up(since).await
+    }
+
     async fn attribution(&self, since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
         let told = self.inner.attribution(since).await?;
         let mine = |found| Attribution { ours: Tri::Yes, ..found };
