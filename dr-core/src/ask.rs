@@ -18,13 +18,22 @@ pub struct Choice {
     pub means: String,
     /// What it cannot undo, or what it changes.
     pub changes: String,
+    /// How many different people must choose it, where that is more than the question asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<u8>,
 }
 
 impl Choice {
     /// The choice `name`.
     #[must_use]
     pub fn new(name: &str, means: &str, changes: &str) -> Self {
-        Self { name: name.into(), means: means.into(), changes: changes.into() }
+        Self { name: name.into(), means: means.into(), changes: changes.into(), people: None }
+    }
+
+    /// Needs at least this many different people.
+    #[must_use]
+    pub fn by_people(self, people: u8) -> Self {
+        Self { people: Some(people), ..self }
     }
 }
 
@@ -77,6 +86,12 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Returns how many different people must make this choice: as many as the question asks for, or more where the choice does.
+    #[must_use]
+    pub fn people_for(&self, choice: &Choice) -> u8 {
+        self.people.max(choice.people.unwrap_or(1)).max(1)
+    }
+
     /// What an answer must quote.
     ///
     /// # Errors
@@ -204,16 +219,16 @@ pub fn judge(ask: &Ask, given: &[Given], answer: &Answer, now: Timestamp) -> Res
 /// The choice that enough different people made, if there is one.
 #[must_use]
 pub fn decided(ask: &Ask, given: &[Given]) -> Option<String> {
-    let needed = usize::from(ask.people.max(1));
     // Saying no needs one person only, whoever has said yes: a refusal never waits for a second one.
     let no = ask.choices.iter().find(|choice| choice.name == REJECT);
     if let Some(no) = no.filter(|_| given.iter().any(|answer| answer.choice == REJECT)) {
         return Some(no.name.clone());
     }
-    ask.choices.iter().map(|choice| &choice.name).find_map(|name| {
-        let people: BTreeSet<&str> =
-            given.iter().filter(|yes| yes.choice == *name).map(|yes| yes.by.name.as_str()).collect();
-        (people.len() >= needed).then(|| name.clone())
+    ask.choices.iter().find_map(|choice| {
+        let needed = usize::from(ask.people_for(choice));
+        let chose = given.iter().filter(|yes| yes.choice == choice.name);
+        let people: BTreeSet<&str> = chose.map(|yes| yes.by.name.as_str()).collect();
+        (people.len() >= needed).then(|| choice.name.clone())
     })
 }
 

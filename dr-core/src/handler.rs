@@ -237,9 +237,11 @@ pub struct StepCx {
     pub(crate) every: Millis,
     pub(crate) intended_at: Option<Timestamp>,
     pub(crate) waived: Option<Waived>,
+    pub(crate) claimed_by: Vec<String>,
     pub(crate) pre_image: Option<Json>,
     pub(crate) promotion: Promotion,
     pub(crate) handle: Option<OpHandle>,
+    pub(crate) acknowledged: bool,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) gate: MutationGate,
 }
@@ -305,6 +307,12 @@ impl StepCx {
         self.waived.as_ref()
     }
 
+    /// The people who said that a change of which the provider's record tells nothing was this run's.
+    #[must_use]
+    pub fn claimed_by(&self) -> &[String] {
+        &self.claimed_by
+    }
+
     /// When the first intent of this node became durable; `None` means that nothing was ever sent by us.
     #[must_use]
     pub fn intended_at(&self) -> Option<Timestamp> {
@@ -326,6 +334,11 @@ impl StepCx {
     /// Under which name the provider works on the last attempt of this node, if it accepted that one.
     pub(crate) fn handle(&self) -> Option<&OpHandle> {
         self.handle.as_ref().filter(|handle| !handle.is_none())
+    }
+
+    /// Whether the provider itself answered the last attempt of this node that it took the call; seeing somebody at work is no answer.
+    pub(crate) fn acknowledged(&self) -> bool {
+        self.acknowledged
     }
 
     /// The wall clock, for records.

@@ -87,13 +87,13 @@ pub use plan::{
     literals, references, resolve,
 };
 pub use provider::{
-    AppReading, AppTier, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Dropped,
-    Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer, LongTransaction,
-    ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
-    PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
-    Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows,
-    SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer, SnapshotRequest, SwapOffer, Tier,
-    TrafficRouter, Weight, WriteProbe,
+    AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description,
+    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer,
+    LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted,
+    PatchSecret, PositionReading, PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember,
+    RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence,
+    RouteReading, RouteRequest, Rows, SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer,
+    SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};

@@ -235,7 +235,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::SpaceLow => Event::SpaceLow,
         EventKind::Aborting => Event::Aborting { reason: "reason".into() },
         EventKind::Parked => Event::Parked { ask: ask() },
-        EventKind::Decided => Event::Decided { choice: "look".into() },
+        EventKind::Decided => Event::Decided { choice: "look".into(), by: Vec::new() },
         EventKind::Ended => Event::Ended { outcome: RunOutcome::Succeeded },
     }
 }
@@ -313,6 +313,7 @@ fn an_event_of_the_run_moves_steps_by_rows_too() {
         (EventKind::Decided, "look", NodePhase::Failed, true, NodePhase::InDoubt, 571),
         (EventKind::Decided, "look", NodePhase::Failed, false, NodePhase::Waiting, 572),
         (EventKind::Decided, "retry", NodePhase::Failed, true, NodePhase::Waiting, 572),
+        (EventKind::Decided, "it-was-ours", NodePhase::Failed, true, NodePhase::InDoubt, 573),
     ];
     let moved: BTreeSet<u16> = rows.iter().map(|row| row.5).collect();
     let listed = node_rows().iter().filter(|row| of_kind(row.event, "fence").node().is_none());
@@ -324,7 +325,7 @@ fn an_event_of_the_run_moves_steps_by_rows_too() {
         (node.phase, node.may_stand, node.attempt) = (from, may_stand, 1);
         run.state.nodes.entry("drain".into()).or_default().phase = NodePhase::Done;
         let mut event = of_kind(kind, "fence");
-        if let Event::Decided { choice: chosen } = &mut event {
+        if let Event::Decided { choice: chosen, .. } = &mut event {
             *chosen = choice.to_owned();
         }
         run.apply(event);
@@ -434,6 +435,27 @@ fn a_parked_run_looks_again_when_a_person_says_so() {
     assert_eq!(run.only(), Command::Observe("promote".into()));
 }
 
+/// Where histories are not counted, two people may say that the change was the run's own. One is not enough, and it is no other step's choice.
+#[test]
+fn two_people_say_that_a_change_was_this_runs() {
+    let mut run = Run::started();
+    let mut plan = (*run.state.plan).clone();
+    plan.expects.lineage.generation = 0;
+    run.state.plan = std::sync::Arc::new(plan);
+    run.finish("look").done("drain").done("fence").intend("promote").fail("promote", true).settle();
+    let choices: Vec<String> = run.state.ask.clone().unwrap().choices.into_iter().map(|choice| choice.name).collect();
+    assert_eq!(choices, ["look", "retry", "it-was-ours", "hand-over"]);
+    for (person, decided) in [("ana", false), ("ben", true)] {
+        let by = Actor::local(person);
+        let given = Given { by, role: None, choice: "it-was-ours".into(), at: run.state.last, note: None };
+        run.state.given.push(given);
+        assert_eq!(!decide(&run.state).is_empty(), decided, "{person}");
+    }
+    run.settle();
+    assert_eq!(run.only(), Command::Observe("promote".into()));
+    assert_eq!(run.state.node(&"promote".into()).claimed_by, ["ana", "ben"]);
+}
+
 #[test]
 fn a_drain_over_budget_turns_back_before_and_goes_on_after_the_promote_intent() {
     let mut before = Run::started();
@@ -528,7 +550,7 @@ fn a_failover_whose_promotion_does_not_stand_asks_and_may_turn_back() {
     let choices: Vec<&str> = ask.choices.iter().map(|choice| choice.name.as_str()).collect();
     assert_eq!(choices, ["retry", "turn-back", "hand-over"]);
     assert!(!ask.question.contains("rollback is not possible"), "{}", ask.question);
-    run.apply(Event::Decided { choice: "turn-back".into() });
+    run.apply(Event::Decided { choice: "turn-back".into(), by: Vec::new() });
     assert_eq!((run.state.phase, run.state.rule), (Phase::Aborting, 463));
     assert_eq!(run.state.phase_of(&"promote".into()), NodePhase::Failed, "what failed is not tried again");
     assert!(run.state.aborting.as_ref().unwrap().contains("`promote` failed"), "{:?}", run.state.aborting);

@@ -1,5 +1,7 @@
-//! The position watcher: reads both sides every second and keeps what it saw outside the patient, so that the loss of a failover
-//! has a bound when the primary is silent.
+//! The watcher: reads the positions of all members every second, and the lag of those that tell none as often as their providers like, and
+//! keeps what it saw outside the patient, so that the loss of a failover has a bound when the primary is silent.
+
+mod lags;
 
 use std::{
     sync::{Arc, Weak},
@@ -7,9 +9,10 @@ use std::{
 };
 
 use dr_core::{
-    Binding, Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage, Target, Timestamp,
-    Tri,
+    Binding, Digest, GroupSpec, MemberId, MemberProvider, PositionReading, PositionSample, ProviderError, Resolved,
+    RetiredLineage, Target, Timestamp, Tri,
 };
+use lags::Lags;
 
 use tokio::task::AbortHandle;
 
@@ -61,9 +64,15 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
     let mut known: Option<Target> = None;
     let mut retired: Vec<RetiredLineage> = Vec::new();
     let mut ticks: u32 = 0;
+    let mut lags = Lags::default();
     loop {
-        clock.tick().await;
-        let seen = look(&spec, &bindings).await;
+        let now = clock.tick().await;
+        let Seen { positions: seen, untold } = look(&spec, &bindings).await;
+        for member in &untold {
+            if let Some(provider) = member_of(&bindings, member) {
+                lags.ask(member, provider, now);
+            }
+        }
         let Some(engine) = engine.upgrade() else { return };
         if seen.iter().filter(|(_, reading)| reading.in_recovery == Tri::No).count() > 1 {
             if ticks.is_multiple_of(AGAIN) {
@@ -74,7 +83,8 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
         } else {
             ticks = 0;
         }
-        let (sample, writer) = fold(&seen, &retired, wall());
+        let (mut sample, writer) = fold(&seen, &retired, wall());
+        sample.lags = lags.told();
         // A sample that cannot be kept is one sample fewer: the bound then rests on an older one.
         let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
         let writer = match writer {
@@ -111,23 +121,35 @@ async fn target(
     Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage })
 }
 
+/// What the servers of a group said in one look.
+#[derive(Debug, Default)]
+struct Seen {
+    positions: Vec<(MemberId, PositionReading)>,
+    /// Members whose servers tell no positions at all.
+    untold: Vec<MemberId>,
+}
+
+fn member_of<'a>(bindings: &'a Bindings, member: &MemberId) -> Option<&'a MemberProvider> {
+    match bindings.by_name.get(&Binding::from(member)) {
+        Some((_, Resolved::Member(provider))) => Some(provider),
+        Some((_, Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_))) | None => None,
+    }
+}
+
 /// Every member at once; a silent one gives nothing.
-async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionReading)> {
+async fn look(spec: &GroupSpec, bindings: &Bindings) -> Seen {
     let mut reads = tokio::task::JoinSet::new();
     for member in &spec.members {
-        let Some((_, Resolved::Member(provider))) = bindings.by_name.get(&Binding::from(&member.name)) else {
-            continue;
-        };
+        let Some(provider) = member_of(bindings, &member.name) else { continue };
         let (name, probe) = (member.name.clone(), Arc::clone(&provider.probe));
-        reads.spawn(async move {
-            let reading = tokio::time::timeout(PATIENCE, probe.position()).await;
-            reading.ok().and_then(Result::ok).map(|reading| (name, reading))
-        });
+        reads.spawn(async move { (name, tokio::time::timeout(PATIENCE, probe.position()).await) });
     }
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     while let Some(read) = reads.join_next().await {
         match read {
-            Ok(reading) => seen.extend(reading),
+            Ok((name, Ok(Ok(reading)))) => seen.positions.push((name, reading)),
+            Ok((name, Ok(Err(ProviderError::Unsupported { .. })))) => seen.untold.push(name),
+            Ok((_, Ok(Err(_)) | Err(_))) => {}
             // A probe that panics gives nothing, and ends nothing.
             Err(failed) => forget(failed),
         }
@@ -161,6 +183,7 @@ fn fold(
         standby: standby.map(|(_, reading)| reading.durable.clone()),
         applied: standby.map(|(_, reading)| reading.applied.clone()),
         lineage: writer.as_ref().map(|(_, reading)| reading.lineage.clone()),
+        lags: Vec::new(),
         at,
     };
     (sample, writer)

@@ -29,6 +29,8 @@ mock! {
         async fn promote(&self, request: PromoteRequest) -> Outcome<()>;
         async fn swap_roles(&self, request: SwapRequest) -> Outcome<()>;
         async fn swap_fence(&self, since: Timestamp) -> Result<FenceReading, ProviderError>;
+        async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError>;
+        async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError>;
         async fn rejoin(&self, request: RejoinRequest) -> Outcome<()>;
         async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()>;
         async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError>;

@@ -172,9 +172,11 @@ impl Driver {
             every: paced.every,
             intended_at: known.intended,
             waived: known.waived.clone(),
+            claimed_by: known.claimed_by.clone(),
             pre_image,
             promotion: self.state.promotion(),
             handle: known.handle.clone(),
+            acknowledged: known.acknowledged,
             runtime: Arc::clone(&self.drive.runtime),
             gate,
         })

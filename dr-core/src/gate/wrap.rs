@@ -67,6 +67,14 @@ impl ManagedDatabase for Database {
         self.gate.read("swap-fence", self.inner.swap_fence(since)).await
     }
 
+    async fn attribution(&self, since: crate::Timestamp) -> Result<Option<crate::Attribution>, ProviderError> {
+        self.gate.read("attribution", self.inner.attribution(since)).await
+    }
+
+    async fn gave_up(&self, since: crate::Timestamp) -> Result<Option<String>, ProviderError> {
+        self.gate.read("gave-up", self.inner.gave_up(since)).await
+    }
+
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::REJOIN, None);
         self.inner.rejoin(request).await

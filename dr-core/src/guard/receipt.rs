@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Actor, Cause, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes, Position,
-    Role, RunId, Sessions, Target, Timestamp,
+    Actor, Attribution, Cause, Digest, Endpoint, Epoch, Fact, FenceToken, Grade, Lineage, Loss, Millis, Parted, Planes,
+    Position, Role, RunId, Sessions, Target, Timestamp,
 };
 
 /// Applications hold their writes back.
@@ -112,6 +112,12 @@ pub struct PromotionReceipt {
     pub not_compared: Option<String>,
     /// How it was done.
     pub shape: Shape,
+    /// The provider's record of the change, where histories are not counted and it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+    /// The people who said that the change was this run's, where the provider's record does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed_by: Vec<String>,
     /// When it was asked for: what a provider tells by events counts from then on.
     pub asked_at: Timestamp,
     /// When it was seen.

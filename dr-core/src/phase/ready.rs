@@ -9,9 +9,9 @@ use crate::{
     ApprovalSpec, Consent, Edge, Finding, Grade, Loss, LossBound, MemberFacts, MemberId, Millis, PlanBuilder, Purpose,
     Ref, Refusal, Shape, Situation, Spec, Step, StepExt, Target, known, seconds,
     steps::{
-        AskConsent, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown, CheckReplication, CheckSides,
-        CheckTransactions, FactSpec, FinalSnapshot, Notify, Rehearse, RehearseAgain, Rehearsed, SettleMember,
-        TakeGroupLock,
+        AskConsent, AwaitSnapshot, BeginSnapshot, BoundLoss, CheckCandidate, CheckLag, CheckParity, CheckPrimaryDown,
+        CheckReplication, CheckSides, CheckTransactions, FactSpec, Notify, Rehearse, RehearseAgain, Rehearsed,
+        SettleMember, SidesSeen, TakeGroupLock,
     },
 };
 
@@ -130,6 +130,11 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let mut last = shorten(plan, now, member, &consent);
     let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
     last.push(plan.add("rehearse-again", again.after(&consent).within(REHEARSAL)));
+    let edges: Vec<&dyn Edge> = last.iter().map(|edge| edge as &dyn Edge).collect();
+    let still = CheckSides { primary: now.writer.clone(), candidate: target.clone() };
+    let still = paced(still.after_all(&edges), Pace::of_check(now, member));
+    let still = still.because("what changed while people thought is found while applications still write");
+    let last = vec![edge(&plan.add("still-well", still))];
     Ok(Ready { target, consent, offer, terms: Terms::Planned, last })
 }
 
@@ -184,28 +189,37 @@ fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (
     let parity = plan.add("check-parity", paced(parity.after(&look), pace));
     let rehearsed = Rehearse::planned(primary, target);
     let rehearsed = plan.add("rehearse", rehearsed.after(&look).within(REHEARSAL));
-    (vec![replication, lag, transactions, parity], rehearsed)
+    let mut checked = vec![replication, lag, transactions, parity];
+    checked.extend(snapshot(plan, now, &look));
+    (checked, rehearsed)
 }
 
-/// A notice, a last snapshot, checkpoints: after the yes, before the gap.
+/// Asks for the last snapshot before people are asked: it may take longer than their consent lasts. The answer is what they wait for:
+/// that it was begun, and its end only where the provider promotes nobody meanwhile.
+fn snapshot(plan: &mut PlanBuilder, now: &Situation, look: &Ref<SidesSeen>) -> Vec<Ref<()>> {
+    let Some(offer) = now.primary.capabilities.as_ref().and_then(|offers| offers.snapshot) else { return Vec::new() };
+    let (writer, name) = (&now.writer, &now.primary.name);
+    let asking = Pace::of(now, &now.primary, Millis::ZERO);
+    let begin = BeginSnapshot { target: writer.clone() }.after(look);
+    let begin = begin.within(asking.within).every(asking.every).visibility(asking.visibility);
+    let text = format!("take a snapshot of {name}, the last one before the change could not be begun");
+    let begun = plan.attempt("begin-snapshot", begin, text, "dba");
+    let pace = Pace::of(now, &now.primary, offer.takes);
+    let ends = AwaitSnapshot::of(writer, &begun);
+    let ends = if offer.blocks_promotion { ends.before_asking() } else { ends };
+    let text =
+        format!("see that the snapshot of {name}, the last one before the change, is complete: it was not in time");
+    let ended = plan.attempt("await-snapshot", ends.within(pace.within).every(pace.every), text, "dba");
+    if offer.blocks_promotion { vec![edge(&begun), edge(&ended)] } else { vec![edge(&begun)] }
+}
+
+/// A notice and checkpoints: after the yes, before the gap.
 fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consent: &Ref<Consent>) -> Vec<Ref<()>> {
     let text = format!("{}: switchover from {} to {} begins", now.group.name, now.primary.name, target.name);
     let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));
     let mut last = vec![told];
-    let mut before_settling: Vec<Ref<()>> = vec![edge(consent)];
-    if let Some(offer) = now.primary.capabilities.as_ref().and_then(|offers| offers.snapshot) {
-        let pace = Pace::of(now, &now.primary, offer.takes);
-        let snapshot = FinalSnapshot { target: now.writer.clone() };
-        let snapshot = snapshot.after(consent).within(pace.within).every(pace.every).visibility(pace.visibility);
-        let text = format!("take a snapshot of {}, the last one before the change failed", now.primary.name);
-        let snapshot = plan.attempt("final-snapshot", snapshot, text, "dba");
-        before_settling.push(edge(&snapshot));
-        last.push(edge(&snapshot));
-    }
     for member in [&now.primary, target] {
-        // A long snapshot would make the checkpoint old again.
-        let after: Vec<&dyn Edge> = before_settling.iter().map(|edge| edge as &dyn Edge).collect();
-        let settle = SettleMember { member: member.name.clone() }.after_all(&after).within(Millis::minutes(10));
+        let settle = SettleMember { member: member.name.clone() }.after(consent).within(Millis::minutes(10));
         last.push(plan.add(&format!("settle-{}", member.name), settle));
     }
     last

@@ -123,7 +123,8 @@ pub struct ForcedOffer {
 pub struct SnapshotOffer {
     /// The provider's honest upper figure for one snapshot.
     pub takes: Millis,
-    /// A member whose snapshot is under way, or its standby, refuses a promotion: the change waits for the snapshot.
+    /// A member whose snapshot is under way, or its standby, refuses a promotion: people are asked only after the snapshot's end. Where
+    /// it is false, the snapshot is no work in the sense of [`Description::busy`]: the change goes on beside it.
     pub blocks_promotion: bool,
 }
 
@@ -226,6 +227,19 @@ pub enum OpProgress {
     },
 }
 
+/// The provider's own record of one change of a member's role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// The operation, as the record names it.
+    pub operation: String,
+    /// What it did, in the provider's words.
+    pub kind: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Whether the caller is the principal with which this object calls.
+    pub ours: Tri,
+}
+
 /// Asks that a former primary becomes a standby of the new one.
 #[derive(Clone, Debug)]
 pub struct RejoinRequest {
@@ -320,6 +334,30 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
         Err(ProviderError::Unsupported { verb: "swap-fence" })
     }
 
+    /// Reads the newest change of this member's role that began at `since` or later, as the provider's own record has it: its list of
+    /// operations, its activity log, its trail. Where histories are not counted (generation 0), a new role alone does not tell whether a
+    /// swap was this run's or a colleague's; where they are, nobody asks.
+    ///
+    /// - a change by another caller is never ours
+    /// - a change by this object is ours, once the record shows it; until then the answer is `None`
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]. `Unsupported`: a swap whose answer was lost is then judged by people.
+    async fn attribution(&self, _since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "attribution" })
+    }
+
+    /// Reads the provider's word that a change of this member's role that began at `since` or later was given up. Asked where the
+    /// provider accepts a change without naming an operation that [`poll`](Self::poll) could be asked about.
+    ///
+    /// - `None` as long as the change may still happen, and after it has happened
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]. `Unsupported`: a person decides what a change without a name has led to.
+    async fn gave_up(&self, _since: Timestamp) -> Result<Option<String>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "gave-up" })
+    }
+
     /// Makes this former primary a standby of another.
     ///
     /// - done only when it streams on the primary's current lineage
@@ -331,6 +369,7 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// Takes a last snapshot.
     ///
     /// - the same name twice is one snapshot
+    /// - under way, the member is [busy](Description::busy) only where the offer says that it blocks a promotion
     async fn snapshot(&self, _request: SnapshotRequest) -> Outcome<()> {
         Outcome::unsupported("snapshot")
     }

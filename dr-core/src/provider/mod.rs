@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin, RejoinRequest,
-    Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
+    Attribution, Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin,
+    RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{ClearFence, EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
@@ -29,7 +29,7 @@ pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, 
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
-pub use samples::PositionSample;
+pub use samples::{LagSample, PositionSample};
 pub use secret::{PatchSecret, SecretReference, SecretStore};
 pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 

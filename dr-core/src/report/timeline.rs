@@ -62,7 +62,8 @@ fn said(event: &Event) -> Option<String> {
         Event::PauseSet { by, .. } => Some(by.to_string()),
         Event::CancelAsked { by, because, .. } => Some(format!("{by}: {because}")),
         Event::Aborting { reason } => Some(reason.clone()),
-        Event::Decided { choice } => Some(choice.clone()),
+        Event::Decided { choice, by } if by.is_empty() => Some(choice.clone()),
+        Event::Decided { choice, by } => Some(format!("{choice} ({})", by.join(", "))),
         Event::Ended { outcome } => Some(ended(outcome)),
         Event::Began { .. }
         | Event::Finished { .. }

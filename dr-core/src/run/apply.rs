@@ -198,6 +198,7 @@ impl RunState {
             | NodeDoes::KeepPercent
             | NodeDoes::Forget
             | NodeDoes::KeepWaiver
+            | NodeDoes::KeepClaim
             | NodeDoes::Restart => {}
         }
     }
@@ -232,8 +233,10 @@ impl NodeState {
             NodeDoes::NoPause => self.again_in = Millis::ZERO,
             NodeDoes::KeepAttempt => self.keep_attempt(record),
             NodeDoes::KeepHandle => {
-                if let Event::Accepted { handle, .. } = &record.event {
+                if let Event::Accepted { handle, calls, .. } = &record.event {
                     self.handle = Some(handle.clone());
+                    // What a look saw going on is somebody's work, and no answer to our call.
+                    self.acknowledged |= !calls.is_empty();
                 }
             }
             NodeDoes::KeepOutput => {
@@ -278,6 +281,11 @@ impl NodeState {
                     self.waived = Some((**waived).clone());
                 }
             }
+            NodeDoes::KeepClaim => {
+                if let Event::Decided { by, .. } = &record.event {
+                    self.claimed_by.clone_from(by);
+                }
+            }
             NodeDoes::PassNoReturn | NodeDoes::OpenQuestion | NodeDoes::CloseQuestion => {}
         }
     }
@@ -288,6 +296,7 @@ impl NodeState {
         self.absent = None;
         // What the provider said of an earlier attempt says nothing of this one.
         self.handle = None;
+        self.acknowledged = false;
         if self.intended.is_none() {
             self.intended = Some(record.at);
             self.pre_image.clone_from(pre_image);

@@ -24,6 +24,8 @@ pub enum Command {
 
 /// The choice of a parked run that looks again.
 pub(super) const LOOK: &str = "look";
+/// The choice of a parked run whose people know that a change was its own, where the provider's record does not tell.
+pub(super) const OURS: &str = "it-was-ours";
 const RETRY: &str = "retry";
 const GO_ON: &str = "go-on";
 /// The choice of a parked run that gives everything back.
@@ -227,7 +229,11 @@ fn parked(state: &RunState) -> Vec<Command> {
             let outcome = RunOutcome::HandedOver { reason: ask.question.clone() };
             vec![record(Event::Ended { outcome })]
         }
-        Some(choice) => vec![record(Event::Decided { choice: choice.to_owned() })],
+        Some(choice) => {
+            let by = state.given.iter().filter(|given| given.choice == choice);
+            let by = by.map(|given| given.by.name.clone()).collect();
+            vec![record(Event::Decided { choice: choice.to_owned(), by })]
+        }
     }
 }
 
@@ -247,6 +253,10 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
     let mut choices = vec![first];
     if failed.is_some_and(|(_, node)| node.may_stand) {
         choices.push(Choice::new(RETRY, "try the failed step again", "what the step changes"));
+    }
+    if failed.is_some_and(|(id, node)| node.may_stand && untold(state, id)) {
+        let means = "the change of roles was this run's: go on; two people must say so";
+        choices.push(Choice::new(OURS, means, "what the remaining steps change").by_people(2));
     }
     if state.phase != Phase::Aborting && state.promotion() == Promotion::Disproved {
         let changes = "what was taken is given back; nothing was promoted";
@@ -277,6 +287,12 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
             short: None,
         }),
     })
+}
+
+/// Whether a step changes the writer where histories are not counted: that the roles changed does not tell by whom.
+fn untold(state: &RunState, id: &NodeId) -> bool {
+    let pivot = state.plan.call(id).is_some_and(|call| call.class == Class::Pivot);
+    pivot && state.plan.expects.lineage.generation == 0
 }
 
 fn held_facts(state: &RunState) -> Vec<Fact> {

@@ -230,6 +230,8 @@ pub enum Event {
     Decided {
         /// The choice.
         choice: String,
+        /// Who chose it.
+        by: Vec<String>,
     },
     /// The run is over.
     Ended {

@@ -106,6 +106,8 @@ pub struct NodeState {
     pub ended: Option<Timestamp>,
     /// What to ask with.
     pub handle: Option<OpHandle>,
+    /// The provider answered its last attempt that it took the call.
+    pub acknowledged: bool,
     /// How many looks in a row saw no trace of it, and when the first of them was.
     pub absent: Option<Timestamp>,
     /// What was there before its first intent.
@@ -122,6 +124,8 @@ pub struct NodeState {
     pub may_stand: bool,
     /// What people accepted instead of the grade that it asks for.
     pub waived: Option<Waived>,
+    /// The people who said that a change of which nobody could tell whose it was, was this run's.
+    pub claimed_by: Vec<String>,
     /// The rule of its last transition.
     pub rule: u16,
 }
@@ -135,6 +139,7 @@ impl Default for NodeState {
             intended: None,
             ended: None,
             handle: None,
+            acknowledged: false,
             absent: None,
             pre_image: None,
             output: None,
@@ -143,6 +148,7 @@ impl Default for NodeState {
             percent: None,
             may_stand: false,
             waived: None,
+            claimed_by: Vec::new(),
             rule: 0,
         }
     }

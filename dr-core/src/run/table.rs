@@ -5,7 +5,7 @@
 
 use super::{
     Event, EventKind as E, NodePhase as N, NodeState, Phase as P, RunState,
-    decide::{LOOK, TURN_BACK},
+    decide::{LOOK, OURS, TURN_BACK},
 };
 use crate::{Effect, NodeId};
 
@@ -103,6 +103,8 @@ pub enum NodeWhen {
     Always,
     /// The decision is to look again, and an effect of the step may stand.
     LookAgain,
+    /// The decision is that the change was this run's, and an effect of the step may stand.
+    ItWasOurs,
     /// The decision is another one but to turn back, or nothing of the step can stand.
     TryAgain,
 }
@@ -114,6 +116,7 @@ impl NodeWhen {
         match self {
             Self::Always => "",
             Self::LookAgain => "the choice is to look, and an effect may stand",
+            Self::ItWasOurs => "the choice is that it was this run's change, and an effect may stand",
             Self::TryAgain => "the choice is to go on otherwise, or no effect can stand",
         }
     }
@@ -121,10 +124,12 @@ impl NodeWhen {
     fn holds(self, state: &RunState, id: &NodeId, node: &NodeState, event: &Event) -> bool {
         let mutates = || state.plan.call(id).is_some_and(|call| call.effect != Effect::ReadOnly);
         let look = || node.may_stand && chose(event, LOOK) && mutates();
+        let ours = || node.may_stand && chose(event, OURS) && mutates();
         match self {
             Self::Always => true,
             Self::LookAgain => look(),
-            Self::TryAgain => !look() && !chose(event, TURN_BACK),
+            Self::ItWasOurs => ours(),
+            Self::TryAgain => !look() && !ours() && !chose(event, TURN_BACK),
         }
     }
 }
@@ -218,6 +223,8 @@ pub enum NodeDoes {
     CloseQuestion,
     /// What people accepted.
     KeepWaiver,
+    /// Who said that the change was this run's.
+    KeepClaim,
 }
 
 impl NodeDoes {
@@ -243,13 +250,14 @@ impl NodeDoes {
             Self::OpenQuestion => "opens the question",
             Self::CloseQuestion => "closes the question",
             Self::KeepWaiver => "keeps what people accepted",
+            Self::KeepClaim => "keeps who said so",
         }
     }
 }
 
 /// Tells whether a person made this choice.
 fn chose(event: &Event, wanted: &str) -> bool {
-    matches!(event, Event::Decided { choice } if choice == wanted)
+    matches!(event, Event::Decided { choice, .. } if choice == wanted)
 }
 
 macro_rules! rows {
@@ -433,6 +441,8 @@ const NODE: &[NodeRow] = rows! { NodeRow, N, NodeWhen, NodeDoes:
         "the run turns back; nobody is asked any more"
     571 Failed   Decided         [LookAgain] InDoubt  [ForgetAbsence Restart]
         "a person decided to look again"
+    573 Failed   Decided         [ItWasOurs] InDoubt  [ForgetAbsence Restart KeepClaim]
+        "two people said that the change was this run's; a look confirms what it led to"
     572 Failed   Decided         [TryAgain] Waiting  [ForgetAbsence Restart]
         "a person decided to try again"
 };

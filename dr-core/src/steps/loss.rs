@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{catch_up::both, read::position};
+use super::{catch_up::both, lags, read::position};
 use crate::{
     AskedLoss, Carries, CatchUpReceipt, Class, Duty, Effect, FenceReceipt, Input, Kind, Look, Loss, LossBound,
     LossMeasurement, Marks, Millis, Observed, Parted, Position, PositionSample, PromotionReceipt, QuiesceReceipt,
@@ -13,9 +13,9 @@ use crate::{
 /// How far back samples are asked for.
 const WATCHED: Millis = Millis::minutes(24 * 60);
 /// How long before its time a sample may have been read.
-const SAMPLING: Millis = Millis::seconds(1);
+pub(super) const SAMPLING: Millis = Millis::seconds(1);
 
-/// Bounds the loss from the watcher's samples. Before the fence stands, the primary is assumed to write on while people answer and
+/// Bounds the loss from the watcher's samples: from log positions, or from the provider's lag where nobody tells them. Before the fence stands, the primary is assumed to write on while people answer and
 /// while it is fenced; from the fence's effective time on it cannot.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,11 +210,17 @@ impl Look for Bounding {
         let stop = fenced_at.unwrap_or(good_until + step.closing);
         let samples = cx.samples(Timestamp::from_millis(0).max(ago(now, WATCHED))).await?;
         let candidate = position(cx, &step.candidate.member).await?;
-        let until = |stop: Timestamp| match &candidate {
-            Some(has) => bound(&samples, &step.primary, &has.durable, Until { stop, fenced: fenced_at.is_some() }),
-            None => {
-                let because = format!("the data plane of {} tells no positions", step.candidate.member);
-                (Loss::Unknown { because }, None)
+        let until = |stop: Timestamp| {
+            let until = Until { stop, fenced: fenced_at.is_some() };
+            let from_positions = match &candidate {
+                Some(has) => bound(&samples, &step.primary, &has.durable, until),
+                None => (Loss::Unknown { because: lags::untold(&step.candidate.member) }, None),
+            };
+            match from_positions {
+                unknown @ (Loss::Unknown { .. }, _) => {
+                    lags::bound(&samples, &step.primary, &step.candidate.member, until).unwrap_or(unknown)
+                }
+                known @ (Loss::Nothing | Loss::AtMost { .. }, _) => known,
             }
         };
         let (loss, sampled_at) = until(stop);

@@ -1,7 +1,7 @@
 //! The steps of the library: data that plans are made of, and the handlers that do them.
 //!
 //! ```text
-//!  checks ──► consent ──► settle ──► drain ──► fence ──► catch-up ──► promote ─┐
+//!  checks ──► consent ──► settle ──► still well? ──► drain ──► fence ──► catch-up ──► promote ─┐
 //!                                         └──► quiesced ──► swap-roles ────────┴─► confirm-writer ──► secret, warm-up, traffic ──► resume
 //! ```
 //!
@@ -19,6 +19,7 @@ mod down;
 mod drain;
 pub mod facts;
 mod fence;
+mod lags;
 mod lock;
 mod loss;
 mod notify;
@@ -36,7 +37,7 @@ mod traffic;
 mod warm_up;
 
 pub use attach::AttachStandby;
-pub use before::{FinalSnapshot, SettleMember};
+pub use before::{AwaitSnapshot, BeginSnapshot, FinalSnapshot, SettleMember, SnapshotBegun};
 pub use catch_up::{AwaitCatchUp, AwaitQuiesced};
 pub use checks::{CheckCandidate, CheckLag, CheckReplication, CheckSides, SidesSeen};
 pub use clear::ClearFence;
@@ -84,6 +85,8 @@ impl Catalog {
             .with(notify::Telling)
             .with(before::Settle)
             .with(before::Snapshot)
+            .with(before::SnapshotBegins)
+            .looking(before::SnapshotEnds)
             .with(drain::Draining)
             .with(drain::Resuming)
             .looking(drain::Undrained)

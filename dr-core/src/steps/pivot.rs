@@ -4,6 +4,7 @@
 //!  in recovery, old lineage ─────────────────────────────────► not started
 //!  writes, no intent of ours ────────────────────────────────► conflict: a stranger's act
 //!  writes, our intent, new generation, parted at or past the proof ──► done
+//!  writes, our intent, histories are not counted ────► done if the provider took our call, or its record says that it was ours
 //!  the provider gave up what it accepted, both sides as before ─────► given up: nothing of it stands
 //!  writes, our intent, anything else ────────────────────────► conflict, or look again where the provider may lag
 //! ```
@@ -15,9 +16,9 @@ use super::{
     read::{conflict, not_yet, offered, position, replaced, see},
 };
 use crate::{
-    Cause, Description, Lineage, NotDone, Observed, OpHandle, OpProgress, Outcome, Parted, Polled, Position,
-    PositionReading, Prepared, PromotionReceipt, Retry, Shape, Shortfall, StepCx, StepError, Target, Timestamp, Tri,
-    admit,
+    Attribution, Cause, Description, Lineage, ManagedDatabase, Millis, NotDone, Observed, OpHandle, OpProgress,
+    Outcome, Parted, Polled, Position, PositionReading, Prepared, PromotionReceipt, ProviderError, Retry, Shape,
+    Shortfall, StepCx, StepError, Target, Timestamp, Tri, admit,
 };
 
 /// What a promotion must have led to.
@@ -40,16 +41,58 @@ pub(super) async fn observe(cx: &StepCx, expected: Expected<'_>) -> Result<Obser
         Some(reading) => {
             let seen = by_position(cx, expected, &reading);
             // The server says "not yet"; the provider may know that it is at work, or that this is another server.
-            Ok(match (seen, description) {
+            let seen = match (seen, description) {
                 (_, Ok(said)) if replaced(&said, expected.target).is_err() => by_description(cx, expected, &said),
                 (Observed::NotStarted, Ok(Description { busy: Some(_), .. })) => {
                     Observed::InProgress { handle: OpHandle::none(), percent: None }
                 }
                 (seen, _) => seen,
-            })
+            };
+            attributed(cx, expected, seen).await
         }
-        None => Ok(by_description(cx, expected, &description?)),
+        None => attributed(cx, expected, by_description(cx, expected, &description?)).await,
     }
+}
+
+/// How far the provider's clock may be behind ours.
+const SKEW: Millis = Millis::seconds(5);
+
+/// Where histories are counted, a new generation and our intent tell whose promotion it was. Where they are not, a colleague may have
+/// changed the roles a moment after our intent while our call was lost: the provider's word that it took our call, its record of the
+/// change, or two people tell.
+async fn attributed(
+    cx: &StepCx,
+    expected: Expected<'_>,
+    seen: Observed<PromotionReceipt>,
+) -> Result<Observed<PromotionReceipt>, StepError> {
+    let Observed::Done(receipt) = seen else { return Ok(seen) };
+    if receipt.target.lineage.generation > 0 {
+        return Ok(Observed::Done(receipt));
+    }
+    let member = &expected.target.member;
+    let since = Timestamp::from_millis(receipt.asked_at.millis().saturating_sub_unsigned(SKEW.count()));
+    let attribution = match cx.database(member)?.attribution(since).await {
+        Ok(found) => found,
+        Err(ProviderError::Unsupported { .. }) => None,
+        // The record only adds to what the provider said when it took our call.
+        Err(_) if cx.acknowledged() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let ours = attribution.as_ref().map_or(Tri::Unknown, |found| found.ours);
+    Ok(match (ours, attribution) {
+        (Tri::No, Some(Attribution { operation, kind, started, .. })) => conflict(format_args!(
+            "`{member}` was made the writer by another caller: {kind}, operation `{operation}`, begun at {started}"
+        )),
+        (Tri::Yes, attribution) => Observed::Done(PromotionReceipt { attribution, ..receipt }),
+        (_, attribution) if cx.acknowledged() => Observed::Done(PromotionReceipt { attribution, ..receipt }),
+        (_, attribution) if !cx.claimed_by().is_empty() => {
+            let claimed_by = cx.claimed_by().to_vec();
+            Observed::Done(PromotionReceipt { attribution, claimed_by, ..receipt })
+        }
+        (_, _) => not_yet(format_args!(
+            "`{member}` has become the writer, our call had no answer, and the provider's record does not tell whose change it was"
+        )),
+    })
 }
 
 /// The quick look of a wait: only what the server itself says, where it says anything.
@@ -60,13 +103,19 @@ pub(super) async fn poll(
 ) -> Result<Polled<PromotionReceipt>, StepError> {
     let member = &expected.target.member;
     let database = cx.database(member)?;
-    let progress = async { if handle.is_none() { Ok(None) } else { database.poll(handle).await.map(Some) } };
+    let progress = async {
+        if handle.is_none() {
+            return Ok(gave_up(cx, database.as_ref()).await?.map(|why| OpProgress::Failed { why }));
+        }
+        Ok::<_, StepError>(Some(database.poll(handle).await?))
+    };
     let (progress, reading) = join(progress, position(cx, member)).await;
     let progress = progress?;
     let seen = match reading? {
         Some(reading) => by_position(cx, expected, &reading),
         None => by_description(cx, expected, &database.describe().await?),
     };
+    let seen = attributed(cx, expected, seen).await?;
     let failed = match &progress {
         Some(OpProgress::Failed { why }) => Some(format!("the provider says that it failed: {why}")),
         // A server that was restarted meanwhile has forgotten the request.
@@ -94,15 +143,28 @@ pub(super) async fn poll(
     })
 }
 
+/// The provider's word that it gave up a change that it took without naming an operation. Such a word names no attempt: after a second one
+/// it may be the first one's, and of a call without an answer it proves nothing.
+async fn gave_up(cx: &StepCx, database: &dyn ManagedDatabase) -> Result<Option<String>, StepError> {
+    let Some(since) = cx.intended_at().filter(|_| cx.acknowledged() && cx.attempt() == 1) else { return Ok(None) };
+    Ok(offered(database.gave_up(since).await)?.flatten())
+}
+
 /// The provider's words, if it gave up what it accepted and both sides are as they were before: `from` takes a write on the old
 /// lineage, the candidate follows it, and nobody works on either.
 ///
 /// One look proves nothing, because a change may be seen late; and without the provider's own word on the operation no number of looks
 /// does, because it may still come.
 pub(super) async fn given_up(cx: &StepCx, from: &Target, to: &Target) -> Result<Option<Cause>, StepError> {
-    let Some(handle) = cx.handle() else { return Ok(None) };
     let database = cx.database(&to.member)?;
-    let OpProgress::Failed { why } = database.poll(handle).await? else { return Ok(None) };
+    let why = match cx.handle() {
+        Some(handle) => match database.poll(handle).await? {
+            OpProgress::Failed { why } => Some(why),
+            OpProgress::Running { .. } | OpProgress::Finished | OpProgress::Lost { .. } => None,
+        },
+        None => gave_up(cx, database.as_ref()).await?,
+    };
+    let Some(why) = why else { return Ok(None) };
     let probe = cx.probe(&from.member)?;
     let (old, new, write) = join3(see(cx, &from.member), see(cx, &to.member), probe.write()).await;
     let (old, new, write) = (old?, new?, write?);
@@ -230,6 +292,8 @@ fn receipt(
         parted_at,
         not_compared,
         shape: expected.shape,
+        attribution: None,
+        claimed_by: Vec::new(),
         asked_at: cx.intended_at().unwrap_or(at),
         at,
     }

@@ -52,6 +52,14 @@ pub(super) const RULES: &[Rule] = &[
         helps: "let the ask or the fence come after the check, or the check after the confirmed writer",
         check: no_check_beside_the_promotion,
     },
+    Rule {
+        number: 166,
+        name: "still-well",
+        sentence: "A planned change looks at both sides once more after the answer and after everything that makes the gap short, and writes stop only then",
+        why: "what broke while people thought, or while a checkpoint was written, would be found while writes are held back",
+        helps: "use the built-in phases, or add a second look at both sides directly before the drain",
+        check: still_well,
+    },
 ];
 
 /// The duties that must be done before people are asked.
@@ -155,7 +163,6 @@ const BESIDE_THE_STAGES: &[(Those, Those, &str)] = {
     let first = "the former primary is to be fenced before anything else is done to it";
     &[
         (On(Duty::Notice), Of(Class::Consent), "people would be told of a change that nobody agreed to"),
-        (On(Duty::Settling), On(Duty::Snapshot), "a long snapshot makes the checkpoint old again"),
         (On(Duty::Rejoin), On(Duty::Snapshot), "a rejoin may destroy what only the former primary has"),
         (On(Duty::Rejoin), Of(Class::Fence), first),
         (On(Duty::Snapshot), Of(Class::Fence), first),
@@ -244,4 +251,26 @@ fn no_check_beside_the_promotion(look: &Look<'_>) -> Vec<Fault> {
         .filter(|(id, _)| !look.follows(id, pivot) && !look.follows(pivot, id))
         .map(|(id, _)| Fault::at(id, format!("`{id}` may look while `{pivot}` is under way, or too late")))
         .collect()
+}
+
+fn still_well(look: &Look<'_>) -> Vec<Fault> {
+    let planned = look.pivot().is_some() && matches!(look.plan.purpose, Purpose::Switchover | Purpose::Drill);
+    if !planned {
+        return Vec::new();
+    }
+    let answered = |id: &NodeId| look.of(Class::Consent).all(|(ask, _)| look.follows(id, ask));
+    let again: Vec<&NodeId> = look.on(Duty::Sides).map(|(id, _)| id).filter(|id| answered(id)).collect();
+    let Some(first) = again.first() else {
+        return vec![Fault::plan("nothing looks at both sides again after the answer")];
+    };
+    let shortens: Vec<&NodeId> =
+        look.nodes().map(|(id, _)| id).filter(|id| stage(look, id) == Some(Stage::Shorten)).collect();
+    let misses = |last: &NodeId| {
+        shortens.iter().filter(|id| **id != last && !look.follows(last, id)).copied().collect::<Vec<_>>()
+    };
+    if again.iter().any(|last| misses(last).is_empty()) {
+        return Vec::new();
+    }
+    let late = |id: &NodeId| Fault::at(id, format!("`{id}` may come after the last look at both sides"));
+    misses(first).into_iter().map(late).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{Fault, Look, Rule};
 use crate::{
-    Binding, CatchUpReceipt, Class, Consent, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId,
+    Binding, CatchUpReceipt, Class, Consent, Duty, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId,
     PromotionReceipt, Purpose, QuiesceReceipt, WriterReceipt, verb,
 };
 
@@ -82,7 +82,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 129,
         name: "asked-first",
-        sentence: "Every change comes after an ask, unless the group's policy is automatic by name",
+        sentence: "Every change but the beginning of a last snapshot comes after an ask, unless the group's policy is automatic by name",
         why: "something would change that nobody agreed to (E05)",
         helps: "put the ask before it, or opt the group into automatic mode",
         check: asked_first,
@@ -161,6 +161,11 @@ pub(super) fn promotes(pivot: &Node) -> bool {
 /// Whether it changes anything that a resource or a person would notice; a notice does not.
 pub(super) fn mutates(node: &Node) -> bool {
     node.call.effect != Effect::ReadOnly && (node.call.class != Class::Harmless || !node.call.touches.is_empty())
+}
+
+/// Whether a step only has a copy made of what is there, which may take longer than a consent lasts.
+fn keeps(node: &Node) -> bool {
+    node.call.class == Class::Harmless && node.call.marks.duty == Some(Duty::Snapshot)
 }
 
 /// Whether people take the risk of a promotion without a fence.
@@ -303,7 +308,7 @@ fn asked_first(look: &Look<'_>) -> Vec<Fault> {
         return Vec::new();
     }
     look.nodes()
-        .filter(|(_, node)| mutates(node))
+        .filter(|(_, node)| mutates(node) && !keeps(node))
         .filter(|(id, _)| !look.of(Class::Consent).any(|(ask, _)| look.follows(id, ask)))
         .map(|(id, _)| Fault::at(id, format!("`{id}` changes something, and nobody is asked before it")))
         .collect()

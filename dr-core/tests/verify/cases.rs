@@ -474,7 +474,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         promotion(|plan| {
             cut(plan, "consent", "lag");
             join(plan, "lag", "consent");
-            join(plan, "drain", "lag");
+            join(plan, "still-well", "lag");
         })
     }),
     (161, "a failover that does not look again", || of(plans::forced(), |plan| remove(plan, "still-down"))),
@@ -482,11 +482,13 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (162, "a route that stays", || promotion(|plan| remove(plan, "shift-traffic"))),
     (162, "no look at the writer before it is opened", || promotion(|plan| remove(plan, "writer-ready"))),
     (162, "a loss that nobody measures", || promotion(|plan| remove(plan, "measure-loss"))),
-    (163, "a drain before the checkpoint", || {
+    (163, "a drain beside the last look at both sides", || {
         promotion(|plan| {
-            cut(plan, "drain", "settle-neu");
-            join(plan, "promote", "settle-neu");
-            join(plan, "fence", "settle-neu");
+            cut(plan, "drain", "still-well");
+            for before in ["notify-start", "settle-neu", "settle-weu", "rehearse-again"] {
+                join(plan, "drain", before);
+            }
+            join(plan, "fence", "still-well");
         })
     }),
     (163, "a settling before the ask", || {
@@ -497,7 +499,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
                 .get_mut(&id("consent-0"))
                 .unwrap()
                 .after
-                .extend(["lag", "parity", "rehearse", "replication", "transactions"].map(id));
+                .extend(["begin-snapshot", "lag", "parity", "rehearse", "replication", "transactions"].map(id));
             join(plan, "settle-neu", "consent-0");
         })
     }),
@@ -513,6 +515,13 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (165, "a check that nothing waits for", || {
         promotion(|plan| {
             add(plan, "own-check", &OwnCheck::default(), &["consent"]);
+        })
+    }),
+    (166, "no look at both sides after the answer", || promotion(|plan| remove(plan, "still-well"))),
+    (166, "a checkpoint that the last look does not wait for", || {
+        promotion(|plan| {
+            cut(plan, "still-well", "settle-neu");
+            join(plan, "drain", "settle-neu");
         })
     }),
     (171, "a queue that the group does not allow", || of(plans::custom(Purpose::Drill), |plan| plan.allow.clear())),

@@ -38,7 +38,8 @@ fn marks(kind: &str, says: &Says) -> Marks {
         "dr.ask" => Marks::at(Stage::Ask),
         "dr.settle" => Marks::at(Stage::Shorten).duty(Duty::Settling),
         "dr.notify" => Marks::default().duty(Duty::Notice),
-        "dr.final-snapshot" => Marks::at(Stage::Shorten).or(Stage::After).duty(Duty::Snapshot),
+        "dr.final-snapshot" => Marks::at(Stage::After).duty(Duty::Snapshot),
+        "dr.begin-snapshot" => Marks::at(Stage::Check).duty(Duty::Snapshot),
         "dr.drain" => Marks::at(Stage::Hold),
         "dr.fence" => Marks::at(Stage::Fence).or(Stage::Owe),
         "dr.catch-up" | "dr.quiesced" => Marks::at(Stage::Prove),
@@ -142,6 +143,7 @@ kinds! {
     WarmUp = "dr.warm-up", Other, ReadOnly, ();
     CheckWriter = "dr.check-writer", Guard, ReadOnly, ();
     Snapshot = "dr.final-snapshot", Harmless, Idempotent, ();
+    BeginSnapshot = "dr.begin-snapshot", Harmless, Idempotent, ();
     ShiftTraffic = "dr.shift-traffic", Traffic, Idempotent, ();
     Serving = "dr.verify-serving", Guard, ReadOnly, ();
     Measure = "dr.measure-loss", Other, ReadOnly, LossMeasurement;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    Binding, CatchUpReceipt, Consent, Digest, DrainReceipt, FenceReceipt, Finding, Grade, GroupName, Lineage, Loss,
-    LossBound, MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref,
+    Binding, CatchUpReceipt, Consent, Digest, DrainReceipt, Edge, FenceReceipt, Finding, Grade, GroupName, Lineage,
+    Loss, LossBound, MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref,
     ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch,
     WriterReceipt, seconds,
 };
@@ -79,7 +79,7 @@ fn of_writer(touches: &[(&str, &str)]) -> Says {
 }
 
 /// Checks, the ask, a notice, checkpoints: as both shapes of a switchover begin. The answer is what a drain comes after.
-fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 4] {
+fn ready(plan: &mut PlanBuilder) -> Ref<()> {
     plan.goes_to(&MemberId::new("weu"));
     let lock = plan.add("group-lock", Lock::default());
     let sides = plan.add("sides", Sides::default().after(&lock));
@@ -88,15 +88,18 @@ fn ready(plan: &mut PlanBuilder) -> [Ref<()>; 4] {
     let transactions = plan.add("transactions", Transactions::default().after(&sides));
     let parity = plan.add("parity", Parity::default().after(&sides));
     let rehearsed = plan.add("rehearse", Rehearse::default().after(&sides));
+    let snapshot = BeginSnapshot(touching(&[("neu", "snapshot")]));
+    let begun = plan.attempt("begin-snapshot", snapshot.after(&sides), "take a snapshot", "dba");
     let ask = Ask(says().with("people", json!(2)));
-    let consent = plan.add("consent", ask.after_all(&[&replication, &lag, &transactions, &parity, &rehearsed]));
+    let checked: [&dyn Edge; 6] = [&replication, &lag, &transactions, &parity, &rehearsed, &begun];
+    let consent = plan.add("consent", ask.after_all(&checked));
     let told = plan.add("notify-start", Notify::default().after(&consent));
     let [old, new] = ["neu", "weu"].map(|member| {
         let settle = Settle(touching(&[(member, "settle")]));
         plan.add(&format!("settle-{member}"), settle.after(&consent))
     });
     let again = plan.add("rehearse-again", RehearseAgain::default().after(&consent));
-    [told, old, new, again]
+    plan.add("still-well", Sides::default().after_all(&[&told, &old, &new, &again]))
 }
 
 pub(crate) fn drain() -> Drain {
@@ -170,8 +173,8 @@ pub(crate) fn travelling() -> Plan {
 
 fn promotion_with(travels: bool) -> Plan {
     let mut plan = builder(Purpose::Switchover);
-    let [told, old, new, again] = ready(&mut plan);
-    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
+    let still = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after(&still).within(seconds(30)), resume());
     let fenced = plan.hold("fence", fence().after(&drained), unfence());
     plan.add("catch-up", CatchUp(says().taking::<FenceReceipt>("fence", "fence")));
     let promote = touching(&[("weu", "promote")])
@@ -190,8 +193,8 @@ fn promotion_with(travels: bool) -> Plan {
 /// A switchover by a role swap.
 pub(crate) fn swap() -> Plan {
     let mut plan = builder(Purpose::Switchover);
-    let [told, old, new, again] = ready(&mut plan);
-    let drained = plan.hold("drain", drain().after_all(&[&told, &old, &new, &again]).within(seconds(30)), resume());
+    let still = ready(&mut plan);
+    let drained = plan.hold("drain", drain().after(&still).within(seconds(30)), resume());
     plan.add("quiesced", Quiet(says().taking::<DrainReceipt>("drained", "drain")));
     let swap = touching(&[("weu", "swap-roles"), ("neu", "swap-roles")])
         .taking::<QuiesceReceipt>("quiesced", "quiesced")

@@ -76,7 +76,8 @@ mod tests {
     use crate::SqliteJournal;
 
     fn at(ms: i64) -> PositionSample {
-        PositionSample { primary: None, standby: None, applied: None, lineage: None, at: Timestamp::from_millis(ms) }
+        let at = Timestamp::from_millis(ms);
+        PositionSample { primary: None, standby: None, applied: None, lineage: None, lags: Vec::new(), at }
     }
 
     #[tokio::test]

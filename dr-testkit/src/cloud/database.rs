@@ -2,17 +2,19 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade, ManagedDatabase,
-    MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit, PromoteOffer,
-    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink,
-    SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
+    Attribution, Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade,
+    ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit,
+    PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication,
+    ReplicationLink, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
 };
 
 use super::{
     line::{Line, Plane, Point},
     ms, rehearse,
 };
-use crate::world::{Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, World, applied};
+use crate::world::{
+    ChangeKind, Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, TruthLine, World, applied,
+};
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimDatabase {
@@ -61,7 +63,7 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
         promote: separate.then_some(promote),
         swap: (!separate).then_some(swap),
         forced_swap: (!separate).then_some(forced),
-        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: false }),
+        snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: service.snapshot_blocks }),
         poll_every: timing.poll,
         // A call that is under way when a look begins takes effect after it, and shows in the view later still.
         visibility: timing.view_lag.saturating_add(timing.read.1).saturating_add(timing.send.1),
@@ -85,6 +87,34 @@ fn measured(source: LagSource, at: i64) -> (i64, Millis) {
             (published.saturating_sub(published.rem_euclid(ms(every).max(1))), every)
         }
     }
+}
+
+/// What the service tells at `at` of a member as a standby.
+pub(crate) fn told(world: &World, member: &MemberId, at: i64) -> Option<Replication> {
+    let (_, view) = world.view_at(at);
+    let (found, seen) = (world.instances.get(member)?, view.members.get(member)?);
+    let standby = seen.follows.is_some();
+    let source_up = seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|source| source.running);
+    // What is received and not replayed is no standby that follows.
+    let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
+    let received = world.received_at(found, at);
+    let positions = standby && world.setup.service.positions;
+    let (measured, cadence) = measured(world.setup.service.lag, at);
+    let delay = world.setup.timing.replica_delay;
+    let lag = match (standby, found.stream.frozen_lag, streaming) {
+        (false, _, _) | (true, None, false) => None,
+        (true, Some(frozen), _) => Some(Millis::new(frozen)),
+        (true, None, true) => Some(delay),
+    };
+    Some(Replication {
+        streaming: Tri::from(streaming),
+        lineage: standby.then(|| world.told(&seen.lineage)),
+        received: positions.then(|| position(&seen.lineage, received)),
+        applied: positions.then(|| position(&seen.lineage, applied(found, received))),
+        lag,
+        cadence,
+        at: Timestamp::from_millis(measured),
+    })
 }
 
 #[async_trait]
@@ -143,32 +173,7 @@ impl ManagedDatabase for SimDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         self.line
             .read(self.point("replication"), "replication", |world, glass| {
-                let (_, view) = world.view_at(glass.at);
-                let found = world.instances.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
-                let seen = view.members.get(&self.member).ok_or_else(|| gone("replication", &self.member))?;
-                let standby = seen.follows.is_some();
-                let source_up =
-                    seen.follows.as_ref().and_then(|name| view.members.get(name)).is_some_and(|p| p.running);
-                // What is received and not replayed is no standby that follows.
-                let streaming = standby && seen.streaming && seen.running && source_up && found.stream.replays;
-                let at = world.received_at(found, glass.at);
-                let positions = standby && world.setup.service.positions;
-                let (measured, cadence) = measured(world.setup.service.lag, glass.at);
-                let delay = world.setup.timing.replica_delay;
-                let lag = match (standby, found.stream.frozen_lag, streaming) {
-                    (false, _, _) | (true, None, false) => None,
-                    (true, Some(frozen), _) => Some(Millis::new(frozen)),
-                    (true, None, true) => Some(delay),
-                };
-                Ok(Replication {
-                    streaming: Tri::from(streaming),
-                    lineage: standby.then(|| world.told(&seen.lineage)),
-                    received: positions.then(|| position(&seen.lineage, at)),
-                    applied: positions.then(|| position(&seen.lineage, applied(found, at))),
-                    lag,
-                    cadence,
-                    at: Timestamp::from_millis(measured),
-                })
+                told(world, &self.member, glass.at).ok_or_else(|| gone("replication", &self.member))
             })
             .await
     }
@@ -238,6 +243,45 @@ impl ManagedDatabase for SimDatabase {
                     detail,
                     at: Timestamp::from_millis(at),
                 })
+            })
+            .await
+    }
+
+    async fn attribution(&self, since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
+        self.line
+            .read(self.point("attribution"), "attribution", |world, glass| {
+                let Some(late) = world.setup.service.attribution else {
+                    return Err(ProviderError::Unsupported { verb: "attribution" });
+                };
+                let recorded = |line: &&TruthLine| line.at.saturating_add(ms(late)) <= glass.at;
+                let changes = world
+                    .log
+                    .iter()
+                    .filter(|line| line.kind == ChangeKind::Promoted && line.what == self.member.as_str());
+                let Some(line) = changes.filter(recorded).next_back() else { return Ok(None) };
+                let operation = world.ops.iter().filter(|(_, op)| op.by == line.by && op.ends <= line.at).next_back();
+                let (operation, started) =
+                    operation.map_or_else(|| ("by hand".to_owned(), line.at), |(name, op)| (name.clone(), op.started));
+                let ours = if glass.contradicts { Tri::Unknown } else { Tri::from(line.by != "drift") };
+                let started = Timestamp::from_millis(started);
+                let found = Attribution { operation, kind: "change of roles".to_owned(), started, ours };
+                Ok(Some(found).filter(|found| found.started >= since))
+            })
+            .await
+    }
+
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.line
+            .read(self.point("gave-up"), "gave-up", |world, glass| {
+                if world.setup.service.names_operations {
+                    return Err(ProviderError::Unsupported { verb: "gave-up" });
+                }
+                let ours = world.ops.values().filter(|op| op.changes(&self.member) && op.started >= since.millis());
+                let newest = ours.filter(|op| op.ends <= glass.at).max_by_key(|op| op.started);
+                Ok(newest.and_then(|op| match &op.state {
+                    OpState::Failed(why) => Some(why.clone()),
+                    OpState::Running | OpState::Finished => None,
+                }))
             })
             .await
     }

@@ -18,6 +18,8 @@ pub enum Fault {
     Duplicate,
     /// F4: the caller gives up, the effect happens long after.
     Late,
+    /// F26: the call is lost on its way, and a colleague makes the same change by hand at that moment.
+    Overtaken,
     /// F5: throttled this time.
     Throttled,
     /// F6: the operation that it starts takes ten times as long.
@@ -138,7 +140,9 @@ impl Fault {
         match self {
             Self::FailBefore | Self::Throttled | Self::CrashBefore | Self::CrashAfter | Self::LostReply => true,
             Self::Duplicate | Self::Late => kind != CallKind::Read,
-            Self::Refused | Self::Slow | Self::OperationFails(_) | Self::HandleLost => kind == CallKind::Start,
+            Self::Refused | Self::Slow | Self::OperationFails(_) | Self::HandleLost | Self::Overtaken => {
+                kind == CallKind::Start
+            }
             Self::StaleRead | Self::Contradiction => kind == CallKind::Read,
             Self::ControlOutage
             | Self::DataOutage
@@ -166,6 +170,7 @@ impl Fault {
             Self::Refused
             | Self::Duplicate
             | Self::Late
+            | Self::Overtaken
             | Self::OperationFails(_)
             | Self::Contradiction
             | Self::ControlOutage
@@ -179,7 +184,7 @@ impl Fault {
         }
     }
 
-    const WORDS: [(&'static str, Self); 32] = [
+    const WORDS: [(&'static str, Self); 33] = [
         ("F1", Self::FailBefore),
         ("F1-refused", Self::Refused),
         ("F2", Self::LostReply),
@@ -212,6 +217,7 @@ impl Fault {
         ("F25-stalled", Self::Replication(Broken::Stalled)),
         ("F25-diverged", Self::Replication(Broken::Diverged)),
         ("F25-frozen", Self::Replication(Broken::MetricFrozen)),
+        ("F26", Self::Overtaken),
     ];
 }
 

@@ -186,18 +186,19 @@ impl Line {
         let fate = fate(entered.fault, &effect, &timing);
         let slot = self.cloud.with(|world| {
             let slot = world.number();
-            let call = entered.name.clone();
+            let overtaken = entered.fault == Some(Fault::Overtaken);
+            let call = if overtaken { "drift".to_owned() } else { entered.name.clone() };
             let at = world.now.saturating_add(ms(half)).saturating_add(late);
             if entered.fault == Some(Fault::Duplicate) {
                 let again = at.saturating_add(if own { 1 } else { ms(timing.timeout) });
                 let (effect, fate) = (effect.clone(), Fate::default());
                 world.schedule(again, Due::Deliver { effect, call: call.clone(), slot: None, fate });
             }
-            let kept = (late == 0).then_some(slot);
+            let kept = (late == 0 && !overtaken).then_some(slot);
             world.schedule(at, Due::Deliver { effect, call, slot: kept, fate });
             slot
         });
-        if matches!(entered.fault, Some(Fault::LostReply | Fault::Late)) {
+        if matches!(entered.fault, Some(Fault::LostReply | Fault::Late | Fault::Overtaken)) {
             self.sleep(timing.timeout).await;
             self.cloud.with(|world| drop(world.reply(slot)));
             return Outcome::unknown("no answer in time");
@@ -396,6 +397,7 @@ fn strike(world: &mut World, fault: Fault, point: &Point) {
         | Fault::LostReply
         | Fault::Duplicate
         | Fault::Late
+        | Fault::Overtaken
         | Fault::Throttled
         | Fault::Slow
         | Fault::OperationFails(_)

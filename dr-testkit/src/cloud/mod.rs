@@ -25,6 +25,7 @@ use dr_core::{
 };
 
 pub use backend::SimBackend;
+pub(crate) use database::told;
 pub use fault::{BadFault, Broken, CallKind, Drift, Fault, FaultPlan};
 pub use line::CallRecord;
 pub(crate) use line::{Plane, Point};

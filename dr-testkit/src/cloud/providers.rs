@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    Binding, BindingName, Digest, GroupName, MemberId, MemberProvider, Notifier, PositionSample, ProviderError,
-    Providers, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
+    Binding, BindingName, Digest, GroupName, LagSample, MemberId, MemberProvider, Notifier, PositionSample,
+    ProviderError, Providers, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
 };
 
 use super::{
@@ -138,11 +138,14 @@ impl Providers for SimProviders {
             return Ok(Vec::new());
         }
         Ok(self.line.cloud.with(|world| {
-            if !world.setup.service.positions {
-                return Vec::new();
-            }
             let kept = world.samples.iter().filter(|sample| sample.at >= since.millis());
+            let positions = world.setup.service.positions;
             kept.map(|sample| {
+                let at = Timestamp::from_millis(sample.at);
+                let lags: Vec<LagSample> = sample.lag.iter().cloned().collect();
+                if !positions {
+                    return PositionSample { primary: None, standby: None, applied: None, lineage: None, lags, at };
+                }
                 let system =
                     sample.primary.as_ref().map_or_else(|| world.current.clone(), |(lineage, _)| lineage.clone());
                 let standby = sample.standby.map(|value| position(&system, value));
@@ -151,7 +154,8 @@ impl Providers for SimProviders {
                     applied: standby.clone(),
                     standby,
                     lineage: sample.primary.as_ref().map(|(lineage, _)| world.told(lineage)),
-                    at: Timestamp::from_millis(sample.at),
+                    lags,
+                    at,
                 }
             })
             .collect()

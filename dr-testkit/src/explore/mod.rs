@@ -61,6 +61,10 @@ pub struct Played {
     pub calls: Vec<CallRecord>,
     /// How often the journal was appended to.
     pub appends: u64,
+    /// How often people were asked, each park and each question that was asked again included.
+    pub asked: usize,
+    /// The loss that the run bounded.
+    pub loss: dr_core::Loss,
     /// How everything is at the end.
     pub state: EndState,
     /// The laws that were broken.
@@ -239,7 +243,16 @@ impl<T: Send + Sync + 'static> Explorer<T> {
         let (state, began) = stage.cloud.look(|truth| (truth.end_state(), truth.world.began));
         let violations = stage.cloud.violations();
         let calls = stage.cloud.calls();
-        Played { end, calls, appends: stage.journal.appends(), state, violations, began }
+        Played {
+            end,
+            calls,
+            appends: stage.journal.appends(),
+            asked: stage.asked(),
+            loss: stage.reported_loss(),
+            state,
+            violations,
+            began,
+        }
     }
 
     /// All positions at which a fault can strike a run like `baseline`, the appends of the journal included. Of the looks of one

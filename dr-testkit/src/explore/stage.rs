@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc};
 use dr_core::{
     Actor, AllowSpec, Ask, CanonicalError, Catalog, Cause, Drive, DriveError, Epoch, Finding, Known, LeaseRequest,
     LeaseStore, Loss, LossBound, Plan, PlanBuilder, Providers, Purpose, Refusal, RunId, Runbook, Runtime, Situation,
-    Verified, begin, drive, lease_keys, millis, minutes, replay, run::RunOutcome,
+    Verified, begin, drive, lease_keys, millis, minutes, replay,
+    run::{Event, Record, RunOutcome},
 };
 use futures_util::future::{Either, select};
 
@@ -303,6 +304,14 @@ impl Stage {
         }
         super::evidence::check_told(self);
         super::evidence::check(self, matches!(end, RunEnd::Ended(_)));
+    }
+
+    /// Tells how often people were asked, each park and each question that was asked again included.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        let lines = self.journal.lines(&self.run);
+        let records = lines.iter().filter_map(|line| Record::parse(line).ok());
+        records.filter(|record| matches!(record.event, Event::Asked { .. } | Event::Parked { .. })).count()
     }
 
     /// The loss that the run bounded, as its journal says.

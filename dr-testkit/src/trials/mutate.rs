@@ -1,6 +1,6 @@
 //! What the mutating verbs of a management plane do, and say.
 
-use dr_core::{Grade, OpHandle, OpProgress, Outcome, Retry, SnapshotRequest, Timestamp, Tri};
+use dr_core::{Grade, OpHandle, OpProgress, Outcome, ProviderError, Retry, SnapshotRequest, Timestamp, Tri};
 
 use super::{
     Case, Contract,
@@ -33,6 +33,15 @@ trials! { Contract::ManagedDatabase;
         shows "before the provider says so it is worth nothing" needs [Offers(Offer::Swap)];
     AsItWas no_swap_fence "swap_fence::is_not_offered_without_a_swap"
         shows "What the fence that a swap brought is worth now, for this former primary" needs [Lacks(Offer::Swap)];
+    Changed by_hand "attribution::a_change_by_hand_is_not_ours"
+        shows "a change by another caller is never ours" needs [Offers(Offer::HandOver), Can(Power::PromoteByHand)];
+    Changed own_change "attribution::a_change_by_this_object_is_ours"
+        shows "a change by this object is ours, once the record shows it; until then the answer is `None`"
+        needs [Offers(Offer::Promote)];
+    AsItWas is_recorded "attribution::is_told_where_histories_are_not_counted"
+        shows "`Unsupported`: a swap whose answer was lost is then judged by people." needs [Offers(Offer::HandOver)];
+    Changed keeps_quiet "gave_up::is_no_word_on_what_happens"
+        shows "`None` as long as the change may still happen, and after it has happened" needs [Offers(Offer::Swap)];
     Changed rejoined "rejoin::done_means_streaming"
         shows "done only when it streams on the primary's current lineage" needs [Offers(Offer::Rejoin), Offers(Offer::HandOver)];
     Changed discards_not "rejoin::keeps_what_only_it_has"
@@ -40,6 +49,9 @@ trials! { Contract::ManagedDatabase;
         needs [Offers(Offer::Rejoin), Offers(Offer::Promote), Can(Power::CutReplication), Can(Power::Write)];
     Changed one_snapshot "snapshot::the_same_name_twice_is_one"
         shows "the same name twice is one snapshot" needs [Offers(Offer::Snapshot)];
+    Changed works_beside "snapshot::is_work_only_where_it_blocks"
+        shows "under way, the member is [busy](Description::busy) only where the offer says that it blocks a promotion"
+        needs [Offers(Offer::Snapshot)];
     AsItWas settles "settle::is_harmless_to_repeat"
         shows "Harmless to repeat." needs [];
     Changed refuses "settle::a_bad_candidate_is_refused"
@@ -237,6 +249,49 @@ async fn rejoined(c: &Case) -> Result<(), Stop> {
     Ok(())
 }
 
+async fn by_hand(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    c.act(Power::PromoteByHand).await?;
+    c.settle_view().await;
+    let told = database.attribution(since).await;
+    let not_ours = !matches!(&told, Ok(Some(found)) if found.ours == Tri::Yes);
+    c.holds("a change by hand is not called ours", not_ours, &told);
+    Ok(())
+}
+
+async fn own_change(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    let before = database.attribution(since).await;
+    if matches!(before, Err(ProviderError::Unsupported { .. })) {
+        c.holds("there is no record", true, &before);
+        return Ok(());
+    }
+    c.holds("nothing is recorded before", matches!(before, Ok(None)), &before);
+    c.promote(c.promotion(Side::Standby).await?).await?;
+    let look = || async { database.attribution(since).await.ok().flatten().filter(|found| found.ours == Tri::Yes) };
+    c.until("the record calls the change ours", look).await?;
+    Ok(())
+}
+
+async fn is_recorded(c: &Case) -> Result<(), Stop> {
+    let database = c.pair.standby.provider.database.as_ref();
+    let lineage = c.target(Side::Standby).await?.lineage;
+    let told = database.attribution(c.clock().now_wall()).await;
+    let offered = !matches!(told, Err(ProviderError::Unsupported { .. }));
+    c.holds("a record is told where generations are not", offered || lineage.generation > 0, &told);
+    Ok(())
+}
+
+async fn keeps_quiet(c: &Case) -> Result<(), Stop> {
+    let (database, since) = (c.pair.standby.provider.database.as_ref(), c.clock().now_wall());
+    let before = database.gave_up(since).await;
+    c.holds("nothing was given up before a swap", !matches!(before, Ok(Some(_))), &before);
+    c.hand_over().await?;
+    let after = database.gave_up(since).await;
+    c.holds("a swap that happened was not given up", !matches!(after, Ok(Some(_))), &after);
+    Ok(())
+}
+
 async fn discards_not(c: &Case) -> Result<(), Stop> {
     let lineage = c.target(Side::Primary).await?.lineage;
     c.act(Power::CutReplication).await?;
@@ -269,6 +324,22 @@ async fn one_snapshot(c: &Case) -> Result<(), Stop> {
     c.same("the same name again is done already", &again, &Outcome::Done(()));
     let other = c.ok("another name is asked for", database.has_snapshot("trial-2").await)?;
     c.holds("another name is not there", other != Tri::Yes, &other);
+    Ok(())
+}
+
+async fn works_beside(c: &Case) -> Result<(), Stop> {
+    let database = c.pair.primary.provider.database.as_ref();
+    let offers = c.ok("the offers are told", database.capabilities().await)?;
+    let Some(offer) = offers.snapshot else { return Ok(()) };
+    let request =
+        SnapshotRequest { target: c.target(Side::Primary).await?, name: "trial-1".into(), key: c.key("snapshot") };
+    let outcome = database.snapshot(request).await;
+    let seen = c.ok("the member is described", database.describe().await)?;
+    c.holds("it is no work where it blocks nothing", offer.blocks_promotion || seen.busy.is_none(), &seen.busy);
+    c.finish(database, outcome).await?;
+    c.settle_view().await;
+    let seen = c.ok("the member is described", database.describe().await)?;
+    c.same("it is at rest afterwards", &seen.busy, &None);
     Ok(())
 }
 

@@ -13,8 +13,8 @@ use dr_core::{
 
 use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};
 use crate::{
-    Access, Broken, CallKind, Condition, CrashSwitch, Drift, Fault, FaultPlan, Flavour, Halt, Setup, SimCloud, Tweak,
-    VirtualRuntime, cloud::SimProviders,
+    Access, Broken, CallKind, Condition, CrashSwitch, Drift, Fault, FaultPlan, Flavour, Halt, Service, Setup, SimCloud,
+    Tweak, VirtualRuntime, cloud::SimProviders,
 };
 
 const PRIMARY: &str = "neu";
@@ -38,9 +38,11 @@ impl SimSubject {
         let fenced = Setup { own_fence: true, ..setup(Flavour::RoleSwap) };
         let network = Setup { network_fence: true, ..setup(Flavour::Separate) };
         let logins = Setup { login_fence: true, ..setup(Flavour::Separate) };
+        let record = Service { attribution: Some(millis(3)), ..Service::default() };
+        let recorded = setup(Flavour::Separate).service(record);
         let of = |name, setup| Self { name, setup };
         vec![
-            of("sim.separate", setup(Flavour::Separate)),
+            of("sim.separate", recorded),
             of("sim.separate-guarded", guarded),
             of("sim.separate-network", network),
             of("sim.separate-login", logins),

@@ -34,6 +34,8 @@ pub enum Wrong {
     TidiesWhileLooking,
     /// A rejoin discards what only the member has, whatever the request says.
     DiscardsSilently,
+    /// Every change of a role is called the caller's own.
+    CallsAllItsOwn,
     /// A snapshot gets another name than it was asked for.
     RenamesSnapshots,
     /// A fence does not know that it is engaged.
@@ -100,6 +102,7 @@ impl Wrong {
         Self::StampsOldRoles,
         Self::TidiesWhileLooking,
         Self::DiscardsSilently,
+        Self::CallsAllItsOwn,
         Self::RenamesSnapshots,
         Self::ForgetsFence,
         Self::RemembersFence,
@@ -146,6 +149,9 @@ impl Wrong {
                 ("wrong.tidies-while-looking", &["database::describe::looking_changes_nothing"])
             }
             Self::DiscardsSilently => ("wrong.discards-silently", &["database::rejoin::keeps_what_only_it_has"]),
+            Self::CallsAllItsOwn => {
+                ("wrong.calls-all-its-own", &["database::attribution::a_change_by_hand_is_not_ours"])
+            }
             Self::RenamesSnapshots => ("wrong.renames-snapshots", &["database::snapshot::the_same_name_twice_is_one"]),
             Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
             Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),

@@ -183,8 +183,13 @@ impl World {
         if let Some(busy) = &instance.busy {
             return Reply::Conflict(format!("{member} is busy: {busy}"));
         }
-        if instance.follows.is_none() {
+        let Some(primary) = &instance.follows else {
             return Reply::Conflict(format!("{member} is no standby"));
+        };
+        if let Some(busy) =
+            self.instances.get(primary).filter(|_| self.setup.service.snapshot_blocks).and_then(|old| old.busy.as_ref())
+        {
+            return Reply::Conflict(format!("{primary}, the source of {member}, is busy: {busy}"));
         }
         if !instance.running {
             return Reply::NotYet(format!("{member} is not available"));

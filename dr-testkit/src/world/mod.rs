@@ -178,6 +178,8 @@ pub(crate) struct Sample {
     pub(crate) at: i64,
     pub(crate) primary: Option<(Lineage, u64)>,
     pub(crate) standby: Option<u64>,
+    /// The lag that the provider told of a standby then.
+    pub(crate) lag: Option<dr_core::LagSample>,
 }
 
 type OwnLaw = Arc<dyn Fn(&Truth<'_>) -> bool + Send + Sync>;
@@ -334,12 +336,23 @@ impl World {
                 at,
                 primary: primary.map(|found| (found.lineage.clone(), self.received_at(found, at))),
                 standby: standby.map(|found| self.received_at(found, at)),
+                lag: self.lag_told(at),
             };
             self.samples.push_back(sample);
         }
         while self.samples.len() > 600 {
             self.samples.pop_front();
         }
+    }
+
+    /// What a watcher keeps of the lag that the provider tells at `at`.
+    fn lag_told(&self, at: i64) -> Option<dr_core::LagSample> {
+        let behind = at.saturating_sub(i64::try_from(self.setup.timing.view_lag.count()).unwrap_or(i64::MAX));
+        let answers = |member: &&MemberId| self.management_answers(member);
+        self.instances.keys().filter(answers).find_map(|member| {
+            let reading = crate::cloud::told(self, member, behind)?;
+            dr_core::LagSample::of(member, &reading, dr_core::Timestamp::from_millis(at))
+        })
     }
 
     pub(crate) fn line(

@@ -13,11 +13,7 @@ impl World {
         let handle = format!("op-{}", self.number());
         let takes = i64::try_from(takes.count()).unwrap_or(i64::MAX).saturating_add(fate.slower);
         let ends = self.now.saturating_add(takes);
-        let names: Vec<MemberId> = match &work {
-            Work::Promote(member) | Work::Rejoin { member, .. } => vec![member.clone()],
-            Work::Swap { from, to, .. } => vec![from.clone(), to.clone()],
-            Work::Snapshot { .. } => Vec::new(),
-        };
+        let busied = if self.setup.service.snapshot_blocks { busied(&work) } else { names(&work) };
         let word = match &work {
             Work::Promote(_) => "promoting",
             Work::Swap { forced: false, .. } => "switching-over",
@@ -25,12 +21,12 @@ impl World {
             Work::Rejoin { .. } => "rejoining",
             Work::Snapshot { .. } => "backing-up",
         };
-        for name in &names {
+        for name in &busied {
             if let Some(instance) = self.instances.get_mut(name) {
                 instance.busy = Some(word.to_owned());
             }
         }
-        let what = names.last().map_or_else(|| "snapshot".to_owned(), ToString::to_string);
+        let what = names(&work).last().map_or_else(|| "snapshot".to_owned(), ToString::to_string);
         self.line(call, ChangeKind::Accepted, &what, format!("{word}, operation {handle}"));
         if matches!(work, Work::Swap { .. }) {
             self.schedule(self.now.saturating_add(takes / 5), Due::OpStage { op: handle.clone() });
@@ -50,8 +46,10 @@ impl World {
             fails: fate.fails,
             handle_lost: fate.handle_lost,
         };
+        let named =
+            self.setup.service.names_operations || !matches!(operation.work, Work::Promote(_) | Work::Swap { .. });
         self.ops.insert(handle.clone(), operation);
-        Reply::Accepted(handle)
+        Reply::Accepted(if named { handle } else { String::new() })
     }
 
     /// The first part of a swap: the old primary stops taking writes.
@@ -108,7 +106,7 @@ impl World {
                 Err("given up".to_owned())
             }
         };
-        for name in names(&op.work) {
+        for name in busied(&op.work) {
             if let Some(instance) = self.instances.get_mut(&name) {
                 instance.busy = None;
             }
@@ -439,6 +437,14 @@ impl World {
         if self.conditions.remove(condition) {
             self.line("drift", ChangeKind::World, "world", format!("ends: {condition:?}"));
         }
+    }
+}
+
+/// Whose work an operation is.
+fn busied(work: &Work) -> Vec<MemberId> {
+    match work {
+        Work::Snapshot { member, .. } => vec![member.clone()],
+        Work::Promote(_) | Work::Swap { .. } | Work::Rejoin { .. } => names(work),
     }
 }
 

@@ -30,6 +30,12 @@ pub struct Service {
     pub restarts_after: Option<Millis>,
     /// How the former primary becomes a standby after a promotion.
     pub rejoin: Rejoin,
+    /// A member whose snapshot is under way is busy, and its standby is not promoted.
+    pub snapshot_blocks: bool,
+    /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
+    pub attribution: Option<Millis>,
+    /// An accepted change of a role is given the name of an operation. Where it is not, an event tells that the change was given up.
+    pub names_operations: bool,
 }
 
 impl Default for Service {
@@ -43,6 +49,9 @@ impl Default for Service {
             endpoint: EndpointMoves::AtTheEnd,
             restarts_after: None,
             rejoin: Rejoin::InPlace,
+            snapshot_blocks: false,
+            attribution: None,
+            names_operations: true,
         }
     }
 }
@@ -148,6 +157,7 @@ impl Preset {
                 generations: false,
                 lag: LagSource::Metric { every: minutes(1), late: minutes(1) },
                 endpoint: EndpointMoves::AtTheStart,
+                attribution: Some(seconds(30)),
                 ..direct
             },
             Self::RdsReplica => Service {
@@ -155,12 +165,15 @@ impl Preset {
                 endpoint: EndpointMoves::Never,
                 restarts_after: Some(minutes(2)),
                 rejoin: Rejoin::NewResource,
+                snapshot_blocks: true,
                 ..direct
             },
             Self::AuroraGlobal => Service {
                 positions: false,
                 generations: false,
                 lag: LagSource::Metric { every: seconds(5), late: Millis::ZERO },
+                attribution: Some(minutes(1)),
+                names_operations: false,
                 ..direct
             },
         }
@@ -177,9 +190,14 @@ impl Preset {
             Self::SqlManagedInstance => {
                 Timing { swap: minutes(2), poll: seconds(15), view_lag: seconds(10), rejoin: minutes(4), ..cloud }
             }
-            Self::RdsReplica => {
-                Timing { promote: minutes(5), poll: seconds(15), view_lag: seconds(30), rejoin: minutes(4), ..cloud }
-            }
+            Self::RdsReplica => Timing {
+                promote: minutes(5),
+                poll: seconds(15),
+                view_lag: seconds(30),
+                rejoin: minutes(4),
+                snapshot: minutes(40),
+                ..cloud
+            },
             Self::AuroraGlobal => {
                 Timing { swap: minutes(2), poll: seconds(10), view_lag: seconds(10), rejoin: minutes(4), ..cloud }
             }
@@ -236,6 +254,7 @@ impl Service {
             },
             fence_takes: soon(self.fence_takes, 20),
             restarts_after: self.restarts_after.map(|time| soon(time, 30)),
+            attribution: self.attribution.map(|time| soon(time, 20)),
             ..self
         }
     }

@@ -208,6 +208,16 @@ pub(crate) struct Operation {
     pub(crate) handle_lost: bool,
 }
 
+impl Operation {
+    /// Whether it makes `member` the writer.
+    pub(crate) fn changes(&self, member: &MemberId) -> bool {
+        match &self.work {
+            Work::Promote(to) | Work::Swap { to, .. } => to == member,
+            Work::Rejoin { .. } | Work::Snapshot { .. } => false,
+        }
+    }
+}
+
 /// What an operation does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Work {

@@ -2,9 +2,10 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
+use dr_core::{Loss, PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
 use dr_testkit::{
-    ChangeKind, Edges, Explorer, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak, sim,
+    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak,
+    sim,
 };
 
 use crate::tell;
@@ -140,6 +141,58 @@ fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
     let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
     let owed = |words: &str| debts.iter().any(|debt| debt.contains(words));
     assert!(owed("make a standby of the new writer") && owed("the fence of neu"), "{debts:?}");
+}
+
+/// The last snapshot was taken between the answer and the drain: when it ended, the consent was over, and people were asked again.
+#[test]
+fn bug_a_long_snapshot_voids_no_consent() {
+    let blocks = Preset::RdsReplica.service();
+    assert!(blocks.snapshot_blocks);
+    for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
+        let explorer = Explorer::new(setup(Preset::RdsReplica).service(service), PlannedSwitchover::to("weu"));
+        let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
+            truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
+        });
+        let played = ends(Preset::RdsReplica, "long snapshot", &explorer);
+        assert_eq!(played.asked, 1, "people were asked again, because a snapshot took long");
+    }
+}
+
+/// The provider told how far the standby was behind, and the loss was called unknown, because nobody told log positions.
+#[test]
+fn bug_a_lag_bounds_the_loss_where_nobody_tells_positions() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let played = ends(preset, "forced", &server_died(preset));
+        let Loss::AtMost { because, .. } = &played.loss else { panic!("{preset}: {}", played.loss) };
+        assert!(because.starts_with("weu was 0.4 s behind when its provider measured it at"), "{because}");
+    }
+}
+
+/// A colleague swapped the roles in the portal a moment after the run's intent was durable, and its own call was lost. Histories are not
+/// counted there: the run called the swap its own.
+#[test]
+fn bug_a_colleagues_swap_is_not_called_the_runs_own() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let explorer = planned(preset);
+        let played = explorer.play(&FaultPlan::one("weu.swap-roles#1", Fault::Overtaken));
+        let words = played.end.words();
+        assert_eq!(played.end.class(), "parked", "{preset}: {words}");
+        assert!(words.contains("`weu` was made the writer by another caller"), "{preset}: {words}");
+        // The same with a reply that is lost while the call gets through: the record says that it was ours.
+        let lost = explorer.play(&FaultPlan::one("weu.swap-roles#1", Fault::LostReply));
+        assert_eq!((lost.end.class(), &lost.violations), ("success", &Vec::new()), "{preset}: {}", lost.end.words());
+    }
+}
+
+/// Aurora names no operation: that it gave a swap up could not be asked, and the run parked although nothing had changed.
+#[test]
+fn bug_a_swap_without_a_name_that_was_given_up_is_turned_back() {
+    assert!(!Preset::AuroraGlobal.service().names_operations);
+    let given_up = FaultPlan::one("weu.swap-roles#1", Fault::OperationFails(FailsHow::Absent));
+    let played = planned(Preset::AuroraGlobal).play(&given_up);
+    let words = played.end.words();
+    assert_eq!((played.end.class(), &played.violations), ("turned back", &Vec::new()), "{words}");
+    assert!(words.contains("the provider gave it up"), "{words}");
 }
 
 /// Clients that waited for longer than their limit were told so by a call that no plan named.

@@ -110,6 +110,14 @@ impl ManagedDatabase for TrustingDatabase {
         self.inner.swap_fence(since).await
     }
 
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.inner.gave_up(since).await
+    }
+
+    async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError> {
+        self.inner.attribution(since).await
+    }
+
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         self.inner.rejoin(request).await
     }

@@ -15,10 +15,10 @@ use crate::{
     Timestamp, Tri, Waived, WriterReceipt, canonical,
     run::{Event, Record, RunState},
     steps::{
-        AttachStandby, AwaitRejoined, CheckWriter, ConfirmWriter, Drain, FinalSnapshot, PointSecret, RejoinMember,
-        ResumeWrites, RetireMemberFence,
+        AttachStandby, AwaitRejoined, AwaitSnapshot, BeginSnapshot, CheckWriter, ConfirmWriter, Drain, FinalSnapshot,
+        PointSecret, RejoinMember, ResumeWrites, RetireMemberFence, SnapshotBegun,
         attach::Attaching,
-        before::Snapshot,
+        before::{Snapshot, SnapshotBegins, SnapshotEnds},
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
@@ -35,6 +35,8 @@ pub(super) fn promotion(shape: Shape) -> PromotionReceipt {
         parted_at: Parted::At(at(100)),
         not_compared: None,
         shape,
+        attribution: None,
+        claimed_by: Vec::new(),
         asked_at: Timestamp::default(),
         at: Timestamp::default(),
     }
@@ -303,6 +305,26 @@ fn bug_a_run_of_another_journal_does_not_meet_this_ones_work() {
         assert_eq!(seen(&now(Snapshot.observe(&cx, &snapshot))), want, "the snapshot");
         assert_eq!(seen(&now(Pointing.observe(&cx, &point))), want, "the secret");
     }
+}
+
+/// A call that the provider has taken is all that the question waits for; the end is another step's business.
+#[test]
+fn a_snapshot_is_begun_and_awaited_apart() {
+    let world = pair();
+    let begin = BeginSnapshot { target: target("a", 1) };
+    let cx = Call::of(&world).intended().may("a", "snapshot").cx();
+    assert_eq!(seen(&now(SnapshotBegins.observe(&cx, &begin))), "not started");
+    let ends = |begun: &Attempted<SnapshotBegun>| {
+        let of = AwaitSnapshot::of(&target("a", 1), &from::<Attempted<SnapshotBegun>>("begin-snapshot"));
+        resolved(&of, &[("begin-snapshot", value(begun))])
+    };
+    let begun = SnapshotBegun { name: cx.key().slug() };
+    let wait = ends(&Attempted::Done(begun.clone()));
+    assert_eq!(seen(&now(SnapshotEnds.look(&cx, &wait))), "not yet");
+    assert_eq!(now(SnapshotBegins.submit(&cx, &begin)).unwrap(), Outcome::Done(begun));
+    assert_eq!(seen(&now(SnapshotEnds.look(&cx, &wait))), "done");
+    let owed = ends(&Attempted::Owed("the provider refused it".into()));
+    assert_eq!(seen(&now(SnapshotEnds.look(&Call::of(&pair()).cx(), &owed))), "done", "there is no end to wait for");
 }
 
 /// What a run of the same number and plan has as its origin, in a journal that began at this time.

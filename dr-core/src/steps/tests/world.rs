@@ -31,6 +31,8 @@ pub(super) struct Server {
     pub(super) accepts: Tri,
     pub(super) dark: bool,
     pub(super) streaming: Tri,
+    /// Its server tells log positions.
+    pub(super) positions: bool,
     /// Stopped for good: whoever reads its fence is told so.
     pub(super) silent: bool,
     /// Stopped: nobody there tells anything of replication.
@@ -109,6 +111,7 @@ pub(super) fn pair() -> Arc<World> {
         dark: false,
         silent: false,
         streaming: Tri::from(follows.is_some()),
+        positions: true,
         mute: false,
         lag: follows.map(|_| Millis::seconds(1)),
         metric: (Millis::ZERO, Millis::ZERO),
@@ -331,6 +334,9 @@ impl DatabaseProbe for Of {
 
     async fn position(&self) -> Result<PositionReading, ProviderError> {
         let seen = self.0.read(self.1, "position")?;
+        if !seen.positions {
+            return Err(ProviderError::Unsupported { verb: "position" });
+        }
         Ok(PositionReading {
             lineage: lineage(seen.generation),
             in_recovery: seen.in_recovery,
@@ -690,9 +696,11 @@ impl<'a> Call<'a> {
             plan: Arc::new(plan),
             every: Millis::new(2),
             waived: self.waived,
+            claimed_by: Vec::new(),
             intended_at: self.intended.then(|| self.world.now()),
             pre_image: self.pre_image,
             promotion: if self.promote_intended { Promotion::MayStand } else { Promotion::NotAsked },
+            acknowledged: false,
             handle: None,
             runtime,
             gate,

@@ -7,9 +7,9 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Capabilities, Description, FenceReading, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteRequest,
-    ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity, Runtime, SnapshotRequest,
-    SwapRequest, Timestamp, Tri, millis,
+    Attribution, Capabilities, Description, FenceReading, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome,
+    PromoteRequest, ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity, Runtime,
+    SnapshotRequest, SwapRequest, Timestamp, Tri, millis,
 };
 
 use super::Wrong;
@@ -90,6 +90,16 @@ impl ManagedDatabase for WrongDatabase {
 
     async fn swap_fence(&self, since: Timestamp) -> Result<FenceReading, ProviderError> {
         self.inner.swap_fence(since).await
+    }
+
+    async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError> {
+        self.inner.gave_up(since).await
+    }
+
+    async fn attribution(&self, since: Timestamp) -> Result<Option<Attribution>, ProviderError> {
+        let told = self.inner.attribution(since).await?;
+        let mine = |found| Attribution { ours: Tri::Yes, ..found };
+        Ok(if self.is(Wrong::CallsAllItsOwn) { told.map(mine) } else { told })
     }
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
