@@ -110,6 +110,7 @@ impl Scene {
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
             bindings: BTreeMap::from(bindings),
+            lineages: BTreeMap::new(),
             allow: BTreeSet::new(),
             policy: Policy {
                 gap_budget: BUDGET,

@@ -43,7 +43,7 @@ fn marks(kind: &str, says: &Says) -> Marks {
         "dr.fence" => Marks::at(Stage::Fence).or(Stage::Owe),
         "dr.catch-up" | "dr.quiesced" => Marks::at(Stage::Prove),
         "dr.promote" | "dr.swap-roles" => Marks::at(Stage::Change),
-        "dr.confirm-writer" => Marks::at(Stage::Confirm),
+        "dr.confirm-writer" | "dr.observe-writer" => Marks::at(Stage::Confirm),
         "dr.point-secret" | "dr.shift-traffic" | "dr.warm-up" => Marks::at(Stage::Move),
         "dr.check-writer" => Marks::at(Stage::Recheck).duty(Duty::WriterStill),
         "dr.resume-writes" => Marks::at(Stage::Open),
@@ -136,6 +136,7 @@ kinds! {
     Promote = "dr.promote", Pivot, AtMostOnce, PromotionReceipt;
     Swap = "dr.swap-roles", Pivot, AtMostOnce, PromotionReceipt;
     Confirm = "dr.confirm-writer", ConfirmWriter, ReadOnly, WriterReceipt;
+    Observe = "dr.observe-writer", ConfirmWriter, ReadOnly, WriterReceipt;
     PointSecret = "dr.point-secret", Secret, Idempotent, ();
     WarmUp = "dr.warm-up", Other, ReadOnly, ();
     CheckWriter = "dr.check-writer", Guard, ReadOnly, ();

@@ -99,6 +99,7 @@ impl Rig {
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
             },
             bindings: bindings(prefix),
+            lineages: BTreeMap::new(),
             allow: BTreeSet::from([Touch::new("queue:billing", "pause")]),
             policy,
         });

@@ -5,6 +5,7 @@ mod before;
 mod dangerous;
 mod gate;
 mod loss;
+mod observe;
 mod rehearse;
 mod world;
 

@@ -545,6 +545,7 @@ pub(super) fn plan() -> Plan {
             (Binding::secret("orders"), resource("secret", ResourceKind::Secret)),
         ]
         .into(),
+        lineages: [("a".into(), lineage(1)), ("b".into(), lineage(1))].into(),
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),
