@@ -48,6 +48,7 @@ A switchover, from the beginning to the end:
 When something is in the way:
   dr status                     what is true, what runs, what waits for you
   dr decide orders-17 look      answers a parked run
+  dr debts                      what runs left to people
   dr resume orders-17           goes on after a crash, a Ctrl-C or a pause
   dr cancel orders-17           turns back, as long as that is possible
 
@@ -154,6 +155,16 @@ pub(crate) enum LookVerb {
         #[arg(long)]
         open: bool,
     },
+    /// Lists what runs left to people, and closes what nobody has to do any more
+    ///
+    /// A later run that does the work closes a debt by itself: `dr rejoin` that of a member, `dr plan redirect` that of a secret.
+    #[command(args_conflicts_with_subcommands = true)]
+    Debts {
+        /// Only those of this group
+        group: Option<String>,
+        #[command(subcommand)]
+        verb: Option<DebtVerb>,
+    },
     /// Says what a run came to: write gap, loss, time by phase, what is left to do
     Report {
         /// The run, such as orders-17
@@ -227,6 +238,19 @@ pub(crate) enum ActVerb {
     },
 }
 
+/// What to do with a debt.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebtVerb {
+    /// Closes a debt: nothing is left to do
+    Close {
+        /// The debt, such as orders-17/rejoin
+        id: String,
+        /// Why nothing is left to do; it is kept with your name
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
 /// What to plan.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlanVerb {
@@ -235,6 +259,29 @@ pub(crate) enum PlanVerb {
         /// A group's name or file
         group: String,
         /// The member that shall write
+        #[arg(long, value_name = "MEMBER")]
+        to: String,
+        #[command(flatten)]
+        how: PlanOptions,
+    },
+    /// A planned change of the writer that leaves secrets and routes as they are; a redirect moves them later
+    Promotion {
+        /// A group's name or file
+        group: String,
+        /// The member that shall write
+        #[arg(long, value_name = "MEMBER")]
+        to: String,
+        /// Why the secrets and routes stay; people read it before they agree
+        #[arg(long, value_name = "TEXT")]
+        because: String,
+        #[command(flatten)]
+        how: PlanOptions,
+    },
+    /// Secrets and routes are pointed at the writer that is there; nobody is promoted
+    Redirect {
+        /// A group's name or file
+        group: String,
+        /// The writer
         #[arg(long, value_name = "MEMBER")]
         to: String,
         #[command(flatten)]

@@ -165,7 +165,9 @@ pub(crate) fn stop(error: &Error) -> Stop {
     match error {
         Error::Refused(refusal) => Stop::from(refusal),
         Error::Busy { run, .. } => Stop::refused(text, &[format!("see what it does:  dr status {run}")]),
-        Error::Answer { .. } | Error::Over(_) | Error::Driven(_) | Error::Guard { .. } => Stop::refused(text, &[]),
+        Error::Answer { .. } | Error::Over(_) | Error::Debt { .. } | Error::Driven(_) | Error::Guard { .. } => {
+            Stop::refused(text, &[])
+        }
         // It says itself which directory, and what makes it usable.
         Error::Open(open) if matches!(**open, OpenError::Leases { .. }) => Stop::input(text, &[]),
         Error::Open(_) | Error::Journal(_) | Error::Lease(_) => {

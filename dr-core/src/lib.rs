@@ -10,6 +10,7 @@ pub mod canonical;
 mod catalog;
 mod class;
 mod contain;
+mod debt;
 mod drain_guard;
 mod driver;
 mod finding;
@@ -47,6 +48,7 @@ pub use binding::Binding;
 pub use canonical::{CanonicalError, Int64, Json};
 pub use catalog::{Catalog, Declared, Derived};
 pub use class::Class;
+pub use debt::{Closed, Debt, DebtId, DebtKind};
 pub use drain_guard::{DrainGuard, GuardEnd, GuardError, Pulse, ReadyGuard};
 pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
 pub use finding::{
@@ -61,8 +63,9 @@ pub use group::{
 };
 pub use guard::{
     AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
-    Given, LossBound, LossBounded, LossMeasurement, PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt,
-    Quiesced, ReleaseGround, ReleaseOrder, Shape, Shortfall, SwapRequest, Waived, Waiver, WriterReceipt, admit,
+    Given, LossBound, LossBounded, LossMeasurement, Origin, PromoteRequest, PromotionReceipt, PromotionTerms,
+    QuiesceReceipt, Quiesced, RecoveryPoint, ReleaseGround, ReleaseOrder, RestoreReceipt, Shape, Shortfall,
+    SwapRequest, Waived, Waiver, WriterOrigin, WriterReceipt, admit,
 };
 pub use handler::{
     Handler, Look, Observed, Polled, Prepared, Promotion, Ready, StepCx, StepError, StepErrorClass, not_done, stop,
@@ -95,11 +98,11 @@ pub use provider::{
     RouteReading, RouteRequest, Rows, SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer,
     SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight, WriteProbe,
 };
-pub use report::{FollowUp, Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
+pub use report::{Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};
 pub use runbook::{
-    AppFacts, MemberFacts, PlannedSwitchover, RejoinStandby, RetiredLineage, Runbook, SecretFacts, Situation,
-    UnplannedFailover,
+    AppFacts, MemberFacts, PlannedSwitchover, Presence, PromotionOnly, Redirect, RejoinStandby, RetiredLineage,
+    Runbook, SecretFacts, Situation, UnplannedFailover,
 };
 pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;

@@ -171,7 +171,7 @@ impl Duty {
 
     /// Whether a plan for this purpose must have it before people are asked.
     pub(crate) fn before(self, purpose: Purpose) -> bool {
-        let planned = matches!(purpose, Purpose::Switchover | Purpose::Drill);
+        let planned = purpose.is_planned_change();
         let forced = purpose == Purpose::Failover;
         match self.needed() {
             Needed::Before => planned || forced,

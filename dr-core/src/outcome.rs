@@ -145,6 +145,14 @@ pub enum ProviderError {
         /// The provider's words.
         why: String,
     },
+    /// There is no such resource: the provider was asked and says so.
+    #[error("`{verb}` found nothing: {why}")]
+    Missing {
+        /// The verb.
+        verb: &'static str,
+        /// The provider's words.
+        why: String,
+    },
     /// The provider could not be reached or did not answer in time.
     #[error("`{verb}` got no answer: {why}")]
     Unreachable {
@@ -185,7 +193,9 @@ impl ProviderError {
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self {
-            Self::Unsupported { .. } | Self::Refused { .. } | Self::Strange { .. } => Retry::Never,
+            Self::Unsupported { .. } | Self::Refused { .. } | Self::Missing { .. } | Self::Strange { .. } => {
+                Retry::Never
+            }
             Self::Unreachable { .. } => Retry::After(Millis::seconds(1)),
             Self::Throttled { wait, .. } => Retry::After(*wait),
         }

@@ -74,6 +74,7 @@ fn way(plan: &Plan) -> String {
 
 fn head(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut lines = vec![("loses", loses(plan))];
+    lines.extend(plan.leaves_out.iter().map(|(name, reason)| ("leaves out", format!("{name}: {reason}"))));
     lines.extend(writes_stop(plan).map(|line| ("writes stop", line)));
     lines.extend(clients_see(plan).map(|line| ("clients", line)));
     lines.push(("touches", touches(plan)));

@@ -51,6 +51,8 @@ pub enum MemberRole {
     Idle,
     /// It does not answer.
     Silent,
+    /// Its provider says that it does not exist, or not yet.
+    Absent,
 }
 
 /// Derives the roles of a group's members; `last` is the writer of the last good look.
@@ -87,6 +89,7 @@ pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Ve
             Some(Description { follows: Some(link), .. }) => MemberRole::Follows(link.peer.clone()),
             Some(_) => MemberRole::Idle,
             None if member.position.is_some() => MemberRole::Idle,
+            None if !member.presence.exists() => MemberRole::Absent,
             None => MemberRole::Silent,
         }
     };
@@ -159,7 +162,9 @@ fn unsure(writer: &MemberFacts, members: &[MemberFacts], last: Option<&Target>) 
     let seen =
         in_recovery(writer) == Tri::No || writer.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes);
     let follows = |member: &MemberFacts| upstream(members, member) == Some(&writer.name);
-    let silent = members.iter().find(|member| member.name != writer.name && !member.answers() && !follows(member))?;
+    // A member that does not exist cannot write.
+    let quiet = |member: &&MemberFacts| !member.answers() && member.presence.exists() && !follows(member);
+    let silent = members.iter().find(|member| member.name != writer.name && quiet(member))?;
     if let Some(retired) = writer.retired.as_ref().filter(|retired| retired.to.member == silent.name) {
         let (name, to) = (&writer.name, &silent.name);
         let what = format!(

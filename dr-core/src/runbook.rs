@@ -1,6 +1,8 @@
 //! A runbook turns a situation into a plan. The built-in ones are written with public phases and nothing else.
 
 mod failover;
+mod promotion;
+mod redirect;
 mod rejoin;
 mod switchover;
 
@@ -9,6 +11,8 @@ use std::{collections::BTreeMap, fmt::Debug};
 use serde::{Deserialize, Serialize};
 
 pub use failover::UnplannedFailover;
+pub use promotion::PromotionOnly;
+pub use redirect::Redirect;
 pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
@@ -41,11 +45,35 @@ impl RetiredLineage {
     }
 }
 
+/// Whether a member is there at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// It answered, through either plane.
+    Seen,
+    /// It did not answer, and nobody can say whether it is there.
+    Silent,
+    /// Its provider answered that there is no such resource ([`ProviderError::Missing`](crate::ProviderError::Missing)).
+    Absent,
+    /// Its provider says that there is no such resource, and the group file says that it is not created yet (`planned = true`).
+    Planned,
+}
+
+impl Presence {
+    /// Whether the resource exists, or may exist.
+    #[must_use]
+    pub const fn exists(self) -> bool {
+        matches!(self, Self::Seen | Self::Silent)
+    }
+}
+
 /// What was seen of one member before planning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemberFacts {
     /// Its name.
     pub name: MemberId,
+    /// Whether it is there.
+    pub presence: Presence,
     /// What it is bound to, with the identity that it told in this look.
     pub binding: ResourceRef,
     /// What the management plane said; `None` when it did not answer.
@@ -89,6 +117,7 @@ impl MemberFacts {
     pub fn silent(name: MemberId, binding: ResourceRef) -> Self {
         Self {
             name,
+            presence: Presence::Silent,
             binding,
             description: None,
             replication: None,
@@ -176,8 +205,10 @@ pub struct Situation {
     pub primary_answers: bool,
     /// The writer with its lineage.
     pub writer: Target,
-    /// The other members.
+    /// The other members that are there, or may be.
     pub standbys: Vec<MemberFacts>,
+    /// Members of the group file that do not exist: lost, or not created yet. Nobody follows them, and nobody can be promoted there.
+    pub missing: Vec<MemberFacts>,
     /// The connection secrets, by name.
     pub secrets: BTreeMap<BindingName, SecretFacts>,
     /// The application tiers, by name.
@@ -195,10 +226,15 @@ pub struct Situation {
 }
 
 impl Situation {
+    /// Every member of the group file.
+    pub fn members(&self) -> impl Iterator<Item = &MemberFacts> {
+        std::iter::once(&self.primary).chain(&self.standbys).chain(&self.missing)
+    }
+
     /// The member of this name.
     #[must_use]
     pub fn member(&self, name: &MemberId) -> Option<&MemberFacts> {
-        std::iter::once(&self.primary).chain(&self.standbys).find(|member| member.name == *name)
+        self.members().find(|member| member.name == *name)
     }
 
     /// Returns how often the application tiers may be looked at: the slowest one sets the pace.
@@ -214,14 +250,20 @@ impl Situation {
         std::iter::once(&self.primary).chain(&self.standbys).any(|member| member.fence_travels)
     }
 
+    /// The history that each member carries, where somebody can say it. The writer's is that of the situation.
+    #[must_use]
+    pub fn lineages(&self) -> BTreeMap<MemberId, Lineage> {
+        let standbys = self.standbys.iter().filter_map(|member| Some((member.name.clone(), member.lineage()?.clone())));
+        standbys.chain([(self.writer.member.clone(), self.writer.lineage.clone())]).collect()
+    }
+
     /// What a plan of this group starts from.
     ///
     /// # Errors
     /// The group's configuration has no canonical form.
     pub fn header(&self, runbook: RunbookId, purpose: Purpose, policy: Policy) -> Result<PlanHeader, CanonicalError> {
-        let members = std::iter::once(&self.primary).chain(&self.standbys);
         let mut bindings: BTreeMap<Binding, ResourceRef> =
-            members.map(|member| (Binding::from(&member.name), member.binding.clone())).collect();
+            self.members().map(|member| (Binding::from(&member.name), member.binding.clone())).collect();
         bindings
             .extend(self.secrets.iter().map(|(name, secret)| (Binding::Secret(name.clone()), secret.binding.clone())));
         bindings.extend(self.apps.iter().map(|(name, app)| (Binding::App(name.clone()), app.binding.clone())));
@@ -235,6 +277,7 @@ impl Situation {
             expects: self.writer.clone(),
             bindings,
             fence_travels: self.fence_travels(),
+            lineages: self.lineages(),
             allow: self.group.allowed().collect(),
             policy,
         })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     CatchUpReceipt, Class, Consent, DrainReceipt, FenceReceipt, Kind, LossBound, LossMeasurement, Marks,
-    PromotionReceipt, QuiesceReceipt, Touch, WriterReceipt,
+    PromotionReceipt, QuiesceReceipt, RestoreReceipt, Touch, WriterReceipt,
 };
 
 /// What happens when a call is made twice, or its answer is lost.
@@ -47,6 +47,7 @@ outputs! {
     QuiesceReceipt => "dr.quiesce-receipt",
     PromotionReceipt => "dr.promotion-receipt",
     WriterReceipt => "dr.writer-receipt",
+    RestoreReceipt => "dr.restore-receipt",
     Consent => "dr.consent",
     LossBound => "dr.loss-bound",
     LossMeasurement => "dr.loss-measurement",

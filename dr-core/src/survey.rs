@@ -6,7 +6,7 @@ use futures_util::future::{join, join_all, join3};
 
 use crate::{
     AppFacts, Binding, BindingName, Cause, Description, DrainSpec, Effort, FenceReading, Finding, GroupSpec, Lineage,
-    MemberFacts, MemberId, MemberProvider, Millis, ProviderError, Reach, Refusal, Rehearsal, Resolved,
+    MemberFacts, MemberId, MemberProvider, Millis, Presence, ProviderError, Reach, Refusal, Rehearsal, Resolved,
     ResourceIdentity, ResourceRef, RetiredLineage, Runtime, SecretFacts, Situation, Target, Tri, contain, known,
     plan::fact_age_of,
     roles,
@@ -91,6 +91,7 @@ impl Survey {
         }
         let (mut writers, standbys): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.name == derived.writer);
+        let (missing, standbys): (Vec<_>, Vec<_>) = standbys.into_iter().partition(|member| !member.presence.exists());
         let primary = writers.pop().ok_or_else(|| refuse(vec![no_lineage(&derived.writer)]))?;
         let lineage = self.lineage(&primary, &standbys);
         let lineage = lineage.ok_or_else(|| refuse(vec![no_lineage(&primary.name)]))?;
@@ -116,6 +117,7 @@ impl Survey {
             primary,
             writer,
             standbys,
+            missing,
             secrets,
             apps,
             routes: routes.collect(),
@@ -160,6 +162,7 @@ impl Survey {
         let out_of_reach = provider.fence.as_ref().map(|fence| fence.out_of_reach(reach)).unwrap_or_default();
         let mut facts = MemberFacts {
             name: name.clone(),
+            presence: self.presence(name, &description, position.is_ok()),
             binding: ResourceRef {
                 identity: self.identity(name, binding, description.as_ref().ok()),
                 ..binding.clone()
@@ -183,6 +186,18 @@ impl Survey {
         };
         facts.retired = self.retired(facts.target().as_ref());
         facts
+    }
+
+    /// Whether a member is there, by what its provider and its server say.
+    fn presence(&self, name: &MemberId, description: &Result<Description, Quiet>, inside: bool) -> Presence {
+        let planned = self.group.member(name).is_some_and(|member| member.planned);
+        match description {
+            Ok(_) => Presence::Seen,
+            Err(_) if inside => Presence::Seen,
+            Err(Quiet { error: Some(ProviderError::Missing { .. }), .. }) if planned => Presence::Planned,
+            Err(Quiet { error: Some(ProviderError::Missing { .. }), .. }) => Presence::Absent,
+            Err(_) => Presence::Silent,
+        }
     }
 
     /// Which resource a member is: as it says itself, or, when it is silent, as the last good look at the writer had it.
@@ -345,7 +360,10 @@ impl Quiet {
         match &self.error {
             Some(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
             Some(
-                ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. },
+                ProviderError::Unsupported { .. }
+                | ProviderError::Refused { .. }
+                | ProviderError::Missing { .. }
+                | ProviderError::Unreachable { .. },
             )
             | None => Tri::No,
         }

@@ -43,6 +43,8 @@ pub enum Means {
     Taken,
     /// The request had no effect, and the same one never will.
     Refused,
+    /// There is no such resource. Only a row says so: a 404 may as well come from a wrong address of the provider.
+    Missing,
     /// The request had no effect now; it may be made again.
     NotNow,
     /// The state of the resource stands in the way: it may be done already, or somebody else is at work.
@@ -115,7 +117,7 @@ impl Came<'_> {
     pub fn outcome<T>(&self, rows: &[Row], handle: OpHandle, pause: Millis) -> Outcome<T> {
         match self.means(rows) {
             Means::Taken => Outcome::Accepted(handle),
-            Means::Refused => Outcome::refused(self.words()),
+            Means::Refused | Means::Missing => Outcome::refused(self.words()),
             Means::NotNow => Outcome::not_done_yet(self.words(), self.wait(pause)),
             Means::State => Outcome::Conflict(crate::Cause::new(self.words())),
             Means::Unclear => Outcome::unknown(self.words()),
@@ -128,6 +130,7 @@ impl Came<'_> {
     pub fn error(&self, verb: &'static str, rows: &[Row], pause: Millis) -> ProviderError {
         match (self.means(rows), self) {
             (Means::Taken, _) => ProviderError::Strange { verb, saw: self.words() },
+            (Means::Missing, _) => ProviderError::Missing { verb, why: self.words() },
             (Means::Refused | Means::State, _) => ProviderError::Refused { verb, why: self.words() },
             (Means::NotNow, Self::Answer { .. }) => ProviderError::Throttled { verb, wait: self.wait(pause) },
             (Means::NotNow | Means::Unclear, _) => ProviderError::unreachable(verb, self.words()),
@@ -157,10 +160,11 @@ mod tests {
     use crate::{NotDone, Retry, seconds};
 
     /// The rows of docs/fit.md, "From a vendor's answer to an `Outcome`".
-    const AZURE: [Row; 3] = [
+    const AZURE: [Row; 4] = [
         Row::of("*Busy", Means::NotNow).with(409),
         Row::of("*NotSecondary", Means::State).with(400),
         Row::of("ScopeLocked", Means::Refused),
+        Row::of("ResourceNotFound", Means::Missing).with(404),
     ];
     const AWS: [Row; 6] = [
         Row::of("Throttling*", Means::NotNow),
@@ -191,7 +195,8 @@ mod tests {
             (&AZURE, answer(400, "InvalidParameter"), Means::Refused),
             (&AZURE, answer(401, ""), Means::Refused),
             (&AZURE, answer(403, ""), Means::Refused),
-            (&AZURE, answer(404, "ResourceNotFound"), Means::Refused),
+            (&AZURE, answer(404, "ResourceNotFound"), Means::Missing),
+            (&AZURE, answer(404, ""), Means::Refused),
             (&AZURE, answer(409, "ScopeLocked"), Means::Refused),
             (&AZURE, answer(429, ""), Means::NotNow),
             (&AZURE, answer(409, "ServerIsBusy"), Means::NotNow),

@@ -78,6 +78,8 @@ fn plan() -> Plan {
         loss: Loss::Nothing,
         facts: Vec::new(),
         bindings: BTreeMap::new(),
+        lineages: BTreeMap::new(),
+        leaves_out: BTreeMap::new(),
         allow: BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::minutes(1),

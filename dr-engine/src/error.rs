@@ -38,6 +38,14 @@ pub enum Error {
     /// There is no such run.
     #[error("there is no run {0}; `dr list` shows those that exist")]
     UnknownRun(RunId),
+    /// The debt cannot be closed.
+    #[error("{id} is not closed: {why}")]
+    Debt {
+        /// Its name.
+        id: dr_core::DebtId,
+        /// Why not.
+        why: String,
+    },
     /// The run is over.
     #[error("{0} is over; its report says how")]
     Over(RunId),
@@ -125,6 +133,7 @@ impl Error {
             | Self::NoRuntime
             | Self::Group(_)
             | Self::UnknownRun(_)
+            | Self::Debt { .. }
             | Self::GroupGone { .. }
             | Self::Guard { .. }
             | Self::Journal(_)

@@ -111,6 +111,7 @@ impl Scene {
             },
             bindings: BTreeMap::from(bindings),
             fence_travels: false,
+            lineages: BTreeMap::new(),
             allow: BTreeSet::new(),
             policy: Policy {
                 gap_budget: BUDGET,

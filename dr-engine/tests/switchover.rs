@@ -3,7 +3,7 @@
 mod common;
 
 use common::{House, answer};
-use dr_core::{Loss, RejoinStandby, known, run::RunOutcome};
+use dr_core::{DebtId, DebtKind, Loss, PromotionOnly, Redirect, RejoinStandby, known, run::RunOutcome};
 use dr_engine::{
     APPROVE, Actor, Error, Start,
     runbook::{PlannedSwitchover, UnplannedFailover},
@@ -38,6 +38,45 @@ async fn a_pair_changes_its_writer_there_and_back() {
         });
         assert_eq!(engine.status(&group).await.unwrap().writer.unwrap().as_str(), to);
     }
+    assert_eq!(house.cloud.violations(), []);
+}
+
+/// A promotion that leaves the applications out says what is owed; a redirect does it, and closes the debts. What nobody has to do any
+/// more, a person closes with a reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_alone_leaves_debts_that_a_redirect_closes() {
+    let house = House::new();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    let plan = engine.plan(&group, PromotionOnly::to("weu", "the shop team moves its own clients")).await.unwrap();
+    let preview = plan.preview();
+    assert!(preview.contains("leaves out") && preview.contains("the shop team moves its own clients"), "{preview}");
+    house.cloud.run_begins();
+    let run = engine.start(plan, mira()).await.unwrap();
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let outcome = run.wait().await.unwrap();
+    assert!(matches!(outcome, RunOutcome::SucceededWithDebt { .. }), "{outcome:?}");
+    let debts = engine.debts(Some(&group.spec().name)).await.unwrap();
+    assert!(debts.iter().all(|debt| debt.kind == DebtKind::Point) && debts.len() >= 2, "{debts:?}");
+    assert_eq!(engine.status(&group).await.unwrap().debts, debts);
+
+    let unknown = engine.close_debt(&DebtId::new("orders-9/rejoin"), Actor::local("ana"), "gone").await.unwrap_err();
+    assert!(unknown.to_string().contains("no run left such a debt"), "{unknown}");
+    let first = debts.first().unwrap().id.clone();
+    let silent = engine.close_debt(&first, Actor::local("ana"), "  ").await.unwrap_err();
+    assert!(silent.to_string().contains("say why"), "{silent}");
+    engine.close_debt(&first, Actor::local("ana"), "the clients of this one are gone").await.unwrap();
+    let again = engine.close_debt(&first, Actor::local("ben"), "me too").await.unwrap_err();
+    assert!(again.to_string().contains("ana has closed it"), "{again}");
+    assert_eq!(engine.debts(None).await.unwrap().len(), debts.len() - 1);
+
+    let plan = engine.plan(&group, Redirect::to("weu")).await.unwrap();
+    house.cloud.run_begins();
+    let run = engine.start(plan, mira()).await.unwrap();
+    answer(&run, "ana", APPROVE).await.unwrap();
+    let outcome = run.wait().await.unwrap();
+    assert!(matches!(outcome, RunOutcome::Succeeded), "{outcome:?}\n{}", run.report().await.unwrap());
+    assert_eq!(engine.debts(None).await.unwrap(), []);
     assert_eq!(house.cloud.violations(), []);
 }
 

@@ -11,7 +11,7 @@ use std::{
 use dr_core::{
     Digest, Effort, Endpoint, Grade, GroupName, IdempotencyKey, Lineage, MemberId, NodeId, Outcome, PatchSecret,
     Rehearsal, RehearseSecret, ResourceAddress, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri,
-    WriterReceipt,
+    WriterOrigin, WriterReceipt,
 };
 use dr_postgres::FileSecret;
 
@@ -49,7 +49,15 @@ impl Stage {
             Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
         let key: IdempotencyKey = run.key(&dr_core::Digest::zero(), &NodeId::new("secret"));
-        let writer = WriterReceipt { run, target, endpoint, old_side: Grade::Confirmed, waived: None, at };
+        let writer = WriterReceipt {
+            run,
+            target,
+            endpoint,
+            origin: WriterOrigin::Observed,
+            old_side: Grade::Confirmed,
+            waived: None,
+            at,
+        };
         self.store.patch(PatchSecret { writer, expected: SecretVersion::new("1"), key }).await
     }
 
@@ -265,7 +273,15 @@ async fn bug_a_token_of_an_older_version_wrote_a_second_one() {
         let target =
             Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(endpoint), Timestamp::from_millis(0));
-        let writer = WriterReceipt { run: run.clone(), target, endpoint, old_side: Grade::Confirmed, waived: None, at };
+        let writer = WriterReceipt {
+            run: run.clone(),
+            target,
+            endpoint,
+            origin: WriterOrigin::Observed,
+            old_side: Grade::Confirmed,
+            waived: None,
+            at,
+        };
         PatchSecret {
             writer,
             expected: SecretVersion::new(expected),

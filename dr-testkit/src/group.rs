@@ -109,7 +109,15 @@ impl SimCloud {
 pub fn policy(group: &GroupSpec, purpose: Purpose) -> Policy {
     let unlisted = match purpose {
         Purpose::Failover => Grade::Enforced,
-        Purpose::Switchover | Purpose::Standby | Purpose::Drill | Purpose::Destroy => Grade::Confirmed,
+        Purpose::Switchover
+        | Purpose::Promotion
+        | Purpose::Failback
+        | Purpose::Redirect
+        | Purpose::Standby
+        | Purpose::Restore
+        | Purpose::Drill
+        | Purpose::Destroy
+        | Purpose::Hygiene => Grade::Confirmed,
     };
     Policy {
         gap_budget: group.limits.gap_budget,

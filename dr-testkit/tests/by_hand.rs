@@ -8,7 +8,8 @@ use dr_core::{
     Epoch, FenceReceipt, Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress,
     Outcome, PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest,
     ReleaseOrder, ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime,
-    SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterReceipt, admit, millis, minutes, seconds,
+    SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterOrigin, WriterReceipt, admit, millis, minutes,
+    seconds,
 };
 use dr_testkit::{
     Access, Broken, CallKind, Careless, ChangeKind, Condition, CrashSwitch, Drift, Ended, Fault, FaultPlan, Flavour,
@@ -225,7 +226,15 @@ impl Hand {
     fn writer(&self, name: &str) -> WriterReceipt {
         let endpoint = format!("orders-{name}.sim:5432").into();
         let (run, at) = (run_id(), self.rt.now_wall());
-        WriterReceipt { run, target: self.target(name), endpoint, old_side: Grade::Confirmed, waived: None, at }
+        WriterReceipt {
+            run,
+            target: self.target(name),
+            endpoint,
+            origin: WriterOrigin::Observed,
+            old_side: Grade::Confirmed,
+            waived: None,
+            at,
+        }
     }
 
     async fn repoint(&self, name: &str) {

@@ -107,7 +107,7 @@ impl ReefMember {
         let clusters = self.reef.clusters();
         let cluster = clusters.get(&self.name);
         let cluster =
-            cluster.ok_or_else(|| ProviderError::Refused { verb, why: format!("there is no {}", self.name) })?;
+            cluster.ok_or_else(|| ProviderError::Missing { verb, why: format!("there is no {}", self.name) })?;
         match cluster.word.as_str() {
             "LIVE" => Ok(look(cluster)),
             other => Err(ProviderError::Strange { verb, saw: other.to_owned() }),

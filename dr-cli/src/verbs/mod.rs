@@ -3,6 +3,7 @@
 mod answer;
 mod check;
 mod control;
+mod debts;
 mod follow;
 mod list;
 mod plan;
@@ -11,7 +12,7 @@ mod status;
 
 use crate::{
     App, Exit, Screen,
-    args::{ActVerb, Cli, LookVerb, Places, Verb},
+    args::{ActVerb, Cli, DebtVerb, LookVerb, Places, Verb},
     exit::Stop,
     link::Link,
 };
@@ -42,6 +43,10 @@ async fn look(link: &Link, places: &Places, verb: &LookVerb, screen: &mut Screen
         LookVerb::Watch { run, once } => follow::watch(link, run, *once, screen).await,
         LookVerb::Status { of } => status::status(link, places, of.as_deref(), screen).await,
         LookVerb::List { group, open } => list::list(link, group.as_deref(), *open, screen).await,
+        LookVerb::Debts { group, verb: None } => debts::list(link, group.as_deref(), screen).await,
+        LookVerb::Debts { verb: Some(DebtVerb::Close { id, reason }), .. } => {
+            debts::close(link, id, reason, screen).await
+        }
         LookVerb::Report { run, html } => report::report(link, run, html.as_deref(), screen).await,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use dr_core::{Fact, Plan, Runbook, Verified, preview, text::suggest};
+use dr_core::{Fact, Plan, PromotionOnly, Redirect, Runbook, Verified, preview, text::suggest};
 use serde_json::json;
 
 use super::follow;
@@ -18,6 +18,8 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
     let (group, how, runbook) = match what {
         PlanVerb::Show { plan, markdown } => return show(app, plan, *markdown, screen),
         PlanVerb::Switchover { group, to, how } => (group, how, Wanted::Switchover(to)),
+        PlanVerb::Promotion { group, to, because, how } => (group, how, Wanted::Promotion(to, because)),
+        PlanVerb::Redirect { group, to, how } => (group, how, Wanted::Redirect(to)),
         PlanVerb::Failover { group, to, how } => (group, how, Wanted::Failover(to)),
         PlanVerb::Rejoin { group, member, discard, how } => (group, how, Wanted::Rejoin(member, *discard)),
         PlanVerb::With { runbook, group, how } => (group, how, Wanted::Own(own(app, runbook)?)),
@@ -25,6 +27,10 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
     let file = files::group(&places.groups(), group)?;
     let runbook: Arc<dyn Runbook> = match runbook {
         Wanted::Switchover(to) => link::switchover(&files::member(&file, to)?),
+        Wanted::Promotion(to, because) => {
+            Arc::new(PromotionOnly::to(files::member(&file, to)?, because)) as Arc<dyn Runbook>
+        }
+        Wanted::Redirect(to) => Arc::new(Redirect::to(files::member(&file, to)?)),
         Wanted::Failover(to) => link::failover(&files::member(&file, to)?),
         Wanted::Rejoin(member, discard) => link::rejoin(&files::member(&file, member)?, discard),
         Wanted::Own(runbook) => runbook,
@@ -36,6 +42,8 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
 
 enum Wanted<'a> {
     Switchover(&'a str),
+    Promotion(&'a str, &'a str),
+    Redirect(&'a str),
     Failover(&'a str),
     Rejoin(&'a str, bool),
     Own(Arc<dyn Runbook>),

@@ -1,6 +1,6 @@
 //! `dr status`: what is true, what runs, what waits for somebody.
 
-use dr_core::{MemberFacts, ReplicationLink, Timestamp, View, text::human};
+use dr_core::{MemberFacts, Presence, ReplicationLink, Timestamp, View, text::human};
 use dr_engine::GroupStatus;
 use serde_json::json;
 
@@ -76,6 +76,10 @@ async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, 
             waiting += usize::from(left_alone(view, looked.driven) == Exit::Waits);
         }
         oldest = oldest.into_iter().chain(facts(&looked)).min();
+        if !looked.debts.is_empty() {
+            let debts = looked.debts.len();
+            notes.push_str(&format!("{}: {debts} owed; see  dr debts {0}\n", looked.group));
+        }
         for finding in &looked.findings {
             notes.push_str(&format!("{}: DR{} {}\n", looked.group, finding.rule, finding.what));
         }
@@ -141,6 +145,8 @@ fn group_page(status: &GroupStatus) -> String {
         let seen = member.description.as_ref();
         let role = match &status.writer {
             Some(writer) if *writer == member.name => "writer",
+            Some(_) if member.presence == Presence::Planned => "planned",
+            Some(_) if member.presence == Presence::Absent => "missing",
             Some(_) => "standby",
             None => "?",
         };
@@ -157,6 +163,9 @@ fn group_page(status: &GroupStatus) -> String {
     let mut page = format!("{}   {} UTC\n{}", status.group, status.at.clock(), table(&rows));
     for finding in &status.findings {
         page.push_str(&format!("{finding}\n"));
+    }
+    if !status.debts.is_empty() {
+        page.push_str(&format!("\n{}\n", super::debts::rows(&status.debts)));
     }
     match &status.run {
         None => page.push_str("Nothing is running, nothing waits for you.\n"),

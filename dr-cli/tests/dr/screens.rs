@@ -50,6 +50,9 @@ fn every_help_is_complete() {
         "cancel --help",
         "list --help",
         "report --help",
+        "debts --help",
+        "plan promotion --help",
+        "plan redirect --help",
     ] {
         let said = stage.dr(verb);
         assert_eq!(said.exit, Exit::Done, "{verb}");
@@ -139,7 +142,7 @@ fn json_is_one_value_and_says_the_same() {
     assert_eq!(said.exit, Exit::Done);
     let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() > 3, "{} lines", lines.len());
-    assert_eq!(lines.last().unwrap()["schema"], "dr.report/1");
+    assert_eq!(lines.last().unwrap()["schema"], "dr.report/2");
     let report = stage.dr("report orders-1 --json --html DIR/report.html");
     assert_eq!(report.json()["lost"]["is"], "nothing");
     assert!(std::fs::read_to_string(stage.path("report.html")).unwrap().starts_with("<!doctype html>"));
@@ -147,6 +150,39 @@ fn json_is_one_value_and_says_the_same() {
     assert_eq!(list.json()["runs"][0]["outcome"]["is"], "succeeded");
     let unknown = stage.dr("watch orders-9 --json");
     assert_eq!((unknown.exit, unknown.json()["exit"].as_u64()), (Exit::Input, Some(2)));
+}
+
+/// What a promotion leaves to people is listed with its run, closed by a person with a reason, and shown with the group until then.
+#[test]
+fn debts_are_listed_and_closed() {
+    let stage = Stage::new();
+    assert_eq!(stage.dr("debts").out, "Nobody owes anything.\n");
+    let plan = stage.dr("plan promotion orders --to weu --because the-shop-team --save DIR/orders.plan");
+    assert!(plan.out.contains("leaves out") && plan.out.contains("the-shop-team"), "{}{}", plan.out, plan.err);
+    let going = stage.begin("start DIR/orders.plan --because CHG-1");
+    going.until("answer with:");
+    let code = stage.code("orders-1");
+    stage.by("ana", Some("dba"), &format!("approve orders-1 --code {code}"), None);
+    assert_eq!(going.end().exit, Exit::Done);
+
+    let listed = stage.dr("debts orders --json").json()["debts"].clone();
+    let ids: Vec<&str> = listed.as_array().unwrap().iter().map(|debt| debt["id"].as_str().unwrap()).collect();
+    assert!(ids.iter().all(|id| id.starts_with("orders-1/")) && !ids.is_empty(), "{ids:?}");
+    assert!(stage.dr("status orders").out.contains(ids[0]), "beside the group");
+    assert!(stage.dr("status").out.contains("owed; see  dr debts orders"), "beside all groups");
+    assert_eq!(stage.dr("status orders --json").json()["group"]["debts"], listed);
+    let said = stage.dr("debts close orders-1/nothing --reason gone");
+    assert_eq!(said.exit, Exit::Refused, "{}{}", said.out, said.err);
+    for id in &ids {
+        let said = stage.dr(&format!("debts close {id} --reason moved-by-hand"));
+        assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    }
+    let again = stage.dr(&format!("debts close {} --reason again", ids[0]));
+    assert!(again.exit == Exit::Refused && again.err.contains("moved-by-hand"), "{}", again.err);
+    assert_eq!(stage.dr("debts").out, "Nobody owes anything.\n");
+    let refused = stage.dr("plan redirect orders --to neu");
+    assert!(refused.exit == Exit::Refused && refused.err.contains("DR250"), "{}", refused.err);
+    assert_eq!(stage.dr("plan redirect orders --to weu").exit, Exit::Done);
 }
 
 #[test]

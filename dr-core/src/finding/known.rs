@@ -131,6 +131,15 @@ known! {
     FENCE_WOULD_STAY = 243, "fence-would-stay": "a fence that replication carries along could not be cleared on the candidate",
         why "the new writer would refuse its own applications for as long as nobody lifts the fence by hand",
         helps "list the `[[fence]]` for every member, not for one";
+    IS_NO_WRITER = 250, "is-no-writer": "applications shall be pointed at a member that is no writer",
+        why "they could not write there",
+        helps "redirect to the writer, or plan a switchover first";
+    NOTHING_TO_POINT = 251, "nothing-to-point": "the group has no secret and no route that a redirect could point at its writer",
+        why "the run would do nothing",
+        helps "list `[[secret]]` and `[[traffic]]` in the group file, if the group has any";
+    ABSENT_MEMBER = 252, "absent-member": "a member does not exist: its provider was asked and knows no such resource",
+        why "nothing can be promoted or attached there",
+        helps "correct its address in the group file, create it, or mark it `planned = true` until it is there";
 
     NO_GUARD = 601, "no-guard": "the drain does not end by itself, and no guard process is available",
         why "if this process died during the drain, writes would stay stopped until a person comes",

@@ -8,7 +8,7 @@ use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretPattern, SecretSpec, 
 use crate::{MemberId, Millis, canonical, text};
 
 /// The operations for which a runbook asks people; other names belong to users' runbooks and have a dot.
-const OPERATIONS: [&str; 3] = ["switchover", "failover", "failback"];
+const OPERATIONS: [&str; 6] = ["switchover", "failover", "promotion", "failback", "redirect", "restore"];
 
 /// The operations that may run without a person.
 const AUTOMATIC: [&str; 2] = ["switchover", "failover"];

@@ -170,9 +170,17 @@ pub struct MemberSpec {
     pub region: Region,
     /// What runs it, such as `azure.pg-flexible`.
     pub backend: BackendName,
+    /// It is not created yet: that its provider does not know it is expected, and no sign that it was lost.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub planned: bool,
     /// The backend's own table.
     #[serde(default)]
     pub at: AtTable,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl MemberSpec {

@@ -15,7 +15,8 @@ mod request;
 
 pub use proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
 pub use receipt::{
-    AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement,
-    PromotionReceipt, QuiesceReceipt, Shape, Shortfall, Waived, WriterReceipt,
+    AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement, Origin,
+    PromotionReceipt, QuiesceReceipt, RecoveryPoint, RestoreReceipt, Shape, Shortfall, Waived, WriterOrigin,
+    WriterReceipt,
 };
 pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

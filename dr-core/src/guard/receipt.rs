@@ -124,6 +124,63 @@ pub struct PromotionReceipt {
     pub at: Timestamp,
 }
 
+/// A point of the past to which a member can be restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryPoint {
+    /// Whose data: the source, with the history that it carried.
+    pub source: Target,
+    /// Every write that the source acknowledged up to this time is contained, and none that it acknowledged later.
+    pub at: Timestamp,
+}
+
+/// A new resource was seen that contains what another one had at a point of the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreReceipt {
+    /// The run.
+    pub run: RunId,
+    /// The new resource, with its identity and the history that it carries.
+    pub target: Target,
+    /// What it contains.
+    pub point: RecoveryPoint,
+    /// When it was seen.
+    pub at: Timestamp,
+}
+
+/// Why a member is the writer. The rules of a plan ask for the origin that its purpose needs (DR127).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", content = "of")]
+pub enum WriterOrigin {
+    /// The run promoted it.
+    Promoted(PromotionReceipt),
+    /// It was the writer before the run, and was only looked at.
+    Observed,
+    /// The run restored it.
+    Restored(RestoreReceipt),
+}
+
+/// Which of the [`WriterOrigin`]s a plan's confirmed writer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// [`WriterOrigin::Promoted`].
+    Promoted,
+    /// [`WriterOrigin::Observed`].
+    Observed,
+    /// [`WriterOrigin::Restored`].
+    Restored,
+}
+
+impl WriterOrigin {
+    /// Which one it is.
+    #[must_use]
+    pub const fn kind(&self) -> Origin {
+        match self {
+            Self::Promoted(_) => Origin::Promoted,
+            Self::Observed => Origin::Observed,
+            Self::Restored(_) => Origin::Restored,
+        }
+    }
+}
+
 /// Exactly one writer: edges agree, a real write succeeded there, and the other side's grade meets the policy. All that secret and
 /// traffic steps accept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +191,9 @@ pub struct WriterReceipt {
     pub target: Target,
     /// Where applications connect.
     pub endpoint: Endpoint,
-    /// The grade of the other side, as it was read back.
+    /// Why it is the writer.
+    pub origin: WriterOrigin,
+    /// What the others are kept from writing by, as it was read back: the least grade of all of them.
     pub old_side: Grade,
     /// What people accepted where that is less than the policy asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

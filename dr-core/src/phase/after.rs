@@ -6,7 +6,8 @@ use super::{
     ready::edge,
 };
 use crate::{
-    BindingName, Edge, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
+    Binding, BindingName, Edge, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, WriterReceipt,
+    minutes, seconds,
     steps::{
         AwaitRejoined, CheckWriter, FinalSnapshot, MeasureLoss, Notify, PointSecret, RejoinMember, RetireMemberFence,
         ShiftTraffic, VerifyServing, WarmUp,
@@ -18,32 +19,64 @@ const WARM: Millis = Millis::new(500);
 /// How many samples must be served by the writer.
 const SAMPLES: u8 = 10;
 
-/// Points the secret and the routes at the writer and warms it up, all at once. The answer stands for all of it, for one more write
-/// that the writer accepted, and for a fence that still holds.
+/// Points the secrets and the routes at the writer and warms it up, all at once; what the plan leaves out stays as it is. The answer
+/// stands for all of it, for one more write that the writer accepted, and for a fence that still holds.
 pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> Ref<()> {
     let writer = &handed.writer;
-    let mut done: Vec<Ref<()>> = Vec::new();
-    for secret in now.secrets.keys() {
-        let point = PointSecret::at(secret, writer).within(minutes(5)).every(Millis::new(500));
-        done.push(edge(&plan.add(&node_name("point-secret", secret, now.secrets.len()), point)));
-    }
-    for route in now.routes.keys() {
-        let shift =
-            ShiftTraffic::to(route, writer).within(minutes(60)).every(now.route_poll).visibility(now.route_poll);
-        done.push(plan.add(&format!("shift-{route}"), shift));
-    }
-    // Last: where a member has one session only, its reads wait behind those that the routes wait for.
-    let warm = WarmUp::of(writer, WARM).within(seconds(10)).every(Millis::new(50));
-    let text = "look at slow reads on the new writer: its warm-up did not end in time";
-    done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
-    let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
+    let done = point(plan, now, writer);
     let every = Pace::of(now, &now.primary, handed.offer.takes).every.min(Millis::new(100));
     let check = match (&handed.fenced, handed.read_back) {
         (Some((fence, minimum)), _) => CheckWriter::of(writer).fenced_by(fence, *minimum),
         (None, Some(minimum)) => CheckWriter::of(writer).swapped(&handed.promotion, &now.writer, minimum),
         (None, None) => CheckWriter::of(writer),
     };
+    let after: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
+}
+
+/// Secrets, routes and a warm-up, all at once.
+pub(super) fn point(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>) -> Vec<Ref<()>> {
+    let mut done: Vec<Ref<()>> = Vec::new();
+    for secret in
+        now.secrets.keys().filter(|name| !left_out(plan, &Binding::Secret((*name).clone()))).collect::<Vec<_>>()
+    {
+        let point = PointSecret::at(secret, writer).within(minutes(5)).every(Millis::new(500));
+        done.push(edge(&plan.add(&node_name("point-secret", secret, now.secrets.len()), point)));
+    }
+    for route in moved_routes(plan, now) {
+        let shift =
+            ShiftTraffic::to(&route, writer).within(minutes(60)).every(now.route_poll).visibility(now.route_poll);
+        done.push(plan.add(&format!("shift-{route}"), shift));
+    }
+    // Last: where a member has one session only, its reads wait behind those that the routes wait for.
+    let warm = WarmUp::of(writer, WARM).within(seconds(10)).every(Millis::new(50));
+    let text = "look at slow reads on the new writer: its warm-up did not end in time";
+    done.push(edge(&plan.attempt("warm-up", warm, text, "dba")));
+    done
+}
+
+fn left_out(plan: &PlanBuilder, binding: &Binding) -> bool {
+    plan.leaves_out().contains_key(binding)
+}
+
+/// The routes that the plan does not leave out.
+fn moved_routes(plan: &PlanBuilder, now: &Situation) -> Vec<BindingName> {
+    now.routes.keys().filter(|name| !left_out(plan, &Binding::Traffic((*name).clone()))).cloned().collect()
+}
+
+/// Sees every route serve the writer. The answers stand for the routes, one each.
+pub(super) fn verify_routes(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    writer: &Ref<WriterReceipt>,
+    after: &[&dyn Edge],
+) -> Vec<Ref<()>> {
+    let within = minutes(10).saturating_add(now.route_ttl).saturating_add(now.route_ttl);
+    let routes = moved_routes(plan, now).into_iter().map(|route| {
+        let verify = VerifyServing::of(&route, SAMPLES, writer).after_all(after).within(within).every(now.route_poll);
+        edge(&plan.add(&format!("verify-{route}"), verify))
+    });
+    routes.collect()
 }
 
 /// Names a node of something of which a group usually has one: by what is done alone then, and by its name where there are several.
@@ -65,12 +98,7 @@ pub fn finish(
 ) -> Ref<LossMeasurement> {
     let mut seen: Vec<Ref<()>> = opened.to_vec();
     let open: Vec<&dyn Edge> = opened.iter().map(|edge| edge as &dyn Edge).collect();
-    let within = minutes(10).saturating_add(now.route_ttl).saturating_add(now.route_ttl);
-    for route in now.routes.keys() {
-        let verify =
-            VerifyServing::of(route, SAMPLES, &handed.writer).after_all(&open).within(within).every(now.route_poll);
-        seen.push(edge(&plan.add(&format!("verify-{route}"), verify)));
-    }
+    seen.extend(verify_routes(plan, now, &handed.writer, &open));
     let measure = MeasureLoss::of(&now.writer, &handed.promotion);
     let measure = match &handed.fenced {
         Some((fence, _)) => measure.fenced(fence),
@@ -85,7 +113,11 @@ pub fn finish(
     seen.push(edge(&loss));
     let after: Vec<&dyn Edge> = seen.iter().map(|edge| edge as &dyn Edge).collect();
     let (from, to) = (&now.primary.name, &handed.to);
-    let text = format!("{}: the writer changed from {from} to {to}; applications write again", now.group.name);
+    let group = &now.group.name;
+    let text = match plan.leaves_out().keys().map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => format!("{group}: the writer changed from {from} to {to}; applications write again"),
+        stay => format!("{group}: the writer changed from {from} to {to}; {stay} stayed as they were"),
+    };
     plan.add("notify-end", Notify { urgent: false, text }.after_all(&after).within(seconds(30)));
     loss
 }

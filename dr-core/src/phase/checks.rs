@@ -1,7 +1,7 @@
 //! What speaks against a plan before it is written: each reason with a number, the operands, why it matters and what helps.
 
 use crate::{
-    Finding, Grade, MemberFacts, MemberId, Obstacle, Policy, Shape, Situation, Tri, Weight, known,
+    Finding, Grade, MemberFacts, MemberId, Obstacle, Policy, Presence, Shape, Situation, Tri, Weight, known,
     steps::{major, missing_extensions, transactions_in_words},
     text,
 };
@@ -12,6 +12,13 @@ type Check = fn(&Situation, &MemberFacts, &Policy) -> Vec<Finding>;
 pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
     if *name == now.primary.name {
         return Err(Finding::new(&known::IS_THE_WRITER, format!("`{name}` is the writer already")));
+    }
+    if let Some(missing) = now.missing.iter().find(|member| member.name == *name) {
+        let why = match missing.presence {
+            Presence::Planned => "is planned, and not created yet",
+            Presence::Seen | Presence::Silent | Presence::Absent => "does not exist, as its provider says",
+        };
+        return Err(Finding::new(&known::ABSENT_MEMBER, format!("`{name}` {why}")));
     }
     now.standbys.iter().find(|member| member.name == *name).ok_or_else(|| {
         let names: Vec<&str> = now.group.members.iter().map(|member| member.name.as_str()).collect();
@@ -112,7 +119,7 @@ fn fit(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> 
     [&now.primary, target].into_iter().flat_map(unhealthy).collect()
 }
 
-fn unhealthy(member: &MemberFacts) -> Vec<Finding> {
+pub(super) fn unhealthy(member: &MemberFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(seen) = &member.description else { return findings };
     if seen.healthy == Tri::No {

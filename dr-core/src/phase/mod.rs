@@ -7,6 +7,13 @@
 //!  settle    back      writer        routes
 //! ```
 //!
+//! Where the writer stays, applications alone are moved:
+//!
+//! ```text
+//!  ready_to_redirect ──► observe ──► redirect
+//!  lock, consent         one writer  secrets, routes, serving
+//! ```
+//!
 //! Every check and both checkpoints come before writes are held back; inside the gap nothing waits longer than the provider's own
 //! pace of looking. What needs a person comes before the drain.
 
@@ -16,10 +23,13 @@ mod hand_over;
 mod offer;
 mod pace;
 mod ready;
+mod redirect;
 
 pub use after::{finish, rejoin, reopen, repoint};
 pub use hand_over::{Drained, HandedOver, drain, hand_over};
 pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
+pub use redirect::{Agreed, observe, ready_to_redirect, redirect};
 
 pub(crate) use checks::target as standby;
+pub(crate) use offer::moves;
 pub(crate) use pace::Pace;

@@ -22,6 +22,11 @@ pub(super) struct Offer {
     pub(super) catches_up: bool,
 }
 
+/// The secrets and routes that the provider moves by itself in a planned change to `target`.
+pub(crate) fn moves(target: &MemberFacts) -> Vec<Binding> {
+    Offer::to(target, false).map(|offer| offer.moves).unwrap_or_default()
+}
+
 impl Offer {
     /// The offer behind a change to `target`. A swap is preferred to a promotion: its fence is part of the call.
     pub(super) fn to(target: &MemberFacts, forced: bool) -> Result<Self, Finding> {

@@ -1,5 +1,7 @@
 //! Looking, checking, asking, and what makes the gap short: everything before the first write is held back.
 
+use std::collections::BTreeMap;
+
 use super::{
     checks,
     offer::Offer,
@@ -59,14 +61,18 @@ pub(super) fn edge(to: &impl Edge) -> Ref<()> {
 }
 
 fn subject(now: &Situation, purpose: Purpose, to: &MemberId) -> String {
-    let verb = match purpose {
-        Purpose::Switchover => "switchover",
-        Purpose::Failover => "failover",
-        Purpose::Standby => "standby",
-        Purpose::Drill => "drill",
-        Purpose::Destroy => "destroy",
-    };
-    format!("{}: {verb} {} -> {to}", now.group.name, now.primary.name)
+    format!("{}: {purpose} {} -> {to}", now.group.name, now.primary.name)
+}
+
+/// What the question says of the secrets and routes that stay as they are.
+fn stays(plan: &PlanBuilder) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, reason) in plan.leaves_out() {
+        by_reason.entry(reason).or_default().push(name.to_string());
+    }
+    let words =
+        by_reason.into_iter().map(|(reason, names)| format!("; left as they are: {} ({reason})", names.join(", ")));
+    words.collect()
 }
 
 /// [`ready_for`] the only standby of the group.
@@ -94,7 +100,7 @@ pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> 
 /// # Errors
 /// Everything that speaks against it now; nothing was changed.
 pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Result<Ready, Refusal> {
-    let subject = subject(now, Purpose::Switchover, to);
+    let subject = subject(now, plan.purpose(), to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
     let offer = Offer::to(member, false).map_err(refuse)?;
@@ -107,12 +113,13 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     let (before, rehearsed) = planned_checks(plan, now, &target);
     let edges: Vec<&dyn Edge> = before.iter().map(|edge| edge as &dyn Edge).collect();
     let question = format!(
-        "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost; the {} takes up to {}",
+        "switch {} from {} to {to}; writes stop for at most {} before the promotion; nothing acknowledged is lost; the {} takes up to {}{}",
         now.group.name,
         now.primary.name,
         crate::text::human(plan.policy().gap_budget),
         offer.word(),
         crate::text::human(offer.takes),
+        stays(plan),
     );
     let limits = &now.group.limits;
     let primary = &now.writer.member;
@@ -125,7 +132,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
         FactSpec::Positions { primary: primary.clone(), candidate: to.clone() },
         FactSpec::Backup { member: primary.clone() },
     ];
-    let ask = ask(plan, now, "switchover", (question, watch), &rehearsed);
+    let ask = ask(plan, now, (question, watch), Some(&rehearsed));
     let consent = plan.add("consent", askable(ask).after_all(&edges));
     let mut last = shorten(plan, now, member, &consent);
     let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
@@ -140,24 +147,24 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
 
 /// A question ends by its own expiry. What cannot be asked, because its facts cannot be read or are beyond their limits, is given up
 /// after the same time.
-fn askable(ask: AskConsent) -> Spec<AskConsent> {
+pub(super) fn askable(ask: AskConsent) -> Spec<AskConsent> {
     let within = ask.expires_in;
     ask.within(within).every(seconds(1))
 }
 
-fn ask(
+/// The question of a plan, to the people whose approval the group file asks for plans of its purpose.
+pub(super) fn ask(
     plan: &PlanBuilder,
     now: &Situation,
-    operation: &str,
     (question, watch): (String, Vec<FactSpec>),
-    rehearsed: &Ref<Rehearsed>,
+    rehearsed: Option<&Ref<Rehearsed>>,
 ) -> AskConsent {
-    let ApprovalSpec { people, roles, expires } = now.group.approval(operation);
+    let ApprovalSpec { people, roles, expires } = now.group.approval(plan.purpose().operation());
     let (people, people_beyond) = if plan.policy().automatic.is_some() { (0, people) } else { (people, people) };
     AskConsent {
         question,
         watch,
-        rehearsed: Some(crate::Input::of(rehearsed)),
+        rehearsed: rehearsed.map(crate::Input::of),
         loss: None,
         loss_limit: Some(now.group.objectives.rpo_forced),
         people,
@@ -215,7 +222,8 @@ fn snapshot(plan: &mut PlanBuilder, now: &Situation, look: &Ref<SidesSeen>) -> V
 
 /// A notice and checkpoints: after the yes, before the gap.
 fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consent: &Ref<Consent>) -> Vec<Ref<()>> {
-    let text = format!("{}: switchover from {} to {} begins", now.group.name, now.primary.name, target.name);
+    let (group, purpose) = (&now.group.name, plan.purpose());
+    let text = format!("{group}: {purpose} from {} to {} begins", now.primary.name, target.name);
     let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));
     let mut last = vec![told];
     for member in [&now.primary, target] {
@@ -236,7 +244,7 @@ pub fn ready_to_fail_over(
     to: &MemberId,
     without_fence: Option<&str>,
 ) -> Result<Ready, Refusal> {
-    let subject = subject(now, Purpose::Failover, to);
+    let subject = subject(now, plan.purpose(), to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
     let member = checks::target(now, to).map_err(refuse)?;
     let offer = Offer::to(member, true).map_err(refuse)?;
@@ -263,7 +271,8 @@ pub fn ready_to_fail_over(
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
     let still = CheckPrimaryDown { primary: primary.clone(), candidate: target.clone() };
     let still = plan.add("still-down", still.after(&consent).within(SILENCE).every(SPACED));
-    let text = format!("{}: failover from {} to {to} begins", now.group.name, primary.member);
+    let (group, purpose) = (&now.group.name, plan.purpose());
+    let text = format!("{group}: {purpose} from {} to {to} begins", primary.member);
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
     let without_fence = without_fence.map(str::to_owned);
     let terms = Terms::Forced { bound, without_fence };
@@ -305,10 +314,12 @@ fn ask_to_lose(
     };
     let takes = format!("; the {} takes up to {}", offer.word(), crate::text::human(offer.takes));
     let question = format!(
-        "fail {} over from {primary} to {}, and lose at most what is shown{risk}{takes}",
-        now.group.name, member.name
+        "fail {} over from {primary} to {}, and lose at most what is shown{risk}{takes}{}",
+        now.group.name,
+        member.name,
+        stays(plan)
     );
-    let mut ask = ask(plan, now, "failover", (question, watch), rehearsed);
+    let mut ask = ask(plan, now, (question, watch), Some(rehearsed));
     ask.loss = Some(crate::Input::of(bound));
     if without_fence.is_some() {
         ask.people = ask.people.max(2);

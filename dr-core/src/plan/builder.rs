@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Attempted, Binding, Call, Class, Edge, Effect, Fact, Finding, Held, Hold, Json, Loss, MemberId, Millis, Node,
-    NodeId, OnFailure, Output, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION, Ref, ResourceRef, Role, RunbookId,
-    Step, Target, Touch, canonical,
+    Attempted, Binding, Call, Class, Edge, Effect, Fact, Finding, Held, Hold, Json, Lineage, Loss, MemberId, Millis,
+    Node, NodeId, OnFailure, Output, PLAN_FORMAT, Plan, Policy, Purpose, RULES_VERSION, Ref, ResourceRef, Role,
+    RunbookId, Step, Target, Touch, canonical,
 };
 
 /// A step with what its author says about its place in the plan.
@@ -173,6 +173,8 @@ pub struct PlanHeader {
     pub bindings: BTreeMap<Binding, ResourceRef>,
     /// Whether replication carries a fence of the group to the standbys ([`Fence::travels`](crate::Fence::travels)).
     pub fence_travels: bool,
+    /// The history that each member carries.
+    pub lineages: BTreeMap<MemberId, Lineage>,
     /// What custom steps may touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.
@@ -204,6 +206,8 @@ impl PlanBuilder {
             facts: Vec::new(),
             bindings: header.bindings,
             fence_travels: header.fence_travels,
+            lineages: header.lineages,
+            leaves_out: BTreeMap::new(),
             allow: header.allow,
             policy: header.policy,
             nodes: BTreeMap::new(),
@@ -223,6 +227,24 @@ impl PlanBuilder {
     pub fn clients_wait_at_most(&mut self, limit: Millis) {
         let policy = &mut self.plan.policy;
         policy.client_limit = Some(policy.client_limit.map_or(limit, |known| known.min(limit)));
+    }
+
+    /// What the plan is for.
+    #[must_use]
+    pub fn purpose(&self) -> Purpose {
+        self.plan.purpose
+    }
+
+    /// Says that a secret or route stays as it is, and why: people see it before they agree, and somebody owes it after the change.
+    /// The phases pass over it.
+    pub fn leave_out(&mut self, binding: impl Into<Binding>, because: impl Into<String>) {
+        self.plan.leaves_out.insert(binding.into(), because.into());
+    }
+
+    /// What the plan leaves out on purpose, with the reasons.
+    #[must_use]
+    pub fn leaves_out(&self) -> &BTreeMap<Binding, String> {
+        &self.plan.leaves_out
     }
 
     /// Says which member becomes the writer.

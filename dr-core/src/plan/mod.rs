@@ -5,6 +5,7 @@
 //! ```
 
 mod builder;
+mod purpose;
 mod refs;
 mod standby;
 
@@ -16,35 +17,20 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use builder::{IntoSpec, PlanBuilder, PlanHeader, Spec, StepExt};
+pub use purpose::Purpose;
 pub use refs::{Carries, Edge, FoundRef, Held, Input, Ref, Unresolved, literals, references, resolve};
 pub use standby::{StandbyBuilder, StandbyStep};
 
 use crate::{
-    Binding, CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Loss, Marks, MemberId, Millis,
-    NodeId, ResourceRef, Role, RunbookId, Target, Touch, canonical,
+    Binding, CanonicalError, Class, Digest, Effect, Fact, Grade, GroupName, Json, Kind, Lineage, Loss, Marks, MemberId,
+    Millis, NodeId, ResourceRef, Role, RunbookId, Target, Touch, canonical,
 };
 
 /// The version of the plan format. Another one refuses to load.
-pub const PLAN_FORMAT: u16 = 3;
+pub const PLAN_FORMAT: u16 = 4;
 
 /// The version of the rules that a plan was verified with.
 pub const RULES_VERSION: u16 = 1;
-
-/// What a plan is for; some rules and policies differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Purpose {
-    /// A planned change of roles: nothing is lost, or it stops.
-    Switchover,
-    /// The primary is silent: loss is bounded and accepted.
-    Failover,
-    /// Makes a standby; never touches traffic or secrets (C10).
-    Standby,
-    /// A rehearsal; never names a production resource (O02).
-    Drill,
-    /// Destroys something; stands alone (C29).
-    Destroy,
-}
 
 /// What happens when a node fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +195,13 @@ pub struct Plan {
     /// Whether replication carries a fence of the group to the standbys, so that a new writer has to be freed of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fence_travels: bool,
+    /// The history that each member carries, or is to carry when the plan works on it; a member of which nobody can say it is absent.
+    /// A step that names a member names this history.
+    pub lineages: BTreeMap<MemberId, Lineage>,
+    /// The secrets and routes that stay as they are on purpose, with the reason that people are shown. Somebody owes them when the
+    /// writer has changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaves_out: BTreeMap<Binding, String>,
     /// What the group file lets custom steps touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.

@@ -285,7 +285,7 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     ///
     /// - tells a primary from a standby by its edge `follows`
     /// - a word that is not understood is [`ProviderError::Strange`], never a default
-    /// - a missing resource is [`ProviderError::Refused`]
+    /// - a missing resource is [`ProviderError::Missing`], and no other answer is
     ///
     /// # Errors
     /// Any [`ProviderError`].

@@ -14,27 +14,14 @@ pub use measure::{Measured, PhaseName, PhaseTook};
 pub use timeline::Moment;
 
 use crate::{
-    Cause, Class, Consent, Digest, Dropped, FenceReceipt, GroupName, Loss, LossBound, LossMeasurement, MemberId,
-    Millis, NodeId, OnFailure, Output, Purpose, Role, RunId, RunbookId, Timestamp,
+    Class, Consent, Debt, Digest, Dropped, GroupName, Loss, LossBound, LossMeasurement, MemberId, Millis, NodeId,
+    Output, Purpose, RunId, RunbookId, Timestamp,
     run::{Illegal, NodePhase, Record, RunOutcome, RunState},
     steps::Rehearsed,
 };
 
 /// The version of [`Report::to_json`]'s form.
-const SCHEMA: &str = "dr.report/1";
-
-/// Something that is left to do after the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FollowUp {
-    /// What.
-    pub text: String,
-    /// Who owes it, if the plan says.
-    pub owner: Option<Role>,
-    /// Why it was not done.
-    pub cause: Option<Cause>,
-    /// When it becomes dangerous, such as a provider's stop that lapses.
-    pub due: Option<Timestamp>,
-}
+const SCHEMA: &str = "dr.report/2";
 
 /// What a run came to. `Display` is the terminal's page.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -83,7 +70,7 @@ pub struct Report {
     /// What happened, in order.
     pub timeline: Vec<Moment>,
     /// What is left to do.
-    pub follow_ups: Vec<FollowUp>,
+    pub follow_ups: Vec<Debt>,
     /// Where the evidence is, if it was kept.
     #[serde(serialize_with = "shown_path")]
     pub evidence: Option<PathBuf>,
@@ -147,7 +134,7 @@ impl Report {
             lost_by,
             dropped: dropped(&state),
             timeline,
-            follow_ups: follow_ups(&state),
+            follow_ups: Debt::of(&state),
             evidence: None,
             target: None,
         })
@@ -227,43 +214,4 @@ fn lost(state: &RunState) -> (Loss, String) {
 fn dropped(state: &RunState) -> Vec<Dropped> {
     let rehearsed = outputs::<Rehearsed>(state).pop().filter(|_| state.pivot_stands());
     rehearsed.map(|rehearsed| rehearsed.drops).unwrap_or_default()
-}
-
-fn follow_ups(state: &RunState) -> Vec<FollowUp> {
-    let mut left: Vec<FollowUp> = Vec::new();
-    for id in state.plan.order.iter().filter(|id| state.phase_of(id) == NodePhase::Owed) {
-        if let OnFailure::Debt { text, owner } = state.on_failure(id) {
-            left.push(FollowUp { text, owner: Some(owner), cause: state.node(id).cause, due: None });
-        }
-    }
-    let held: Vec<NodeId> = state.held().into_iter().map(|thing| thing.node).collect();
-    for receipt in fences(state, &held).into_iter().filter(|receipt| receipt.lapses_at.is_some()) {
-        let text = format!("{} stays fenced by {} only for a while", receipt.target.member, receipt.fence);
-        left.push(FollowUp { text, owner: None, cause: None, due: receipt.lapses_at });
-    }
-    if state.outcome.is_some() {
-        for id in held {
-            let sentence = state.plan.call(&id).map(|call| call.sentence.clone()).unwrap_or_default();
-            left.push(FollowUp { text: format!("still held: {id} ({sentence})"), owner: None, cause: None, due: None });
-        }
-    }
-    if let Some(RunOutcome::SucceededWithDebt { debts }) = &state.outcome {
-        let known: Vec<String> = left.iter().map(|known| known.text.clone()).collect();
-        for debt in debts.iter().filter(|debt| !known.iter().any(|known| debt.starts_with(known))) {
-            left.push(FollowUp { text: debt.clone(), owner: None, cause: None, due: None });
-        }
-    }
-    if let Some(RunOutcome::HandedOver { .. }) = &state.outcome {
-        for id in state.plan.order.iter().filter(|id| !state.phase_of(id).settled()) {
-            let sentence = state.plan.call(id).map(|call| call.sentence.clone()).unwrap_or_default();
-            left.push(FollowUp { text: format!("by hand: {id} ({sentence})"), owner: None, cause: None, due: None });
-        }
-    }
-    left
-}
-
-/// The receipts of fences that still stand.
-fn fences(state: &RunState, held: &[NodeId]) -> Vec<FenceReceipt> {
-    let of = |id: &NodeId| serde_json::from_value(state.nodes.get(id)?.output.as_ref()?.0.clone()).ok();
-    held.iter().filter(|id| state.plan.call(id).is_some_and(|call| call.class == Class::Fence)).filter_map(of).collect()
 }

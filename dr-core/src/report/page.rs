@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FollowUp, Report};
+use super::Report;
 use crate::{Loss, Timestamp, run::RunOutcome, text::human};
 
 impl fmt::Display for Report {
@@ -34,22 +34,6 @@ impl fmt::Display for Report {
         }
         if let Some(place) = &self.evidence {
             writeln!(f, "  evidence     {}", place.display())?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for FollowUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        if let Some(owner) = &self.owner {
-            write!(f, " (owed by {owner})")?;
-        }
-        if let Some(due) = self.due {
-            write!(f, ", until {due}")?;
-        }
-        if let Some(cause) = &self.cause {
-            write!(f, ": {cause}")?;
         }
         Ok(())
     }
@@ -106,10 +90,15 @@ fn reason(outcome: Option<&RunOutcome>) -> Option<&str> {
 
 pub(super) fn purpose(report: &Report) -> &'static str {
     match report.purpose {
-        crate::Purpose::Switchover => "switchover",
-        crate::Purpose::Failover => "failover",
         crate::Purpose::Standby => "standby for",
         crate::Purpose::Drill => "drill on",
         crate::Purpose::Destroy => "destruction beside",
+        crate::Purpose::Redirect => "redirect to",
+        crate::Purpose::Hygiene => "hygiene on",
+        other @ (crate::Purpose::Switchover
+        | crate::Purpose::Failover
+        | crate::Purpose::Promotion
+        | crate::Purpose::Failback
+        | crate::Purpose::Restore) => other.word(),
     }
 }

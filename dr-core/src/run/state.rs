@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RunOutcome;
 use crate::{
-    Actor, Ask, Binding, BindingName, Cause, Class, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId,
+    Actor, Ask, Binding, BindingName, Cause, Class, Debt, Digest, Effect, Epoch, Given, Json, Millis, Node, NodeId,
     OnFailure, OpHandle, Plan, Promotion, PromotionReceipt, RetiredLineage, RunId, Target, Timestamp, Waived,
-    WriterReceipt,
 };
 
 /// Where a run stands.
@@ -387,24 +386,6 @@ impl RunState {
     /// What somebody owes, in words.
     #[must_use]
     pub fn debts(&self) -> Vec<String> {
-        self.plan.order.iter().filter_map(|id| self.debt(id)).collect()
-    }
-
-    fn debt(&self, id: &NodeId) -> Option<String> {
-        let node = self.nodes.get(id)?;
-        if node.phase == NodePhase::Owed
-            && let OnFailure::Debt { text, owner } = self.on_failure(id)
-        {
-            let cause = node.cause.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Some(format!("{text} (owed by {owner}): {cause}"));
-        }
-        if node.phase != NodePhase::Done || self.plan.call(id)?.class != Class::ConfirmWriter {
-            return None;
-        }
-        // Only what the receipt rests on: the grade may have risen after people accepted less.
-        let receipt: WriterReceipt = serde_json::from_value(node.output.clone()?.0).ok()?;
-        let waived = receipt.waived?;
-        let owes = waived.owes?;
-        Some(format!("{owes} (owed by incident-commander): `{}` was accepted, {}", waived.accepts, waived.reason))
+        Debt::of(self).iter().filter(|debt| debt.counts()).map(ToString::to_string).collect()
     }
 }

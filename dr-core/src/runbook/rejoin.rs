@@ -49,7 +49,7 @@ impl Runbook for RejoinStandby {
         }
         let Pace { every, visibility, within } = Pace::of_standby(now, known);
         let discards = if self.may_discard { format!("; what only {member} has is destroyed") } else { String::new() };
-        let approval = now.group.approval("failback");
+        let approval = now.group.approval(plan.purpose().operation());
         let mut plan = plan.standby();
         let lock = plan.add("group-lock", TakeGroupLock { at: writer.member.clone() }.within(seconds(30)));
         let ask = AskConsent {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Carries, Cause, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Look, Marks, MemberId, Millis, Observed,
     PromotionReceipt, ProviderError, Retry, Shortfall, Stage, Step, StepCx, StepError, Target, Tri, Waived, WriteProbe,
-    WriterReceipt, admit,
+    WriterOrigin, WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -276,7 +276,11 @@ async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) 
 }
 
 /// What speaks against the member taking writes: our own, and those of an application where one is tried.
-fn takes_no_writes<T>(member: &MemberId, ours: &WriteProbe, application: Option<&WriteProbe>) -> Option<Observed<T>> {
+pub(super) fn takes_no_writes<T>(
+    member: &MemberId,
+    ours: &WriteProbe,
+    application: Option<&WriteProbe>,
+) -> Option<Observed<T>> {
     match ours.accepted {
         Tri::Yes => {}
         Tri::No => return Some(not_yet(format_args!("`{member}` refuses a probe write: {}", ours.detail))),
@@ -383,6 +387,7 @@ impl Look for Confirming {
             run: cx.run().clone(),
             target: Target { lineage, ..new.clone() },
             endpoint: description.endpoint,
+            origin: WriterOrigin::Promoted(promotion.clone()),
             old_side: grade,
             waived,
             at: write.at,

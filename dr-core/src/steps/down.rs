@@ -104,9 +104,12 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
     let management = match management {
         Ok(description) => description.healthy,
         Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
-        Err(ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. }) => {
-            Tri::No
-        }
+        Err(
+            ProviderError::Unsupported { .. }
+            | ProviderError::Refused { .. }
+            | ProviderError::Missing { .. }
+            | ProviderError::Unreachable { .. },
+        ) => Tri::No,
     };
     let stream = match stream {
         Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,

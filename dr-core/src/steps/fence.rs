@@ -202,7 +202,10 @@ async fn reach(cx: &StepCx, member: &MemberId, fence: &dyn Fence) -> Result<Reac
             Ok(_) => Tri::Yes,
             Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
             Err(
-                ProviderError::Unsupported { .. } | ProviderError::Refused { .. } | ProviderError::Unreachable { .. },
+                ProviderError::Unsupported { .. }
+                | ProviderError::Refused { .. }
+                | ProviderError::Missing { .. }
+                | ProviderError::Unreachable { .. },
             ) => Tri::No,
         }
     };

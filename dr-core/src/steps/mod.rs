@@ -23,6 +23,7 @@ mod lags;
 mod lock;
 mod loss;
 mod notify;
+mod observe;
 mod parity;
 mod pivot;
 mod promote;
@@ -52,6 +53,7 @@ pub use fence::{FenceMember, ReleaseFence, RetireMemberFence};
 pub use lock::TakeGroupLock;
 pub use loss::{BoundLoss, MeasureLoss};
 pub use notify::Notify;
+pub use observe::ObserveWriter;
 pub use parity::{CheckParity, CheckTransactions};
 pub(crate) use parity::{major, missing_extensions, transactions_in_words};
 pub use promote::Promote;
@@ -100,6 +102,7 @@ impl Catalog {
             .with(promote::Promoting)
             .with(swap::Swapping)
             .looking(confirm::Confirming)
+            .looking(observe::Observing)
             .looking(confirm::WriterStill)
             .with(secret::Pointing)
             .looking(warm_up::Warming)

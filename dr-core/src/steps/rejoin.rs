@@ -85,7 +85,7 @@ impl Step for AwaitRejoined {
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::After).duty(Duty::Rejoin)
+        Marks::at(Stage::After).duty(Duty::Rejoin).looks_at(&self.old.member)
     }
 }
 

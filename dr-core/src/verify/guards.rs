@@ -23,9 +23,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 162,
         name: "follow-up-is-there",
-        sentence: "A promotion is followed by one confirmed writer, the secret and every route of the group, one more write, a rejoin, and a measured loss",
+        sentence: "A promotion is followed by one confirmed writer, every secret and route of the group, one more write, a rejoin, and a measured loss; so is a redirect, but for rejoin and loss. A secret or route that is left out stands in the plan with a reason and is touched by no step",
         why: "the run would end with applications on the old primary, without a standby, or without knowing what was lost",
-        helps: "use the built-in phases, or add the step",
+        helps: "use the built-in phases, add the step, or leave the secret or route out by name and say why",
         check: follow_up_is_there,
     },
     Rule {
@@ -77,7 +77,7 @@ fn checks_are_there(look: &Look<'_>) -> Vec<Fault> {
     if let (Some(to), None) = (&look.plan.to, look.pivot()) {
         found.push(Fault::plan(format!("the plan is to make `{to}` the writer, and nothing in it promotes anybody")));
     }
-    let planned = look.pivot().is_some() && matches!(look.plan.purpose, Purpose::Switchover | Purpose::Drill);
+    let planned = look.pivot().is_some() && look.plan.purpose.is_planned_change();
     for (name, _) in look.plan.bindings.iter().filter(|(_, bound)| planned && bound.kind == ResourceKind::App) {
         let drains = |node: &Node| node.call.touches.iter().any(|touch| touch.resource == *name);
         if !look.of(Class::Drain).any(|(_, node)| drains(node)) {
@@ -112,22 +112,48 @@ fn checks_come_first(look: &Look<'_>) -> Vec<Fault> {
 }
 
 fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
-    let mut found = Vec::new();
-    let Some((pivot, _)) = look.pivot() else { return found };
-    let mut missing = |what: String| found.push(Fault::at(pivot, format!("`{pivot}` is followed by no {what}")));
-    if !look.has(Class::ConfirmWriter) {
-        missing("step that confirms the writer".into());
+    let mut found = left_out_for_a_reason(look);
+    let pivot = look.pivot();
+    let subject = pivot.map(|(id, _)| format!("`{id}`")).unwrap_or_else(|| "the redirect".into());
+    if pivot.is_none() && look.plan.purpose != Purpose::Redirect {
+        return found;
     }
-    for (name, bound) in &look.plan.bindings {
+    let fault = |what: String| Fault { node: pivot.map(|(id, _)| id.clone()), what };
+    let missing = |what: String| fault(format!("{subject} is followed by no {what}"));
+    if !look.has(Class::ConfirmWriter) {
+        found.push(missing("step that confirms the writer".into()));
+    }
+    found.extend(not_pointed(look).into_iter().map(missing));
+    let after = |duty: &Duty| match duty.needed() {
+        Needed::After => pivot.is_some() || *duty == Duty::WriterStill,
+        Needed::Again | Needed::Before | Needed::BeforePlanned | Needed::BeforeForced | Needed::Elsewhere => false,
+    };
+    let owed = Duty::ALL.into_iter().filter(after).filter(|duty| look.on(*duty).next().is_none());
+    found.extend(owed.map(|duty| missing(format!("step that {}", duty.words()))));
+    let Some((pivot, _)) = pivot else { return found };
+    if look.on(Duty::Rejoin).next().is_none() {
+        found.push(missing("rejoin of the former primary".into()));
+    }
+    let fenced = look.of(Class::Fence).any(|(fence, _)| look.follows(pivot, fence));
+    if fenced && !look.has(Class::RetireFence) {
+        found.push(missing("step that retires the fence".into()));
+    }
+    found
+}
+
+/// The secrets and routes that nothing points at the writer, and that are not left out by name.
+fn not_pointed(look: &Look<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, bound) in look.plan.bindings.iter().filter(|(name, _)| !look.plan.leaves_out.contains_key(*name)) {
         let touched =
             |class| look.of(class).any(|(_, node)| node.call.touches.iter().any(|touch| touch.resource == *name));
         let sampled = || look.on(Duty::Serving).any(|(_, node)| node.call.marks.looks_at.as_ref() == Some(name));
         match bound.kind {
             ResourceKind::Secret if !touched(Class::Secret) => {
-                missing(format!("step that points `{name}` at the writer"))
+                found.push(format!("step that points `{name}` at the writer"));
             }
-            ResourceKind::Traffic if !touched(Class::Traffic) => missing(format!("step that shifts `{name}`")),
-            ResourceKind::Traffic if !sampled() => missing(format!("look at what `{name}` serves")),
+            ResourceKind::Traffic if !touched(Class::Traffic) => found.push(format!("step that shifts `{name}`")),
+            ResourceKind::Traffic if !sampled() => found.push(format!("look at what `{name}` serves")),
             ResourceKind::Database
             | ResourceKind::Secret
             | ResourceKind::Traffic
@@ -135,17 +161,21 @@ fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
             | ResourceKind::Custom => {}
         }
     }
-    for duty in Duty::ALL.into_iter().filter(|duty| duty.needed() == Needed::After) {
-        if look.on(duty).next().is_none() {
-            missing(format!("step that {}", duty.words()));
+    found
+}
+
+/// What is left out by name is a secret or route of the plan, has a reason, and is touched by nothing.
+fn left_out_for_a_reason(look: &Look<'_>) -> Vec<Fault> {
+    let mut found = Vec::new();
+    for (name, reason) in &look.plan.leaves_out {
+        let kind = look.plan.bindings.get(name).map(|bound| bound.kind);
+        if !matches!(kind, Some(ResourceKind::Secret | ResourceKind::Traffic)) {
+            found.push(Fault::plan(format!("`{name}` is left out, and is no secret or route of the plan")));
+        } else if reason.trim().is_empty() {
+            found.push(Fault::plan(format!("`{name}` is left out without a reason")));
         }
-    }
-    if look.on(Duty::Rejoin).next().is_none() {
-        missing("rejoin of the former primary".into());
-    }
-    let fenced = look.of(Class::Fence).any(|(fence, _)| look.follows(pivot, fence));
-    if fenced && !look.has(Class::RetireFence) {
-        missing("step that retires the fence".into());
+        let touches = look.nodes().filter(|(_, node)| node.call.touches.iter().any(|touch| touch.resource == *name));
+        found.extend(touches.map(|(id, _)| Fault::at(id, format!("`{id}` touches `{name}`, which is left out"))));
     }
     found
 }
@@ -205,8 +235,9 @@ fn order_of_the_stages(look: &Look<'_>) -> Vec<Fault> {
 /// What does not wait for a step of an earlier stage. What follows such a step, and what comes before that stage, is not named again.
 fn too_early(look: &Look<'_>) -> Vec<Fault> {
     let staged: Vec<(&NodeId, Stage)> = look.nodes().filter_map(|(id, _)| Some((id, stage(look, id)?))).collect();
-    // Without a promotion only the checks have an order: the rest of a plan of one's own is its author's.
-    let counts = |later: Stage| look.pivot().is_some() || later <= Stage::Check;
+    // Without a promotion or a redirect only the checks have an order: the rest of a plan of one's own is its author's.
+    let whole = look.pivot().is_some() || look.plan.purpose == Purpose::Redirect;
+    let counts = |later: Stage| whole || later <= Stage::Check;
     let pairs = staged.iter().flat_map(|later| staged.iter().map(move |first| (later, first)));
     let wrong: Vec<(&NodeId, Stage, &NodeId)> = pairs
         .filter(|((_, later), (_, earlier))| earlier < later && *earlier != Stage::Owe && counts(*later))

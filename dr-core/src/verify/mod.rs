@@ -22,9 +22,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    Catalog, Class, Duty, Finding, FoundRef, Node, NodeId, Output, Plan, Purpose, Refusal, Verified, references,
-};
+use crate::{Catalog, Class, Duty, Finding, FoundRef, Node, NodeId, Output, Plan, Refusal, Verified, references};
 
 /// One rule.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +115,7 @@ impl<'a> Look<'a> {
 
     /// Whether the plan changes who writes.
     fn changes_the_writer(&self) -> bool {
-        matches!(self.plan.purpose, Purpose::Switchover | Purpose::Failover) || self.has(Class::Pivot)
+        self.plan.purpose.changes_the_writer() || self.has(Class::Pivot)
     }
 }
 
@@ -201,13 +199,7 @@ impl Plan {
     /// What the plan is about, in a few words: `orders: switchover neu -> weu`.
     #[must_use]
     pub fn subject(&self) -> String {
-        let what = match self.purpose {
-            Purpose::Switchover => "switchover",
-            Purpose::Failover => "failover",
-            Purpose::Standby => "standby",
-            Purpose::Drill => "drill",
-            Purpose::Destroy => "destroy",
-        };
+        let what = self.purpose.word();
         let from = &self.expects.member;
         match &self.to {
             Some(to) => format!("{}: {what} {from} -> {to}", self.group),

@@ -3,7 +3,7 @@
 use super::{Fault, Look, Rule};
 use crate::{
     Binding, CatchUpReceipt, Class, Consent, Duty, Effect, FenceReceipt, Grade, LossBound, Millis, Node, NodeId,
-    PromotionReceipt, Purpose, QuiesceReceipt, WriterReceipt, verb,
+    Origin, PromotionReceipt, Purpose, QuiesceReceipt, RestoreReceipt, WriterReceipt, verb,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -65,11 +65,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         number: 127,
-        name: "writer-after-promotion",
-        sentence: "A writer is confirmed from the receipt of the promotion or swap, and from that of the fence that the promotion took",
-        why: "the writer before the change would be confirmed, or a fence that was lifted in between would be missed",
-        helps: "refer to the promotion and to its fence",
-        check: writer_after_promotion,
+        name: "writer-of-the-right-origin",
+        sentence: "A confirmed writer comes from where the purpose says: from the receipt of the promotion or swap, and from that of the fence that the promotion took; where the plan promotes nobody, from a look at the writer that it expects; in a restore, from the receipt of the restore",
+        why: "the writer before the change would be confirmed, a fence that was lifted in between would be missed, or applications would be sent to a member that nobody made the writer",
+        helps: "refer to the promotion and its fence, observe the expected writer, or refer to the restore",
+        check: writer_of_the_right_origin,
     },
     Rule {
         number: 128,
@@ -269,19 +269,39 @@ fn writer_before_traffic(look: &Look<'_>) -> Vec<Fault> {
         .collect()
 }
 
-fn writer_after_promotion(look: &Look<'_>) -> Vec<Fault> {
+fn writer_of_the_right_origin(look: &Look<'_>) -> Vec<Fault> {
+    let wanted = look.plan.purpose.origin(look.pivot().is_some());
     let mut found = Vec::new();
     for (id, node) in look.of(Class::ConfirmWriter) {
-        let pivots = look.sources::<PromotionReceipt>(node, Class::Pivot);
-        if pivots.is_empty() {
-            found.push(Fault::at(id, format!("`{id}` takes no receipt of a promotion or swap")));
-        }
-        let seen = look.sources::<FenceReceipt>(node, Class::Fence);
-        let fences = pivots.iter().filter_map(|pivot| look.node(pivot));
-        for fence in fences.flat_map(|pivot| look.sources::<FenceReceipt>(pivot, Class::Fence)) {
-            if !seen.contains(&fence) {
-                found.push(Fault::at(id, format!("`{id}` does not look at `{fence}` again")));
+        match wanted {
+            Origin::Promoted => found.extend(not_promoted(look, id, node)),
+            Origin::Observed => {
+                let writer = Binding::from(&look.plan.expects.member);
+                if node.call.marks.looks_at.as_ref() != Some(&writer) {
+                    found.push(Fault::at(id, format!("`{id}` does not observe the expected writer `{writer}`")));
+                }
             }
+            Origin::Restored => {
+                if look.sources::<RestoreReceipt>(node, Class::Topology).is_empty() {
+                    found.push(Fault::at(id, format!("`{id}` takes no receipt of a restore")));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn not_promoted(look: &Look<'_>, id: &NodeId, node: &Node) -> Vec<Fault> {
+    let mut found = Vec::new();
+    let pivots = look.sources::<PromotionReceipt>(node, Class::Pivot);
+    if pivots.is_empty() {
+        found.push(Fault::at(id, format!("`{id}` takes no receipt of a promotion or swap")));
+    }
+    let seen = look.sources::<FenceReceipt>(node, Class::Fence);
+    let fences = pivots.iter().filter_map(|pivot| look.node(pivot));
+    for fence in fences.flat_map(|pivot| look.sources::<FenceReceipt>(pivot, Class::Fence)) {
+        if !seen.contains(&fence) {
+            found.push(Fault::at(id, format!("`{id}` does not look at `{fence}` again")));
         }
     }
     found
@@ -407,7 +427,11 @@ fn risk_is_taken_by_name(look: &Look<'_>) -> Vec<Fault> {
 }
 
 fn grade_is_asked_for(look: &Look<'_>) -> Vec<Fault> {
-    let Some((pivot, promotion)) = look.pivot() else { return Vec::new() };
+    let Some((pivot, promotion)) = look.pivot() else {
+        let weak = |node: &Node| node.call.marks.asks_for.filter(|grade| *grade < look.plan.policy.fence);
+        let observed = look.of(Class::ConfirmWriter).filter_map(|(id, node)| Some((id, weak(node)?)));
+        return observed.map(|(id, content)| too_weak(id, content, look.plan.policy.fence)).collect();
+    };
     let read_back = look.plan.purpose == Purpose::Failover && !promotes(promotion);
     let any = read_back || risky(look).is_some();
     let wanted = |id: &NodeId, node: &Node| {
@@ -420,10 +444,14 @@ fn grade_is_asked_for(look: &Look<'_>) -> Vec<Fault> {
     for (id, node) in look.nodes() {
         let wanted = wanted(id, node);
         if let Some(content) = node.call.marks.asks_for.filter(|grade| *grade < wanted) {
-            found.push(Fault::at(id, format!("`{id}` is content with `{content}`, the policy wants `{wanted}`")));
+            found.push(too_weak(id, content, wanted));
         }
     }
     found
+}
+
+fn too_weak(id: &NodeId, content: Grade, wanted: Grade) -> Fault {
+    Fault::at(id, format!("`{id}` is content with `{content}`, the policy wants `{wanted}`"))
 }
 
 fn limits(look: &Look<'_>) -> Vec<Fault> {

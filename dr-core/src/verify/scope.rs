@@ -54,6 +54,14 @@ pub(super) const RULES: &[Rule] = &[
         check: loss_is_named,
     },
     Rule {
+        number: 155,
+        name: "writer-stays",
+        sentence: "A redirect and a hygiene plan promote nobody and hold no writes back; a redirect fences nobody",
+        why: "people agreed that applications move, and not that the writer changes",
+        helps: "make a switchover plan",
+        check: writer_stays,
+    },
+    Rule {
         number: 171,
         name: "touches-are-allowed",
         sentence: "Every touch names a binding of the plan with a verb that such a thing has, or stands in the group's allow-list (A01, E11)",
@@ -80,7 +88,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 174,
         name: "names-what-is-bound",
-        sentence: "Every member that a step names with its resource and lineage is bound to that resource, on the lineage of the expected writer",
+        sentence: "Every member that a step names with its resource and lineage is bound to that resource, on the lineage that the plan has for that member; the expected writer, and the member that is to become the writer, are on the lineage of the expected writer",
         why: "the step would work on another resource than the one that people were shown",
         helps: "make the plan again",
         check: names_what_is_bound,
@@ -152,6 +160,21 @@ fn no_topology(look: &Look<'_>) -> Vec<Fault> {
         return Vec::new();
     }
     look.of(Class::Topology).map(|(id, _)| Fault::at(id, format!("`{id}` changes topology"))).collect()
+}
+
+fn writer_stays(look: &Look<'_>) -> Vec<Fault> {
+    if !look.plan.purpose.keeps_the_writer() {
+        return Vec::new();
+    }
+    let redirect = look.plan.purpose == Purpose::Redirect;
+    let changes = |class| matches!(class, Class::Pivot | Class::Drain) || (redirect && class == Class::Fence);
+    let nodes = look.nodes().filter(|(_, node)| changes(node.call.class));
+    let mut found: Vec<Fault> =
+        nodes.map(|(id, _)| Fault::at(id, format!("`{id}` stops writes in a {} plan", look.plan.purpose))).collect();
+    if let Some(to) = &look.plan.to {
+        found.push(Fault::plan(format!("the plan is to make `{to}` the writer in a {} plan", look.plan.purpose)));
+    }
+    found
 }
 
 fn loss_is_named(look: &Look<'_>) -> Vec<Fault> {
@@ -237,10 +260,18 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
             let bound = look.plan.bindings.get(&Binding::from(&target.member));
             if bound.is_none_or(|bound| bound.kind != ResourceKind::Database || !binds(bound, &target)) {
                 found.push(Fault::at(&id, format!("`{id}` names {target}, which is not what the plan binds")));
-            } else if target.lineage != look.plan.expects.lineage {
-                let expected = &look.plan.expects.lineage;
-                found.push(Fault::at(&id, format!("`{id}` names {target}, the expected lineage is {expected}")));
+            } else if look.plan.lineages.get(&target.member) != Some(&target.lineage) {
+                let expected = look.plan.lineages.get(&target.member);
+                let expected = expected.map_or_else(|| "not known".to_owned(), ToString::to_string);
+                found.push(Fault::at(&id, format!("`{id}` names {target}, its lineage in the plan is {expected}")));
             }
+        }
+    }
+    let of_the_writer = std::iter::once(&look.plan.expects.member).chain(&look.plan.to);
+    for member in of_the_writer {
+        let (found_on, expected) = (look.plan.lineages.get(member), &look.plan.expects.lineage);
+        if let Some(lineage) = found_on.filter(|lineage| *lineage != expected) {
+            found.push(Fault::plan(format!("`{member}` is on lineage {lineage}, the expected writer's is {expected}")));
         }
     }
     found

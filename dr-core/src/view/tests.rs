@@ -84,6 +84,8 @@ pub(crate) fn plan() -> Plan {
         loss: Loss::Nothing,
         facts: vec![],
         bindings: std::collections::BTreeMap::new(),
+        lineages: std::collections::BTreeMap::new(),
+        leaves_out: std::collections::BTreeMap::new(),
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: minutes(5),
@@ -447,7 +449,7 @@ fn html_escapes_what_people_wrote_and_json_names_its_form() {
     assert!(!html.contains("<script>") && html.contains("&lt;script&gt;alert(&#39;x&#39;)"));
     assert!(html.ends_with("</body></html>\n"));
     let json = report.to_json();
-    assert_eq!(json["schema"], "dr.report/1");
+    assert_eq!(json["schema"], "dr.report/2");
     assert_eq!(json["evidence"], "evidence/orders-17");
     assert_eq!(json["timeline"][2]["rule"], 421);
 }

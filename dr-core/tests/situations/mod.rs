@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
     AppFacts, Binding, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts,
-    MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, PromoteOffer, Reach, Rejoin,
+    MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, Presence, PromoteOffer, Reach, Rejoin,
     Replication, ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, SecretFacts, Situation,
     SnapshotOffer, SwapOffer, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
 };
@@ -117,6 +117,7 @@ fn member(service: &Service, name: &str, follows: Option<&str>) -> MemberFacts {
     let at = Position { system: lineage.system.clone(), unit: PositionUnit::LogBytes, value: 0x1_0000 };
     let standby = follows.is_some();
     MemberFacts {
+        presence: Presence::Seen,
         description: Some(Description {
             address: id(name),
             identity,
@@ -189,6 +190,7 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         },
         primary: member(service, primary, None),
         standbys: vec![member(service, standby, Some(primary))],
+        missing: Vec::new(),
         secrets: secrets.collect(),
         apps: apps.collect(),
         rehearsals: BTreeMap::new(),

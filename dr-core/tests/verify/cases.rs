@@ -47,7 +47,7 @@ fn drop_input(plan: &mut Plan, node: &str, input: &str) {
 }
 
 /// Leaves a step out; whatever came after it comes after what it came after.
-fn remove(plan: &mut Plan, node: &str) {
+pub(crate) fn remove(plan: &mut Plan, node: &str) {
     let gone = plan.nodes.remove(&id(node)).unwrap();
     plan.order.retain(|known| *known != id(node));
     let before = gone.before_it();
@@ -256,6 +256,23 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         })
     }),
     (127, "a fence that is not looked at again", || promotion(|plan| drop_input(plan, "confirm-writer", "fence"))),
+    (127, "a redirect to another member than the expected writer", || {
+        of(plans::redirect(), |plan| {
+            say(plan, "confirm-writer", |says| {
+                says.more.insert("route".into(), Json(json!("weu")));
+            })
+        })
+    }),
+    (127, "a restore whose writer was only looked at", || {
+        of(plans::redirect(), |plan| plan.purpose = Purpose::Restore)
+    }),
+    (137, "a redirect that is content with a weak fence", || {
+        of(plans::redirect(), |plan| {
+            say(plan, "confirm-writer", |says| {
+                says.more.insert("minimum".into(), Json(json!("partial")));
+            })
+        })
+    }),
     (128, "consumers that run before the writer is known", || {
         promotion(|plan| {
             let held = plans::custom(Purpose::Switchover);
@@ -457,6 +474,20 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             plan.bindings.insert("app:jobs".into(), second);
         })
     }),
+    (155, "a redirect that holds writes back", || {
+        of(plans::redirect(), |plan| {
+            let held = plans::promotion();
+            plan.nodes.insert(id("drain"), held.nodes.get(&id("drain")).unwrap().clone());
+            plan.nodes.get_mut(&id("drain")).unwrap().after = [id("notify-start")].into();
+            plan.order.push(id("drain"));
+            plan.holds.insert(id("drain"), held.holds.get(&id("drain")).unwrap().clone());
+            plan.nodes.insert(id("release-drain"), held.nodes.get(&id("release-drain")).unwrap().clone());
+            plan.nodes.get_mut(&id("release-drain")).unwrap().after = [id("drain"), id("writer-ready")].into();
+            plan.order.push(id("release-drain"));
+            join(plan, "confirm-writer", "drain");
+            join(plan, "verify-traffic", "release-drain");
+        })
+    }),
     (162, "one secret of two is not pointed at the writer", || {
         promotion(|plan| {
             let second = plan.bindings.get(&"secret:orders".into()).unwrap().clone();
@@ -478,6 +509,31 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         })
     }),
     (161, "a failover that does not look again", || of(plans::forced(), |plan| remove(plan, "still-down"))),
+    (162, "a route that a redirect forgets", || of(plans::redirect(), |plan| remove(plan, "shift-traffic"))),
+    (162, "a redirect without a last look at the writer", || {
+        of(plans::redirect(), |plan| remove(plan, "writer-ready"))
+    }),
+    (162, "a secret that is left out without a reason", || {
+        promotion(|plan| {
+            remove(plan, "point-secret");
+            plan.leaves_out.insert("secret:orders".into(), " ".into());
+        })
+    }),
+    (162, "a secret that is left out and pointed all the same", || {
+        promotion(|plan| {
+            plan.leaves_out.insert("secret:orders".into(), "the team moves it".into());
+        })
+    }),
+    (162, "a tier that is left out", || {
+        promotion(|plan| {
+            plan.leaves_out.insert("app:api".into(), "the team drains it".into());
+        })
+    }),
+    (163, "a redirect whose routes move before the notice", || {
+        of(plans::redirect(), |plan| {
+            cut(plan, "writer-ready", "point-secret");
+        })
+    }),
     (162, "a secret that stays", || promotion(|plan| remove(plan, "point-secret"))),
     (162, "a route that stays", || promotion(|plan| remove(plan, "shift-traffic"))),
     (162, "no look at the writer before it is opened", || promotion(|plan| remove(plan, "writer-ready"))),
@@ -576,6 +632,16 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
                 target.identity = Some(dr_core::ResourceIdentity::new("uid-other"));
                 says.more.insert("target".into(), Json(json!(target)));
             })
+        })
+    }),
+    (174, "a candidate on another lineage than the writer", || {
+        promotion(|plan| {
+            plan.lineages.get_mut(&dr_core::MemberId::new("weu")).unwrap().generation = 3;
+        })
+    }),
+    (174, "a fence on a member whose lineage nobody knows", || {
+        promotion(|plan| {
+            plan.lineages.remove(&dr_core::MemberId::new("neu"));
         })
     }),
     (175, "a step of one's own that promotes", || {

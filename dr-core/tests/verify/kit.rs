@@ -45,7 +45,7 @@ fn marks(kind: &str, says: &Says) -> Marks {
         "dr.catch-up" | "dr.quiesced" => Marks::at(Stage::Prove),
         "dr.promote" | "dr.swap-roles" => Marks::at(Stage::Change),
         "dr.clear-fence" => Marks::at(Stage::Clear),
-        "dr.confirm-writer" => Marks::at(Stage::Confirm),
+        "dr.confirm-writer" | "dr.observe-writer" => Marks::at(Stage::Confirm),
         "dr.point-secret" | "dr.shift-traffic" | "dr.warm-up" => Marks::at(Stage::Move),
         "dr.check-writer" => Marks::at(Stage::Recheck).duty(Duty::WriterStill),
         "dr.resume-writes" => Marks::at(Stage::Open),
@@ -139,6 +139,7 @@ kinds! {
     Swap = "dr.swap-roles", Pivot, AtMostOnce, PromotionReceipt;
     Clear = "dr.clear-fence", ClearFence, Reconcilable, ();
     Confirm = "dr.confirm-writer", ConfirmWriter, ReadOnly, WriterReceipt;
+    Observe = "dr.observe-writer", ConfirmWriter, ReadOnly, WriterReceipt;
     PointSecret = "dr.point-secret", Secret, Idempotent, ();
     WarmUp = "dr.warm-up", Other, ReadOnly, ();
     CheckWriter = "dr.check-writer", Guard, ReadOnly, ();

@@ -21,12 +21,25 @@ fn whole_plans_violate_nothing() {
         plans::custom(Purpose::Drill),
         plans::custom(Purpose::Standby),
         plans::destroy(),
+        plans::redirect(),
     ];
     for plan in plans {
         let subject = plan.subject();
         assert_eq!(verify::findings(&plan, &kit::catalog()), Vec::<Finding>::new(), "{subject}");
         assert!(plan.verify(Vec::new(), &kit::catalog()).is_ok(), "{subject}");
     }
+}
+
+/// What is left out by name, with a reason, needs no step.
+#[test]
+fn a_plan_that_leaves_the_applications_out_by_name_violates_nothing() {
+    let mut plan = plans::promotion();
+    for node in ["point-secret", "shift-traffic", "verify-traffic"] {
+        cases::remove(&mut plan, node);
+    }
+    plan.leaves_out.insert("secret:orders".into(), "the team moves it".into());
+    plan.leaves_out.insert("traffic:public".into(), "the team moves it".into());
+    assert_eq!(verify::findings(&plan, &kit::catalog()), Vec::<Finding>::new());
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub(crate) fn builder(purpose: Purpose) -> PlanBuilder {
         expects: target("neu"),
         bindings,
         fence_travels: false,
+        lineages: ["neu", "weu"].map(|name| (MemberId::new(name), target(name).lineage)).into(),
         allow: BTreeSet::from([Touch::new("kafka:billing", "set-running")]),
         policy: policy(),
     })
@@ -272,6 +273,21 @@ pub(crate) fn custom(purpose: Purpose) -> Plan {
     let held = plan.hold("consumers", take.after(&consent), give);
     let looked = plan.add("look", Sides::default().after(&held));
     plan.release(held, &looked);
+    done(plan)
+}
+
+/// Applications are pointed at the writer that is there.
+pub(crate) fn redirect() -> Plan {
+    let mut plan = builder(Purpose::Redirect);
+    let lock = plan.add("group-lock", Lock::default());
+    let consent = plan.add("consent", Ask(says().with("people", json!(1))).after(&lock));
+    let told = plan.add("notify-start", Notify::default().after(&consent));
+    let observe = says().with("route", json!("neu")).with("minimum", json!("confirmed"));
+    plan.add("confirm-writer", Observe(observe).after(&told));
+    let secret = plan.add("point-secret", PointSecret(of_writer(&[("secret:orders", "patch")])));
+    let traffic = plan.add("shift-traffic", ShiftTraffic(of_writer(&[("traffic:public", "apply")])));
+    let ready = plan.add("writer-ready", CheckWriter(of_writer(&[])).after_all(&[&secret, &traffic]));
+    plan.add("verify-traffic", Serving(of_writer(&[]).with("route", json!("traffic:public"))).after(&ready));
     done(plan)
 }
 

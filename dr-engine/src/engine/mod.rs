@@ -8,6 +8,7 @@
 //! Opening drives nothing. A run outlives the value that started it, and the process too.
 
 mod builder;
+mod debts;
 mod drive;
 mod planning;
 mod run;

@@ -103,7 +103,7 @@ impl Engine {
     /// The limits of the group file, frozen with the plan.
     fn policy(&self, spec: &GroupSpec, purpose: Purpose) -> Policy {
         let weakest = spec.fences.iter().map(|fence| fence.grade).min();
-        let automatic = spec.automatic(operation(purpose)).map(|opt_in| opt_in.risk.clone());
+        let automatic = spec.automatic(purpose.operation()).map(|opt_in| opt_in.risk.clone());
         Policy {
             gap_budget: spec.limits.gap_budget,
             client_limit: None,
@@ -131,17 +131,6 @@ impl Engine {
         if self.inner.watching {
             watcher::start(&self.inner, spec);
         }
-    }
-}
-
-/// The word that group files have for a purpose.
-fn operation(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Switchover => "switchover",
-        Purpose::Failover => "failover",
-        Purpose::Standby => "failback",
-        Purpose::Drill => "drill",
-        Purpose::Destroy => "destroy",
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where a group stands, and what would keep it from being operated.
 
 use dr_core::{
-    AppTier, Binding, BindingName, Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId, Timestamp,
-    View, known, roles, run::RunOutcome, text,
+    AppTier, Binding, BindingName, Debt, Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId,
+    Timestamp, View, known, roles, run::RunOutcome, text,
 };
 use serde::Serialize;
 
@@ -31,6 +31,8 @@ pub struct GroupStatus {
     pub run: Option<View>,
     /// Whether an engine drives that run.
     pub driven: bool,
+    /// What earlier runs left to people, and nobody has done since.
+    pub debts: Vec<Debt>,
     /// When the look began.
     pub at: Timestamp,
 }
@@ -82,6 +84,7 @@ impl Engine {
             findings,
             run,
             driven,
+            debts: self.debts(Some(&group.spec().name)).await?,
             at,
         })
     }

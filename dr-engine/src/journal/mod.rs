@@ -9,6 +9,7 @@
 //! The file must not lie in the database that is failed over, nor on a network file system.
 
 pub(crate) mod chain;
+mod debts;
 mod groups;
 mod samples;
 pub(crate) mod sql;

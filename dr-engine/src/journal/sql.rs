@@ -9,7 +9,7 @@ use crate::store::Schema;
 /// `runs.seq` and `runs.hash` are the end of each run, so that a journal whose tail is gone is not read as a shorter one.
 pub(super) const SCHEMA: Schema = Schema {
     application: 0x6472_6a6e, // "drjn"
-    version: 1,
+    version: 2,
     what: "journal",
     tables: "
         CREATE TABLE runs (
@@ -52,6 +52,10 @@ pub(super) const SCHEMA: Schema = Schema {
             file   TEXT    NOT NULL,
             spec   TEXT    NOT NULL,
             at     INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE closed (
+            debt   TEXT PRIMARY KEY,
+            closed TEXT NOT NULL
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE writers (
             name   TEXT PRIMARY KEY,

@@ -8,7 +8,8 @@ use dr_core::{
     Actor, AppTier, CatchUpReceipt, Consent, DatabaseProbe, Digest, DrainRequest, EngageFence, Epoch, Fence,
     FenceReading, FenceReceipt, Grade, GroupName, IdempotencyKey, Loss, ManagedDatabase, MemberId, Mono, NodeId,
     OpHandle, OpProgress, Outcome, PromoteRequest, RejoinRequest, ReleaseOrder, ResumeRequest, RetireFence,
-    RouteRequest, RunId, Runtime, Target, Task, Timestamp, TrafficRouter, Tri, WriterReceipt, admit, millis, seconds,
+    RouteRequest, RunId, Runtime, Target, Task, Timestamp, TrafficRouter, Tri, WriterOrigin, WriterReceipt, admit,
+    millis, seconds,
 };
 use dr_postgres::{
     Member, PostgresDatabase, PostgresPooler, StopFence,
@@ -208,6 +209,7 @@ pub(crate) fn writer(target: Target, side: &Side) -> WriterReceipt {
         run: run(),
         target,
         endpoint,
+        origin: WriterOrigin::Observed,
         old_side: Grade::Confirmed,
         waived: None,
         at: Timestamp::from_millis(0),

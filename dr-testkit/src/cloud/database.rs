@@ -30,7 +30,7 @@ pub(crate) fn position(lineage: &dr_core::Lineage, value: u64) -> Position {
 }
 
 pub(crate) fn gone(verb: &'static str, member: &MemberId) -> ProviderError {
-    ProviderError::Refused { verb, why: format!("there is no {member}") }
+    ProviderError::Missing { verb, why: format!("there is no {member}") }
 }
 
 impl SimDatabase {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use dr_core::{
-    FenceReceipt, MemberId, Millis, Providers, Rows, RunId, Runtime, Touch,
+    FenceReceipt, MemberId, Millis, Plan, Providers, Rows, RunId, Runtime, Touch,
     run::{Event, Record},
     verb,
 };
@@ -37,7 +37,8 @@ use crate::{
     journal::MemoryJournal,
     truth::{MemberTruth, Truth},
     world::{
-        Access, Careless, Condition, Due, Ended, FormerLife, Keeps, Law, Place, Setup, TruthLine, Violation, World,
+        Access, Careless, ChangeKind, Condition, Due, Ended, FormerLife, Keeps, Law, Place, Setup, TruthLine,
+        Violation, World,
     },
 };
 
@@ -235,6 +236,41 @@ impl SimCloud {
         let drained = touches.iter().find(|touch| verb::DRAIN.is(touch)).map(|touch| touch.resource.clone());
         touches.extend(drained.map(|tier| verb::FAIL_FAST.on(tier)));
         self.with(|world| world.duties.allow = Some(touches));
+    }
+
+    /// Tells the laws what the plan of the run that begins may touch, whether it promotes anybody, and what it leaves out.
+    pub fn run_has(&self, plan: &Plan) {
+        self.allow_only(plan.touches());
+        let (keeps_writer, left_out) = (plan.pivot().is_none(), plan.leaves_out.keys().cloned().collect());
+        self.with(|world| {
+            world.duties.keeps_writer = keeps_writer;
+            world.duties.left_out = left_out;
+        });
+    }
+
+    /// Deletes a member, as somebody else might: its provider knows no such resource from now on.
+    pub fn delete(&self, member: &str) {
+        let member = MemberId::new(member);
+        self.with(|world| {
+            if world.instances.remove(&member).is_some() {
+                world.line("drift", ChangeKind::World, member.as_str(), "is deleted");
+            }
+        });
+    }
+
+    /// Points the secret and every route at a member, as somebody else might.
+    pub fn point_at(&self, member: &str) {
+        let member = MemberId::new(member);
+        self.with(|world| {
+            let endpoint = world.instances.get(&member).map(|found| found.endpoint.clone());
+            if let Some(endpoint) = endpoint {
+                world.publish(endpoint, None, "drift");
+            }
+            for route in 0..world.routes.len() {
+                // It is there, as it was counted.
+                drop(world.point_route(route, &member, "drift"));
+            }
+        });
     }
 
     /// An operator ordered the fence of this member to be lifted (S9).

@@ -185,7 +185,7 @@ impl Stage {
     /// left there. Then time passes until everything that was on its way has arrived, and the laws of the end are checked.
     pub fn drive(&self, plan: &Verified, catalog: &(dyn Fn() -> Catalog + Sync)) -> RunEnd {
         self.cloud.run_begins();
-        self.cloud.allow_only(plan.plan().touches());
+        self.cloud.run_has(plan.plan());
         let end = self.drive_through_crashes(plan, catalog);
         let timeout = self.cloud.setup().timing.timeout.count();
         self.settle(millis(timeout.saturating_mul(20)));
@@ -291,7 +291,7 @@ impl Stage {
     }
 
     fn check_end(&self, plan: &Verified, end: &RunEnd) {
-        let planned = plan.plan().purpose == Purpose::Switchover;
+        let planned = plan.plan().purpose != Purpose::Failover;
         match end {
             RunEnd::Ended(outcome) if outcome.success() => {
                 let debts = matches!(outcome, RunOutcome::SucceededWithDebt { .. });

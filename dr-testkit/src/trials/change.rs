@@ -4,7 +4,7 @@ use dr_core::{
     Actor, CatchUpReceipt, ClearFence, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch,
     FenceReceipt, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret,
     PromoteRequest, QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion,
-    SwapRequest, Target, Timestamp, Tri, WriterReceipt, admit, minutes, seconds,
+    SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit, minutes, seconds,
 };
 
 use super::{Case, Offer, Part, Seat, Side, Stop};
@@ -230,6 +230,7 @@ impl Case {
             run: self.run.clone(),
             target,
             endpoint,
+            origin: WriterOrigin::Observed,
             old_side: Grade::Confirmed,
             waived: None,
             at: self.clock().now_wall(),

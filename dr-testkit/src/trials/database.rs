@@ -41,7 +41,7 @@ trials! { Contract::ManagedDatabase;
     Changed broken "describe::a_dead_server_is_not_writable"
         shows "The management view never says yes by silence." needs [Can(Power::BreakPrimary)];
     AsItWas missing "describe::a_missing_resource_is_refused"
-        shows "a missing resource is [`ProviderError::Refused`]" needs [Has(Part::Missing)];
+        shows "a missing resource is [`ProviderError::Missing`], and no other answer is" needs [Has(Part::Missing)];
     Changed strange "describe::an_unknown_word_is_strange"
         shows "a word that is not understood is [`ProviderError::Strange`], never a default" needs [Can(Power::StrangeWord)];
     Changed unreachable "describe::silence_is_not_absence"
@@ -260,16 +260,16 @@ async fn broken(c: &Case) -> Result<(), Stop> {
 const fn not_absent(error: &ProviderError) -> bool {
     match error {
         ProviderError::Unreachable { .. } | ProviderError::Throttled { .. } | ProviderError::Strange { .. } => true,
-        ProviderError::Refused { .. } | ProviderError::Unsupported { .. } => false,
+        ProviderError::Refused { .. } | ProviderError::Missing { .. } | ProviderError::Unsupported { .. } => false,
     }
 }
 
 async fn missing(c: &Case) -> Result<(), Stop> {
     let Some(nobody) = c.pair.missing.clone() else { return Err(Stop) };
     let told = nobody.describe().await;
-    c.holds("a missing resource is refused", matches!(told, Err(ProviderError::Refused { .. })), &told);
+    c.holds("a missing resource is told as missing", matches!(told, Err(ProviderError::Missing { .. })), &told);
     let told = nobody.replication().await;
-    c.holds("it does not stream either", matches!(told, Err(ProviderError::Refused { .. })), &told);
+    c.holds("it does not stream either", matches!(told, Err(ProviderError::Missing { .. })), &told);
     Ok(())
 }
 

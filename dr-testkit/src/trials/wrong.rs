@@ -91,7 +91,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,

@@ -1,8 +1,9 @@
 //! The laws about what a run says of servers, roles and parts: a fence that is called confirmed, and what a success leaves behind.
 
-use dr_core::{FenceReceipt, Grade, MemberId};
+use dr_core::{Binding, FenceReceipt, Grade, MemberId};
 
 use super::{Law, World};
+use crate::cloud::SimCloud;
 
 impl World {
     /// A fence receipt became durable (S21). What somebody did to the member since it was read is not held against it.
@@ -26,13 +27,15 @@ impl World {
     /// Whether the applications' role writes through every route (S22). A refusal that began after the last look through the route
     /// could not be known.
     pub(super) fn check_served(&mut self) {
-        let refused = self.routes.iter().enumerate().find_map(|(number, route)| {
-            let since = self.instances.get(&route.answers)?.access_since;
-            let looked = self.duties.looked_through.get(&number).copied().unwrap_or(i64::MIN);
-            let refusal = self.instances.get(&route.answers)?.access.refusal()?;
-            (looked > since)
-                .then(|| format!("a success, and through traffic:{number} {} says: {refusal}", route.answers))
-        });
+        let left_out = |number| self.duties.left_out.contains(&Binding::Traffic(SimCloud::route_name(number)));
+        let refused =
+            self.routes.iter().enumerate().filter(|(number, _)| !left_out(*number)).find_map(|(number, route)| {
+                let since = self.instances.get(&route.answers)?.access_since;
+                let looked = self.duties.looked_through.get(&number).copied().unwrap_or(i64::MIN);
+                let refusal = self.instances.get(&route.answers)?.access.refusal()?;
+                (looked > since)
+                    .then(|| format!("a success, and through traffic:{number} {} says: {refusal}", route.answers))
+            });
         if let Some(text) = refused {
             self.violate(Law::S22, text);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_core::{Endpoint, Lineage, Loss, MemberId, Touch};
+use dr_core::{Binding, Endpoint, Lineage, Loss, MemberId, Touch};
 use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Effect, TruthLine, World};
@@ -137,6 +137,10 @@ pub(crate) struct Duties {
     pub(crate) inspected: BTreeMap<MemberId, i64>,
     /// Members whose fence this run retired (S20).
     pub(crate) retired: BTreeSet<MemberId>,
+    /// The plan promotes nobody (S6).
+    pub(crate) keeps_writer: bool,
+    /// The secrets and routes that the plan leaves as they are (S4, S5, S22).
+    pub(crate) left_out: BTreeSet<Binding>,
     /// When the run last looked through a route (S22).
     pub(crate) looked_through: BTreeMap<usize, i64>,
 }
@@ -269,7 +273,7 @@ impl World {
                 self.check_others(*debts);
                 self.check_fences(*debts);
                 let count = self.promotions_in_run();
-                if count != 1 {
+                if count != usize::from(!self.duties.keeps_writer) {
                     self.violate(Law::S6, format!("a success with {count} promotions"));
                 }
                 self.check_parts("a success");
@@ -354,12 +358,14 @@ impl World {
             }
             return;
         };
-        if let Some(wrong) = self.routes.iter().position(|route| route.member != *writer) {
+        let left_out = |number| self.duties.left_out.contains(&Binding::Traffic(SimCloud::route_name(number)));
+        let mut routes = self.routes.iter().enumerate().filter(|(number, _)| !left_out(*number));
+        if let Some((wrong, _)) = routes.find(|(_, route)| route.member != *writer) {
             self.violate(Law::S4, format!("{} does not send to {writer}", SimCloud::route_name(wrong)));
         }
         let named = self.secret.versions.last().map(|row| row.endpoint.clone());
         let good = self.instances.get(writer).is_some_and(|found| Some(&found.endpoint) == named.as_ref());
-        if !good {
+        if !good && !self.duties.left_out.contains(&Binding::secret(SimCloud::SECRET)) {
             self.violate(Law::S5, format!("the secret does not name {writer}"));
         }
     }

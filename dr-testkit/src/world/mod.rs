@@ -320,6 +320,8 @@ impl World {
     /// A new run begins: the laws about runs count from here.
     pub(crate) fn begin_run(&mut self) {
         self.duties = laws::Duties { from: self.log.len(), ..laws::Duties::default() };
+        // The sessions of the run before are closed, and with them its locks.
+        self.instances.values_mut().for_each(|found| found.lock_holder = None);
     }
 
     /// The watcher looks once a second; of a long time, only the last looks are kept.

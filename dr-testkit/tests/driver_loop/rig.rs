@@ -100,6 +100,7 @@ impl Rig {
             },
             bindings: bindings(prefix),
             fence_travels: false,
+            lineages: BTreeMap::new(),
             allow: BTreeSet::from([Touch::new("queue:billing", "pause")]),
             policy,
         });

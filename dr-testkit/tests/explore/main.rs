@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod acme;
+mod apart;
 mod catch_up;
 mod faults;
 mod logins;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Actor, Attempted, Digest, Endpoint, Epoch, Given, Grade, Handler, Head, Json, Look, MemberId, NotDone, Observed,
     OpHandle, Outcome, Parted, Planes, Polled, PromotionReceipt, Retry, SecretReference, SecretVersion, Shape, Target,
-    Timestamp, Tri, Waived, WriterReceipt, canonical,
+    Timestamp, Tri, Waived, WriterOrigin, WriterReceipt, canonical,
     run::{Event, Record, RunState},
     steps::{
         AttachStandby, AwaitRejoined, AwaitSnapshot, BeginSnapshot, CheckWriter, ConfirmWriter, Drain, FinalSnapshot,
@@ -47,6 +47,7 @@ fn writer() -> WriterReceipt {
         run: run(),
         target: Target { lineage: lineage(2), ..target("b", 2) },
         endpoint: Endpoint::new("b:5432"),
+        origin: WriterOrigin::Observed,
         old_side: Grade::Confirmed,
         waived: None,
         at: Timestamp::default(),

@@ -6,6 +6,7 @@ mod clear;
 mod dangerous;
 mod gate;
 mod loss;
+mod observe;
 mod rehearse;
 mod world;
 

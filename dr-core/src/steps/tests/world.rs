@@ -575,6 +575,7 @@ pub(super) fn plan() -> Plan {
         ]
         .into(),
         fence_travels: false,
+        lineages: [("a".into(), lineage(1)), ("b".into(), lineage(1))].into(),
         allow: std::collections::BTreeSet::new(),
         policy: Policy {
             gap_budget: Millis::seconds(60),
