@@ -7,8 +7,8 @@ use std::{
 };
 
 use dr_core::{
-    Binding, Digest, GroupSpec, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage, Target, Timestamp,
-    Tri,
+    Binding, Digest, GroupSpec, IntendedRole, MemberId, PositionReading, PositionSample, Resolved, RetiredLineage,
+    Target, Timestamp, Tri,
 };
 
 use tokio::task::AbortHandle;
@@ -111,10 +111,10 @@ async fn target(
     Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage })
 }
 
-/// Every member at once; a silent one gives nothing.
+/// Every member at once; a silent one gives nothing. A reader is not asked: it may well be a primary of its own system.
 async fn look(spec: &GroupSpec, bindings: &Bindings) -> Vec<(MemberId, PositionReading)> {
     let mut reads = tokio::task::JoinSet::new();
-    for member in &spec.members {
+    for member in spec.members.iter().filter(|member| member.role != IntendedRole::Reader) {
         let Some((_, Resolved::Member(provider))) = bindings.by_name.get(&Binding::from(&member.name)) else {
             continue;
         };

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::follow;
 use crate::{
     App, Exit, Screen,
-    args::{Places, PlanOptions, PlanVerb},
+    args::{Places, PlanOptions, PlanVerb, Risks},
     exit::{Stop, chain},
     files,
     link::{self, Link},
@@ -18,14 +18,14 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
     let (group, how, runbook) = match what {
         PlanVerb::Show { plan, markdown } => return show(app, plan, *markdown, screen),
         PlanVerb::Switchover { group, to, how } => (group, how, Wanted::Switchover(to)),
-        PlanVerb::Failover { group, to, how } => (group, how, Wanted::Failover(to)),
+        PlanVerb::Failover { group, to, accepts, how } => (group, how, Wanted::Failover(to, accepts)),
         PlanVerb::Rejoin { group, member, discard, how } => (group, how, Wanted::Rejoin(member, *discard)),
         PlanVerb::With { runbook, group, how } => (group, how, Wanted::Own(own(app, runbook)?)),
     };
     let file = files::group(&places.groups(), group)?;
     let runbook: Arc<dyn Runbook> = match runbook {
         Wanted::Switchover(to) => link::switchover(&files::member(&file, to)?),
-        Wanted::Failover(to) => link::failover(&files::member(&file, to)?),
+        Wanted::Failover(to, accepts) => link::failover(&files::member(&file, to)?, accepts),
         Wanted::Rejoin(member, discard) => link::rejoin(&files::member(&file, member)?, discard),
         Wanted::Own(runbook) => runbook,
     };
@@ -36,7 +36,7 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
 
 enum Wanted<'a> {
     Switchover(&'a str),
-    Failover(&'a str),
+    Failover(&'a str, &'a Risks),
     Rejoin(&'a str, bool),
     Own(Arc<dyn Runbook>),
 }

@@ -160,7 +160,7 @@ pub struct ObjectivesSpec {
     pub rpo_forced: Millis,
 }
 
-/// `[[member]]`: one database. It has no role: who writes is looked up.
+/// `[[member]]`: one database. What it may become stands here; who writes is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberSpec {
@@ -168,11 +168,45 @@ pub struct MemberSpec {
     pub name: MemberId,
     /// The provider's region or the data centre.
     pub region: Region,
+    /// What the member is meant for. Default: `candidate`.
+    #[serde(default)]
+    pub role: IntendedRole,
     /// What runs it, such as `azure.pg-flexible`.
     pub backend: BackendName,
     /// The backend's own table.
     #[serde(default)]
     pub at: AtTable,
+}
+
+/// What a member is meant for: whether it may become the writer, and whether a change of the writer has to take it along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IntendedRole {
+    /// It may become the writer, and follows the new writer when another one does.
+    #[default]
+    Candidate,
+    /// It follows whoever writes, and is never promoted.
+    Follower,
+    /// It is known, so that nobody takes it for a stranger. No plan touches it, waits for it or promotes it.
+    Reader,
+}
+
+impl IntendedRole {
+    /// The word that group files have for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Follower => "follower",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+impl fmt::Display for IntendedRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 impl MemberSpec {

@@ -6,10 +6,11 @@ use super::{
     ready::edge,
 };
 use crate::{
-    BindingName, Edge, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes, seconds,
+    BindingName, Edge, FollowsBy, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes,
+    seconds,
     steps::{
-        AwaitRejoined, CheckWriter, FinalSnapshot, MeasureLoss, Notify, PointSecret, RejoinMember, RetireMemberFence,
-        ShiftTraffic, VerifyServing, WarmUp,
+        AwaitRejoined, CheckWriter, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret, RejoinMember,
+        RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
     },
 };
 
@@ -90,6 +91,38 @@ pub fn finish(
     loss
 }
 
+/// Lets every other standby follow the writer, or records who owes it: the members that are neither the former primary, nor its successor,
+/// nor readers. Each is one attempted step behind the reopening, so a standby that cannot be moved keeps nobody waiting.
+pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) -> Vec<Ref<()>> {
+    let edges: Vec<&dyn Edge> = opened.iter().map(|edge| edge as &dyn Edge).collect();
+    let mut done = Vec::new();
+    for member in now.followers(&handed.to) {
+        let (name, writer) = (&member.name, &handed.writer);
+        let follows = member.description.as_ref().is_some_and(|seen| seen.follows.is_some());
+        let offer = member.capabilities.as_ref().and_then(|offers| offers.follow).filter(|_| follows);
+        let pace = Pace::of(now, member, offer.map_or(Millis::ZERO, |offer| offer.takes));
+        let text = format!("let {name} follow the new writer; it receives nothing until then");
+        let node = format!("follow-{name}");
+        let follow = match offer.map(|offer| offer.by) {
+            Some(FollowsBy::Verb) => {
+                let step = FollowWriter::of(name, writer, &handed.promotion).after_all(&edges);
+                plan.attempt(&node, step.within(pace.within).every(pace.every).visibility(pace.visibility), text, "dba")
+            }
+            Some(FollowsBy::Itself) => {
+                let step = AwaitRejoined::of(name, writer).after_all(&edges).within(pace.within).every(pace.every);
+                plan.attempt(&node, step, text, "dba")
+            }
+            // It follows nobody, or nobody can tell how it would follow: one look, and somebody owes the rest.
+            None => {
+                let step = AwaitRejoined::of(name, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
+                plan.attempt(&node, step, text, "dba")
+            }
+        };
+        done.push(edge(&follow));
+    }
+    done
+}
+
 /// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
 /// reopening: nobody waits for it.
 pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &[Ref<()>]) {
@@ -118,12 +151,12 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
             plan.attempt("rejoin", step, text, "dba")
         }
         Rejoin::ByProvider => {
-            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(pace.within).every(pace.every);
+            let step = AwaitRejoined::of(&old.member, writer).after_all(&edges).within(pace.within).every(pace.every);
             plan.attempt("rejoin", step, text, "dba")
         }
         // Topology is not ours: one look, and somebody owes the rest.
         Rejoin::NewResource | Rejoin::Never => {
-            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
+            let step = AwaitRejoined::of(&old.member, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
             plan.attempt("rejoin", step, text, "dba")
         }
     };

@@ -1,10 +1,10 @@
 //! Phases: what runbooks are written with. The built-in ones use nothing else, so a step of one's own goes between any two.
 //!
 //! ```text
-//!  ready ──► drain ──► hand_over ──► repoint ──► reopen ──► finish, rejoin
-//!  checks    writes    fence or      secret,     writes     serving, loss, notice; the former primary
-//!  consent   held      swap; one     warm-up,    again      follows, its fence is retired
-//!  settle    back      writer        routes
+//!  ready ──► drain ──► hand_over ──► repoint ──► reopen ──► finish, bring_along, rejoin
+//!  checks    writes    fence or      secret,     writes     serving, loss, notice; every other standby
+//!  consent   held      swap; one     warm-up,    again      follows; the former primary follows, its
+//!  settle    back      writer        routes                 fence is retired
 //! ```
 //!
 //! Every check and both checkpoints come before writes are held back; inside the gap nothing waits longer than the provider's own
@@ -17,9 +17,9 @@ mod offer;
 mod pace;
 mod ready;
 
-pub use after::{finish, rejoin, reopen, repoint};
+pub use after::{bring_along, finish, rejoin, reopen, repoint};
 pub use hand_over::{Drained, HandedOver, drain, hand_over};
-pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
+pub use ready::{Accepts, Ready, ready, ready_for, ready_to_fail_over};
 
 pub(crate) use checks::target as standby;
 pub(crate) use pace::Pace;

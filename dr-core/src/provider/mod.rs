@@ -19,8 +19,8 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin, RejoinRequest,
-    Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
+    Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, ManagedDatabase, OpProgress,
+    PromoteOffer, Rejoin, RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};

@@ -18,6 +18,7 @@ mod down;
 mod drain;
 pub mod facts;
 mod fence;
+mod follow;
 mod lock;
 mod loss;
 mod notify;
@@ -46,6 +47,7 @@ pub(crate) use down::answers_a_write;
 pub use drain::{Drain, NoDrain, NothingToResume, ResumeWrites};
 pub use facts::FactSpec;
 pub use fence::{FenceMember, ReleaseFence, RetireMemberFence};
+pub use follow::FollowWriter;
 pub use lock::TakeGroupLock;
 pub use loss::{BoundLoss, MeasureLoss};
 pub use notify::Notify;
@@ -102,6 +104,7 @@ impl Catalog {
             .looking(traffic::Serving)
             .with(rejoin::Rejoining)
             .with(attach::Attaching)
+            .with(follow::Following)
             .looking(rejoin::Rejoined)
             .looking(loss::Measuring)
     }

@@ -44,7 +44,7 @@ impl Engine {
     pub(super) fn against_a_switchover(&self, situation: &Situation) -> Vec<Finding> {
         let policy = self.policy(&situation.group, Purpose::Switchover);
         let mut all: Vec<Finding> = Vec::new();
-        for standby in situation.standbys.iter().filter(|member| member.retired.is_none()) {
+        for standby in situation.standbys.iter().filter(|member| member.is_candidate()) {
             let runbook = PlannedSwitchover::to(standby.name.clone());
             let Ok(header) = situation.header(runbook.id(), runbook.purpose(), policy.clone()) else { continue };
             let Err(refused) = runbook.plan(situation, &mut PlanBuilder::new(header)) else { continue };

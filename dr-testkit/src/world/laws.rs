@@ -11,7 +11,7 @@ use crate::cloud::SimCloud;
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
 
-/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S24 are the simulator's own).
+/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S25 are the simulator's own).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Law {
     /// At no time can clients commit on two members of one group.
@@ -56,6 +56,8 @@ pub enum Law {
     S23,
     /// What a promotion drops beside the log was shown to people before they agreed.
     S24,
+    /// After success without debts every standby that is no reader receives from the writer.
+    S25,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.

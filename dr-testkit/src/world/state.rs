@@ -211,6 +211,7 @@ pub(crate) enum Work {
     Promote(MemberId),
     Swap { from: MemberId, to: MemberId, forced: bool },
     Rejoin { member: MemberId, primary: MemberId },
+    Follow { member: MemberId, primary: MemberId },
     Snapshot { member: MemberId, name: String },
 }
 
@@ -219,7 +220,7 @@ impl Work {
     pub(crate) fn changes_writer(&self) -> bool {
         match self {
             Self::Promote(_) | Self::Swap { .. } => true,
-            Self::Rejoin { .. } | Self::Snapshot { .. } => false,
+            Self::Rejoin { .. } | Self::Follow { .. } | Self::Snapshot { .. } => false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod acme;
 mod catch_up;
 mod faults;
 mod matrix;
+mod members;
 mod otherwise;
 mod planted;
 mod presets;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Capabilities, Description, Digest, DrainRequest, Effort, EngageFence, Fence, FenceReading,
-    FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle, OpProgress, Outcome,
-    Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach, Rehearsal,
-    RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest,
-    RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri,
+    FenceToken, FollowRequest, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle,
+    OpProgress, Outcome, Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach,
+    Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
+    ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter,
+    Tri,
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
 
@@ -111,6 +112,10 @@ impl ManagedDatabase for TrustingDatabase {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         self.inner.rejoin(request).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.inner.follow(request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
