@@ -89,7 +89,7 @@ pub use plan::{
 pub use provider::{
     AppReading, AppTier, Becomes, Bound, Capabilities, DatabaseProbe, Description, DrainRequest, Dropped, Effort,
     EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, FollowOffer, FollowRequest, FollowsBy,
-    ForcedOffer, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress,
+    ForcedOffer, GradedFence, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress,
     Parted, PatchSecret, PositionReading, PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal,
     RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest,
     RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer,

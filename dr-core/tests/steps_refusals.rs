@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use dr_core::{
     Catalog, FollowOffer, FollowsBy, Grade, IntendedRole, LongTransaction, OnFailure, Plan, PlanBuilder, Planes,
-    PlannedSwitchover, Policy, Refusal, Rejoin, ResourceAddress, Runbook, ServicePace, Situation, Tri,
+    PlannedSwitchover, Policy, Refusal, Region, Rejoin, ResourceAddress, Runbook, ServicePace, Situation, Tri,
     UnplannedFailover, minutes, phase, seconds,
 };
-use situations::{Scene, azure_pg, mi, postgres};
+use situations::{Scene, azure_pg, mi, postgres, rds};
 
 fn policy(automatic: Option<&str>) -> Policy {
     Policy {
@@ -358,6 +358,48 @@ fn a_plan_that_leaves_a_member_behind_is_refused() {
     verified(false).unwrap();
     let (numbers, words) = verified(true).unwrap_err();
     assert!(numbers == [162] && words.contains("no step that sees `pg3` follow the writer, or owes it"), "{words}");
+}
+
+/// A vault in the region of the silent writer blocked the failover, although the applications in the other region read another one.
+#[test]
+fn bug_a_secret_in_the_dark_region_blocked_the_failover() {
+    let region = |name: &str| Some(Region::new(name));
+    let scene = |regions: [Option<Region>; 2]| {
+        rds().silent_primary().with(|now| {
+            now.primary.binding.region = region("dark");
+            now.standbys.first_mut().unwrap().binding.region = region("lit");
+            let mut of = now.secrets.first_key_value().unwrap().1.clone();
+            now.secrets.clear();
+            for (name, region) in ["one", "two"].into_iter().zip(regions.clone()) {
+                of.binding.region = region;
+                of.binding.address = ResourceAddress::new(format!("secret/{name}"));
+                now.secrets.insert(name.into(), of.clone());
+            }
+        })
+    };
+    let planned = |now: &Situation| {
+        let runbook = UnplannedFailover::to(now.standbys.first().unwrap().name.clone());
+        let plan = written(now, &runbook);
+        let owed = |name: &str| {
+            let node = plan.nodes.get(&format!("point-secret-{name}").as_str().into()).unwrap();
+            matches!(node.on_failure, OnFailure::Debt { .. })
+        };
+        let found = [owed("one"), owed("two")];
+        (plan, found)
+    };
+    let (plan, owed) = planned(&scene([region("dark"), region("lit")]));
+    assert_eq!(owed, [true, false], "the one in the dark region is attempted, and owed");
+    plan.clone().verify(Vec::new(), &Catalog::built_in()).unwrap();
+    for regions in
+        [[region("dark"), None], [region("dark"), region("dark")], [None, None], [region("lit"), region("lit")]]
+    {
+        assert_eq!(planned(&scene(regions.clone())).1, [false, false], "{regions:?}");
+    }
+    let mut both = plan;
+    let debt = both.nodes.get(&"point-secret-one".into()).unwrap().on_failure.clone();
+    both.nodes.get_mut(&"point-secret-two".into()).unwrap().on_failure = debt;
+    let refusal = both.verify(Vec::new(), &Catalog::built_in()).map(drop).unwrap_err();
+    assert_eq!(rules(&refusal), [180, 180], "nobody's applications would find the writer");
 }
 
 fn written(now: &Situation, runbook: &dyn Runbook) -> Plan {

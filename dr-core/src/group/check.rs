@@ -204,8 +204,18 @@ fn objectives(group: &GroupSpec) -> Findings {
 }
 
 fn secrets(group: &GroupSpec) -> Findings {
-    let all = group.secrets.iter().enumerate();
-    all.flat_map(|(index, one)| secret(one, at("secret").then(index))).collect()
+    let regions: BTreeSet<&str> = group.members.iter().map(|member| member.region.as_str()).collect();
+    let mut findings = Findings::new();
+    for (index, one) in group.secrets.iter().enumerate() {
+        let place = at("secret").then(index);
+        findings.extend(secret(one, place.clone()));
+        if let Some(region) = one.region.as_ref().filter(|region| !regions.contains(region.as_str())) {
+            let message = format!("no member is in the region `{region}`");
+            let regions: Vec<&str> = regions.iter().copied().collect();
+            findings.push(finding(place.then("region"), message, format!("regions: {}", regions.join(", "))));
+        }
+    }
+    findings
 }
 
 fn secret(secret: &SecretSpec, place: KeyPath) -> Findings {

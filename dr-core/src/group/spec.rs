@@ -302,6 +302,10 @@ pub struct ApplicationSpec {
 pub struct SecretSpec {
     /// Its name, such as `orders`: `secret:orders` in plans.
     pub name: BindingName,
+    /// The region in which the store lies and applications read it. In a failover a secret of the silent writer's region may be owed, if
+    /// another one lies in the region of the new writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
     /// The store, such as `azure.key-vault`, or `none`.
     pub store: BackendName,
     /// Why there is none.
@@ -403,7 +407,8 @@ pub struct FenceSpec {
     /// Its own table.
     #[serde(default)]
     pub at: AtTable,
-    /// The least grade by which this fence may authorise a promotion.
+    /// From which grade on this fence counts. What is worth less authorises no promotion, and a promotion needs the least of the grades of
+    /// the fences that its former primary has.
     pub grade: Grade,
 }
 

@@ -6,8 +6,8 @@ use super::{
     ready::edge,
 };
 use crate::{
-    BindingName, Edge, FollowsBy, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, minutes,
-    seconds,
+    BindingName, Edge, FollowsBy, LossMeasurement, MemberId, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt,
+    minutes, seconds,
     steps::{
         AwaitRejoined, CheckWriter, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret, RejoinMember,
         RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
@@ -26,7 +26,16 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> 
     let mut done: Vec<Ref<()>> = Vec::new();
     for secret in now.secrets.keys() {
         let point = PointSecret::at(secret, writer).within(minutes(5)).every(Millis::new(500));
-        done.push(edge(&plan.add(&node_name("point-secret", secret, now.secrets.len()), point)));
+        let node = node_name("point-secret", secret, now.secrets.len());
+        done.push(if may_be_dark(now, secret, &handed.to) {
+            let region = now.primary.binding.region.iter().map(ToString::to_string).collect::<String>();
+            let text = format!(
+                "point the secret {secret} at the new writer when {region} returns: applications there read it"
+            );
+            edge(&plan.attempt(&node, point, text, "service-owner"))
+        } else {
+            edge(&plan.add(&node, point))
+        });
     }
     for route in now.routes.keys() {
         let shift =
@@ -45,6 +54,15 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> 
         (None, None) => CheckWriter::of(writer),
     };
     plan.add("writer-ready", check.after_all(&after).within(minutes(5)).every(every))
+}
+
+/// Whether a secret lies in the region of the silent writer, and the applications in the region of the new one read another secret.
+fn may_be_dark(now: &Situation, secret: &BindingName, to: &MemberId) -> bool {
+    let region = |of: &BindingName| now.secrets.get(of).and_then(|secret| secret.binding.region.as_ref());
+    let dark = now.primary.binding.region.as_ref().filter(|_| !now.primary_answers);
+    let lit = now.member(to).and_then(|member| member.binding.region.as_ref());
+    let there = |of: &BindingName| dark.is_some() && region(of) == dark;
+    there(secret) && lit.is_some() && lit != dark && now.secrets.keys().any(|other| region(other) == lit)
 }
 
 /// Names a node of something of which a group usually has one: by what is done alone then, and by its name where there are several.

@@ -6,6 +6,7 @@ mod app;
 mod database;
 mod evidence;
 mod fence;
+mod graded;
 mod notify;
 mod probe;
 mod rehearsal;
@@ -24,6 +25,7 @@ pub use database::{
 };
 pub use evidence::EvidenceSink;
 pub use fence::{EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
+pub use graded::GradedFence;
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use rehearsal::{
