@@ -76,8 +76,9 @@ fn every_key_of_the_first_file_lands_where_it_belongs() {
     let secret = group.secrets.first().unwrap();
     let filled = secret.patterns().into_iter().map(|(field, form)| (field, form.fill(&writer)));
     assert_eq!(filled.collect::<Vec<_>>(), [("host".into(), Some(writer.to_string()))]);
-    let drain = &group.apps.first().unwrap().drain;
-    assert_eq!((drain.within, &drain.flag), (seconds(30), &Some(SecretRef::Stored("orders-read-only".into()))));
+    let app = group.apps.first().unwrap();
+    assert_eq!((app.drain.within, app.drain.client_limit), (seconds(30), None));
+    assert_eq!(app.at.value().get("flag"), Some(&json!("secret:orders-read-only")));
     let origin = group.traffic.first().unwrap().origin(&MemberId::new("weu"), &writer);
     assert_eq!(origin.as_deref(), Some("origin-weu"));
     assert_eq!(group.fences.first().unwrap().grade, Grade::Confirmed);

@@ -348,12 +348,6 @@ pub struct AppSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainSpec {
-    /// The flag that applications watch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flag: Option<SecretRef>,
-    /// How an application says that it stopped writing, such as `GET /healthz/drained`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acknowledged_by: Option<String>,
     /// How long to wait for their word. Default: `30 s`.
     #[serde(with = "as_duration")]
     pub within: Millis,
@@ -364,7 +358,7 @@ pub struct DrainSpec {
 
 impl Default for DrainSpec {
     fn default() -> Self {
-        Self { flag: None, acknowledged_by: None, within: seconds(30), client_limit: None }
+        Self { within: seconds(30), client_limit: None }
     }
 }
 
