@@ -295,6 +295,8 @@ pub(crate) enum PlanVerb {
         #[arg(long, value_name = "MEMBER")]
         to: String,
         #[command(flatten)]
+        accepts: Risks,
+        #[command(flatten)]
         how: PlanOptions,
     },
     /// A member that follows nobody becomes a standby of the writer; no application notices
@@ -327,6 +329,17 @@ pub(crate) enum PlanVerb {
         #[arg(long)]
         markdown: bool,
     },
+}
+
+/// What whoever plans a failover takes upon themselves; people are shown the reasons before they agree.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Risks {
+    /// Nobody can fence the silent writer: two writers are possible, and two people are asked
+    #[arg(long, value_name = "REASON")]
+    pub(crate) without_fence: Option<String>,
+    /// Another candidate has received more than this one; what only that one has is lost
+    #[arg(long, value_name = "REASON")]
+    pub(crate) although_behind: Option<String>,
 }
 
 /// How a plan is shown and kept.

@@ -8,7 +8,7 @@ use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, OpenError,
 
 use crate::{
     App,
-    args::Places,
+    args::{Places, Risks},
     exit::{Stop, chain},
     files, people,
 };
@@ -31,8 +31,10 @@ pub(crate) fn switchover(to: &MemberId) -> Arc<dyn Runbook> {
 }
 
 /// The built-in runbook for a writer that is silent.
-pub(crate) fn failover(to: &MemberId) -> Arc<dyn Runbook> {
-    Arc::new(UnplannedFailover::to(to.clone()))
+pub(crate) fn failover(to: &MemberId, accepts: &Risks) -> Arc<dyn Runbook> {
+    let failover = UnplannedFailover::to(to.clone());
+    let failover = accepts.without_fence.iter().fold(failover, UnplannedFailover::without_fence);
+    Arc::new(accepts.although_behind.iter().fold(failover, UnplannedFailover::although_behind))
 }
 
 /// The built-in runbook for a member that follows nobody.

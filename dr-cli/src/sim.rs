@@ -83,15 +83,15 @@ impl Simulated {
 
 /// What a new world is made from: the first member writes at the beginning.
 fn setup(group: &GroupSpec) -> Result<Setup, ConfigError> {
-    let [primary, standby] = group.members.as_slice() else {
-        return Err(ConfigError::value(
-            KeyPath::root().then("member"),
-            "are not two; the simulation has pairs".to_owned(),
-        ));
+    let [primary, standby, others @ ..] = group.members.as_slice() else {
+        let what = "has one entry; the simulation begins with a primary and a standby".to_owned();
+        return Err(ConfigError::value(KeyPath::root().then("member"), what));
     };
-    let mut setup = Setup::pair(group.name.as_str(), primary.name.as_str(), standby.name.as_str());
+    let pair = Setup::pair(group.name.as_str(), primary.name.as_str(), standby.name.as_str());
+    let mut setup = others.iter().fold(pair, |setup, member| setup.with(member.name.as_str(), member.role));
     for (made, member) in setup.members.iter_mut().zip(&group.members) {
         made.region = member.region.to_string();
+        made.role = member.role;
     }
     for member in &group.members {
         let at: At = member.at()?;

@@ -32,7 +32,7 @@ pub enum Class {
     Secret,
     /// Changes where traffic goes.
     Traffic,
-    /// Makes the former primary a standby.
+    /// Makes a member a standby of the writer.
     Rejoin,
     /// Takes away what is left of a fence.
     RetireFence,

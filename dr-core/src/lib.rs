@@ -58,8 +58,8 @@ pub use finding::{
 pub use gate::{GateCall, Liveness, MutationGate};
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
-    ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, Key, KeyPath, LimitsSpec, MemberSpec,
-    ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
+    ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, IntendedRole, Key, KeyPath, LimitsSpec,
+    MemberSpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
     AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
@@ -91,12 +91,12 @@ pub use plan::{
 };
 pub use provider::{
     AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description,
-    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, ForcedOffer,
-    LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted,
-    PatchSecret, PositionReading, PositionSample, PromoteOffer, Providers, Query, Reach, Rehearsal, RehearseMember,
-    RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence,
-    RouteReading, RouteRequest, Rows, SecretReference, SecretStore, ServicePace, Sessions, SnapshotOffer,
-    SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight, WriteProbe,
+    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, FollowOffer,
+    FollowRequest, FollowsBy, ForcedOffer, GradedFence, LagSample, LongTransaction, ManagedDatabase, MemberProvider,
+    Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PromoteOffer,
+    Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
+    Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
+    ServicePace, Sessions, SnapshotOffer, SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight, WriteProbe,
 };
 pub use report::{Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};

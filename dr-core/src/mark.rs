@@ -112,8 +112,10 @@ pub enum Duty {
     Serving,
     /// Measures the loss.
     LossMeasured,
-    /// Makes the former primary a standby, or sees it become one.
+    /// Makes the former primary a standby.
     Rejoin,
+    /// Makes another standby follow the new writer, or sees a member do so. Nothing that a member has can be lost by it.
+    Follow,
 }
 
 /// Where a plan that changes the writer must have a step for a duty.
@@ -135,7 +137,7 @@ pub(crate) enum Needed {
 
 impl Duty {
     /// All duties.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::GroupLock,
         Self::Sides,
         Self::Candidate,
@@ -154,6 +156,7 @@ impl Duty {
         Self::Serving,
         Self::LossMeasured,
         Self::Rejoin,
+        Self::Follow,
     ];
 
     /// Where a plan must have it. The only list of duties: a new one answers here.
@@ -164,8 +167,10 @@ impl Duty {
             Self::Candidate | Self::Silence | Self::LossBound => Needed::BeforeForced,
             Self::RehearsalAgain => Needed::Again,
             Self::WriterStill | Self::LossMeasured => Needed::After,
-            // DR164; DR162 by route; DR162 with the class; only time is lost without the others.
-            Self::Notice | Self::Serving | Self::Rejoin | Self::Snapshot | Self::Settling => Needed::Elsewhere,
+            // DR164; DR162 by route; DR162 by member; only time is lost without the others.
+            Self::Notice | Self::Serving | Self::Rejoin | Self::Follow | Self::Snapshot | Self::Settling => {
+                Needed::Elsewhere
+            }
         }
     }
 
@@ -203,6 +208,7 @@ impl Duty {
             Self::Serving => "sees what a route serves",
             Self::LossMeasured => "measures the loss",
             Self::Rejoin => "makes the former primary a standby",
+            Self::Follow => "sees a standby follow the writer",
         }
     }
 }
@@ -227,7 +233,7 @@ pub struct Marks {
     /// How many people it asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<u8>,
-    /// The binding that it looks at.
+    /// The route or the member that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looks_at: Option<Binding>,
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Description, FenceReading, Finding, Follows, Grade, MemberFacts, MemberId, Peer, ReplicationLink, RetiredLineage,
-    RunId, Target, Tri, known,
+    Description, FenceReading, Finding, Follows, Grade, IntendedRole, MemberFacts, MemberId, Peer, ReplicationLink,
+    RetiredLineage, RunId, Target, Tri, known,
 };
 
 /// What the members are to each other.
@@ -66,7 +66,8 @@ pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Ve
     if !findings.is_empty() {
         return Err(findings);
     }
-    let writers: Vec<&MemberFacts> = members.iter().filter(|member| calls_itself_writer(member)).collect();
+    let writers = members.iter().filter(|member| calls_itself_writer(member) && !is_another_system(member, members));
+    let writers: Vec<&MemberFacts> = writers.collect();
     let retired = |member: &MemberFacts| retired_by(member, &writers).is_some();
     let present: Vec<&MemberFacts> = writers.iter().copied().filter(|member| !retired(member)).collect();
     let (writer, answers) = match present.as_slice() {
@@ -152,6 +153,16 @@ fn calls_itself_writer(member: &MemberFacts) -> bool {
     }
 }
 
+/// Whether a member is a reader with a history of its own, such as a server that subscribes to changes: it writes, and never what the group
+/// writes.
+fn is_another_system(member: &MemberFacts, members: &[MemberFacts]) -> bool {
+    let system = |member: &MemberFacts| member.lineage().map(|lineage| lineage.system.clone());
+    let others = members.iter().filter(|other| other.role != IntendedRole::Reader).filter_map(system);
+    let others: Vec<_> = others.collect();
+    let own = system(member).filter(|_| member.role == IntendedRole::Reader);
+    own.is_some_and(|own| !others.is_empty() && !others.contains(&own))
+}
+
 fn in_recovery(member: &MemberFacts) -> Tri {
     member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery)
 }
@@ -162,9 +173,10 @@ fn unsure(writer: &MemberFacts, members: &[MemberFacts], last: Option<&Target>) 
     let seen =
         in_recovery(writer) == Tri::No || writer.description.as_ref().is_some_and(|seen| seen.writable == Tri::Yes);
     let follows = |member: &MemberFacts| upstream(members, member) == Some(&writer.name);
-    // A member that does not exist cannot write.
-    let quiet = |member: &&MemberFacts| !member.answers() && member.presence.exists() && !follows(member);
-    let silent = members.iter().find(|member| member.name != writer.name && quiet(member))?;
+    // A member that does not exist cannot write, and a reader is never made the writer, so its silence hides none.
+    let may_write = |one: &&MemberFacts| one.presence.exists() && one.role != IntendedRole::Reader;
+    let mut silent = members.iter().filter(may_write);
+    let silent = silent.find(|one| one.name != writer.name && !one.answers() && !follows(one))?;
     if let Some(retired) = writer.retired.as_ref().filter(|retired| retired.to.member == silent.name) {
         let (name, to) = (&writer.name, &silent.name);
         let what = format!(
@@ -207,11 +219,12 @@ fn strangers(members: &[MemberFacts]) -> Vec<Finding> {
         .collect()
 }
 
-/// A standby of a standby.
+/// A standby of a standby. A reader may follow whom it likes: no plan promotes it or takes it along.
 fn chains(members: &[MemberFacts]) -> Vec<Finding> {
     let follows = |name: &MemberId| upstream(members, members.iter().find(|member| member.name == *name)?);
     members
         .iter()
+        .filter(|member| member.role != IntendedRole::Reader)
         .filter_map(|member| {
             let upstream = follows(&member.name)?;
             follows(upstream).map(|top| (member, upstream, top))
@@ -225,11 +238,13 @@ fn chains(members: &[MemberFacts]) -> Vec<Finding> {
         .collect()
 }
 
-/// A member that follows another and takes writes, or is not even in recovery.
+/// A member that follows another and takes writes, or is not even in recovery. A reader that is fed with changes is a system of its own.
 fn contradictions(members: &[MemberFacts]) -> Vec<Finding> {
     let both = |member: &&MemberFacts| {
         let writes = |seen: &Description| seen.writable == Tri::Yes || in_recovery(member) == Tri::No;
-        member.description.as_ref().is_some_and(|seen| seen.follows.is_some() && writes(seen))
+        let fed = |seen: &Description| seen.follows.as_ref().is_some_and(|link| link.how != Follows::Physical);
+        let own = |seen: &Description| member.role == IntendedRole::Reader && fed(seen);
+        member.description.as_ref().is_some_and(|seen| seen.follows.is_some() && writes(seen) && !own(seen))
     };
     members
         .iter()
@@ -259,6 +274,7 @@ fn stopped(member: &MemberFacts) -> bool {
 fn silent(members: &[MemberFacts], last: Option<&Target>) -> Result<MemberId, Finding> {
     let quiet: Vec<&MemberId> = members
         .iter()
+        .filter(|member| member.role != IntendedRole::Reader || last.is_some_and(|last| last.member == member.name))
         .filter(|member| member.description.is_none() || stopped(member))
         .map(|member| &member.name)
         .collect();
@@ -355,6 +371,50 @@ mod tests {
         // Shown as following, but out of recovery: somebody promoted it.
         assert_eq!(judge(&[member("a", maybe), inside(member("b", standby), Tri::No)], None), Err(203));
         assert_eq!(judge(&[inside(member("a", maybe), Tri::No), inside(member("b", maybe), Tri::No)], None), Err(204));
+    }
+
+    fn meant(member: MemberFacts, role: IntendedRole) -> MemberFacts {
+        MemberFacts { role, ..member }
+    }
+
+    /// A third replica that the file lists is no stranger, whatever it is meant for; one that it does not list is.
+    #[test]
+    fn a_member_more_is_no_stranger() {
+        let mut primary = member("a", Some((None, Tri::Yes)));
+        let followers = ["/b", "/c"].map(|other| ReplicationLink::physical(other.to_owned()));
+        primary.description.as_mut().unwrap().followers = followers.into();
+        let standby = |name| member(name, Some((Some("a"), Tri::No)));
+        for role in [IntendedRole::Candidate, IntendedRole::Follower, IntendedRole::Reader] {
+            let roles = roles(&[primary.clone(), standby("b"), meant(standby("c"), role)], None).unwrap();
+            assert_eq!((roles.writer.as_str(), roles.answers), ("a", true), "{role}");
+        }
+        let stranger = roles(&[primary, standby("b")], None).unwrap_err();
+        assert_eq!(stranger.iter().map(|found| found.rule).collect::<Vec<_>>(), [201]);
+    }
+
+    /// A reader may follow a standby, be fed with changes, or be silent. One that takes writes of the group's own is a second writer all
+    /// the same.
+    #[test]
+    fn a_reader_is_known_and_nothing_more() {
+        let writer = || inside(member("a", Some((None, Tri::Yes))), Tri::No);
+        let standby = || member("b", Some((Some("a"), Tri::No)));
+        let reader = |seen| meant(member("c", seen), IntendedRole::Reader);
+        let judge = |third: MemberFacts| {
+            let roles = roles(&[writer(), standby(), third], None);
+            roles.map(|roles| roles.writer.to_string()).map_err(|found| found[0].rule)
+        };
+        assert_eq!(judge(reader(Some((Some("b"), Tri::No)))), Ok("a".into()), "a cascade");
+        assert_eq!(judge(reader(None)), Ok("a".into()), "silence");
+        let mut fed = reader(Some((Some("a"), Tri::Yes)));
+        fed.description.as_mut().unwrap().follows.as_mut().unwrap().how = Follows::Logical;
+        assert_eq!(judge(fed), Ok("a".into()), "a system of its own");
+        assert_eq!(judge(reader(Some((Some("a"), Tri::Yes)))), Err(203), "a physical copy that takes writes");
+        assert_eq!(judge(reader(Some((None, Tri::Yes)))), Err(204));
+        let mut subscriber = inside(reader(Some((None, Tri::Yes))), Tri::No);
+        subscriber.position.as_mut().unwrap().lineage.system = SystemId::new("its own");
+        assert_eq!(judge(subscriber), Ok("a".into()), "a server that subscribes to changes");
+        let lone = [member("a", Some((None, Tri::Unknown))), standby(), reader(None)];
+        assert_eq!(roles(&lone, None).unwrap().writer.as_str(), "a", "its silence hides no writer");
     }
 
     /// The two sides of a promotion of `b` away from `a`, both of which follow nobody and call themselves writers.

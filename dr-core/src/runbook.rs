@@ -17,9 +17,10 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    Binding, BindingName, CanonicalError, Capabilities, Description, FenceReading, GroupSpec, Lineage, LongTransaction,
-    MemberId, Millis, Peer, PlanBuilder, PlanHeader, Planes, Policy, PositionReading, Purpose, Reach, Refusal,
-    Rehearsal, Replication, ResourceRef, RunId, RunbookId, SecretReference, ServicePace, Target, Timestamp, Tri,
+    Binding, BindingName, CanonicalError, Capabilities, Description, FenceReading, GroupSpec, IntendedRole, Lineage,
+    LongTransaction, MemberId, Millis, Peer, PlanBuilder, PlanHeader, Planes, Policy, Position, PositionReading,
+    Purpose, Reach, Refusal, Rehearsal, Replication, ResourceRef, RunId, RunbookId, SecretReference, ServicePace,
+    Target, Timestamp, Tri,
 };
 
 /// A history of one resource that a run of ours promoted another member away from: whoever carries it on is no writer.
@@ -74,6 +75,8 @@ pub struct MemberFacts {
     pub name: MemberId,
     /// Whether it is there.
     pub presence: Presence,
+    /// What the group file means it for.
+    pub role: IntendedRole,
     /// What it is bound to, with the identity that it told in this look.
     pub binding: ResourceRef,
     /// What the management plane said; `None` when it did not answer.
@@ -112,12 +115,13 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
-    /// A member that has not said anything.
+    /// A candidate that has not said anything.
     #[must_use]
     pub fn silent(name: MemberId, binding: ResourceRef) -> Self {
         Self {
             name,
             presence: Presence::Silent,
+            role: IntendedRole::Candidate,
             binding,
             description: None,
             replication: None,
@@ -145,6 +149,20 @@ impl MemberFacts {
         let seen = self.description.as_ref();
         let told = seen.is_some_and(|seen| peer.means(&seen.address, Some(&seen.endpoint)));
         told || peer.means(&self.binding.address, None)
+    }
+
+    /// Whether a plan may make it the writer: the group file calls it a candidate, and no run promoted another member away from the
+    /// history that it carries.
+    #[must_use]
+    pub fn is_candidate(&self) -> bool {
+        self.role == IntendedRole::Candidate && self.retired.is_none()
+    }
+
+    /// How far it has received, and made durable, what the writer wrote; `None` where nobody tells.
+    #[must_use]
+    pub fn received(&self) -> Option<&Position> {
+        let told = || self.replication.as_ref().and_then(|reading| reading.received.as_ref());
+        self.position.as_ref().map(|position| &position.durable).or_else(told)
     }
 
     /// Whether it answered through either plane.
@@ -257,13 +275,20 @@ impl Situation {
         standbys.chain([(self.writer.member.clone(), self.writer.lineage.clone())]).collect()
     }
 
-    /// What a plan of this group starts from.
+    /// The standbys that a change of the writer to `to` has to take along: all that are no readers, apart from `to`.
+    pub fn followers<'a>(&'a self, to: &'a MemberId) -> impl Iterator<Item = &'a MemberFacts> {
+        self.standbys.iter().filter(move |member| member.role != IntendedRole::Reader && member.name != *to)
+    }
+
+    /// What a plan of this group starts from. Readers are no part of it.
     ///
     /// # Errors
     /// The group's configuration has no canonical form.
     pub fn header(&self, runbook: RunbookId, purpose: Purpose, policy: Policy) -> Result<PlanHeader, CanonicalError> {
+        let bound = |one: &&MemberFacts| one.role != IntendedRole::Reader || one.name == self.primary.name;
+        let members = self.members().filter(bound);
         let mut bindings: BTreeMap<Binding, ResourceRef> =
-            self.members().map(|member| (Binding::from(&member.name), member.binding.clone())).collect();
+            members.map(|member| (Binding::from(&member.name), member.binding.clone())).collect();
         bindings
             .extend(self.secrets.iter().map(|(name, secret)| (Binding::Secret(name.clone()), secret.binding.clone())));
         bindings.extend(self.apps.iter().map(|(name, app)| (Binding::App(name.clone()), app.binding.clone())));

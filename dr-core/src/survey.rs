@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use futures_util::future::{join, join_all, join3};
 
 use crate::{
-    AppFacts, Binding, BindingName, Cause, Description, DrainSpec, Effort, FenceReading, Finding, GroupSpec, Lineage,
-    MemberFacts, MemberId, MemberProvider, Millis, Presence, ProviderError, Reach, Refusal, Rehearsal, Resolved,
-    ResourceIdentity, ResourceRef, RetiredLineage, Runtime, SecretFacts, Situation, Target, Tri, contain, known,
+    AppFacts, Binding, BindingName, Cause, Description, DrainSpec, Effort, FenceReading, Finding, GroupSpec,
+    IntendedRole, Lineage, MemberFacts, MemberId, MemberProvider, MemberSpec, Millis, Presence, ProviderError, Reach,
+    Refusal, Rehearsal, Resolved, ResourceIdentity, ResourceRef, RetiredLineage, Runtime, SecretFacts, Situation,
+    Target, Tri, contain, known,
     plan::fact_age_of,
     roles,
     steps::{Cast, answers_a_write},
@@ -40,7 +41,7 @@ impl Survey {
             let (binding, Resolved::Member(provider)) = self.bindings.get(&Binding::from(&member.name))? else {
                 return None;
             };
-            Some(self.member(&member.name, binding, provider))
+            Some(self.member(member, binding, provider))
         });
         let mut members = join_all(looks).await;
         let alone: Vec<bool> = members.iter().map(follows_nobody).collect();
@@ -104,7 +105,7 @@ impl Survey {
         }
         let (apps, route_ttl, secrets) = join3(self.apps(), self.route_ttl(), self.secrets()).await;
         let candidates: Vec<&MemberFacts> =
-            standbys.iter().filter(|member| !derived.is_retired(&member.name)).collect();
+            standbys.iter().filter(|member| member.is_candidate() && !derived.is_retired(&member.name)).collect();
         let rehearsals = candidates.iter().map(|standby| self.rehearsal(&primary, standby, derived.answers));
         let rehearsals: Vec<Rehearsal> = join_all(rehearsals).await;
         let rehearsals = candidates.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
@@ -129,7 +130,8 @@ impl Survey {
         })
     }
 
-    async fn member(&self, name: &MemberId, binding: &ResourceRef, provider: &MemberProvider) -> MemberFacts {
+    async fn member(&self, member: &MemberSpec, binding: &ResourceRef, provider: &MemberProvider) -> MemberFacts {
+        let name = &member.name;
         let (database, probe) = (&provider.database, &provider.probe);
         let limit = self.group.limits.long_transaction;
         let mut silence = Vec::new();
@@ -163,6 +165,7 @@ impl Survey {
         let mut facts = MemberFacts {
             name: name.clone(),
             presence: self.presence(name, &description, position.is_ok()),
+            role: member.role,
             binding: ResourceRef {
                 identity: self.identity(name, binding, description.as_ref().ok()),
                 ..binding.clone()
@@ -251,10 +254,11 @@ impl Survey {
         self.bindings.get(&Binding::from(member)).map(|(_, resolved)| resolved)
     }
 
-    /// Members whose answer is too old to plan from.
+    /// Members whose answer is too old to plan from. Nothing is planned for a reader.
     fn stale(&self, members: &[&MemberFacts]) -> Vec<Finding> {
         let now = self.runtime.now_wall();
-        let ages = members.iter().filter_map(|member| {
+        let planned = members.iter().filter(|member| member.role != IntendedRole::Reader);
+        let ages = planned.filter_map(|member| {
             let seen = member.description.as_ref()?;
             let limit = fact_age_of(self.group.limits.fact_age, seen.cadence);
             Some((member, now.since(seen.at), limit))

@@ -92,6 +92,7 @@ verbs! {
     PROMOTE = ManagedDatabase::promote, Database "promote", Some(Class::Pivot), true;
     SWAP_ROLES = ManagedDatabase::swap_roles, Database "swap-roles", Some(Class::Pivot), true;
     REJOIN = ManagedDatabase::rejoin, Database "rejoin", Some(Class::Rejoin), false;
+    FOLLOW = ManagedDatabase::follow, Database "follow", Some(Class::Rejoin), false;
     SNAPSHOT = ManagedDatabase::snapshot, Database "snapshot", None, false;
     SETTLE = ManagedDatabase::settle, Database "settle", None, false;
     FENCE = Fence::engage, Database "fence", Some(Class::Fence), false;
@@ -107,18 +108,18 @@ verbs! {
 
 /// What a swap of roles does to a route or secret that the provider moves by itself. It is no call of its own and has no method: only
 /// the swap that names it lets it happen.
-const FOLLOW: &str = "follow";
+const MOVED: &str = "follow";
 
 /// A route or secret that the provider of a swap moves by itself.
 #[must_use]
 pub fn follow(binding: impl Into<Binding>) -> Touch {
-    Touch::new(binding, FOLLOW)
+    Touch::new(binding, MOVED)
 }
 
 /// Whether a touch is of a binding that follows a swap, given its kind.
 #[must_use]
 pub(crate) fn follows(of: ResourceKind, touch: &Touch) -> bool {
-    touch.verb == FOLLOW && matches!(of, ResourceKind::Secret | ResourceKind::Traffic)
+    touch.verb == MOVED && matches!(of, ResourceKind::Secret | ResourceKind::Traffic)
 }
 
 /// The verb of this name that things of a kind have.

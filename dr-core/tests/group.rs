@@ -3,8 +3,8 @@
 #![expect(clippy::panic, reason = "tests")]
 
 use dr_core::{
-    AtTable, ConfigError, ConfigFault, Endpoint, Grade, GroupSpec, KeyPath, MemberId, Millis, SecretRef, minutes,
-    seconds,
+    AtTable, ConfigError, ConfigFault, Endpoint, Grade, GroupSpec, IntendedRole, KeyPath, MemberId, Millis, SecretRef,
+    minutes, seconds,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -76,8 +76,9 @@ fn every_key_of_the_first_file_lands_where_it_belongs() {
     let secret = group.secrets.first().unwrap();
     let filled = secret.patterns().into_iter().map(|(field, form)| (field, form.fill(&writer)));
     assert_eq!(filled.collect::<Vec<_>>(), [("host".into(), Some(writer.to_string()))]);
-    let drain = &group.apps.first().unwrap().drain;
-    assert_eq!((drain.within, &drain.flag), (seconds(30), &Some(SecretRef::Stored("orders-read-only".into()))));
+    let app = group.apps.first().unwrap();
+    assert_eq!((app.drain.within, app.drain.client_limit), (seconds(30), None));
+    assert_eq!(app.at.value().get("flag"), Some(&json!("secret:orders-read-only")));
     let origin = group.traffic.first().unwrap().origin(&MemberId::new("weu"), &writer);
     assert_eq!(origin.as_deref(), Some("origin-weu"));
     assert_eq!(group.fences.first().unwrap().grade, Grade::Confirmed);
@@ -184,6 +185,27 @@ fn findings(text: &str) -> Vec<(String, String, String)> {
     group(text).check().into_iter().map(|found| (found.path.to_string(), found.message, found.helps)).collect()
 }
 
+/// How many members a change needs is the runbook's affair: a group may have one, or many, each with what it is meant for.
+#[test]
+fn a_group_has_as_many_members_as_there_are() {
+    let third =
+        format!("{SMALL}\n[[member]]\nname = 'c'\nregion = 'r3'\nrole = 'follower'\nbackend = 'sim'\nat = {{ n = 3 }}");
+    let lone = SMALL.rsplit_once("[[member]]").unwrap().0.to_owned();
+    for (text, roles) in [
+        (lone, vec![IntendedRole::Candidate]),
+        (third.clone(), vec![IntendedRole::Candidate, IntendedRole::Candidate, IntendedRole::Follower]),
+    ] {
+        let group = group(&text);
+        assert_eq!(group.check(), []);
+        assert_eq!(group.members.iter().map(|member| member.role).collect::<Vec<_>>(), roles);
+    }
+    let error = refused(&third.replacen("follower", "spare", 1)).to_string();
+    assert!(
+        error.contains("`member[2].role` cannot be `spare`") && error.contains("candidate, follower, reader"),
+        "{error}"
+    );
+}
+
 /// Each case trips exactly one rule, at the right place.
 fn trips_one_rule_each(cases: &[(String, &str, &str)]) {
     for (text, path, message) in cases {
@@ -199,14 +221,15 @@ fn trips_one_rule_each(cases: &[(String, &str, &str)]) {
 fn each_rule_about_things_has_its_own_culprit() {
     let add = |extra: &str| format!("{SMALL}\n{extra}");
     let top = |extra: &str| format!("{extra}\n{SMALL}");
-    let third = "[[member]]\nname = 'c'\nregion = 'r3'\nbackend = 'sim'\nat = { n = 3 }";
-    let lone = SMALL.rsplit_once("[[member]]").unwrap().0.to_owned();
     trips_one_rule_each(&[
         (SMALL.replacen("\"orders\"", "\"Orders DB\"", 1), "name", "`Orders DB` is no name"),
         (top("tier = 4"), "tier", "there is no tier 4"),
         (SMALL.replacen("home = \"a\"", "home = \"aa\"", 1), "home", "group `orders` has no member `aa`"),
-        (lone, "member", "has one member, so there is nowhere to go"),
-        (add(third), "member", "has 3 members; this release moves the writer between exactly two"),
+        (
+            SMALL.replacen("region = \"r1\"", "region = \"r1\"\nrole = \"reader\"", 1),
+            "home",
+            "`a` is a reader and never becomes the writer",
+        ),
         (SMALL.replacen("n = 2", "n = 1", 1), "member[1].at", "`a` and `b` are the same database"),
         (add("[objectives]\nrto = '0 s'"), "objectives.rto", "nobody can promise 0 s"),
         (add("[objectives]\nrpo = '5 s'"), "objectives.rpo", "`5 s` cannot be asked for"),

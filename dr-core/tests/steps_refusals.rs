@@ -7,10 +7,11 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Grade, LongTransaction, Plan, PlanBuilder, Planes, PlannedSwitchover, Policy, Refusal, Rejoin, Runbook,
-    ServicePace, Situation, Tri, UnplannedFailover, minutes, seconds,
+    Catalog, FollowOffer, FollowsBy, Grade, IntendedRole, LongTransaction, OnFailure, Plan, PlanBuilder, Planes,
+    PlannedSwitchover, Policy, Refusal, Region, Rejoin, ResourceAddress, Runbook, ServicePace, Situation, Tri,
+    UnplannedFailover, minutes, phase, seconds,
 };
-use situations::{Scene, azure_pg, mi, postgres};
+use situations::{Scene, azure_pg, mi, postgres, rds};
 
 fn policy(automatic: Option<&str>) -> Policy {
     Policy {
@@ -254,6 +255,151 @@ fn bug_the_way_back_after_a_promotion_was_that_after_a_swap() {
         ("dr.await-rejoined", seconds(1)),
         "one look, then it is owed"
     );
+}
+
+/// `pg1` writes, `pg2` is a candidate, and `pg3` is meant for `role` and has received `more` bytes more than `pg2`.
+fn three(role: IntendedRole, more: u64) -> Scene {
+    postgres().with(|now| {
+        let mut third = now.standbys.first().unwrap().clone();
+        third.name = "pg3".into();
+        third.role = role;
+        third.binding.address = ResourceAddress::new("postgres/pg3");
+        third.position.as_mut().unwrap().durable.value += more;
+        now.standbys.push(third);
+    })
+}
+
+/// Who may be promoted stands in the group file, and of several candidates one has to be named.
+#[test]
+fn only_a_candidate_is_promoted_and_of_several_one_is_named() {
+    for role in [IntendedRole::Follower, IntendedRole::Reader] {
+        let refusal = refused(&three(role, 0), &PlannedSwitchover::to("pg3"));
+        assert_eq!(rules(&refusal), [243]);
+        assert!(refusal.to_string().contains(&format!("`pg3` is a {role}")), "{refusal}");
+        assert_eq!(refusal.findings.first().unwrap().helps, "candidates: pg2");
+    }
+    let ready = |now: &Situation| {
+        let runbook = PlannedSwitchover::to("pg2");
+        let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+        phase::ready(&mut plan, now).map(drop).map_err(|refusal| (rules(&refusal), refusal.to_string()))
+    };
+    assert!(ready(&three(IntendedRole::Follower, 0)).is_ok(), "one candidate beside the writer");
+    let (numbers, words) = ready(&three(IntendedRole::Candidate, 0)).unwrap_err();
+    assert!(numbers == [227] && words.contains("the group has 2 candidates: pg2, pg3"), "{words}");
+    let nobody = postgres().standby(|standby| standby.role = IntendedRole::Follower);
+    let (numbers, words) = ready(&nobody).unwrap_err();
+    assert!(numbers == [244] && words.contains("no other candidate than `pg1`"), "{words}");
+}
+
+/// A failover to the standby that has less loses what only the other one has: it is refused with both positions, or accepted by name.
+#[test]
+fn the_most_advanced_candidate_is_named_before_anybody_agrees() {
+    let behind = three(IntendedRole::Candidate, 0x200).silent_primary();
+    let refusal = refused(&behind, &UnplannedFailover::to("pg2"));
+    assert_eq!(rules(&refusal), [245], "{refusal}");
+    let words = format!("{refusal} {}", refusal.findings.first().unwrap().helps);
+    for part in ["`pg3` has received", "512 more than `pg2` has", "--to pg3", "--although-behind"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    let accepted = written(&behind, &UnplannedFailover::to("pg2").although_behind("pg3 has no applications near it"));
+    let consent = accepted.nodes.get(&"consent".into()).unwrap();
+    let asked = consent.call.params.0.to_string();
+    assert!(asked.contains("another standby may have more than pg2 (pg3 has no applications near it)"), "{asked}");
+    written(&behind, &UnplannedFailover::to("pg3"));
+    let receiving = three(IntendedRole::Candidate, 0x200).silent_primary();
+    let receiving = receiving.standby(|standby| standby.replication.as_mut().unwrap().streaming = Tri::Yes);
+    written(&receiving, &UnplannedFailover::to("pg2"));
+    written(&three(IntendedRole::Follower, 0x200).silent_primary(), &UnplannedFailover::to("pg2"));
+    written(&three(IntendedRole::Candidate, 0x200), &PlannedSwitchover::to("pg2"));
+}
+
+/// Every member follows or is owed: those that are asked, those that find the writer by themselves, and those of which nobody knows.
+#[test]
+fn every_member_follows_or_is_owed() {
+    let step = |now: &Situation| {
+        let plan = written(now, &PlannedSwitchover::to("pg2"));
+        let node = plan.nodes.get(&"follow-pg3".into()).map(|node| (node.call.kind.name().to_owned(), node.within));
+        if let Some(node) = plan.nodes.get(&"follow-pg3".into()) {
+            assert!(matches!(&node.on_failure, OnFailure::Debt { .. }));
+        }
+        (node, plan.bindings.contains_key(&"pg3".into()))
+    };
+    let offers = |by: Option<FollowsBy>| {
+        three(IntendedRole::Follower, 0).with(|now| {
+            let offers = now.standbys.last_mut().unwrap().capabilities.as_mut().unwrap();
+            offers.follow = by.map(|by| FollowOffer { takes: seconds(20), by });
+        })
+    };
+    assert_eq!(step(&offers(Some(FollowsBy::Verb))), (Some(("dr.follow".into(), minutes(1))), true));
+    assert_eq!(step(&offers(Some(FollowsBy::Itself))), (Some(("dr.await-rejoined".into(), minutes(1))), true));
+    assert_eq!(step(&offers(None)), (Some(("dr.await-rejoined".into(), seconds(1))), true));
+    let detached = offers(Some(FollowsBy::Verb)).with(|now| {
+        now.standbys.last_mut().unwrap().description.as_mut().unwrap().follows = None;
+    });
+    assert_eq!(step(&detached), (Some(("dr.await-rejoined".into(), seconds(1))), true), "it needs a rejoin");
+    assert_eq!(step(&three(IntendedRole::Reader, 0)), (None, false), "a reader is no part of a plan");
+}
+
+/// DR162 by member: a plan that forgets one is refused.
+#[test]
+fn a_plan_that_leaves_a_member_behind_is_refused() {
+    let now = three(IntendedRole::Follower, 0);
+    let runbook = PlannedSwitchover::to("pg2");
+    let verified = |forget: bool| {
+        let mut plan = PlanBuilder::new(now.header(runbook.id(), runbook.purpose(), policy(None)).unwrap());
+        runbook.plan(&now, &mut plan).unwrap();
+        let (mut plan, faults) = plan.finish();
+        if forget {
+            plan.nodes.remove(&"follow-pg3".into());
+            plan.order.retain(|node| node.as_str() != "follow-pg3");
+        }
+        plan.verify(faults, &Catalog::built_in()).map(drop).map_err(|refusal| (rules(&refusal), refusal.to_string()))
+    };
+    verified(false).unwrap();
+    let (numbers, words) = verified(true).unwrap_err();
+    assert!(numbers == [162] && words.contains("no step that sees `pg3` follow the writer, or owes it"), "{words}");
+}
+
+/// A vault in the region of the silent writer blocked the failover, although the applications in the other region read another one.
+#[test]
+fn bug_a_secret_in_the_dark_region_blocked_the_failover() {
+    let region = |name: &str| Some(Region::new(name));
+    let scene = |regions: [Option<Region>; 2]| {
+        rds().silent_primary().with(|now| {
+            now.primary.binding.region = region("dark");
+            now.standbys.first_mut().unwrap().binding.region = region("lit");
+            let mut of = now.secrets.first_key_value().unwrap().1.clone();
+            now.secrets.clear();
+            for (name, region) in ["one", "two"].into_iter().zip(regions.clone()) {
+                of.binding.region = region;
+                of.binding.address = ResourceAddress::new(format!("secret/{name}"));
+                now.secrets.insert(name.into(), of.clone());
+            }
+        })
+    };
+    let planned = |now: &Situation| {
+        let runbook = UnplannedFailover::to(now.standbys.first().unwrap().name.clone());
+        let plan = written(now, &runbook);
+        let owed = |name: &str| {
+            let node = plan.nodes.get(&format!("point-secret-{name}").as_str().into()).unwrap();
+            matches!(node.on_failure, OnFailure::Debt { .. })
+        };
+        let found = [owed("one"), owed("two")];
+        (plan, found)
+    };
+    let (plan, owed) = planned(&scene([region("dark"), region("lit")]));
+    assert_eq!(owed, [true, false], "the one in the dark region is attempted, and owed");
+    plan.clone().verify(Vec::new(), &Catalog::built_in()).unwrap();
+    for regions in
+        [[region("dark"), None], [region("dark"), region("dark")], [None, None], [region("lit"), region("lit")]]
+    {
+        assert_eq!(planned(&scene(regions.clone())).1, [false, false], "{regions:?}");
+    }
+    let mut both = plan;
+    let debt = both.nodes.get(&"point-secret-one".into()).unwrap().on_failure.clone();
+    both.nodes.get_mut(&"point-secret-two".into()).unwrap().on_failure = debt;
+    let refusal = both.verify(Vec::new(), &Catalog::built_in()).map(drop).unwrap_err();
+    assert_eq!(rules(&refusal), [180, 180], "nobody's applications would find the writer");
 }
 
 fn written(now: &Situation, runbook: &dyn Runbook) -> Plan {

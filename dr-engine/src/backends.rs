@@ -8,8 +8,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dr_core::{
-    AppTier, Backend, BackendName, Binding, BindingName, ConfigError, Fence, FenceSet, FenceSpec, GroupSpec, KeyPath,
-    MemberProvider, MemberSpec, Opened, Provider, Region, Resolved, ResourceKind, ResourceRef, text,
+    AppTier, Backend, BackendName, Binding, BindingName, ConfigError, Fence, FenceSet, FenceSpec, GradedFence,
+    GroupSpec, KeyPath, MemberProvider, MemberSpec, Opened, Provider, Region, Resolved, ResourceKind, ResourceRef,
+    text,
 };
 
 use crate::{GroupFile, GroupFileError};
@@ -71,7 +72,8 @@ impl Backends {
         let fences = group.fences.iter().enumerate();
         for (index, fence) in fences.filter(|(_, fence)| !fence.with.is_none() && ours(fence)) {
             let place = KeyPath::root().then("fence").then(index).then("with");
-            listed.push(self.find(&fence.with, &place)?.fence(group, fence, member)?);
+            let opened = self.find(&fence.with, &place)?.fence(group, fence, member)?;
+            listed.push(Arc::new(GradedFence::new(opened, fence.grade)) as Arc<dyn Fence>);
         }
         let mut fences = if group.fences.is_empty() { own } else { listed };
         Ok(if fences.len() > 1 { Some(Arc::new(FenceSet::new(fences))) } else { fences.pop() })
@@ -82,7 +84,7 @@ impl Backends {
         for (index, secret) in group.secrets.iter().enumerate().filter(|(_, secret)| !secret.store.is_none()) {
             let backend = self.find(&secret.store, &place("secret", index).then("store"))?;
             let opened = backend.secret(group, secret)?;
-            let reference = refer(&secret.store, ResourceKind::Secret, &opened, None);
+            let reference = refer(&secret.store, ResourceKind::Secret, &opened, secret.region.as_ref());
             bindings.refuse_twice(&reference, &place("secret", index).then("at"))?;
             let name = Binding::Secret(secret.name.clone());
             bindings.by_name.insert(name, (reference, Resolved::Secret(opened.provider)));

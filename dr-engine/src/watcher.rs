@@ -9,8 +9,8 @@ use std::{
 };
 
 use dr_core::{
-    Binding, Digest, GroupSpec, MemberId, MemberProvider, PositionReading, PositionSample, ProviderError, Resolved,
-    RetiredLineage, Target, Timestamp, Tri,
+    Binding, Digest, GroupSpec, IntendedRole, MemberId, MemberProvider, PositionReading, PositionSample, ProviderError,
+    Resolved, RetiredLineage, Target, Timestamp, Tri,
 };
 use lags::Lags;
 
@@ -136,10 +136,10 @@ fn member_of<'a>(bindings: &'a Bindings, member: &MemberId) -> Option<&'a Member
     }
 }
 
-/// Every member at once; a silent one gives nothing.
+/// Every member at once; a silent one gives nothing. A reader is not asked: it may well be a primary of its own system.
 async fn look(spec: &GroupSpec, bindings: &Bindings) -> Seen {
     let mut reads = tokio::task::JoinSet::new();
-    for member in &spec.members {
+    for member in spec.members.iter().filter(|member| member.role != IntendedRole::Reader) {
         let Some(provider) = member_of(bindings, &member.name) else { continue };
         let (name, probe) = (member.name.clone(), Arc::clone(&provider.probe));
         reads.spawn(async move { (name, tokio::time::timeout(PATIENCE, probe.position()).await) });

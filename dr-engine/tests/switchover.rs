@@ -112,6 +112,63 @@ async fn bug_a_fenced_former_primary_forbade_every_later_plan() {
     assert_eq!(status.findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), [known::FORMER_WRITES.number]);
 }
 
+/// Whether `member` receives from `writer` on the present history.
+fn follows(house: &House, member: &str, writer: &str) -> bool {
+    house.cloud.look(|truth| {
+        truth.member(member).is_some_and(|found| {
+            found.follows() == Some(&writer.into()) && found.is_streaming() && found.lineage() == truth.lineage()
+        })
+    })
+}
+
+/// A planned switchover of a group with a follower and a reader: the follower is taken along, the reader is left where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_four_changes_its_writer_and_takes_its_follower_along() {
+    let house = House::of_four();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    for (from, to) in [("neu", "weu"), ("weu", "neu")] {
+        let plan = engine.plan(&group, PlannedSwitchover::to(to)).await.unwrap();
+        assert!(plan.preview().contains("let uks follow the writer"), "{}", plan.preview());
+        assert!(!plan.plan().bindings.contains_key(&"bi".into()));
+        house.cloud.run_begins();
+        let run = engine.start(plan, mira()).await.unwrap();
+        answer(&run, "ana", APPROVE).await.unwrap();
+        let outcome = run.wait().await.unwrap();
+        assert_eq!(outcome, RunOutcome::Succeeded, "{}", run.report().await.unwrap());
+        assert!(follows(&house, "uks", to) && follows(&house, from, to));
+        let refused = engine.plan(&group, PlannedSwitchover::to("uks")).await.unwrap_err();
+        assert!(refused.to_string().contains("DR243"), "{refused}");
+    }
+    assert_eq!(house.cloud.violations(), []);
+}
+
+/// A forced failover of the same group: the run ends with the former primary as its only debt.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_four_fails_over_and_takes_its_follower_along() {
+    let house = House::of_four();
+    let engine = house.watching().await;
+    let group = house.group(&engine);
+    engine.situation(&group).await.unwrap();
+    engine.sample(group.spec());
+    let mut kept = 0;
+    while kept < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        kept = engine.samples(&group).await.unwrap().iter().filter(|sample| sample.primary.is_some()).count();
+    }
+    house.cloud.break_down("neu");
+    house.cloud.run_begins();
+    let plan = engine.plan(&group, UnplannedFailover::to("weu")).await.unwrap();
+    let run = engine.start(plan, mira()).await.unwrap();
+    let ask = answer(&run, "ana", APPROVE).await.unwrap();
+    assert!(ask.facts.iter().any(|fact| fact.name == "other standbys" && fact.value.starts_with("uks ")), "{ask:?}");
+    let outcome = run.wait().await.unwrap();
+    assert!(outcome.success(), "{outcome:?}\n{}", run.report().await.unwrap());
+    assert!(follows(&house, "uks", "weu"));
+    house.cloud.look(|truth| assert_eq!(truth.primary().unwrap().as_str(), "weu"));
+    assert_eq!(house.cloud.violations(), []);
+}
+
 /// Covers "an embedder without a guard must choose `unguarded` by name", and a guard that does not come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_drain_without_somebody_who_ends_it() {

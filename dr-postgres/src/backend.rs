@@ -13,7 +13,7 @@ use dr_core::{
 use dr_sql::LoginFence;
 
 use crate::{
-    config::{self, FileAt, HbaAt, LoginFenceAt},
+    config::{self, FileAt, HbaAt, LoginFenceAt, NothingAt},
     database::PostgresDatabase,
     fence::ClosedHba,
     member::Member,
@@ -116,7 +116,10 @@ impl Backend for Postgres {
     fn fence(&self, group: &GroupSpec, fence: &FenceSpec, member: &MemberSpec) -> Result<Arc<dyn Fence>, ConfigError> {
         let open = self.member(group, member)?;
         match fence.with.service() {
-            Some("stop") => Ok(Arc::new(StopFence::new(open))),
+            Some("stop") => {
+                let NothingAt {} = fence.at.read()?;
+                Ok(Arc::new(StopFence::new(open)))
+            }
             Some("hba") => Ok(Arc::new(ClosedHba::new(open, fence.at.read::<HbaAt>()?.spare))),
             Some("login") => Ok(Arc::new(LoginFence::new(
                 Arc::clone(&open) as _,

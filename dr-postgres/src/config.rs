@@ -128,6 +128,11 @@ pub(crate) struct LoginFenceAt {
     pub(crate) roles: Vec<String>,
 }
 
+/// `at` of what has no settings: a key there would have no effect.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NothingAt {}
+
 /// `at` of a store `postgres.file`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

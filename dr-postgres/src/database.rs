@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome, PromoteOffer,
-    PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace, Tri,
-    millis, seconds,
+    Becomes, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ManagedDatabase, Millis, OpHandle,
+    OpProgress, Outcome, PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
+    Replication, ServicePace, Tri, millis, seconds,
 };
 use dr_sql::{
     PgError, Session, Timeline, lift_login_fences, marked_roles, now, primary_of, replication, undone, unread,
@@ -259,6 +259,7 @@ impl ManagedDatabase for PostgresDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
         let mut offered = Capabilities::none();
         offered.promote = Some(PromoteOffer { takes: PACE.takes, rejoin: Rejoin::InPlace, restarts: false });
+        offered.follow = Some(FollowOffer { takes: PACE.takes, by: FollowsBy::Verb });
         offered.poll_every = PACE.poll_every;
         offered.visibility = PACE.visibility;
         Ok(offered)
@@ -287,6 +288,7 @@ impl ManagedDatabase for PostgresDatabase {
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
         match op.as_str().split_once('/') {
             Some(("promote", asked)) => self.poll_promotion(asked).await.map_err(unread("poll")),
+            Some(("follow", primary)) => self.member.poll_follow(primary).await.map_err(unread("poll")),
             Some(("rejoin", primary)) => self.member.poll_rejoin(primary).await.map_err(unread("poll")),
             Some(_) | None => Ok(OpProgress::Lost { saw: format!("the handle `{op}` is not one of ours") }),
         }
@@ -298,6 +300,10 @@ impl ManagedDatabase for PostgresDatabase {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         Member::begin_rejoin(&self.member, request).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.member.begin_follow(&request).await.unwrap_or_else(|e| undone(&e))
     }
 
     async fn settle(&self) -> Outcome<()> {

@@ -22,6 +22,7 @@ mod place;
 mod reach;
 mod rehearse_fence;
 mod rejoin;
+mod repoint;
 mod router;
 mod secret;
 mod server;

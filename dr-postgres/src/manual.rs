@@ -23,6 +23,16 @@ pub(crate) fn database(member: &Member, verb: &str) -> Vec<String> {
             start(member),
             format!("{psql} -c \"SELECT status, received_tli FROM pg_stat_wal_receiver\"   # must be streaming"),
         ],
+        "follow" => vec![
+            format!(
+                "{psql} -c \"ALTER SYSTEM SET primary_slot_name = '{}'\"   # made on the new primary before",
+                member.slot()
+            ),
+            format!(
+                "{psql} -c \"ALTER SYSTEM SET primary_conninfo = '... the new primary ...'\" -c \"SELECT pg_reload_conf()\""
+            ),
+            format!("{psql} -c \"SELECT status, received_tli FROM pg_stat_wal_receiver\"   # must be streaming"),
+        ],
         "settle" => vec![format!("{psql} -c CHECKPOINT")],
         _ => Vec::new(),
     }

@@ -52,6 +52,13 @@ pub(crate) struct RejoinTask {
     marker: Option<Lsn>,
 }
 
+impl RejoinTask {
+    /// Whether nothing of this process works on the member.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
 /// How a member that streams already replays.
 enum Replay {
     /// It has replayed what was written a moment ago.
@@ -148,6 +155,11 @@ impl Member {
         }
     }
 
+    /// How a standby that was pointed at another primary stands: it streams, and has replayed what that one wrote afterwards.
+    pub(crate) async fn poll_follow(&self, primary: &str) -> Result<OpProgress, PgError> {
+        self.poll_running(&MemberId::new(primary), &mut *self.rejoin.lock().await).await
+    }
+
     /// A server that runs, looked at without a task of our own. It is not stopped here, whatever it does: an old handle may be asked for
     /// when the roles have changed again.
     async fn poll_running(&self, primary: &MemberId, rejoin: &mut RejoinTask) -> Result<OpProgress, PgError> {
@@ -228,7 +240,7 @@ impl Member {
         self.forget_mark(places).await?;
         self.neutralise(data, following).await?;
         self.start_and_follow(&peer.name, upstream).await?;
-        self.tidy(peer, upstream).await
+        self.tidy(upstream).await
     }
 
     async fn way_after_stop(
@@ -272,13 +284,14 @@ impl Member {
         })
     }
 
-    /// What the former roles left behind: the slot through which the new primary once followed would keep log for ever, and the short
+    /// What the former roles left behind: the slots through which the other members once followed would keep log for ever, and the short
     /// retry interval means nothing on a primary.
-    async fn tidy(&self, peer: &Peer, upstream: &Session) -> Result<(), PgError> {
+    async fn tidy(&self, upstream: &Session) -> Result<(), PgError> {
         let own = self.session().await?;
         let theirs = upstream.setting("primary_slot_name").await?.unwrap_or_default();
         for slot in own.slots().await? {
-            if !slot.active && (slot.name == theirs || slot.name == slot_name(peer.name.as_str())) {
+            let of_member = self.peers.iter().any(|other| slot.name == slot_name(other.name.as_str()));
+            if !slot.active && (slot.name == theirs || of_member) {
                 self.drop_own_slot(&own, &slot.name).await?;
             }
         }
@@ -298,7 +311,7 @@ impl Member {
     }
 
     /// How this server logs in at the primary. The login that the primary itself used as a standby works the other way round too.
-    async fn conninfo(&self, peer: &Peer, upstream: &Session) -> Result<ConnInfo, PgError> {
+    pub(crate) async fn conninfo(&self, peer: &Peer, upstream: &Session) -> Result<ConnInfo, PgError> {
         // What names the host that the standby followed, or what only that one has.
         const OF_THE_OTHER: [&str; 5] =
             ["hostaddr", "service", "target_session_attrs", "load_balance_hosts", "replication"];

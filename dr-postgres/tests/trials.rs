@@ -19,7 +19,7 @@ use dr_postgres::{
     FileSecret, Member, PostgresDatabase, PostgresPooler, StopFence,
     testing::{ClusterOptions, LocalCluster, Node},
 };
-use dr_sql::{ApplicationLogin, LoginFence, Password, Probe, Session};
+use dr_sql::{ApplicationLogin, ConnInfo, LoginFence, Password, Probe, Session};
 use dr_testkit::trials::{self, Contract, Pair, Power, Reach, Report, Rig, Seat, Shown, Side, Sight, Tier};
 use tokio::time::timeout;
 
@@ -211,7 +211,12 @@ impl Rig for Servers {
                 self.sessions.lock().await.push(session);
                 Ok(())
             }
-            Power::CutReplication => self.set(Side::Standby, "primary_conninfo", "host=127.0.0.1 port=1").await,
+            Power::CutReplication => {
+                let session = Session::open(&self.node(Side::Standby).admin).await.map_err(words)?;
+                let now = session.setting("primary_conninfo").await.map_err(words)?.unwrap_or_default();
+                let nowhere = ConnInfo::parse(&now).map_err(words)?.with("host", "127.0.0.1").with("port", "1");
+                self.set(Side::Standby, "primary_conninfo", &nowhere.text()).await
+            }
             Power::BreakPrimary => {
                 let data = self.cluster.pg1().server.site().data.display().to_string();
                 self.cluster.run("pg_ctl", &["-D", &data, "-m", "immediate", "-w", "stop"]).map(drop).map_err(words)

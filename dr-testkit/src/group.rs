@@ -28,10 +28,9 @@ impl SimCloud {
     /// A name in the setup is no name.
     pub fn group(&self) -> Result<GroupSpec, ConfigError> {
         let setup = self.setup();
-        let members = setup
-            .members
-            .iter()
-            .map(|member| json!({ "name": member.name, "region": member.region, "backend": "sim" }));
+        let members = setup.members.iter().map(
+            |member| json!({ "name": member.name, "region": member.region, "role": member.role, "backend": "sim" }),
+        );
         let names: BTreeMap<&str, &str> =
             setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
         let routes = (0..setup.routes)

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Capabilities, ClearFence, DatabaseProbe, Description, Digest, DrainRequest, Effort,
-    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, GroupName, LongTransaction, ManagedDatabase, MemberId,
-    Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, PositionReading, PositionSample,
-    PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
-    RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteReading,
-    RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, Sessions, SnapshotRequest, SwapRequest,
-    Timestamp, TrafficRouter, Tri, WriteProbe,
+    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, FollowRequest, GroupName, LongTransaction,
+    ManagedDatabase, MemberId, Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes,
+    PositionReading, PositionSample, PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember,
+    RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest,
+    RetireFence, RouteReading, RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, Sessions,
+    SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri, WriteProbe,
 };
 use mockall::mock;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ mock! {
         async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError>;
         async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError>;
         async fn rejoin(&self, request: RejoinRequest) -> Outcome<()>;
+        async fn follow(&self, request: FollowRequest) -> Outcome<()>;
         async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()>;
         async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError>;
         async fn settle(&self) -> Outcome<()>;

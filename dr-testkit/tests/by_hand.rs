@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use dr_core::{
     Actor, AppTier, Becomes, CatchUpReceipt, ClearFence, Consent, Digest, DrainRequest, Effort, Ends, EngageFence,
-    Epoch, FenceReceipt, Grade, GroupName, Loss, LossBound, MemberId, MemberProvider, Millis, OpHandle, OpProgress,
-    Outcome, PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest,
-    ReleaseOrder, ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, RunId, Runtime,
-    SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterOrigin, WriterReceipt, admit, millis, minutes,
-    seconds,
+    Epoch, FenceReceipt, FollowRequest, Grade, GroupName, IntendedRole, Loss, LossBound, MemberId, MemberProvider,
+    Millis, OpHandle, OpProgress, Outcome, PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt,
+    RehearseMember, RejoinRequest, ReleaseOrder, ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence,
+    RouteRequest, RunId, Runtime, SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterOrigin,
+    WriterReceipt, admit, millis, minutes, seconds,
 };
 use dr_testkit::{
     Access, Broken, CallKind, Careless, ChangeKind, Condition, CrashSwitch, Drift, Ended, Fault, FaultPlan, Flavour,
@@ -868,6 +868,59 @@ fn s20_fires_when_a_success_without_debts_leaves_a_fence_up() {
     hand.look_again("weu");
     hand.cloud.ended(&Ended::Succeeded { planned: true, loss: Loss::Nothing, debts: false });
     assert_eq!(hand.broken(), [Law::S20]);
+}
+
+#[test]
+fn s26_fires_when_a_success_without_debts_leaves_a_standby_behind() {
+    let hand = Hand::new(Setup::pair("orders", "neu", "weu").with("uks", IntendedRole::Follower).fast());
+    hand.run(hand.switchover());
+    hand.look_again("weu");
+    hand.cloud.ended(&Ended::Succeeded { planned: true, loss: Loss::Nothing, debts: false });
+    assert_eq!(hand.broken(), [Law::S20, Law::S26]);
+    let reads = Hand::new(Setup::pair("orders", "neu", "weu").with("uks", IntendedRole::Reader).fast());
+    reads.run(reads.switchover());
+    reads.look_again("weu");
+    reads.cloud.ended(&Ended::Succeeded { planned: true, loss: Loss::Nothing, debts: false });
+    assert_eq!(reads.broken(), [Law::S20], "a reader is left alone");
+}
+
+/// A standby follows the new primary with what it has; one that received more than that one's history holds is refused, and keeps it.
+#[test]
+fn a_standby_that_has_more_is_not_pointed_at_the_new_primary() {
+    let follow = async |hand: &Hand, to: &str| {
+        let database = hand.member("uks").await.database;
+        let endpoint = hand.member(to).await.database.describe().await.unwrap().endpoint;
+        let (target, primary) = (hand.target("uks"), hand.target(to));
+        database
+            .follow(FollowRequest { target, primary, endpoint, parted_at: None, key: "orders-1/follow".into() })
+            .await
+    };
+    let three = || Hand::new(Setup::pair("orders", "neu", "weu").with("uks", IntendedRole::Follower).fast());
+    let hand = three();
+    hand.run(hand.switchover());
+    hand.run(async {
+        let Outcome::Accepted(op) = follow(&hand, "weu").await else { panic!("not accepted") };
+        hand.finished("uks", &op).await;
+    });
+    hand.cloud.look(|truth| {
+        let uks = truth.member("uks").unwrap();
+        assert!(uks.follows() == Some(&"weu".into()) && uks.is_streaming() && uks.lineage() == truth.lineage());
+    });
+    hand.clean();
+
+    let hand = three();
+    hand.cloud.break_replication("weu", Broken::Stalled);
+    hand.run(hand.sleep(seconds(2)));
+    hand.cloud.break_down("neu");
+    hand.run(async {
+        hand.promote(hand.careless_request()).await;
+        let refused = follow(&hand, "weu").await;
+        assert!(
+            matches!(&refused, Outcome::NotDone(why) if why.cause.as_str().contains("that weu never had")),
+            "{refused:?}"
+        );
+    });
+    hand.cloud.look(|truth| assert_eq!(truth.member("uks").unwrap().follows(), Some(&"neu".into())));
 }
 
 #[test]

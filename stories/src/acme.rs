@@ -169,6 +169,7 @@ impl Runbook for SettledSwitchover {
         plan.release(consumers, &traffic);
         let opened = phase::reopen(plan, drained, &traffic);
         phase::finish(plan, now, &handed, &opened);
+        phase::bring_along(plan, now, &handed, &opened);
         phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }

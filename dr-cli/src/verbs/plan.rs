@@ -8,7 +8,7 @@ use serde_json::json;
 use super::follow;
 use crate::{
     App, Exit, Screen,
-    args::{Places, PlanOptions, PlanVerb},
+    args::{Places, PlanOptions, PlanVerb, Risks},
     exit::{Stop, chain},
     files,
     link::{self, Link},
@@ -20,7 +20,7 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
         PlanVerb::Switchover { group, to, how } => (group, how, Wanted::Switchover(to)),
         PlanVerb::Promotion { group, to, because, how } => (group, how, Wanted::Promotion(to, because)),
         PlanVerb::Redirect { group, to, how } => (group, how, Wanted::Redirect(to)),
-        PlanVerb::Failover { group, to, how } => (group, how, Wanted::Failover(to)),
+        PlanVerb::Failover { group, to, accepts, how } => (group, how, Wanted::Failover(to, accepts)),
         PlanVerb::Rejoin { group, member, discard, how } => (group, how, Wanted::Rejoin(member, *discard)),
         PlanVerb::With { runbook, group, how } => (group, how, Wanted::Own(own(app, runbook)?)),
     };
@@ -31,7 +31,7 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
             Arc::new(PromotionOnly::to(files::member(&file, to)?, because)) as Arc<dyn Runbook>
         }
         Wanted::Redirect(to) => Arc::new(Redirect::to(files::member(&file, to)?)),
-        Wanted::Failover(to) => link::failover(&files::member(&file, to)?),
+        Wanted::Failover(to, accepts) => link::failover(&files::member(&file, to)?, accepts),
         Wanted::Rejoin(member, discard) => link::rejoin(&files::member(&file, member)?, discard),
         Wanted::Own(runbook) => runbook,
     };
@@ -44,7 +44,7 @@ enum Wanted<'a> {
     Switchover(&'a str),
     Promotion(&'a str, &'a str),
     Redirect(&'a str),
-    Failover(&'a str),
+    Failover(&'a str, &'a Risks),
     Rejoin(&'a str, bool),
     Own(Arc<dyn Runbook>),
 }

@@ -37,7 +37,7 @@ macro_rules! known {
 known! {
     STRANGER = 201, "stranger": "a member follows, or is followed by, a resource that the group file does not list",
         why "it would be left behind on a history that nobody continues, or be the real writer",
-        helps "name it in place of a member, or detach it for the time of the change: a group has two members";
+        helps "list it as a [[member]]: `role = \"follower\"` if it has to follow the new writer, `role = \"reader\"` if it is only to be known";
     CASCADE = 202, "cascade": "a standby follows another standby",
         why "a cascade cannot be promoted from the middle without rebuilding its end",
         helps "let every standby follow the writer directly";
@@ -113,7 +113,7 @@ known! {
     GAP_BUDGET_TOO_LONG = 226, "gap-budget-too-long": "a drain may last longer than clients wait",
         why "every client would see an error before the drain is given back",
         helps "make `limits.gap_budget` smaller, or the clients' own limit larger";
-    NO_TARGET_NAMED = 227, "no-target-named": "the group has not exactly one standby, and none was named",
+    NO_TARGET_NAMED = 227, "no-target-named": "the group has not exactly one candidate beside the writer, and none was named",
         why "which one becomes the writer is not said",
         helps "name it";
     PRIMARY_IS_ALIVE = 229, "primary-is-alive": "a failover was asked for, and the primary is alive",
@@ -128,7 +128,16 @@ known! {
     SILENT_WRITER = 242, "silent-writer": "a member shall follow a writer that does not answer",
         why "nobody can follow a server that is silent",
         helps "make it answer, or plan a failover";
-    FENCE_WOULD_STAY = 243, "fence-would-stay": "a fence that replication carries along could not be cleared on the candidate",
+    NOT_A_CANDIDATE = 243, "not-a-candidate": "the group file gives the member another role than `candidate`",
+        why "it was set up to follow or to be read, and nobody agreed that it may write",
+        helps "name a candidate, or give the member `role = \"candidate\"` in the group file";
+    NOWHERE_TO_GO = 244, "nowhere-to-go": "no member but the writer may become the writer",
+        why "a change of the writer needs another candidate",
+        helps "list a second [[member]] with `role = \"candidate\"`, or make a former primary follow again";
+    MOST_ADVANCED = 245, "most-advanced": "another candidate has received more of the silent writer's history than the one that shall be promoted",
+        why "promoting the one that has less loses what only the other one has, and the other one cannot follow it then without being rebuilt",
+        helps "fail over to the most advanced candidate, or take the loss by name: `--although-behind <reason>`";
+    FENCE_WOULD_STAY = 246, "fence-would-stay": "a fence that replication carries along could not be cleared on the candidate",
         why "the new writer would refuse its own applications for as long as nobody lifts the fence by hand",
         helps "list the `[[fence]]` for every member, not for one";
     IS_NO_WRITER = 250, "is-no-writer": "applications shall be pointed at a member that is no writer",

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use super::MutationGate;
 use crate::{
     AppReading, AppTier, Binding, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Effort,
-    EngageFence, Fence, FenceReading, FenceToken, LongTransaction, ManagedDatabase, Millis, OpHandle, OpProgress,
-    Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal,
+    EngageFence, Fence, FenceReading, FenceToken, FollowRequest, LongTransaction, ManagedDatabase, Millis, OpHandle,
+    OpProgress, Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal,
     RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
     RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SecretVersion, Sessions,
     SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe, verb,
@@ -78,6 +78,11 @@ impl ManagedDatabase for Database {
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::REJOIN, None);
         self.inner.rejoin(request).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::FOLLOW, None);
+        self.inner.follow(request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {

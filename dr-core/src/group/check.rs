@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
-use super::{AtTable, GroupSpec, KeyPath, LimitsSpec, SecretPattern, SecretSpec, TrafficSpec, written_secret};
+use super::{
+    AtTable, GroupSpec, IntendedRole, KeyPath, LimitsSpec, SecretPattern, SecretSpec, TrafficSpec, written_secret,
+};
 use crate::{MemberId, Millis, canonical, text};
 
 /// The operations for which a runbook asks people; other names belong to users' runbooks and have a dot.
@@ -139,8 +141,15 @@ fn tier(group: &GroupSpec) -> Findings {
 }
 
 fn home(group: &GroupSpec) -> Findings {
-    let wrong = || no_member(group, at("home"), &group.home);
-    (group.member(&group.home).is_none()).then(wrong).into_iter().collect()
+    let wrong = match group.member(&group.home) {
+        None => Some(no_member(group, at("home"), &group.home)),
+        Some(home) if home.role != IntendedRole::Candidate => {
+            let message = format!("`{}` is a {} and never becomes the writer", home.name, home.role);
+            Some(finding(at("home"), message, "name a candidate, or give that member `role = \"candidate\"`"))
+        }
+        Some(_) => None,
+    };
+    wrong.into_iter().collect()
 }
 
 fn no_member(group: &GroupSpec, path: KeyPath, name: &MemberId) -> GroupFinding {
@@ -155,19 +164,11 @@ fn no_member(group: &GroupSpec, path: KeyPath, name: &MemberId) -> GroupFinding 
 }
 
 fn number_of_members(group: &GroupSpec) -> Findings {
-    let wrong = |message: String, helps: &str| vec![finding(at("member"), message, helps)];
-    match group.members.len() {
-        0 => wrong(format!("group `{}` has no members", group.name), "name two databases in two [[member]] tables"),
-        1 => wrong(
-            format!("group `{}` has one member, so there is nowhere to go", group.name),
-            "add the standby in a [[member]] table",
-        ),
-        2 => Vec::new(),
-        count => wrong(
-            format!("group `{}` has {count} members; this release moves the writer between exactly two", group.name),
-            "keep one primary and one candidate; other standbys must follow by the provider's own means",
-        ),
-    }
+    let none = || {
+        let message = format!("group `{}` has no members", group.name);
+        finding(at("member"), message, "name the databases, each in a [[member]] table")
+    };
+    group.members.is_empty().then(none).into_iter().collect()
 }
 
 fn distinct_members(group: &GroupSpec) -> Findings {
@@ -203,8 +204,18 @@ fn objectives(group: &GroupSpec) -> Findings {
 }
 
 fn secrets(group: &GroupSpec) -> Findings {
-    let all = group.secrets.iter().enumerate();
-    all.flat_map(|(index, one)| secret(one, at("secret").then(index))).collect()
+    let regions: BTreeSet<&str> = group.members.iter().map(|member| member.region.as_str()).collect();
+    let mut findings = Findings::new();
+    for (index, one) in group.secrets.iter().enumerate() {
+        let place = at("secret").then(index);
+        findings.extend(secret(one, place.clone()));
+        if let Some(region) = one.region.as_ref().filter(|region| !regions.contains(region.as_str())) {
+            let message = format!("no member is in the region `{region}`");
+            let regions: Vec<&str> = regions.iter().copied().collect();
+            findings.push(finding(place.then("region"), message, format!("regions: {}", regions.join(", "))));
+        }
+    }
+    findings
 }
 
 fn secret(secret: &SecretSpec, place: KeyPath) -> Findings {

@@ -6,7 +6,7 @@
 //!                                         └ digest: what a plan pins
 //! ```
 //!
-//! Members have **no roles**: who writes is looked up, because it changes. Durations have units, secrets are named and never
+//! Who writes is in no file: it is looked up, because it changes. A member's `role` only says what it may become. Durations have units, secrets are named and never
 //! written, unknown keys are refused.
 
 mod at;
@@ -26,5 +26,5 @@ pub use reader::read;
 pub use secret::{BadSecretRef, SecretRef, written_secret};
 pub use spec::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec,
-    LimitsSpec, MemberSpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
+    IntendedRole, LimitsSpec, MemberSpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
 };

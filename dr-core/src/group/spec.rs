@@ -160,7 +160,7 @@ pub struct ObjectivesSpec {
     pub rpo_forced: Millis,
 }
 
-/// `[[member]]`: one database. It has no role: who writes is looked up.
+/// `[[member]]`: one database. What it may become stands here; who writes is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberSpec {
@@ -168,6 +168,9 @@ pub struct MemberSpec {
     pub name: MemberId,
     /// The provider's region or the data centre.
     pub region: Region,
+    /// What the member is meant for. Default: `candidate`.
+    #[serde(default)]
+    pub role: IntendedRole,
     /// What runs it, such as `azure.pg-flexible`.
     pub backend: BackendName,
     /// It is not created yet: that its provider does not know it is expected, and no sign that it was lost.
@@ -181,6 +184,37 @@ pub struct MemberSpec {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// What a member is meant for: whether it may become the writer, and whether a change of the writer has to take it along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IntendedRole {
+    /// It may become the writer, and follows the new writer when another one does.
+    #[default]
+    Candidate,
+    /// It follows whoever writes, and is never promoted.
+    Follower,
+    /// It is known, so that nobody takes it for a stranger. No plan touches it, waits for it or promotes it.
+    Reader,
+}
+
+impl IntendedRole {
+    /// The word that group files have for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Candidate => "candidate",
+            Self::Follower => "follower",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+impl fmt::Display for IntendedRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
 }
 
 impl MemberSpec {
@@ -276,6 +310,10 @@ pub struct ApplicationSpec {
 pub struct SecretSpec {
     /// Its name, such as `orders`: `secret:orders` in plans.
     pub name: BindingName,
+    /// The region in which the store lies and applications read it. In a failover a secret of the silent writer's region may be owed, if
+    /// another one lies in the region of the new writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
     /// The store, such as `azure.key-vault`, or `none`.
     pub store: BackendName,
     /// Why there is none.
@@ -318,12 +356,6 @@ pub struct AppSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainSpec {
-    /// The flag that applications watch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flag: Option<SecretRef>,
-    /// How an application says that it stopped writing, such as `GET /healthz/drained`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acknowledged_by: Option<String>,
     /// How long to wait for their word. Default: `30 s`.
     #[serde(with = "as_duration")]
     pub within: Millis,
@@ -334,7 +366,7 @@ pub struct DrainSpec {
 
 impl Default for DrainSpec {
     fn default() -> Self {
-        Self { flag: None, acknowledged_by: None, within: seconds(30), client_limit: None }
+        Self { within: seconds(30), client_limit: None }
     }
 }
 
@@ -377,7 +409,8 @@ pub struct FenceSpec {
     /// Its own table.
     #[serde(default)]
     pub at: AtTable,
-    /// The least grade by which this fence may authorise a promotion.
+    /// From which grade on this fence counts. What is worth less authorises no promotion, and a promotion needs the least of the grades of
+    /// the fences that its former primary has.
     pub grade: Grade,
 }
 

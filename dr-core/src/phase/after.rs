@@ -6,11 +6,11 @@ use super::{
     ready::edge,
 };
 use crate::{
-    Binding, BindingName, Edge, LossMeasurement, Millis, PlanBuilder, Ref, Rejoin, Situation, StepExt, WriterReceipt,
-    minutes, seconds,
+    Binding, BindingName, Edge, FollowsBy, LossMeasurement, MemberId, Millis, PlanBuilder, Ref, Rejoin, Situation,
+    StepExt, WriterReceipt, minutes, seconds,
     steps::{
-        AwaitRejoined, CheckWriter, FinalSnapshot, MeasureLoss, Notify, PointSecret, RejoinMember, RetireMemberFence,
-        ShiftTraffic, VerifyServing, WarmUp,
+        AwaitRejoined, CheckWriter, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret, RejoinMember,
+        RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
     },
 };
 
@@ -23,7 +23,7 @@ const SAMPLES: u8 = 10;
 /// stands for all of it, for one more write that the writer accepted, and for a fence that still holds.
 pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> Ref<()> {
     let writer = &handed.writer;
-    let done = point(plan, now, writer);
+    let done = point(plan, now, &handed.to, writer);
     let every = Pace::of(now, &now.primary, handed.offer.takes).every.min(Millis::new(100));
     let check = match (&handed.fenced, handed.read_back) {
         (Some((fence, minimum)), _) => CheckWriter::of(writer).fenced_by(fence, *minimum),
@@ -35,13 +35,27 @@ pub fn repoint(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver) -> 
 }
 
 /// Secrets, routes and a warm-up, all at once.
-pub(super) fn point(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>) -> Vec<Ref<()>> {
+pub(super) fn point(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    to: &MemberId,
+    writer: &Ref<WriterReceipt>,
+) -> Vec<Ref<()>> {
     let mut done: Vec<Ref<()>> = Vec::new();
     for secret in
         now.secrets.keys().filter(|name| !left_out(plan, &Binding::Secret((*name).clone()))).collect::<Vec<_>>()
     {
         let point = PointSecret::at(secret, writer).within(minutes(5)).every(Millis::new(500));
-        done.push(edge(&plan.add(&node_name("point-secret", secret, now.secrets.len()), point)));
+        let node = node_name("point-secret", secret, now.secrets.len());
+        done.push(if may_be_dark(plan, now, secret, to) {
+            let region = now.primary.binding.region.iter().map(ToString::to_string).collect::<String>();
+            let text = format!(
+                "point the secret {secret} at the new writer when {region} returns: applications there read it"
+            );
+            edge(&plan.attempt(&node, point, text, "service-owner"))
+        } else {
+            edge(&plan.add(&node, point))
+        });
     }
     for route in moved_routes(plan, now) {
         let shift =
@@ -77,6 +91,19 @@ pub(super) fn verify_routes(
         edge(&plan.add(&format!("verify-{route}"), verify))
     });
     routes.collect()
+}
+
+/// Whether a secret lies in the region of the silent writer, and the applications in the region of the new one read another secret.
+fn may_be_dark(plan: &PlanBuilder, now: &Situation, secret: &BindingName, to: &MemberId) -> bool {
+    let region = |of: &BindingName| now.secrets.get(of).and_then(|secret| secret.binding.region.as_ref());
+    let dark = now.primary.binding.region.as_ref().filter(|_| !now.primary_answers);
+    let lit = now.member(to).and_then(|member| member.binding.region.as_ref());
+    let there = |of: &BindingName| dark.is_some() && region(of) == dark;
+    let pointed = |other: &&BindingName| !left_out(plan, &Binding::Secret((*other).clone()));
+    there(secret)
+        && lit.is_some()
+        && lit != dark
+        && now.secrets.keys().filter(pointed).any(|other| region(other) == lit)
 }
 
 /// Names a node of something of which a group usually has one: by what is done alone then, and by its name where there are several.
@@ -122,6 +149,38 @@ pub fn finish(
     loss
 }
 
+/// Lets every other standby follow the writer, or records who owes it: the members that are neither the former primary, nor its successor,
+/// nor readers. Each is one attempted step behind the reopening, so a standby that cannot be moved keeps nobody waiting.
+pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) -> Vec<Ref<()>> {
+    let edges: Vec<&dyn Edge> = opened.iter().map(|edge| edge as &dyn Edge).collect();
+    let mut done = Vec::new();
+    for member in now.followers(&handed.to) {
+        let (name, writer) = (&member.name, &handed.writer);
+        let follows = member.description.as_ref().is_some_and(|seen| seen.follows.is_some());
+        let offer = member.capabilities.as_ref().and_then(|offers| offers.follow).filter(|_| follows);
+        let pace = Pace::of(now, member, offer.map_or(Millis::ZERO, |offer| offer.takes));
+        let text = format!("let {name} follow the new writer; it receives nothing until then");
+        let node = format!("follow-{name}");
+        let follow = match offer.map(|offer| offer.by) {
+            Some(FollowsBy::Verb) => {
+                let step = FollowWriter::of(name, writer, &handed.promotion).after_all(&edges);
+                plan.attempt(&node, step.within(pace.within).every(pace.every).visibility(pace.visibility), text, "dba")
+            }
+            Some(FollowsBy::Itself) => {
+                let step = AwaitRejoined::of(name, writer).after_all(&edges).within(pace.within).every(pace.every);
+                plan.attempt(&node, step, text, "dba")
+            }
+            // It follows nobody, or nobody can tell how it would follow: one look, and somebody owes the rest.
+            None => {
+                let step = AwaitRejoined::of(name, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
+                plan.attempt(&node, step, text, "dba")
+            }
+        };
+        done.push(edge(&follow));
+    }
+    done
+}
+
 /// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
 /// reopening: nobody waits for it.
 pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &[Ref<()>]) {
@@ -150,12 +209,12 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
             plan.attempt("rejoin", step, text, "dba")
         }
         Rejoin::ByProvider => {
-            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(pace.within).every(pace.every);
+            let step = AwaitRejoined::of(&old.member, writer).after_all(&edges).within(pace.within).every(pace.every);
             plan.attempt("rejoin", step, text, "dba")
         }
         // Topology is not ours: one look, and somebody owes the rest.
         Rejoin::NewResource | Rejoin::Never => {
-            let step = AwaitRejoined::of(old, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
+            let step = AwaitRejoined::of(&old.member, writer).after_all(&edges).within(seconds(1)).every(seconds(1));
             plan.attempt("rejoin", step, text, "dba")
         }
     };

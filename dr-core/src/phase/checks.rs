@@ -1,14 +1,30 @@
 //! What speaks against a plan before it is written: each reason with a number, the operands, why it matters and what helps.
 
+use super::Accepts;
 use crate::{
-    Finding, Grade, MemberFacts, MemberId, Obstacle, Policy, Presence, Shape, Situation, Tri, Weight, known,
+    Finding, Grade, IntendedRole, MemberFacts, MemberId, Obstacle, Policy, Presence, Shape, Situation, Tri, Weight,
+    known,
     steps::{major, missing_extensions, transactions_in_words},
     text,
 };
 
 type Check = fn(&Situation, &MemberFacts, &Policy) -> Vec<Finding>;
 
-/// The member that a plan goes to, by name.
+/// The member that a plan makes the writer, by name: a candidate.
+pub(super) fn candidate<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
+    let member = target(now, name)?;
+    if member.role == IntendedRole::Candidate {
+        return Ok(member);
+    }
+    let others: Vec<&str> = now.standbys.iter().filter(|one| one.is_candidate()).map(|one| one.name.as_str()).collect();
+    let finding = Finding::new(&known::NOT_A_CANDIDATE, format!("`{name}` is a {}", member.role));
+    Err(match others.as_slice() {
+        [] => finding,
+        [..] => finding.helps(format!("candidates: {}", others.join(", "))),
+    })
+}
+
+/// The member that a plan is about, by name.
 pub(crate) fn target<'a>(now: &'a Situation, name: &MemberId) -> Result<&'a MemberFacts, Finding> {
     if *name == now.primary.name {
         return Err(Finding::new(&known::IS_THE_WRITER, format!("`{name}` is the writer already")));
@@ -46,11 +62,14 @@ pub(super) fn forced(
     target: &MemberFacts,
     policy: &Policy,
     shape: Shape,
-    fenced: bool,
+    accepts: &Accepts,
 ) -> Vec<Finding> {
     let mut findings = same_history(now, target, policy);
     findings.extend(clears(now, target, policy));
     findings.extend(unhealthy(target));
+    if accepts.although_behind.is_none() {
+        findings.extend(most_advanced(now, target));
+    }
     findings.extend(fatal_obstacles(now, target));
     if now.primary_answers && alive(&now.primary) {
         findings.push(
@@ -58,7 +77,7 @@ pub(super) fn forced(
                 .helps(format!("dr plan switchover {} --to {}", now.group.name, target.name)),
         );
     }
-    if shape == Shape::SeparateFence && fenced {
+    if shape == Shape::SeparateFence && accepts.without_fence.is_none() {
         let unfenced = format!(
             "make them reachable; or take the risk of two writers by name, which two people must agree to: \
              dr plan failover {} --to {} --without-fence <reason>",
@@ -67,6 +86,28 @@ pub(super) fn forced(
         findings.extend(fence(&now.primary, policy.fence.max(Grade::Enforced), Some(unfenced)));
     }
     findings
+}
+
+/// The candidates that have received more than the target, with both positions. What a planned change may lose does not depend on them:
+/// its target waits for everything.
+fn most_advanced(now: &Situation, target: &MemberFacts) -> Vec<Finding> {
+    // Who still receives is not behind for good: the two were read one after the other.
+    let receives = target.replication.as_ref().is_some_and(|reading| reading.streaming == Tri::Yes);
+    let Some(has) = target.received().filter(|_| !receives) else { return Vec::new() };
+    let others = now.followers(&target.name).filter(|member| member.is_candidate());
+    let same = others.filter(|member| member.lineage() == target.lineage());
+    let ahead = same.filter_map(|member| {
+        let more = member.received()?;
+        let by = has.missing_to(more).filter(|by| *by > 0)?;
+        let what =
+            format!("`{}` has received {more}, which is {by} more than `{}` has: {has}", member.name, target.name);
+        let instead = format!(
+            "dr plan failover {} --to {}; or take the loss by name: --although-behind <reason>",
+            now.group.name, member.name
+        );
+        Some(Finding::new(&known::MOST_ADVANCED, what).helps(instead))
+    });
+    ahead.collect()
 }
 
 /// What the rehearsal found against the change.

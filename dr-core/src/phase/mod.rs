@@ -1,10 +1,10 @@
 //! Phases: what runbooks are written with. The built-in ones use nothing else, so a step of one's own goes between any two.
 //!
 //! ```text
-//!  ready ──► drain ──► hand_over ──► repoint ──► reopen ──► finish, rejoin
-//!  checks    writes    fence or      secret,     writes     serving, loss, notice; the former primary
-//!  consent   held      swap; one     warm-up,    again      follows, its fence is retired
-//!  settle    back      writer        routes
+//!  ready ──► drain ──► hand_over ──► repoint ──► reopen ──► finish, bring_along, rejoin
+//!  checks    writes    fence or      secret,     writes     serving, loss, notice; every other standby
+//!  consent   held      swap; one     warm-up,    again      follows; the former primary follows, its
+//!  settle    back      writer        routes                 fence is retired
 //! ```
 //!
 //! Where the writer stays, applications alone are moved:
@@ -25,9 +25,9 @@ mod pace;
 mod ready;
 mod redirect;
 
-pub use after::{finish, rejoin, reopen, repoint};
+pub use after::{bring_along, finish, rejoin, reopen, repoint};
 pub use hand_over::{Drained, HandedOver, drain, hand_over};
-pub use ready::{Ready, ready, ready_for, ready_to_fail_over};
+pub use ready::{Accepts, Ready, ready, ready_for, ready_to_fail_over};
 pub use redirect::{Agreed, observe, ready_to_redirect, redirect};
 
 pub(crate) use checks::target as standby;

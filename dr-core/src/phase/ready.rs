@@ -75,24 +75,35 @@ fn stays(plan: &PlanBuilder) -> String {
     words.collect()
 }
 
-/// [`ready_for`] the only standby of the group.
+/// [`ready_for`] the only candidate beside the writer.
 ///
 /// # Errors
 /// There is none or more than one, or as [`ready_for`].
 pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> {
     // A former primary on a history that was promoted away from is nobody's candidate.
-    let candidates: Vec<&MemberFacts> = now.standbys.iter().filter(|member| member.retired.is_none()).collect();
+    let candidates: Vec<&MemberFacts> = now.standbys.iter().filter(|member| member.is_candidate()).collect();
+    let refuse = |finding: Finding| Err(Refusal::one(now.group.name.to_string(), finding));
     match candidates.as_slice() {
         [only] => ready_for(plan, now, &only.name),
+        [] => {
+            let what = format!("group `{}` has no other candidate than `{}`", now.group.name, now.primary.name);
+            refuse(Finding::new(&known::NOWHERE_TO_GO, what))
+        }
         several => {
             let names: Vec<&str> = several.iter().map(|member| member.name.as_str()).collect();
-            let finding = Finding::new(
-                &known::NO_TARGET_NAMED,
-                format!("the group has {} standbys: {}", names.len(), names.join(", ")),
-            );
-            Err(Refusal::one(now.group.name.to_string(), finding))
+            let what = format!("the group has {} candidates: {}", names.len(), names.join(", "));
+            refuse(Finding::new(&known::NO_TARGET_NAMED, what))
         }
     }
+}
+
+/// What whoever plans a failover takes upon themselves, each with a reason that people are shown before they agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// Nobody can fence the silent primary: two writers are possible, and two people are asked.
+    pub without_fence: Option<String>,
+    /// Another candidate has received more than the one that is promoted: what only that one has is lost.
+    pub although_behind: Option<String>,
 }
 
 /// Plans the look, the checks, the question and the checkpoints of a planned change to `to`.
@@ -102,7 +113,7 @@ pub fn ready(plan: &mut PlanBuilder, now: &Situation) -> Result<Ready, Refusal> 
 pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Result<Ready, Refusal> {
     let subject = subject(now, plan.purpose(), to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
-    let member = checks::target(now, to).map_err(refuse)?;
+    let member = checks::candidate(now, to).map_err(refuse)?;
     let offer = Offer::to(member, false).map_err(refuse)?;
     let findings = checks::planned(now, member, plan.policy(), offer.shape);
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
@@ -233,8 +244,8 @@ fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consen
     last
 }
 
-/// Plans the checks, the bound of the loss and the question of a failover to `to`, whose primary is silent. `without_fence` is the
-/// reason why nobody can fence that primary: two people then take the risk of a second writer.
+/// Plans the checks, the bound of the loss and the question of a failover to `to`, whose primary is silent, with the risks that `accepts`
+/// names.
 ///
 /// # Errors
 /// Everything that speaks against it now; nothing was changed.
@@ -242,13 +253,13 @@ pub fn ready_to_fail_over(
     plan: &mut PlanBuilder,
     now: &Situation,
     to: &MemberId,
-    without_fence: Option<&str>,
+    accepts: &Accepts,
 ) -> Result<Ready, Refusal> {
     let subject = subject(now, plan.purpose(), to);
     let refuse = |finding: Finding| Refusal::one(subject.clone(), finding);
-    let member = checks::target(now, to).map_err(refuse)?;
+    let member = checks::candidate(now, to).map_err(refuse)?;
     let offer = Offer::to(member, true).map_err(refuse)?;
-    let findings = checks::forced(now, member, plan.policy(), offer.shape, without_fence.is_none());
+    let findings = checks::forced(now, member, plan.policy(), offer.shape, accepts);
     let Some(target) = member.target().filter(|_| findings.is_empty()) else {
         return Err(Refusal { subject, findings });
     };
@@ -265,7 +276,7 @@ pub fn ready_to_fail_over(
     let closing = Pace::of_fence(now, &now.primary).within.max(Pace::of(now, member, offer.takes).within);
     let bound = BoundLoss::before_fence(primary, &target, ANSWER, closing);
     let bound = plan.add("bound-loss", bound.after_all(&[&down, &candidate]).within(CHECK));
-    let shown = Shown { bound: &bound, rehearsed: &rehearsed, without_fence };
+    let shown = Shown { bound: &bound, rehearsed: &rehearsed, accepts };
     let consent = ask_to_lose(plan, now, member, (&target, &offer), shown);
     let again = RehearseAgain::of(change, &rehearsed);
     let again = plan.add("rehearse-again", again.after(&consent).within(REHEARSAL));
@@ -274,8 +285,7 @@ pub fn ready_to_fail_over(
     let (group, purpose) = (&now.group.name, plan.purpose());
     let text = format!("{group}: {purpose} from {} to {to} begins", primary.member);
     let told = plan.add("notify-start", Notify { urgent: true, text }.after(&consent).within(CHECK));
-    let without_fence = without_fence.map(str::to_owned);
-    let terms = Terms::Forced { bound, without_fence };
+    let terms = Terms::Forced { bound, without_fence: accepts.without_fence.clone() };
     Ok(Ready { target, consent, offer, terms, last: vec![still, told, again] })
 }
 
@@ -283,7 +293,7 @@ pub fn ready_to_fail_over(
 struct Shown<'a> {
     bound: &'a Ref<LossBound>,
     rehearsed: &'a Ref<Rehearsed>,
-    without_fence: Option<&'a str>,
+    accepts: &'a Accepts,
 }
 
 fn ask_to_lose(
@@ -291,8 +301,9 @@ fn ask_to_lose(
     now: &Situation,
     member: &MemberFacts,
     (target, offer): (&Target, &Offer),
-    Shown { bound, rehearsed, without_fence }: Shown<'_>,
+    Shown { bound, rehearsed, accepts }: Shown<'_>,
 ) -> Ref<Consent> {
+    let without_fence = accepts.without_fence.as_deref();
     let primary = &now.writer.member;
     let mut watch = vec![
         FactSpec::Silence { primary: now.writer.clone(), candidate: target.clone() },
@@ -300,6 +311,10 @@ fn ask_to_lose(
         FactSpec::Positions { primary: primary.clone(), candidate: member.name.clone() },
         FactSpec::Backup { member: member.name.clone() },
     ];
+    let others: Vec<MemberId> = now.followers(&member.name).map(|other| other.name.clone()).collect();
+    if !others.is_empty() {
+        watch.push(FactSpec::OtherStandbys { candidate: member.name.clone(), others });
+    }
     let shape = offer.shape;
     if shape == Shape::BuiltInFence {
         watch.push(FactSpec::SwapFence { member: member.name.clone() });
@@ -312,9 +327,12 @@ fn ask_to_lose(
         (None, Shape::BuiltInFence) => format!("; what keeps {primary} from writing is read back after the swap"),
         (None, Shape::SeparateFence) => format!("; {primary} is fenced first"),
     };
+    let behind = accepts.although_behind.iter();
+    let behind: String =
+        behind.map(|why| format!("; another standby may have more than {} ({why})", member.name)).collect();
     let takes = format!("; the {} takes up to {}", offer.word(), crate::text::human(offer.takes));
     let question = format!(
-        "fail {} over from {primary} to {}, and lose at most what is shown{risk}{takes}{}",
+        "fail {} over from {primary} to {}, and lose at most what is shown{behind}{risk}{takes}{}",
         now.group.name,
         member.name,
         stays(plan)

@@ -80,7 +80,7 @@ pub fn observe(plan: &mut PlanBuilder, now: &Situation, agreed: &Agreed) -> Ref<
 
 /// Points the secrets and the routes at the observed writer, sees it take one more write and every route serve it, and tells people.
 pub fn redirect(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>) {
-    let done = after::point(plan, now, writer);
+    let done = after::point(plan, now, &now.writer.member, writer);
     let edges: Vec<&dyn Edge> = done.iter().map(|edge| edge as &dyn Edge).collect();
     let every = Pace::of_check(now, &now.primary).every;
     let check = CheckWriter::of(writer).after_all(&edges).within(minutes(5)).every(every);

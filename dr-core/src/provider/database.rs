@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub swap: Option<SwapOffer>,
     /// One call that takes the roles over while the primary is silent, losing what was not replicated.
     pub forced_swap: Option<ForcedOffer>,
+    /// How this member, a standby, comes to follow another writer than the one that it follows now.
+    pub follow: Option<FollowOffer>,
     /// A snapshot can be asked for.
     pub snapshot: Option<SnapshotOffer>,
     /// How often a running operation or a wait may be looked at.
@@ -38,6 +40,7 @@ impl Capabilities {
             promote: None,
             swap: None,
             forced_swap: None,
+            follow: None,
             snapshot: None,
             poll_every: Millis::seconds(1),
             visibility: Millis::seconds(1),
@@ -126,6 +129,25 @@ pub struct SnapshotOffer {
     /// A member whose snapshot is under way, or its standby, refuses a promotion: people are asked only after the snapshot's end. Where
     /// it is false, the snapshot is no work in the sense of [`Description::busy`]: the change goes on beside it.
     pub blocks_promotion: bool,
+}
+
+/// A standby follows a new writer on these terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowOffer {
+    /// The honest upper figure until it receives from the new writer.
+    pub takes: Millis,
+    /// Who points it there.
+    pub by: FollowsBy,
+}
+
+/// Who points a standby at a new writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FollowsBy {
+    /// The standby or its provider finds the new writer: there is nothing to send, only to look.
+    Itself,
+    /// It is asked to ([`ManagedDatabase::follow`]).
+    Verb,
 }
 
 /// How a former primary becomes a standby of the new one.
@@ -257,6 +279,21 @@ pub struct RejoinRequest {
     pub key: IdempotencyKey,
 }
 
+/// Asks that a running standby receives from another primary than before.
+#[derive(Clone, Debug)]
+pub struct FollowRequest {
+    /// The standby, with the lineage that it carries.
+    pub target: Target,
+    /// Whom it shall follow.
+    pub primary: Target,
+    /// Where that one is reached.
+    pub endpoint: Endpoint,
+    /// Where the primary's history parted from the one before, if it is known: a standby that has received more cannot follow.
+    pub parted_at: Option<Position>,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
 /// Asks for a last snapshot.
 #[derive(Clone, Debug)]
 pub struct SnapshotRequest {
@@ -364,6 +401,15 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// - data that only this member has is destroyed only if the request says so; otherwise `NotDone`
     async fn rejoin(&self, _request: RejoinRequest) -> Outcome<()> {
         Outcome::unsupported("rejoin")
+    }
+
+    /// Points this running standby at another primary. Nothing that it has received is destroyed: where that is more than the primary's
+    /// history holds, the answer is `NotDone`.
+    ///
+    /// - done only when it streams on the primary's current lineage
+    /// - on a member that is no standby: `Conflict`, and what only it has stays
+    async fn follow(&self, _request: FollowRequest) -> Outcome<()> {
+        Outcome::unsupported("follow")
     }
 
     /// Takes a last snapshot.

@@ -6,6 +6,7 @@ mod app;
 mod database;
 mod evidence;
 mod fence;
+mod graded;
 mod notify;
 mod probe;
 mod rehearsal;
@@ -19,11 +20,13 @@ use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
 pub use database::{
-    Attribution, Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin,
-    RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
+    Attribution, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, ManagedDatabase,
+    OpProgress, PromoteOffer, Rejoin, RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest,
+    SwapOffer,
 };
 pub use evidence::EvidenceSink;
 pub use fence::{ClearFence, EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
+pub use graded::GradedFence;
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use rehearsal::{

@@ -32,6 +32,7 @@ impl Runbook for PlannedSwitchover {
         let traffic = phase::repoint(plan, now, &handed);
         let opened = phase::reopen(plan, drained, &traffic);
         phase::finish(plan, now, &handed, &opened);
+        phase::bring_along(plan, now, &handed, &opened);
         phase::rejoin(plan, now, handed, &opened);
         Ok(())
     }

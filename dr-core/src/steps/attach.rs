@@ -54,7 +54,7 @@ impl Step for AttachStandby {
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::After).duty(Duty::Rejoin)
+        Marks::at(Stage::After).duty(Duty::Rejoin).looks_at(&self.member)
     }
 
     fn touches(&self) -> Vec<Touch> {

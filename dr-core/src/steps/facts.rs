@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     down::{Verdict, vantages},
-    read::{offered, replaced, see},
+    read::{offered, position, replaced, see},
 };
 use crate::{Consent, Fact, Grade, MemberId, Millis, StepCx, StepError, Target, Timestamp, Tolerance, stop, text};
 
@@ -56,6 +56,14 @@ pub enum FactSpec {
         /// The candidate.
         candidate: MemberId,
     },
+    /// `other standbys`: how far each of them is beside the candidate. For information: what only one of them has is lost with a
+    /// failover, and it cannot follow then.
+    OtherStandbys {
+        /// The candidate.
+        candidate: MemberId,
+        /// The others.
+        others: Vec<MemberId>,
+    },
     /// `newest backup`: how old it is. For information.
     Backup {
         /// Of which member.
@@ -96,6 +104,7 @@ impl FactSpec {
             Self::Lag { .. } => "lag",
             Self::Transactions { .. } => "old transactions",
             Self::Positions { .. } => "positions",
+            Self::OtherStandbys { .. } => "other standbys",
             Self::Backup { .. } => "newest backup",
             Self::SwapFence { .. } => "fence at worst",
             Self::NoFence { .. } => "fence",
@@ -153,6 +162,7 @@ async fn one(cx: &StepCx, spec: &FactSpec) -> Result<Fact, StepError> {
             Ok(Fact::equal(name, words, "SQL", cx.now()))
         }
         FactSpec::Positions { primary, candidate } => positions(cx, primary, candidate).await,
+        FactSpec::OtherStandbys { candidate, others } => other_standbys(cx, candidate, others).await,
         FactSpec::Backup { member } => backup(cx, member).await,
         FactSpec::SwapFence { member } => {
             let offered = cx.database(member)?.capabilities().await?.forced_swap;
@@ -202,6 +212,20 @@ async fn positions(cx: &StepCx, primary: &MemberId, candidate: &MemberId) -> Res
         (Err(_), Err(_)) => "unknown".to_owned(),
     };
     Ok(Fact::any("positions", words, "SQL", cx.now()))
+}
+
+async fn other_standbys(cx: &StepCx, candidate: &MemberId, others: &[MemberId]) -> Result<Fact, StepError> {
+    let has = position(cx, candidate).await.ok().flatten();
+    let words = others.iter().map(async |other| {
+        let Some(seen) = position(cx, other).await.ok().flatten() else { return format!("{other} unknown") };
+        let more = has.as_ref().and_then(|has| has.durable.missing_to(&seen.durable)).filter(|more| *more > 0);
+        match more {
+            Some(more) => format!("{other} {}, {more} more than {candidate}", seen.durable),
+            None => format!("{other} {}", seen.durable),
+        }
+    });
+    let words = join_all(words).await.join("; ");
+    Ok(Fact::any("other standbys", words, "SQL", cx.now()))
 }
 
 async fn backup(cx: &StepCx, member: &MemberId) -> Result<Fact, StepError> {

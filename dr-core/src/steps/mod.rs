@@ -19,6 +19,7 @@ mod down;
 mod drain;
 pub mod facts;
 mod fence;
+mod follow;
 mod lags;
 mod lock;
 mod loss;
@@ -50,6 +51,7 @@ pub(crate) use down::answers_a_write;
 pub use drain::{Drain, NoDrain, NothingToResume, ResumeWrites};
 pub use facts::FactSpec;
 pub use fence::{FenceMember, ReleaseFence, RetireMemberFence};
+pub use follow::FollowWriter;
 pub use lock::TakeGroupLock;
 pub use loss::{BoundLoss, MeasureLoss};
 pub use notify::Notify;
@@ -111,6 +113,7 @@ impl Catalog {
             .looking(traffic::Serving)
             .with(rejoin::Rejoining)
             .with(attach::Attaching)
+            .with(follow::Following)
             .looking(rejoin::Rejoined)
             .looking(loss::Measuring)
     }

@@ -1,4 +1,5 @@
-//! The former primary becomes a standby of the writer, or somebody owes one (C23, E14, C30).
+//! The former primary becomes a standby of the writer, or somebody owes one (C23, E14, C30); and a look at any member that becomes one by
+//! itself.
 
 use async_trait::async_trait;
 use futures_util::future::join;
@@ -51,7 +52,7 @@ impl Step for RejoinMember {
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::After).duty(Duty::Rejoin)
+        Marks::at(Stage::After).duty(Duty::Rejoin).looks_at(&self.old.member)
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -59,19 +60,19 @@ impl Step for RejoinMember {
     }
 }
 
-/// Waits until the former primary is a standby of the writer, where the provider (or topology code) makes it one.
+/// Waits until a member is a standby of the writer, where it becomes one by itself, or where its provider or topology code makes it one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitRejoined {
-    old: Target,
+    member: MemberId,
     writer: Input<WriterReceipt>,
 }
 
 impl AwaitRejoined {
-    /// `old` follows `writer`.
+    /// `member` follows `writer`.
     #[must_use]
-    pub fn of(old: &Target, writer: &impl Carries<WriterReceipt>) -> Self {
-        Self { old: old.clone(), writer: Input::of(writer) }
+    pub fn of(member: &MemberId, writer: &impl Carries<WriterReceipt>) -> Self {
+        Self { member: member.clone(), writer: Input::of(writer) }
     }
 }
 
@@ -81,21 +82,24 @@ impl Step for AwaitRejoined {
     type Output = ();
 
     fn sentence(&self) -> String {
-        format!("see {} receive from the writer as its standby", self.old.member)
+        format!("see {} receive from the writer as its standby", self.member)
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::After).duty(Duty::Rejoin).looks_at(&self.old.member)
+        Marks::at(Stage::After).duty(Duty::Follow).looks_at(&self.member)
     }
 }
 
 /// Whether the member is attached to the writer and receives its current lineage: the one postcondition of every rejoin.
-async fn attached(cx: &StepCx, old: &Target, writer: &WriterReceipt) -> Result<Observed<()>, StepError> {
-    let database = cx.database(&old.member)?;
+pub(super) async fn attached(
+    cx: &StepCx,
+    member: &MemberId,
+    writer: &WriterReceipt,
+) -> Result<Observed<()>, StepError> {
+    let database = cx.database(member)?;
     let (description, replication) = join(database.describe(), database.replication()).await;
     // A stopped server tells nothing of replication, and that it follows nobody is an answer.
     let description = description?;
-    let member = &old.member;
     if !description.follows(&writer.target.address, Some(&writer.endpoint)) {
         // After a crash the provider may still be at work on what we asked for: that is no "not done".
         let working = description.busy.is_some();
@@ -122,12 +126,12 @@ impl Handler for Rejoining {
     type Step = RejoinMember;
 
     async fn observe(&self, cx: &StepCx, step: &RejoinMember) -> Result<Observed<()>, StepError> {
-        attached(cx, &step.old, step.writer.get()?).await
+        attached(cx, &step.old.member, step.writer.get()?).await
     }
 
     /// A former primary that is stopped or fenced may tell nothing; whether it may be attached, its backend decides.
     async fn prepare(&self, cx: &StepCx, step: &RejoinMember) -> Result<Prepared<()>, StepError> {
-        Ok(match attached(cx, &step.old, step.writer.get()?).await {
+        Ok(match attached(cx, &step.old.member, step.writer.get()?).await {
             Ok(Observed::Done(())) => Prepared::AlreadyDone(()),
             Ok(_) | Err(_) => Prepared::Ready(Ready::default()),
         })
@@ -183,10 +187,10 @@ impl Look for Rejoined {
 
     async fn look(&self, cx: &StepCx, step: &AwaitRejoined) -> Result<Observed<()>, StepError> {
         let writer = step.writer.get()?;
-        let seen = attached(cx, &step.old, writer).await?;
+        let seen = attached(cx, &step.member, writer).await?;
         if seen == Observed::NotStarted {
-            let (old, new) = (&step.old.member, &writer.target.member);
-            return Ok(not_yet(format_args!("`{old}` does not follow `{new}`")));
+            let (member, new) = (&step.member, &writer.target.member);
+            return Ok(not_yet(format_args!("`{member}` does not follow `{new}`")));
         }
         Ok(seen)
     }

@@ -1,7 +1,7 @@
 //! DR160 to DR169: the checks that make a plan safe are there, and nothing runs past them.
 
 use super::{Fault, Look, Rule, safety::mutates};
-use crate::{Class, Duty, Node, NodeId, Purpose, ResourceKind, Stage, mark::Needed};
+use crate::{Binding, Class, Duty, Node, NodeId, Purpose, ResourceKind, Stage, mark::Needed};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -23,8 +23,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 162,
         name: "follow-up-is-there",
-        sentence: "A promotion is followed by one confirmed writer, every secret and route of the group, one more write, a rejoin, and a measured loss; so is a redirect, but for rejoin and loss. A secret or route that is left out stands in the plan with a reason and is touched by no step",
-        why: "the run would end with applications on the old primary, without a standby, or without knowing what was lost",
+        sentence: "A promotion is followed by one confirmed writer, every secret and route of the group, one more write, every other member following or owed, and a measured loss; so is a redirect, but for members and loss. A secret or route that is left out stands in the plan with a reason and is touched by no step",
+        why: "the run would end with applications on the old primary, with a standby that nobody knows to be left behind, or without knowing what was lost",
         helps: "use the built-in phases, add the step, or leave the secret or route out by name and say why",
         check: follow_up_is_there,
     },
@@ -131,9 +131,7 @@ fn follow_up_is_there(look: &Look<'_>) -> Vec<Fault> {
     let owed = Duty::ALL.into_iter().filter(after).filter(|duty| look.on(*duty).next().is_none());
     found.extend(owed.map(|duty| missing(format!("step that {}", duty.words()))));
     let Some((pivot, _)) = pivot else { return found };
-    if look.on(Duty::Rejoin).next().is_none() {
-        found.push(missing("rejoin of the former primary".into()));
-    }
+    found.extend(left_behind(look).map(|one| missing(format!("step that sees `{one}` follow the writer, or owes it"))));
     let fenced = look.of(Class::Fence).any(|(fence, _)| look.follows(pivot, fence));
     if fenced && !look.has(Class::RetireFence) {
         found.push(missing("step that retires the fence".into()));
@@ -178,6 +176,28 @@ fn left_out_for_a_reason(look: &Look<'_>) -> Vec<Fault> {
         found.extend(touches.map(|(id, _)| Fault::at(id, format!("`{id}` touches `{name}`, which is left out"))));
     }
     found
+}
+
+/// The databases of the plan, other than the one that is promoted, that no step makes follow the writer or sees do so.
+fn left_behind<'a>(look: &Look<'a>) -> impl Iterator<Item = &'a Binding> {
+    let taken: Vec<&Binding> = [Duty::Rejoin, Duty::Follow]
+        .into_iter()
+        .flat_map(|duty| look.on(duty))
+        .filter_map(|(_, node)| node.call.marks.looks_at.as_ref())
+        .collect();
+    let old = Binding::from(&look.plan.expects.member);
+    // Whom a promotion touches is another rule's affair.
+    let promoted: Vec<&Binding> = look
+        .of(Class::Pivot)
+        .flat_map(|(_, pivot)| &pivot.call.touches)
+        .map(|touch| &touch.resource)
+        .filter(|name| **name != old)
+        .collect();
+    let target = look.plan.to.as_ref().map(Binding::from);
+    let databases = look.plan.bindings.iter().filter(|(_, bound)| bound.kind == ResourceKind::Database);
+    databases
+        .map(|(name, _)| name)
+        .filter(move |name| Some(*name) != target.as_ref() && !promoted.contains(name) && !taken.contains(name))
 }
 
 /// What a line of the order beside the stages speaks of.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
-    Binding, Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, NodeId, OnFailure, Output,
+    Binding, Call, CatchUpReceipt, Class, Consent, FenceReceipt, Loss, LossBound, Node, NodeId, OnFailure, Output,
     PromotionReceipt, Purpose, QuiesceReceipt, ResourceKind, ResourceRef, Target, Touch, Verb, WriterReceipt,
     references, verb,
 };
@@ -104,7 +104,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 180,
         name: "no-debt-before-danger",
-        sentence: "A step that others rely on for their safety stops the run when it fails, and none of them takes an input that may be missing; only a fence that a failover owes may be attempted after the promotion",
+        sentence: "A step that others rely on for their safety stops the run when it fails, and none of them takes an input that may be missing; after the promotion of a failover only a fence that it owes may be attempted, and a secret in the region of the silent writer, if another one in the region of the new writer is not",
         why: "the run would go on without its proof",
         helps: "use `add` or `hold` instead of `attempt`",
         check: no_debt_before_danger,
@@ -318,6 +318,21 @@ fn verbs_belong_to_classes(look: &Look<'_>) -> Vec<Fault> {
     found
 }
 
+/// Whether a step of a failover points a secret in the region of the expected writer, and another step that must succeed points one in the
+/// region of the target.
+fn secret_is_dark(look: &Look<'_>, node: &Node) -> bool {
+    let region = |name: &Binding| look.plan.bindings.get(name).and_then(|bound| bound.region.as_ref());
+    let of = |node: &Node| node.call.touches.iter().find_map(|touch| region(&touch.resource));
+    let dark = region(&Binding::from(&look.plan.expects.member));
+    let lit = look.plan.to.as_ref().and_then(|to| region(&Binding::from(to)));
+    let held = |other: &Node| !matches!(other.on_failure, OnFailure::Debt { .. }) && lit.is_some() && of(other) == lit;
+    look.plan.purpose == Purpose::Failover
+        && dark.is_some()
+        && dark != lit
+        && of(node) == dark
+        && look.of(Class::Secret).any(|(_, other)| held(other))
+}
+
 fn no_debt_before_danger(look: &Look<'_>) -> Vec<Fault> {
     let receipts = [
         FenceReceipt::type_name(),
@@ -331,7 +346,8 @@ fn no_debt_before_danger(look: &Look<'_>) -> Vec<Fault> {
     let mut found = Vec::new();
     for (id, node) in look.nodes() {
         let class = node.call.class;
-        let owed = class == Class::Fence && look.pivot().is_some_and(|(pivot, _)| look.follows(id, pivot));
+        let behind = look.pivot().is_some_and(|(pivot, _)| look.follows(id, pivot));
+        let owed = behind && (class == Class::Fence || (class == Class::Secret && secret_is_dark(look, node)));
         let debt = matches!(node.on_failure, OnFailure::Debt { .. }) && !owed;
         if debt && (class.relied_upon() || receipts.iter().any(|receipt| *receipt == node.call.output)) {
             found.push(Fault::at(id, format!("`{id}` may fail and be owed, but others rely on it")));

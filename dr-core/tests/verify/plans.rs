@@ -151,7 +151,8 @@ fn finished(plan: &mut PlanBuilder, pivot: &str, opened: &Ref<()>) -> Ref<dr_cor
     let measure = Measure(says().taking::<PromotionReceipt>("promotion", pivot));
     let measured = plan.add("measure-loss", measure.after(opened));
     plan.add("notify-end", Notify::default().after_all(&[&serving, &measured]));
-    let rejoin = Rejoin(of_writer(&[("neu", "rejoin")]).taking::<PromotionReceipt>("promotion", pivot));
+    let rejoin = of_writer(&[("neu", "rejoin")]).taking::<PromotionReceipt>("promotion", pivot);
+    let rejoin = Rejoin(rejoin.with("route", json!("neu")));
     plan.attempt("rejoin", rejoin.after(opened), "neu is no standby yet", "dba")
 }
 

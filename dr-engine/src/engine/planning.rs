@@ -1,9 +1,9 @@
 //! From a group and a runbook to a plan that every rule let pass.
 
 use dr_core::{
-    Call, Fact, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, Plan, PlanBuilder, PlannedSwitchover,
-    Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook, Situation, Survey, Timestamp,
-    Verified, known, verb,
+    Call, Fact, FenceSpec, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, MemberId, Plan,
+    PlanBuilder, PlannedSwitchover, Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook,
+    Situation, Survey, Timestamp, Verified, known, verb,
 };
 
 use super::{Engine, Group, run::Tail};
@@ -26,7 +26,7 @@ impl Engine {
         self.inner.journal.keep_group(&group.spec, &group.file, wall()).await?;
         self.sample(&group.spec);
         let situation = self.situation(group).await?;
-        let policy = self.policy(&group.spec, runbook.purpose());
+        let policy = self.policy(&group.spec, &situation.writer.member, runbook.purpose());
         let header = situation.header(runbook.id(), runbook.purpose(), policy);
         let header = header.map_err(|error| {
             let finding = Finding::new(&known::GROUP_WITHOUT_HASH, error.to_string());
@@ -42,9 +42,9 @@ impl Engine {
 
     /// What speaks against a planned switchover to any standby, as its plan would be refused now.
     pub(super) fn against_a_switchover(&self, situation: &Situation) -> Vec<Finding> {
-        let policy = self.policy(&situation.group, Purpose::Switchover);
+        let policy = self.policy(&situation.group, &situation.writer.member, Purpose::Switchover);
         let mut all: Vec<Finding> = Vec::new();
-        for standby in situation.standbys.iter().filter(|member| member.retired.is_none()) {
+        for standby in situation.standbys.iter().filter(|member| member.is_candidate()) {
             let runbook = PlannedSwitchover::to(standby.name.clone());
             let Ok(header) = situation.header(runbook.id(), runbook.purpose(), policy.clone()) else { continue };
             let Err(refused) = runbook.plan(situation, &mut PlanBuilder::new(header)) else { continue };
@@ -100,9 +100,10 @@ impl Engine {
         Ok(found)
     }
 
-    /// The limits of the group file, frozen with the plan.
-    fn policy(&self, spec: &GroupSpec, purpose: Purpose) -> Policy {
-        let weakest = spec.fences.iter().map(|fence| fence.grade).min();
+    /// The limits of the group file, frozen with the plan. Of the fences only those of the present writer count.
+    fn policy(&self, spec: &GroupSpec, writer: &MemberId, purpose: Purpose) -> Policy {
+        let of_writer = |fence: &&FenceSpec| fence.member.as_ref().is_none_or(|member| member == writer);
+        let weakest = spec.fences.iter().filter(of_writer).map(|fence| fence.grade).min();
         let automatic = spec.automatic(purpose.operation()).map(|opt_in| opt_in.risk.clone());
         Policy {
             gap_budget: spec.limits.gap_budget,

@@ -1,8 +1,8 @@
 //! Where a group stands, and what would keep it from being operated.
 
 use dr_core::{
-    AppTier, Binding, BindingName, Debt, Finding, GroupName, Journal as _, MemberFacts, Resolved, Roles, RunId,
-    Timestamp, View, known, roles, run::RunOutcome, text,
+    AppTier, Binding, BindingName, Debt, Finding, GroupName, IntendedRole, Journal as _, MemberFacts, Resolved, Roles,
+    RunId, Timestamp, View, known, roles, run::RunOutcome, text,
 };
 use serde::Serialize;
 
@@ -100,9 +100,12 @@ impl Engine {
             Ok(seen) => seen.findings,
             Err(findings) => findings,
         };
-        for member in &members {
+        // Nothing is planned for a reader, and only who may write has to be fenced.
+        for member in members.iter().filter(|member| member.role != IntendedRole::Reader) {
             findings.extend(silence(member));
-            findings.extend(fenceless(member));
+            if member.role == IntendedRole::Candidate {
+                findings.extend(fenceless(member));
+            }
         }
         findings.extend(self.drain(group).await);
         if findings.is_empty() {

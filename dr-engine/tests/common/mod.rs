@@ -13,9 +13,9 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, Answer, Catalog, Class, Consent, Effect, Handler, Input, Kind, LossBound, Millis, Observed, Outcome,
-    PlanBuilder, Prepared, Purpose, Ready, Refusal, Role, Runbook, RunbookId, Situation, Step, StepCx, StepError,
-    StepExt, Touch, Verified,
+    Actor, Answer, Catalog, Class, Consent, Effect, Handler, Input, IntendedRole, Kind, LossBound, Millis, Observed,
+    Outcome, PlanBuilder, Prepared, Purpose, Ready, Refusal, Role, Runbook, RunbookId, Situation, Step, StepCx,
+    StepError, StepExt, Touch, Verified,
 };
 use dr_engine::{Engine, EngineBuilder, Error, Group, Run, Start, TokioRuntime};
 use dr_testkit::{Setup, SimCloud};
@@ -188,10 +188,38 @@ impl House {
         Self::of(Setup { network_fence: true, ..Setup::pair("orders", "neu", "weu").fast() })
     }
 
+    /// A third member follows, and a fourth one reads.
+    pub(crate) fn of_four() -> Self {
+        let setup = Setup::pair("orders", "neu", "weu").with("uks", IntendedRole::Follower);
+        let more = r#"
+[[member]]
+name    = "uks"
+region  = "region-uks"
+role    = "follower"
+backend = "sim"
+at      = { instance = "uks" }
+
+[[member]]
+name    = "bi"
+region  = "region-bi"
+role    = "reader"
+backend = "sim"
+at      = { instance = "bi" }
+
+[limits]"#;
+        let file = GROUP.replacen("\n[limits]", more, 1);
+        let file = file.replacen("weu = \"weu\" }", "weu = \"weu\", uks = \"uks\", bi = \"bi\" }", 1);
+        Self::with(setup.with("bi", IntendedRole::Reader).fast(), &file)
+    }
+
     fn of(setup: Setup) -> Self {
+        Self::with(setup, GROUP)
+    }
+
+    fn with(setup: Setup, file: &str) -> Self {
         let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("orders.toml"), GROUP).unwrap();
+        std::fs::write(dir.path().join("orders.toml"), file).unwrap();
         Self { dir, cloud, lamp: Lamp::default() }
     }
 

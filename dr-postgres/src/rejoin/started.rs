@@ -34,7 +34,7 @@ pub(super) enum Seen {
 
 impl Member {
     /// The first half of the postcondition: this server receives on the primary's current timeline, and the primary sends to it.
-    pub(super) async fn streams_from(&self, primary: &MemberId) -> Result<bool, PgError> {
+    pub(crate) async fn streams_from(&self, primary: &MemberId) -> Result<bool, PgError> {
         let Ok(own) = self.session().await else { return Ok(false) };
         let (_, upstream) = self.peer_session(primary).await?;
         let (mine, theirs) = (own.identity().await?, upstream.identity().await?);

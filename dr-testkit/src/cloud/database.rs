@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Attribution, Binding, BindingName, Capabilities, Description, FenceReading, Follows, ForcedOffer, Grade,
-    ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes, Position, PositionUnit,
-    PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication,
-    ReplicationLink, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp, Tri,
+    Attribution, Binding, BindingName, Capabilities, Description, FenceReading, FollowOffer, FollowRequest, Follows,
+    FollowsBy, ForcedOffer, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes,
+    Position, PositionUnit, PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin,
+    RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp,
+    Tri,
 };
 
 use super::{
@@ -63,6 +64,10 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
         promote: separate.then_some(promote),
         swap: (!separate).then_some(swap),
         forced_swap: (!separate).then_some(forced),
+        follow: Some(FollowOffer {
+            takes: longest(timing.rejoin),
+            by: if separate { FollowsBy::Verb } else { FollowsBy::Itself },
+        }),
         snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: service.snapshot_blocks }),
         poll_every: timing.poll,
         // A call that is under way when a look begins takes effect after it, and shows in the view later still.
@@ -293,6 +298,11 @@ impl ManagedDatabase for SimDatabase {
             may_discard: request.may_discard,
         };
         self.line.send(self.start("rejoin", "rejoin"), effect).await.map(drop)
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        let effect = Effect::Follow { member: request.target.member.clone(), primary: request.primary.member.clone() };
+        self.line.send(self.start("follow", "follow"), effect).await.map(drop)
     }
 
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {

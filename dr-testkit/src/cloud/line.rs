@@ -323,7 +323,7 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
     let takes = match effect {
         Effect::Promote { .. } => timing.promote,
         Effect::Swap { .. } => timing.swap,
-        Effect::Rejoin { .. } => timing.rejoin,
+        Effect::Rejoin { .. } | Effect::Follow { .. } => timing.rejoin,
         Effect::Snapshot { .. }
         | Effect::Settle { .. }
         | Effect::Deny { .. }

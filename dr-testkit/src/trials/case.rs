@@ -6,8 +6,8 @@ use std::{
 };
 
 use dr_core::{
-    AppTier, Capabilities, Digest, EvidenceSink, Fence, GroupName, IdempotencyKey, Millis, Notifier, Rejoin, RunId,
-    Runtime, SecretStore, TrafficRouter, millis, minutes,
+    AppTier, Capabilities, Digest, EvidenceSink, Fence, FollowsBy, GroupName, IdempotencyKey, Millis, Notifier, Rejoin,
+    RunId, Runtime, SecretStore, TrafficRouter, millis, minutes,
 };
 
 use super::{
@@ -83,6 +83,7 @@ impl Offer {
                 let swapped = offers.swap.as_ref().map(|offer| offer.rejoin);
                 swapped.or_else(|| offers.promote.as_ref().map(|offer| offer.rejoin)) == Some(Rejoin::InPlace)
             }
+            Self::Follow => offers.follow.is_some_and(|offer| offer.by == FollowsBy::Verb),
             Self::Snapshot => offers.snapshot.is_some(),
             Self::HandOver => offers.promote.is_some() || offers.swap.is_some(),
         }
@@ -93,6 +94,7 @@ impl Offer {
             Self::Promote => "promote",
             Self::Swap => "swap-roles",
             Self::Rejoin => "rejoin",
+            Self::Follow => "follow",
             Self::Snapshot => "snapshot",
             Self::HandOver => "promote or swap-roles",
         }

@@ -2,9 +2,9 @@
 
 use dr_core::{
     Actor, CatchUpReceipt, ClearFence, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch,
-    FenceReceipt, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret,
-    PromoteRequest, QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest, SecretVersion,
-    SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit, minutes, seconds,
+    FenceReceipt, FollowRequest, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome,
+    PatchSecret, PromoteRequest, QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest,
+    SecretVersion, SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit, minutes, seconds,
 };
 
 use super::{Case, Offer, Part, Seat, Side, Stop};
@@ -220,6 +220,14 @@ impl Case {
         let primary = self.target(Side::Standby).await?;
         let target = Target { member, address, identity: None, lineage };
         Ok(RejoinRequest { target, primary, endpoint, parted_at: None, may_discard, key: self.key("rejoin") })
+    }
+
+    /// Points one side at the other.
+    pub(super) async fn follow_request(&self, side: Side) -> Result<FollowRequest, Stop> {
+        let other = if side == Side::Primary { Side::Standby } else { Side::Primary };
+        let endpoint = self.described(other).await?.endpoint;
+        let (target, primary) = (self.target(side).await?, self.target(other).await?);
+        Ok(FollowRequest { target, primary, endpoint, parted_at: None, key: self.key("follow") })
     }
 
     /// The proof that one side is the writer, as steps hand it to secret and route.

@@ -95,6 +95,8 @@ pub enum Offer {
     Swap,
     /// A former primary is attached again where it is.
     Rejoin,
+    /// A standby is pointed at a primary.
+    Follow,
     /// A snapshot.
     Snapshot,
     /// Promotion or swap.

@@ -47,6 +47,10 @@ trials! { Contract::ManagedDatabase;
     Changed discards_not "rejoin::keeps_what_only_it_has"
         shows "data that only this member has is destroyed only if the request says so; otherwise `NotDone`"
         needs [Offers(Offer::Rejoin), Offers(Offer::Promote), Can(Power::CutReplication), Can(Power::Write)];
+    Changed follows_again "follow::done_means_streaming"
+        shows "done only when it streams on the primary's current lineage" needs [Offers(Offer::Follow), Can(Power::CutReplication)];
+    AsItWas follows_nobody "follow::a_primary_is_a_conflict"
+        shows "on a member that is no standby: `Conflict`, and what only it has stays" needs [Offers(Offer::Follow)];
     Changed one_snapshot "snapshot::the_same_name_twice_is_one"
         shows "the same name twice is one snapshot" needs [Offers(Offer::Snapshot)];
     Changed works_beside "snapshot::is_work_only_where_it_blocks"
@@ -307,6 +311,35 @@ async fn discards_not(c: &Case) -> Result<(), Stop> {
     let before = c.see_if(Sight::Changes).await?;
     c.settle_view().await;
     c.same("and nothing of it happens later", &c.see_if(Sight::Changes).await?, &before);
+    Ok(())
+}
+
+async fn follows_again(c: &Case) -> Result<(), Stop> {
+    c.act(Power::CutReplication).await?;
+    let standby = c.pair.standby.provider.database.as_ref();
+    let request = c.follow_request(Side::Standby).await?;
+    let outcome = standby.follow(request.clone()).await;
+    c.finish(standby, outcome).await?;
+    let look = || async { standby.replication().await.ok().filter(|reading| reading.streaming == Tri::Yes) };
+    let now = c.until("it streams", look).await?;
+    let lineage = c.target(Side::Primary).await?.lineage;
+    c.holds("it receives the primary's history", now.lineage.is_none_or(|of| of == lineage), &lineage);
+    let again = standby.follow(request).await;
+    let harmless = matches!(again, Outcome::Done(()) | Outcome::Accepted(_));
+    c.holds("asking again is no change", harmless, &again);
+    if let Outcome::Accepted(op) = again {
+        c.polled(standby, &op).await?;
+    }
+    Ok(())
+}
+
+async fn follows_nobody(c: &Case) -> Result<(), Stop> {
+    let database = c.pair.primary.provider.database.as_ref();
+    let outcome = database.follow(c.follow_request(Side::Primary).await?).await;
+    c.holds("a primary is not made a standby", matches!(outcome, Outcome::Conflict(_)), &outcome);
+    c.settle_view().await;
+    let probe = c.ok("the primary is tried", c.pair.primary.provider.probe.write().await)?;
+    c.same("the primary takes writes", &probe.accepted, &Tri::Yes);
     Ok(())
 }
 

@@ -22,6 +22,10 @@ pub(crate) enum Effect {
         primary: MemberId,
         may_discard: bool,
     },
+    Follow {
+        member: MemberId,
+        primary: MemberId,
+    },
     Snapshot {
         member: MemberId,
         name: String,
@@ -123,6 +127,7 @@ impl World {
             Effect::Rejoin { member, primary, may_discard } => {
                 self.ask_rejoin(member, primary, may_discard, (call, fate))
             }
+            Effect::Follow { member, primary } => self.ask_follow(member, primary, (call, fate)),
             Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
             Effect::Deny { member } => self.ask_fence(Part::Deny, member, call),
@@ -270,6 +275,35 @@ impl World {
             return Reply::Refused(format!("{member} has {} bytes that nobody else has", own.saturating_sub(kept)));
         }
         self.begin(Work::Rejoin { member, primary }, self.setup.timing.rejoin, (call, fate))
+    }
+
+    fn ask_follow(&mut self, member: MemberId, primary: MemberId, (call, fate): (&str, &Fate)) -> Reply {
+        let (Some(standby), Some(new)) = (self.instances.get(&member), self.instances.get(&primary)) else {
+            return Reply::Refused(format!("there is no {member} or no {primary}"));
+        };
+        if self.setup.flavour != Flavour::Separate {
+            return Reply::Refused("the provider attaches standbys by itself".to_owned());
+        }
+        if let Some(busy) = &standby.busy {
+            return Reply::Conflict(format!("{member} is busy: {busy}"));
+        }
+        if standby.follows.is_none() {
+            return Reply::Conflict(format!("{member} is no standby"));
+        }
+        if !standby.running {
+            return Reply::NotYet(format!("{member} is not available"));
+        }
+        if new.follows.is_some() || !new.running {
+            return Reply::Conflict(format!("{primary} is no primary"));
+        }
+        if standby.follows.as_ref() == Some(&primary) && standby.stream.attached && standby.lineage == new.lineage {
+            return Reply::done();
+        }
+        let beyond = self.received_at(standby, self.now).saturating_sub(self.kept_of(&standby.lineage, &new.lineage));
+        if beyond > 0 {
+            return Reply::Refused(format!("{member} has received {beyond} bytes that {primary} never had"));
+        }
+        self.begin(Work::Follow { member, primary }, self.setup.timing.rejoin, (call, fate))
     }
 
     fn ask_snapshot(&mut self, member: &MemberId, name: &str, call: &str, fate: &Fate) -> Reply {

@@ -1,6 +1,6 @@
 //! The laws about what a run says of servers, roles and parts: a fence that is called confirmed, and what a success leaves behind.
 
-use dr_core::{Binding, FenceReceipt, Grade, MemberId};
+use dr_core::{Binding, FenceReceipt, Grade, IntendedRole, MemberId};
 
 use super::{Law, World};
 use crate::cloud::SimCloud;
@@ -63,6 +63,27 @@ impl World {
         let idle = |found: &&super::Instance| found.follows.is_some() && !found.stream.replays;
         if let Some(found) = self.instances.values().find(idle).filter(|_| !debts) {
             self.violate(Law::S23, format!("a success without debts, and {} does not replay", found.name));
+        }
+        self.check_followers(debts);
+    }
+
+    /// Whether every standby that is no reader receives from the writer, where a success owes nothing (S26).
+    fn check_followers(&mut self, debts: bool) {
+        if debts || self.duties.stranger || self.usurped() {
+            return;
+        }
+        let readers = self.setup.members.iter().filter(|member| member.role == IntendedRole::Reader);
+        let readers: Vec<&str> = readers.map(|member| member.name.as_str()).collect();
+        let follows = |found: &super::Instance| {
+            let primary = found.follows.as_ref().and_then(|name| self.instances.get(name));
+            let on_it = primary.is_some_and(|primary| primary.follows.is_none() && primary.lineage == self.current);
+            on_it && found.lineage == self.current && found.stream.attached
+        };
+        let standbys = self.instances.values().filter(|found| found.follows.is_some());
+        let others = standbys.filter(|found| !readers.contains(&found.name.as_str()));
+        let left = others.filter(|found| !follows(found)).map(|found| found.name.clone()).next();
+        if let Some(name) = left {
+            self.violate(Law::S26, format!("a success without debts, and {name} does not receive from the writer"));
         }
     }
 

@@ -11,7 +11,7 @@ use crate::cloud::SimCloud;
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
 
-/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S25 are the simulator's own).
+/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S26 are the simulator's own).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Law {
     /// At no time can clients commit on two members of one group.
@@ -58,6 +58,8 @@ pub enum Law {
     S24,
     /// No application is sent to a writer that still refuses it because of the fence of its predecessor.
     S25,
+    /// After success without debts every standby that is no reader receives from the writer.
+    S26,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.

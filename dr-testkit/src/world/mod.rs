@@ -450,6 +450,18 @@ impl World {
         instance.stream.floor.max(written(at.saturating_sub(delay)))
     }
 
+    /// How much of the history `of` went into `now`: where the first of the promotions that lead from one to the other parted.
+    pub(crate) fn kept_of(&self, of: &Lineage, now: &Lineage) -> u64 {
+        let (mut at, mut kept) = (now.clone(), u64::MAX);
+        while at != *of {
+            let Some((parent, parted)) = self.histories.get(&at).and_then(|history| history.parent.clone()) else {
+                return 0;
+            };
+            (at, kept) = (parent, parted);
+        }
+        kept
+    }
+
     /// A lineage as the service tells it.
     pub(crate) fn told(&self, lineage: &Lineage) -> Lineage {
         let generation = if self.setup.service.generations { lineage.generation } else { 0 };

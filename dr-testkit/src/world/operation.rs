@@ -19,6 +19,7 @@ impl World {
             Work::Swap { forced: false, .. } => "switching-over",
             Work::Swap { forced: true, .. } => "failing-over",
             Work::Rejoin { .. } => "rejoining",
+            Work::Follow { .. } => "repointing",
             Work::Snapshot { .. } => "backing-up",
         };
         for name in &busied {
@@ -201,7 +202,11 @@ impl World {
             }
             Work::Swap { from, to, forced } => self.finish_swap((from, to), *forced, whole, &op.by),
             Work::Rejoin { member, primary } if whole => self.attach(member, primary, &op.by),
-            Work::Rejoin { .. } => Ok(()),
+            Work::Follow { member, primary } if whole => {
+                self.follow(member, primary, &op.by);
+                Ok(())
+            }
+            Work::Rejoin { .. } | Work::Follow { .. } => Ok(()),
             Work::Snapshot { member, name } => {
                 if let Some(instance) = self.instances.get_mut(member)
                     && whole
@@ -246,10 +251,21 @@ impl World {
             let work = Work::Rejoin { member: from.clone(), primary: to.clone() };
             let _handle: Reply = self.begin(work, self.setup.timing.rejoin, ("provider", &Fate::default()));
         }
+        self.take_along(from, to);
         if self.setup.service.endpoint == EndpointMoves::AtTheEnd {
             self.move_endpoints(to, by);
         }
         Ok(())
+    }
+
+    /// The provider points its other standbys at the new primary, or rebuilds those that have more.
+    fn take_along(&mut self, from: &MemberId, to: &MemberId) {
+        let others = self.instances.values().filter(|found| found.follows.as_ref() == Some(from) && found.name != *to);
+        let others: Vec<MemberId> = others.map(|found| found.name.clone()).collect();
+        for member in others {
+            let work = Work::Follow { member, primary: to.clone() };
+            let _handle: Reply = self.begin(work, self.setup.timing.rejoin, ("provider", &Fate::default()));
+        }
     }
 
     fn move_endpoints(&mut self, to: &MemberId, by: &str) {
@@ -444,13 +460,13 @@ impl World {
 fn busied(work: &Work) -> Vec<MemberId> {
     match work {
         Work::Snapshot { member, .. } => vec![member.clone()],
-        Work::Promote(_) | Work::Swap { .. } | Work::Rejoin { .. } => names(work),
+        Work::Promote(_) | Work::Swap { .. } | Work::Rejoin { .. } | Work::Follow { .. } => names(work),
     }
 }
 
 fn names(work: &Work) -> Vec<MemberId> {
     match work {
-        Work::Promote(member) | Work::Rejoin { member, .. } => vec![member.clone()],
+        Work::Promote(member) | Work::Rejoin { member, .. } | Work::Follow { member, .. } => vec![member.clone()],
         Work::Swap { from, to, .. } => vec![from.clone(), to.clone()],
         Work::Snapshot { .. } => Vec::new(),
     }

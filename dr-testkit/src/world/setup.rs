@@ -1,6 +1,6 @@
 //! What a world is made from: members, flavour, timing, clients.
 
-use dr_core::{GroupName, Millis, millis, minutes, seconds};
+use dr_core::{GroupName, IntendedRole, Millis, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
@@ -154,7 +154,7 @@ impl Timing {
     }
 }
 
-/// A group of one primary and one standby with everything around it.
+/// A group of one primary and its standbys with everything around it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// The group.
@@ -204,13 +204,21 @@ pub struct MemberSetup {
     pub name: String,
     /// Its region.
     pub region: String,
+    /// What it is meant for.
+    pub role: IntendedRole,
+}
+
+impl MemberSetup {
+    fn new(name: &str, role: IntendedRole) -> Self {
+        Self { name: name.to_owned(), region: format!("region-{name}"), role }
+    }
 }
 
 impl Setup {
     /// The group `group` with the primary `primary` and the standby `standby`: 8 writers, one route, realistic timing.
     #[must_use]
     pub fn pair(group: &str, primary: &str, standby: &str) -> Self {
-        let member = |name: &str| MemberSetup { name: name.to_owned(), region: format!("region-{name}") };
+        let member = |name: &str| MemberSetup::new(name, IntendedRole::Candidate);
         Self {
             group: GroupName::new(group),
             members: vec![member(primary), member(standby)],
@@ -231,6 +239,13 @@ impl Setup {
             tier: true,
             seed: 1,
         }
+    }
+
+    /// With one member more, which follows the primary.
+    #[must_use]
+    pub fn with(mut self, name: &str, role: IntendedRole) -> Self {
+        self.members.push(MemberSetup::new(name, role));
+        self
     }
 
     /// With another flavour.

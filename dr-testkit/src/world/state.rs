@@ -213,7 +213,7 @@ impl Operation {
     pub(crate) fn changes(&self, member: &MemberId) -> bool {
         match &self.work {
             Work::Promote(to) | Work::Swap { to, .. } => to == member,
-            Work::Rejoin { .. } | Work::Snapshot { .. } => false,
+            Work::Rejoin { .. } | Work::Follow { .. } | Work::Snapshot { .. } => false,
         }
     }
 }
@@ -224,6 +224,7 @@ pub(crate) enum Work {
     Promote(MemberId),
     Swap { from: MemberId, to: MemberId, forced: bool },
     Rejoin { member: MemberId, primary: MemberId },
+    Follow { member: MemberId, primary: MemberId },
     Snapshot { member: MemberId, name: String },
 }
 
@@ -232,7 +233,7 @@ impl Work {
     pub(crate) fn changes_writer(&self) -> bool {
         match self {
             Self::Promote(_) | Self::Swap { .. } => true,
-            Self::Rejoin { .. } | Self::Snapshot { .. } => false,
+            Self::Rejoin { .. } | Self::Follow { .. } | Self::Snapshot { .. } => false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod catch_up;
 mod faults;
 mod logins;
 mod matrix;
+mod members;
 mod otherwise;
 mod planted;
 mod presets;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Capabilities, ClearFence, Description, Digest, DrainRequest, Effort, EngageFence, Fence,
-    FenceReading, FenceToken, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier, OpHandle,
-    OpProgress, Outcome, Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers, Reach,
-    Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
+    FenceReading, FenceToken, FollowRequest, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier,
+    OpHandle, OpProgress, Outcome, Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers,
+    Reach, Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
     ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter,
     Tri,
 };
@@ -120,6 +120,10 @@ impl ManagedDatabase for TrustingDatabase {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         self.inner.rejoin(request).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.inner.follow(request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {

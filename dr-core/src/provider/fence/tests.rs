@@ -86,6 +86,40 @@ impl Fence for Part {
     }
 }
 
+/// The grade of a fence changed nothing but a minimum over all fences: one that the file wants confirmed counted all the same when it was
+/// only enforced.
+#[test]
+fn bug_the_grade_of_a_strong_fence_raised_nothing() {
+    let part = |name, planes| -> Arc<dyn Fence> {
+        let (answers, calls) = (Mutex::default(), std::sync::Arc::default());
+        Arc::new(Part { name, planes: Ok(planes), resource: "r", answers, calls })
+    };
+    let graded = |name, worth, least| -> Arc<dyn Fence> {
+        Arc::new(crate::GradedFence::new(part(name, Planes::all(worth)), least))
+    };
+    let read = |fence: &dyn Fence| fence.inspect().now_or_never().unwrap().unwrap();
+    for (worth, least, counts) in [
+        (Grade::Confirmed, Grade::Enforced, Grade::Confirmed),
+        (Grade::Enforced, Grade::Enforced, Grade::Enforced),
+        (Grade::Enforced, Grade::Confirmed, Grade::Partial),
+        (Grade::Unconfirmable, Grade::Confirmed, Grade::Unconfirmable),
+    ] {
+        let fence = graded("stop", worth, least);
+        assert_eq!((read(fence.as_ref()).grade(), fence.promises().grade()), (counts, counts), "{worth} of {least}");
+    }
+    let weak = read(graded("stop", Grade::Enforced, Grade::Confirmed).as_ref());
+    assert_eq!(weak.engaged(), Tri::Yes, "what is engaged is not taken for released");
+    assert_eq!(weak.detail, "stop (worth `enforced`, counts from `confirmed` on)");
+    let set = |network| {
+        FenceSet::new(vec![
+            graded("stop", Grade::Enforced, Grade::Confirmed),
+            graded("network", network, Grade::Enforced),
+        ])
+    };
+    assert_eq!(read(&set(Grade::Enforced)).grade(), Grade::Enforced, "the other fence decides");
+    assert_eq!(read(&set(Grade::Partial)).grade(), Grade::Partial);
+}
+
 fn new_sessions() -> Planes {
     Planes { new_sessions: Grade::Confirmed, ..Planes::default() }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     ready, seen, sent,
     world::{
-        Call, World, at, consent, fence_receipt, from, lineage, now, pair, plan, promoted, resolved, run, target,
-        token, value,
+        Call, Server, World, at, consent, fence_receipt, from, lineage, now, pair, plan, promoted, resolved, run,
+        target, token, value,
     },
 };
 use crate::{
@@ -16,12 +16,13 @@ use crate::{
     run::{Event, Record, RunState},
     steps::{
         AttachStandby, AwaitRejoined, AwaitSnapshot, BeginSnapshot, CheckWriter, ConfirmWriter, Drain, FinalSnapshot,
-        PointSecret, RejoinMember, ResumeWrites, RetireMemberFence, SnapshotBegun,
+        FollowWriter, PointSecret, RejoinMember, ResumeWrites, RetireMemberFence, SnapshotBegun,
         attach::Attaching,
         before::{Snapshot, SnapshotBegins, SnapshotEnds},
         confirm::{Confirming, WriterStill},
         drain::{Draining, Resuming},
         fence::Retiring,
+        follow::Following,
         rejoin::{Rejoined, Rejoining},
         secret::Pointing,
     },
@@ -452,7 +453,7 @@ fn bug_a_stopped_member_has_not_rejoined() {
 fn bug_a_member_that_does_not_come_back_is_told_by_name() {
     let world = pair();
     world.set("a", |a| a.follows = None);
-    let step = resolved(&AwaitRejoined::of(&target("a", 1), &from("writer")), &[("writer", value(&writer()))]);
+    let step = resolved(&AwaitRejoined::of(&"a".into(), &from("writer")), &[("writer", value(&writer()))]);
     let looked = now(Rejoined.look(&Call::of(&world).cx(), &step));
     assert!(matches!(&looked, Ok(Observed::Unknown(why)) if why.as_str() == "`a` does not follow `b`"), "{looked:?}");
 }
@@ -503,6 +504,49 @@ fn a_member_is_attached_to_the_writer_of_the_plan_only() {
         let told = world.sent().into_iter().all(|call| call.contains("to b discarding true"));
         assert!(told && world.sent().len() == usize::from(submitted == "accepted"), "{name}: {:?}", world.sent());
     }
+}
+
+/// A standby is pointed at the writer that was confirmed, once it is seen to be a standby; nothing else is ever touched.
+#[test]
+fn a_standby_follows_the_confirmed_writer_only() {
+    type Change = fn(&World);
+    let step = FollowWriter::of(&"a".into(), &from("writer"), &from("promote"));
+    let standby = |a: &mut Server| (a.follows, a.in_recovery) = (Some("res-x".into()), Tri::Yes);
+    let table: [(&str, Change, &str, &str); 5] = [
+        ("it follows another one", |_| (), "ready", "accepted"),
+        ("it follows nobody", |w| w.set("a", |a| a.follows = None), "conflict", "accepted"),
+        ("the provider works on it", |w| w.set("a", |a| a.busy = Some("backup".into())), "not ready", "accepted"),
+        (
+            "it streams from the writer already",
+            |w| w.set("a", |a| (a.follows, a.streaming, a.generation) = (Some("res-b".into()), Tri::Yes, 2)),
+            "already done",
+            "accepted",
+        ),
+        (
+            "the writer is a standby now",
+            |w| w.set("b", |b| (b.in_recovery, b.follows) = (Tri::Yes, Some("res-x".into()))),
+            "conflict",
+            "accepted",
+        ),
+    ];
+    for (name, change, prepared, submitted) in table {
+        let world = pair();
+        world.set("b", promoted);
+        world.set("a", standby);
+        change(&world);
+        let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
+        let step = resolved(&step, &outputs);
+        let cx = || Call::of(&world).intended().may("a", "follow").cx();
+        assert_eq!(ready(&now(Following.prepare(&cx(), &step))), prepared, "{name}");
+        assert_eq!(sent(&now(Following.submit(&cx(), &step))), submitted, "{name}");
+        assert!(world.sent().iter().all(|call| call.contains("to b")), "{name}: {:?}", world.sent());
+    }
+    let world = pair();
+    world.set("a", |a| a.identity = "uid-other".into());
+    let outputs = [("writer", value(&writer())), ("promote", value(&promotion(Shape::SeparateFence)))];
+    let cx = Call::of(&world).intended().may("a", "follow").cx();
+    assert_eq!(sent(&now(Following.submit(&cx, &resolved(&step, &outputs)))), "not done", "another resource");
+    assert_eq!(world.sent(), Vec::<String>::new());
 }
 
 /// After a swap nobody looked at the former primary again before the applications were let through.

@@ -251,6 +251,11 @@ impl ManagedDatabase for Of {
         Outcome::accepted()
     }
 
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.0.call(format!("follow {} to {}", request.target, request.primary.member));
+        Outcome::accepted()
+    }
+
     async fn settle(&self) -> Outcome<()> {
         match self.0.rehearsed("settle").unwrap().obstacles.first() {
             Some(obstacle) => Outcome::refused(&obstacle.what),

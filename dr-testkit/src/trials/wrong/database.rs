@@ -7,9 +7,9 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Attribution, Capabilities, Description, FenceReading, ManagedDatabase, Millis, OpHandle, OpProgress, Outcome,
-    PromoteRequest, ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity, Runtime,
-    SnapshotRequest, SwapRequest, Timestamp, Tri, millis,
+    Attribution, Capabilities, Description, FenceReading, FollowRequest, ManagedDatabase, Millis, OpHandle, OpProgress,
+    Outcome, PromoteRequest, ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity,
+    Runtime, SnapshotRequest, SwapRequest, Timestamp, Tri, millis,
 };
 
 use super::Wrong;
@@ -105,6 +105,10 @@ impl ManagedDatabase for WrongDatabase {
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         let may_discard = request.may_discard || self.is(Wrong::DiscardsSilently);
         self.inner.rejoin(RejoinRequest { may_discard, ..request }).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.inner.follow(request).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {

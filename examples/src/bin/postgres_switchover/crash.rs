@@ -13,10 +13,10 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppSpec, AppTier, Backend, Capabilities, ClearFence, ConfigError, Description, DrainRequest,
-    EngageFence, Fence, FenceReading, FenceSpec, FenceToken, GroupSpec, ManagedDatabase, MemberId, MemberSpec, Millis,
-    OpHandle, OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach, RejoinRequest,
-    ReleaseOrder, Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest, TrafficRouter,
-    TrafficSpec,
+    EngageFence, Fence, FenceReading, FenceSpec, FenceToken, FollowRequest, GroupSpec, ManagedDatabase, MemberId,
+    MemberSpec, Millis, OpHandle, OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach,
+    RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest,
+    TrafficRouter, TrafficSpec,
 };
 use dr_postgres::{Census, HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
 use dr_sql::PgError;
@@ -197,6 +197,10 @@ impl ManagedDatabase for Hit<dyn ManagedDatabase> {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         self.around(self.inner.rejoin(request)).await
+    }
+
+    async fn follow(&self, request: FollowRequest) -> Outcome<()> {
+        self.around(self.inner.follow(request)).await
     }
 
     async fn settle(&self) -> Outcome<()> {
