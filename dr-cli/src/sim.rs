@@ -106,6 +106,8 @@ fn setup(group: &GroupSpec) -> Result<Setup, ConfigError> {
             // Little is written: the whole world is stored at every call.
             let timing = Timing { write_every: millis(200), ..Timing::fast() };
             setup = setup.timing(timing).writers(2);
+            // The question comes after the last snapshot: what is shown does not depend on which of the two is quicker.
+            setup.service.snapshot_blocks = true;
         }
     }
     setup.routes = group.traffic.len();

@@ -259,12 +259,12 @@ impl ManagedDatabase for SimDatabase {
                     return Err(ProviderError::Unsupported { verb: "attribution" });
                 };
                 let recorded = |line: &&TruthLine| line.at.saturating_add(ms(late)) <= glass.at;
-                let changes = world
-                    .log
-                    .iter()
-                    .filter(|line| line.kind == ChangeKind::Promoted && line.what == self.member.as_str());
-                let Some(line) = changes.filter(recorded).next_back() else { return Ok(None) };
-                let operation = world.ops.iter().filter(|(_, op)| op.by == line.by && op.ends <= line.at).next_back();
+                let changed =
+                    |line: &&TruthLine| line.kind == ChangeKind::Promoted && line.what == self.member.as_str();
+                let Some(line) = world.log.iter().rfind(|line| changed(line) && recorded(line)) else {
+                    return Ok(None);
+                };
+                let operation = world.ops.iter().rfind(|(_, op)| op.by == line.by && op.ends <= line.at);
                 let (operation, started) =
                     operation.map_or_else(|| ("by hand".to_owned(), line.at), |(name, op)| (name.clone(), op.started));
                 let ours = if glass.contradicts { Tri::Unknown } else { Tri::from(line.by != "drift") };

@@ -141,17 +141,12 @@ impl Wrong {
             Self::NamesItselfByAddress => {
                 ("wrong.names-itself-by-address", &["database::describe::a_resource_made_anew_is_another_one"])
             }
-            Self::StampsOldRoles => (
-                "wrong.stamps-old-roles",
-                &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"],
-            ),
+            Self::StampsOldRoles => ("wrong.stamps-old-roles", OLD_ROLES),
             Self::TidiesWhileLooking => {
                 ("wrong.tidies-while-looking", &["database::describe::looking_changes_nothing"])
             }
             Self::DiscardsSilently => ("wrong.discards-silently", &["database::rejoin::keeps_what_only_it_has"]),
-            Self::CallsAllItsOwn => {
-                ("wrong.calls-all-its-own", &["database::attribution::a_change_by_hand_is_not_ours"])
-            }
+            Self::CallsAllItsOwn => ("wrong.calls-all-its-own", BY_HAND),
             Self::RenamesSnapshots => ("wrong.renames-snapshots", &["database::snapshot::the_same_name_twice_is_one"]),
             Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
             Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),
@@ -232,6 +227,11 @@ impl Wrong {
         Ok(Verdict { wrong: self, failed })
     }
 }
+
+const BY_HAND: &[&str] = &["database::attribution::a_change_by_hand_is_not_ours"];
+
+const OLD_ROLES: &[&str] =
+    &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"];
 
 /// What cannot be shown where no look ever finds a fence engaged: everything that comes after fencing.
 const UNREAD_FENCE: &[&str] = &[
