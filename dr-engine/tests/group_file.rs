@@ -364,7 +364,7 @@ fn a_damaged_file_is_answered() {
             [before.to_owned(), format!("{before}{after}"), format!("{before}\"{after}"), format!("{before}\n{after}")]
         {
             match GroupFile::parse(&damaged, "g.toml") {
-                Ok(file) => assert_eq!(file.spec().members.len(), 2),
+                Ok(file) => assert!((1..=2).contains(&file.spec().members.len())),
                 Err(error) => {
                     assert!(error.to_string().starts_with("g.toml"), "{error}");
                     assert!(error.faults().iter().all(|fault| !fault.message.is_empty()), "{error}");

@@ -205,16 +205,18 @@ fn left_behind<'a>(look: &Look<'a>) -> impl Iterator<Item = &'a Binding> {
 enum Those {
     Duty(Duty),
     Class(Class),
+    /// What makes the former primary a standby, or sees it become one.
+    WayBack,
 }
 
 /// What the stages do not say: within a stage, beside all stages, or past a stage that nobody waits for. Each with its reason.
 const BESIDE_THE_STAGES: &[(Those, Those, &str)] = {
-    use Those::{Class as Of, Duty as On};
+    use Those::{Class as Of, Duty as On, WayBack};
     let first = "the former primary is to be fenced before anything else is done to it";
     &[
         (On(Duty::Notice), Of(Class::Consent), "people would be told of a change that nobody agreed to"),
-        (On(Duty::Rejoin), On(Duty::Snapshot), "a rejoin may destroy what only the former primary has"),
-        (On(Duty::Rejoin), Of(Class::Fence), first),
+        (WayBack, On(Duty::Snapshot), "a rejoin may destroy what only the former primary has"),
+        (WayBack, Of(Class::Fence), first),
         (On(Duty::Snapshot), Of(Class::Fence), first),
     ]
 };
@@ -224,6 +226,12 @@ impl Those {
         match self {
             Self::Duty(duty) => look.on(duty).map(|(id, _)| id).collect(),
             Self::Class(class) => look.of(class).map(|(id, _)| id).collect(),
+            Self::WayBack => {
+                let old = Binding::from(&look.plan.expects.member);
+                let of_old = |node: &Node| node.call.marks.looks_at.as_ref() == Some(&old);
+                let seen = look.on(Duty::Follow).filter(|(_, node)| of_old(node));
+                look.on(Duty::Rejoin).chain(seen).map(|(id, _)| id).collect()
+            }
         }
     }
 }
