@@ -155,27 +155,13 @@ impl Wrong {
             Self::ReleasesOthers => {
                 ("wrong.releases-others", &["fence::release::an_order_for_another_member_is_not_followed"])
             }
-            Self::ForgetsToClear => (
-                "wrong.forgets-to-clear",
-                &[
-                    "fence::clear::a_cleared_writer_does_not_change",
-                    "fence::clear::a_former_primary_keeps_its_fence",
-                    "fence::clear::a_lost_reply_is_unknown",
-                    "fence::clear::the_applications_are_let_in",
-                ],
-            ),
+            Self::ForgetsToClear => ("wrong.forgets-to-clear", CARRIED_FENCE),
             Self::TakesSilenceForNo => ("wrong.takes-silence-for-no", &["probe::write::no_answer_is_unknown"]),
             Self::IgnoresRivals => ("wrong.ignores-rivals", &["probe::group_lock::is_taken_once"]),
             Self::CountsAllAsIdle => {
                 ("wrong.counts-all-as-idle", &["probe::writing_sessions::tells_open_transactions_apart"])
             }
-            Self::DropsTheKey => (
-                "wrong.drops-the-key",
-                &[
-                    "secret::patch::the_same_token_twice_is_one_version",
-                    "secret::read::tells_the_token_of_the_last_write",
-                ],
-            ),
+            Self::DropsTheKey => ("wrong.drops-the-key", UNKNOWN_TOKEN),
             Self::IgnoresTheVersion => (
                 "wrong.ignores-the-version",
                 &["secret::patch::a_write_by_hand_is_a_conflict", "secret::patch::another_version_is_a_conflict"],
@@ -232,6 +218,18 @@ const BY_HAND: &[&str] = &["database::attribution::a_change_by_hand_is_not_ours"
 
 const OLD_ROLES: &[&str] =
     &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"];
+
+/// What cannot be shown where a secret is written under another key each time.
+const UNKNOWN_TOKEN: &[&str] =
+    &["secret::patch::the_same_token_twice_is_one_version", "secret::read::tells_the_token_of_the_last_write"];
+
+/// What cannot be shown where a fence that travelled is never taken away.
+const CARRIED_FENCE: &[&str] = &[
+    "fence::clear::a_cleared_writer_does_not_change",
+    "fence::clear::a_former_primary_keeps_its_fence",
+    "fence::clear::a_lost_reply_is_unknown",
+    "fence::clear::the_applications_are_let_in",
+];
 
 /// What cannot be shown where no look ever finds a fence engaged: everything that comes after fencing.
 const UNREAD_FENCE: &[&str] = &[

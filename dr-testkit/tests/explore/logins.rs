@@ -106,7 +106,9 @@ impl Providers for Broken {
                 let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, bug: self.bug });
                 Resolved::Member(MemberProvider { fence: Some(fence), database, probe, pace })
             }
-            resolved => resolved,
+            resolved @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => {
+                resolved
+            }
         })
     }
 
