@@ -20,11 +20,19 @@ pub(super) fn check_told(stage: &Stage) {
         return;
     }
     let lines = stage.journal.lines(&stage.run);
-    let mut shown = Vec::new();
+    let (mut shown, mut plan) = (Vec::new(), None);
+    // A last snapshot is begun before people are asked; it drops nothing.
+    let harmless = |plan: &Option<Box<dr_core::Plan>>, node: &dr_core::NodeId| {
+        plan.as_ref().and_then(|plan| plan.call(node)).is_some_and(|call| call.class == dr_core::Class::Harmless)
+    };
     for record in lines.iter().filter_map(|line| Record::parse(line).ok()) {
         if let Event::Asked { ask, .. } = record.event {
             shown = ask.facts;
-        } else if let Event::Intended { .. } = record.event {
+        } else if let Event::Started { plan: started, .. } = record.event {
+            plan = Some(started);
+        } else if let Event::Intended { node, .. } = record.event
+            && !harmless(&plan, &node)
+        {
             break;
         }
     }
