@@ -3,6 +3,7 @@
 //! Backends report facts and do single verbs. They know no runbook, no run and no other backend.
 
 mod app;
+mod data;
 mod database;
 mod evidence;
 mod fence;
@@ -17,7 +18,8 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
-pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
+pub use app::{AppReading, AppTier, DrainRequest, Health, RecycleRequest, ResumeRequest, ScaleRequest};
+pub use data::{Sequences, Table, TableSum, WritesSince};
 pub use database::{
     Capabilities, Description, ForcedOffer, ManagedDatabase, OpProgress, PromoteOffer, Rejoin, RejoinRequest,
     Replication, ServicePace, SnapshotOffer, SnapshotRequest, SwapOffer,
@@ -30,7 +32,7 @@ pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
 pub use samples::PositionSample;
-pub use secret::{PatchSecret, SecretReference, SecretStore};
+pub use secret::{PatchSecret, RotateSecret, SecretReference, SecretStore};
 pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 
 use crate::{Binding, BindingName, Digest, GroupName, ProviderError, ResourceRef, Timestamp};

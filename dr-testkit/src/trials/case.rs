@@ -113,6 +113,7 @@ impl Part {
             Self::NoLogin => !pair.login,
             Self::RouteLogin => pair.route_login,
             Self::NoRouteLogin => !pair.route_login,
+            Self::Table => pair.table.is_some(),
         }
     }
 
@@ -125,6 +126,7 @@ impl Part {
             Self::Notifier => "there is no notifier",
             Self::Evidence => "there is no sink of evidence",
             Self::Missing => "the rig brings no object of a missing resource",
+            Self::Table => "the rig names no table",
             Self::Login | Self::RouteLogin => "no login of an application is known",
             Self::NoLogin | Self::NoRouteLogin => "a login of an application is known",
         }
