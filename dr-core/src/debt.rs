@@ -62,7 +62,7 @@ pub enum DebtKind {
     /// A secret or route is to be pointed at the writer.
     Point,
     /// Something is still held that the run took.
-    Held,
+    StillHeld,
     /// A step of the run is to be done by hand.
     ByHand,
     /// Anything else.
@@ -124,7 +124,7 @@ impl Debt {
         let held: Vec<NodeId> = state.held().into_iter().map(|thing| thing.node).collect();
         left.extend(held.iter().filter_map(|id| lapses(state, id)));
         if state.outcome.is_some() {
-            left.extend(held.iter().map(|id| by_hand(state, id, DebtKind::Held)));
+            left.extend(held.iter().map(|id| by_hand(state, id, DebtKind::StillHeld)));
         }
         if let Some(RunOutcome::HandedOver { .. }) = &state.outcome {
             let open = state.plan.order.iter().filter(|id| !state.phase_of(id).settled());
@@ -137,7 +137,7 @@ impl Debt {
     /// stands which somebody owes to retire, is none of its own.
     #[must_use]
     pub fn counts(&self) -> bool {
-        !matches!(self.kind, DebtKind::Lapse | DebtKind::Held | DebtKind::ByHand)
+        !matches!(self.kind, DebtKind::Lapse | DebtKind::StillHeld | DebtKind::ByHand)
     }
 
     /// Tells which step of a later run did the work that is owed, if one did.
@@ -198,7 +198,7 @@ impl DebtKind {
         match self {
             Self::Fence | Self::Lapse => matches!(done, Self::Fence | Self::Rejoin | Self::RetireFence),
             Self::Rejoin | Self::RetireFence | Self::Snapshot | Self::Point => done == self,
-            Self::Held | Self::ByHand | Self::Other => false,
+            Self::StillHeld | Self::ByHand | Self::Other => false,
         }
     }
 }
@@ -286,7 +286,7 @@ fn lapses(state: &RunState, id: &NodeId) -> Option<Debt> {
 
 fn by_hand(state: &RunState, id: &NodeId, kind: DebtKind) -> Debt {
     let sentence = state.plan.call(id).map(|call| call.sentence.clone()).unwrap_or_default();
-    let (what, words) = if kind == DebtKind::Held { ("held", "still held") } else { ("by-hand", "by hand") };
+    let (what, words) = if kind == DebtKind::StillHeld { ("held", "still held") } else { ("by-hand", "by hand") };
     Debt {
         id: DebtId::of(&state.run, format_args!("{id}.{what}")),
         run: state.run.clone(),

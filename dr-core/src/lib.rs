@@ -92,11 +92,12 @@ pub use plan::{
 pub use provider::{
     AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description,
     DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, FollowOffer,
-    FollowRequest, FollowsBy, ForcedOffer, GradedFence, LagSample, LongTransaction, ManagedDatabase, MemberProvider,
-    Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PromoteOffer,
-    Providers, Query, Reach, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
-    Replication, Resolved, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore,
-    ServicePace, Sessions, SnapshotOffer, SnapshotRequest, SwapOffer, Tier, TrafficRouter, Weight, WriteProbe,
+    FollowRequest, FollowsBy, ForcedOffer, GradedFence, Health, LagSample, LongTransaction, ManagedDatabase,
+    MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample,
+    PromoteOffer, Providers, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
+    Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
+    Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer, SnapshotRequest,
+    SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
 };
 pub use report::{Measured, Moment, NotReportable, PhaseName, PhaseTook, Report};
 pub use roles::{MemberRole, Roles, roles};

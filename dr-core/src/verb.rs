@@ -100,10 +100,13 @@ verbs! {
     CLEAR_FENCE = Fence::clear, Database "clear-fence", Some(Class::ClearFence), false;
     RETIRE_FENCE = Fence::retire, Database "retire-fence", Some(Class::RetireFence), false;
     PATCH = SecretStore::patch, Secret "patch", Some(Class::Secret), false;
+    ROTATE = SecretStore::rotate, Secret "rotate", Some(Class::Secret), false;
     APPLY = TrafficRouter::apply, Traffic "apply", Some(Class::Traffic), false;
     DRAIN = AppTier::drain, App "drain", Some(Class::Drain), false;
     RESUME = AppTier::resume, App "resume", Some(Class::Resume), false;
     FAIL_FAST = AppTier::fail_fast, App "fail-fast", Some(Class::Drain), false;
+    SCALE = AppTier::scale, App "scale", None, false;
+    RECYCLE = AppTier::recycle, App "recycle", None, false;
 }
 
 /// What a swap of roles does to a route or secret that the provider moves by itself. It is no call of its own and has no method: only

@@ -22,6 +22,7 @@
 //! | where the history parted | the history file | not told, and receipts say "not compared" |
 //! | probe write | a logical message | one row in the role's own schema |
 //! | mark of a fenced role | a setting of the role | one row in the role's own schema |
+//! | whether others wrote | the log's end, and its records where `pg_walinspect` is installed | the log's end alone |
 //! | superusers | clients like others | the service's own: not counted, not ended |
 //!
 //! What a role is not shown reads as "there is none" in PostgreSQL's views. Every look here refuses instead, and names the right.
@@ -78,7 +79,8 @@ pub use error::{Effect, PgError};
 pub use lag::{is_row_of, primary_of, replication};
 pub use login::{Access, Lifted, LoginFence, lift_login_fences, marked_roles};
 pub use look::{
-    ClientSession, Custom, FRESH, Follows, Identity, LongTransaction, Reader, Receiver, Sender, Setting, Slot,
+    ClientSession, Custom, FRESH, Follows, Identity, LongTransaction, Reader, Receiver, Sender, Sequence, Setting,
+    Slot, Sum, WrittenSince,
 };
 pub use lsn::{BadLsn, Fork, Lsn, Timeline, forks};
 pub use names::{Addresses, Place, Resolver};

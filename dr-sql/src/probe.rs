@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, LongTransaction, Millis, PositionReading, ProviderError, Query, Rows, Sessions, Tri, WriteProbe,
+    DatabaseProbe, Int64, LongTransaction, Millis, Position, PositionReading, ProviderError, Query, Rows, Sequences,
+    Sessions, Table, TableSum, Tri, WriteProbe, WritesSince, canonical,
 };
 use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::error::SqlState;
@@ -14,6 +15,8 @@ use crate::{
     application::ApplicationLogin,
     client::{Link, Session},
     error::PgError,
+    look::{Sum, WrittenSince},
+    lsn::Lsn,
     reading::{lineage, now, position, unread},
     target::Target,
 };
@@ -151,6 +154,55 @@ impl Probe {
         Ok(Rows(rows.iter().map(|row| row.values()).collect()))
     }
 
+    async fn written_since(&self, since: &Position) -> Result<WritesSince, PgError> {
+        let session = self.link.session().await?;
+        let who = session.identity().await?;
+        let end = if who.in_recovery { who.position } else { who.durable };
+        let here = position(who.system_identifier, end);
+        if since.system != here.system || since.unit != here.unit {
+            let (server, why) =
+                (session.label().to_owned(), format!("{since} is no position of system {}", here.system));
+            return Err(PgError::Refused { server, why });
+        }
+        let (written, detail) = match session.written_since(Lsn::new(since.value), end).await? {
+            WrittenSince::Nothing(detail) => (Tri::No, detail),
+            WrittenSince::Something(detail) => (Tri::Yes, detail),
+            WrittenSince::Untold(detail) => (Tri::Unknown, detail),
+        };
+        Ok(WritesSince { written, detail, at: now() })
+    }
+
+    async fn read_sequences(&self) -> Result<Sequences, PgError> {
+        let mut told = Sequences::default();
+        for sequence in self.link.session().await?.sequences().await? {
+            if sequence.readable {
+                told.values.insert(sequence.name, sequence.last.map(Int64));
+            } else {
+                told.unread.push(sequence.name);
+            }
+        }
+        Ok(told)
+    }
+
+    async fn add_up(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, PgError> {
+        let names: Vec<(&str, &str)> =
+            tables.iter().map(|table| (table.schema.as_str(), table.name.as_str())).collect();
+        let target = self.link.target().clone().with_application("dr/checksum");
+        let sums = Session::sums(&target, &names).await?;
+        let read = |sum: &Sum| {
+            let rows = sum.rows.parse().ok()?;
+            let of = format!("{} {} {}", sum.rows, sum.halves[0], sum.halves[1]);
+            Some(TableSum { rows: Int64(rows), sum: canonical::sha256(of.as_bytes()) })
+        };
+        let all: Option<BTreeMap<Table, TableSum>> =
+            tables.iter().zip(&sums).map(|(table, sum)| Some((table.clone(), read(sum)?))).collect();
+        all.ok_or_else(|| PgError::Unreadable {
+            server: target.name.clone(),
+            what: "add up tables",
+            saw: format!("{sums:?}"),
+        })
+    }
+
     async fn warm(&self) -> Result<Millis, PgError> {
         let session = self.warm_session().await?;
         let begun = Instant::now();
@@ -211,6 +263,18 @@ impl DatabaseProbe for Probe {
 
     async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         self.count_writers().await.map_err(unread("writing-sessions"))
+    }
+
+    async fn writes_since(&self, since: &Position) -> Result<WritesSince, ProviderError> {
+        self.written_since(since).await.map_err(unread("writes-since"))
+    }
+
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        self.read_sequences().await.map_err(unread("sequences"))
+    }
+
+    async fn checksum(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError> {
+        self.add_up(tables).await.map_err(unread("checksum"))
     }
 
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {

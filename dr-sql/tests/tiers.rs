@@ -14,7 +14,9 @@ use std::{
 
 use async_trait::async_trait;
 use common::{both, fail_over, managed, on, promote, read, refusal, start, until};
-use dr_core::{DatabaseProbe, Millis, Parted, ProviderError, Query, Rows, Sessions, Tier, Tri};
+use dr_core::{
+    DatabaseProbe, Int64, Millis, Parted, Position, ProviderError, Query, Rows, Sessions, SystemId, Table, Tier, Tri,
+};
 use dr_postgres::Binaries;
 use dr_sql::{ApplicationLogin, Link, Password, PasswordSource, Probe, Reader, Session, replication};
 
@@ -226,4 +228,59 @@ async fn a_password_is_asked_for_with_each_session() {
     assert!(Session::open(&target).await.unwrap_err().is_login_refused());
     let none = refusal(Probe::new("app", target).position().await);
     assert!(none.contains("the identity service does not answer"), "{none}");
+}
+
+/// Whether others wrote, how far sequences are and what tables add up to, in both tiers of rights. What an ordinary role is not told is
+/// unknown with a reason, or named apart.
+#[tokio::test]
+async fn both_tiers_tell_what_they_can_of_the_data() {
+    let cluster = start(&[]).await;
+    on(
+        &cluster,
+        "CREATE EXTENSION pg_walinspect; CREATE TABLE orders (id serial PRIMARY KEY, what text);
+         INSERT INTO orders (what) SELECT 'order ' || n FROM generate_series(1, 100) n;
+         CREATE SEQUENCE unused; CREATE SEQUENCE svc.own; ALTER SEQUENCE svc.own OWNER TO svc; GRANT SELECT ON orders TO svc",
+    )
+    .await;
+    let (server, ordinary) = both(cluster.pg1());
+    let before = read(&server).await.durable;
+    assert_eq!(server.write().await.unwrap().accepted, Tri::Yes);
+    let told = server.writes_since(&before).await.unwrap();
+    assert_eq!(told.written, Tri::No, "our own message is none: {}", told.detail);
+    let told = ordinary.writes_since(&before).await.unwrap();
+    assert!(told.written == Tri::Unknown && told.detail.contains("ordinary role"), "{}", told.detail);
+    on(&cluster, "UPDATE orders SET what = 'other' WHERE id = 1").await;
+    let told = server.writes_since(&before).await.unwrap();
+    assert!(told.written == Tri::Yes && told.detail.contains("Heap"), "{}", told.detail);
+    let quiet = read(&both(cluster.pg2()).1).await.applied;
+    let told = both(cluster.pg2()).1.writes_since(&quiet).await.unwrap();
+    assert_ne!(told.written, Tri::Yes, "{}", told.detail);
+    let elsewhere = Position { system: SystemId::new("1"), ..before.clone() };
+    assert!(refusal(server.writes_since(&elsewhere).await).contains("no position of system"));
+    on(&cluster, "DROP EXTENSION pg_walinspect").await;
+    let told = server.writes_since(&before).await.unwrap();
+    assert!(told.written == Tri::Unknown && told.detail.contains("pg_walinspect"), "{}", told.detail);
+
+    let sequences = server.sequences().await.unwrap();
+    assert_eq!(sequences.values.get("public.orders_id_seq"), Some(&Some(Int64(100))));
+    assert_eq!(sequences.values.get("public.unused"), Some(&None), "never used");
+    assert_eq!(sequences.unread, Vec::<String>::new());
+    let there = both(cluster.pg2()).0.sequences().await.unwrap();
+    assert_eq!(there.values.get("public.orders_id_seq"), Some(&Some(Int64(132))), "the log is ahead of the use");
+    assert_eq!(there.values.keys().collect::<Vec<_>>(), sequences.values.keys().collect::<Vec<_>>());
+    let sequences = ordinary.sequences().await.unwrap();
+    assert_eq!(sequences.unread, ["public.orders_id_seq", "public.unused"]);
+    assert_eq!(sequences.values.keys().collect::<Vec<_>>(), ["svc.own"]);
+
+    let table = [Table::new("public", "orders")];
+    let sums = server.checksum(&table).await.unwrap();
+    assert_eq!(sums.values().map(|sum| sum.rows).collect::<Vec<_>>(), [Int64(100)]);
+    for probe in [&ordinary, &both(cluster.pg2()).0, &both(cluster.pg2()).1] {
+        assert_eq!(probe.checksum(&table).await.unwrap(), sums, "the same rows");
+    }
+    on(&cluster, "ALTER ROLE svc SET datestyle = 'SQL, DMY'; UPDATE orders SET what = 'third' WHERE id = 2").await;
+    assert_ne!(server.checksum(&table).await.unwrap(), sums);
+    assert!(refusal(server.checksum(&[Table::new("public", "nothing")]).await).contains("nothing"));
+    on(&cluster, "REVOKE SELECT ON orders FROM svc").await;
+    assert!(refusal(ordinary.checksum(&table).await).contains("permission denied"));
 }

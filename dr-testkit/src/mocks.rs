@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use dr_core::{
     AppReading, AppTier, Capabilities, ClearFence, DatabaseProbe, Description, Digest, DrainRequest, Effort,
-    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, FollowRequest, GroupName, LongTransaction,
-    ManagedDatabase, MemberId, Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes,
-    PositionReading, PositionSample, PromoteRequest, ProviderError, Providers, Query, Reach, Rehearsal, RehearseMember,
-    RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, ResumeRequest,
-    RetireFence, RouteReading, RouteRequest, Rows, RunId, SecretReference, SecretStore, SecretVersion, Sessions,
-    SnapshotRequest, SwapRequest, Timestamp, TrafficRouter, Tri, WriteProbe,
+    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, FollowRequest, GroupName, Health, LongTransaction,
+    ManagedDatabase, MemberId, Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position,
+    PositionReading, PositionSample, PromoteRequest, ProviderError, Providers, Query, Reach, RecycleRequest, Rehearsal,
+    RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
+    ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows, RunId, ScaleRequest, SecretReference,
+    SecretStore, SecretVersion, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, Timestamp,
+    TrafficRouter, Tri, WriteProbe, WritesSince,
 };
 use mockall::mock;
 use std::sync::Arc;
@@ -78,6 +79,9 @@ mock! {
         async fn available_extensions(&self) -> Result<BTreeMap<String, Vec<String>>, ProviderError>;
         async fn long_transactions(&self, limit: Millis) -> Result<Vec<LongTransaction>, ProviderError>;
         async fn writing_sessions(&self) -> Result<Sessions, ProviderError>;
+        async fn writes_since(&self, since: &Position) -> Result<WritesSince, ProviderError>;
+        async fn sequences(&self) -> Result<Sequences, ProviderError>;
+        async fn checksum(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError>;
         async fn ask(&self, query: &Query) -> Result<Rows, ProviderError>;
         async fn warm_up(&self) -> Result<Millis, ProviderError>;
         async fn group_lock(&self, holder: &str) -> Result<bool, ProviderError>;
@@ -93,6 +97,8 @@ mock! {
     impl SecretStore for SecretStore {
         async fn read(&self) -> Result<SecretReference, ProviderError>;
         async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion>;
+        async fn rotate(&self, request: RotateSecret) -> Outcome<SecretVersion>;
+        async fn rotating(&self) -> Result<Tri, ProviderError>;
         async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError>;
         async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError>;
         fn manual(&self, verb: &str) -> Vec<String>;
@@ -129,6 +135,9 @@ mock! {
         async fn drain(&self, request: DrainRequest) -> Outcome<()>;
         async fn resume(&self, request: ResumeRequest) -> Outcome<()>;
         async fn fail_fast(&self) -> Outcome<()>;
+        async fn scale(&self, request: ScaleRequest) -> Outcome<()>;
+        async fn health(&self) -> Result<Health, ProviderError>;
+        async fn recycle(&self, request: RecycleRequest) -> Outcome<()>;
         fn poll_every(&self) -> Millis;
         fn manual(&self, verb: &str) -> Vec<String>;
     }

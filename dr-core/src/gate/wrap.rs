@@ -9,11 +9,12 @@ use async_trait::async_trait;
 use super::MutationGate;
 use crate::{
     AppReading, AppTier, Binding, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Effort,
-    EngageFence, Fence, FenceReading, FenceToken, FollowRequest, LongTransaction, ManagedDatabase, Millis, OpHandle,
-    OpProgress, Outcome, PatchSecret, Planes, PositionReading, PromoteRequest, ProviderError, Query, Reach, Rehearsal,
-    RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, ResumeRequest,
-    RetireFence, RouteReading, RouteRequest, Rows, SecretReference, SecretStore, SecretVersion, Sessions,
-    SnapshotRequest, SwapRequest, TrafficRouter, Tri, WriteProbe, verb,
+    EngageFence, Fence, FenceReading, FenceToken, FollowRequest, Health, LongTransaction, ManagedDatabase, Millis,
+    OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position, PositionReading, PromoteRequest, ProviderError,
+    Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
+    ReleaseOrder, Replication, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
+    ScaleRequest, SecretReference, SecretStore, SecretVersion, Sequences, Sessions, SnapshotRequest, SwapRequest,
+    Table, TableSum, TrafficRouter, Tri, WriteProbe, WritesSince, verb,
 };
 
 macro_rules! pass {
@@ -145,6 +146,18 @@ impl DatabaseProbe for Probe {
         self.gate.read("writing-sessions", self.inner.writing_sessions()).await
     }
 
+    async fn writes_since(&self, since: &Position) -> Result<WritesSince, ProviderError> {
+        self.inner.writes_since(since).await
+    }
+
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        self.gate.read("sequences", self.inner.sequences()).await
+    }
+
+    async fn checksum(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError> {
+        self.inner.checksum(tables).await
+    }
+
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
         self.inner.ask(query).await
     }
@@ -250,6 +263,15 @@ impl SecretStore for Secret {
         self.inner.patch(request).await
     }
 
+    async fn rotate(&self, request: RotateSecret) -> Outcome<SecretVersion> {
+        pass!(self, &self.name, verb::ROTATE, None);
+        self.inner.rotate(request).await
+    }
+
+    async fn rotating(&self) -> Result<Tri, ProviderError> {
+        self.gate.read("rotating", self.inner.rotating()).await
+    }
+
     async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
         self.inner.rehearse(request).await
     }
@@ -336,6 +358,20 @@ impl AppTier for App {
     async fn fail_fast(&self) -> Outcome<()> {
         pass!(self, &self.name, verb::FAIL_FAST, None);
         self.inner.fail_fast().await
+    }
+
+    async fn scale(&self, request: ScaleRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::SCALE, None);
+        self.inner.scale(request).await
+    }
+
+    async fn health(&self) -> Result<Health, ProviderError> {
+        self.gate.read("health", self.inner.health()).await
+    }
+
+    async fn recycle(&self, request: RecycleRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::RECYCLE, None);
+        self.inner.recycle(request).await
     }
 
     fn poll_every(&self) -> Millis {

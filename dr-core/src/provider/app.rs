@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{IdempotencyKey, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri};
+use crate::{IdempotencyKey, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri, WriterReceipt};
 
 /// What a drain is and whether it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,45 @@ pub struct ResumeRequest {
     pub key: IdempotencyKey,
 }
 
+/// Asks that a tier have this capacity.
+#[derive(Clone, Debug)]
+pub struct ScaleRequest {
+    /// How many parts (instances, poolers) shall run: a number to reach, never one to add.
+    pub capacity: u32,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// Asks that a tier give up the connections that its pools keep.
+#[derive(Clone, Debug)]
+pub struct RecycleRequest {
+    /// The writer, proved: what is opened again is opened there.
+    pub writer: WriterReceipt,
+    /// The run-scoped key.
+    pub key: IdempotencyKey,
+}
+
+/// How an application tier is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// How many parts there shall be.
+    pub capacity: u32,
+    /// How many of them answer and are called healthy. One that does not answer is not.
+    pub healthy: u32,
+    /// What was seen, for people.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Health {
+    /// Whether every part that there shall be is healthy, and there is one.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.capacity > 0 && self.healthy >= self.capacity
+    }
+}
+
 /// The applications' write path.
 #[async_trait]
 pub trait AppTier: Debug + Send + Sync + 'static {
@@ -74,6 +113,30 @@ pub trait AppTier: Debug + Send + Sync + 'static {
     /// Turns a drain whose budget is over into quick errors: clients are told, they no longer hang.
     async fn fail_fast(&self) -> Outcome<()> {
         Outcome::unsupported("fail-fast")
+    }
+
+    /// Brings the tier to a capacity.
+    ///
+    /// - the same capacity twice is one change
+    /// - done only when as many parts are healthy
+    async fn scale(&self, _request: ScaleRequest) -> Outcome<()> {
+        Outcome::unsupported("scale")
+    }
+
+    /// How many parts there are, and how many of them are healthy.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn health(&self) -> Result<Health, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "health" })
+    }
+
+    /// Gives up the connections that pools keep, so that whatever they held the old address for is opened again.
+    ///
+    /// - it is no drain: applications write on
+    /// - a drained tier stays drained
+    async fn recycle(&self, _request: RecycleRequest) -> Outcome<()> {
+        Outcome::unsupported("recycle")
     }
 
     /// How often it may be looked at.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::fence::{EngageFence, Fence, FenceReading, FenceToken, Reach, RetireFence};
+use super::fence::{ClearFence, EngageFence, Fence, FenceReading, FenceToken, Reach, RetireFence};
 use crate::{Effort, Grade, Millis, Outcome, Planes, ProviderError, Rehearsal, ReleaseOrder};
 
 /// A fence of which the group file says from which grade on it counts (`[[fence]] grade`). On a plane on which it is worth less it counts
@@ -34,6 +34,10 @@ impl GradedFence {
     }
 }
 
+#[deny(
+    clippy::missing_trait_methods,
+    reason = "a default would hide what the fence inside does, such as that it travels"
+)]
 #[async_trait]
 impl Fence for GradedFence {
     fn name(&self) -> String {
@@ -77,6 +81,22 @@ impl Fence for GradedFence {
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         self.inner.retire(request).await
+    }
+
+    fn promises(&self) -> Planes {
+        self.counted(self.inner.promises())
+    }
+
+    fn travels(&self) -> bool {
+        self.inner.travels()
+    }
+
+    async fn carried(&self) -> Result<Vec<String>, ProviderError> {
+        self.inner.carried().await
+    }
+
+    async fn clear(&self, request: ClearFence) -> Outcome<()> {
+        self.inner.clear(request).await
     }
 
     fn poll_every(&self) -> Millis {

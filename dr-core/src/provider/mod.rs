@@ -3,6 +3,7 @@
 //! Backends report facts and do single verbs. They know no runbook, no run and no other backend.
 
 mod app;
+mod data;
 mod database;
 mod evidence;
 mod fence;
@@ -18,7 +19,8 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 
-pub use app::{AppReading, AppTier, DrainRequest, ResumeRequest};
+pub use app::{AppReading, AppTier, DrainRequest, Health, RecycleRequest, ResumeRequest, ScaleRequest};
+pub use data::{Sequences, Table, TableSum, WritesSince};
 pub use database::{
     Attribution, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, ManagedDatabase,
     OpProgress, PromoteOffer, Rejoin, RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest,
@@ -33,7 +35,7 @@ pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
 pub use samples::{LagSample, PositionSample};
-pub use secret::{PatchSecret, SecretReference, SecretStore};
+pub use secret::{PatchSecret, RotateSecret, SecretReference, SecretStore};
 pub use traffic::{RouteReading, RouteRequest, TrafficRouter};
 
 use crate::{Binding, BindingName, Digest, GroupName, ProviderError, ResourceRef, Timestamp};

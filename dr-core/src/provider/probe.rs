@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Lineage, Millis, Position, ProviderError, Timestamp, Tri};
+use crate::{Lineage, Millis, Position, ProviderError, Sequences, Table, TableSum, Timestamp, Tri, WritesSince};
 
 /// What a probe write showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +200,41 @@ pub trait DatabaseProbe: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`]; `Unsupported` is no obstacle to a swap whose provider itself waits for the standby
     /// ([`SwapOffer::catches_up`](crate::SwapOffer::catches_up)).
     async fn writing_sessions(&self) -> Result<Sessions, ProviderError>;
+
+    /// Whether anything but this toolkit's probe writes was committed on this member after a position that it, or a member of the same
+    /// history, told. What the server or its role does not tell is `Unknown`, with the reason.
+    ///
+    /// - `No` is a proof: a write that was acknowledged after the position is never `No`
+    /// - a probe write of this toolkit alone is never `Yes`
+    /// - a position of another system is refused
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn writes_since(&self, _since: &Position) -> Result<WritesSince, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "writes-since" })
+    }
+
+    /// How far the sequences of the probe's database are: replication that is not physical leaves them behind. One that may not be read
+    /// is named apart, never left out. PostgreSQL logs a sequence ahead of its use, so a standby may be up to 32 values further.
+    ///
+    /// - a standby that has everything is never behind its primary
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "sequences" })
+    }
+
+    /// What tables add up to, all of one moment. It reads them whole.
+    ///
+    /// - the same rows add up to the same on a primary and on a standby that has them
+    /// - a table that is missing or may not be read is refused, never added up to nothing
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn checksum(&self, _tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "checksum" })
+    }
 
     /// Asks one question.
     ///

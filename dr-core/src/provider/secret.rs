@@ -33,6 +33,17 @@ pub struct PatchSecret {
     pub key: IdempotencyKey,
 }
 
+/// Asks that the credentials of a secret be replaced, everything else staying as it is.
+#[derive(Clone, Debug)]
+pub struct RotateSecret {
+    /// The writer, proved: new credentials are made where the applications write.
+    pub writer: WriterReceipt,
+    /// The version that must still be the current one (compare and set).
+    pub expected: SecretVersion,
+    /// The client token: the same token twice is one rotation.
+    pub key: IdempotencyKey,
+}
+
 /// The store of one connection secret. No value reaches a step.
 #[async_trait]
 pub trait SecretStore: Debug + Send + Sync + 'static {
@@ -47,6 +58,23 @@ pub trait SecretStore: Debug + Send + Sync + 'static {
     /// - creates exactly one version; none when it names the writer already
     /// - another current version than expected: `Conflict`, nothing changed
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion>;
+
+    /// Replaces the credentials and leaves the endpoint as it is.
+    ///
+    /// - the version before is kept, and its credentials stay valid until the next rotation: clients that hold it can still log in
+    /// - the same rotation sent twice is one
+    /// - while another rotation is going on: `NotDone`, nothing changed
+    async fn rotate(&self, _request: RotateSecret) -> Outcome<SecretVersion> {
+        Outcome::unsupported("rotate")
+    }
+
+    /// Whether a rotation is going on, whoever began it.
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn rotating(&self) -> Result<Tri, ProviderError> {
+        Ok(self.read().await?.rotating)
+    }
 
     /// Tries and compares what pointing the secret at another writer will need: its present value is the present writer's in the form
     /// that will be written, and a new version could be put.

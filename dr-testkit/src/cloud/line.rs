@@ -337,6 +337,9 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
         | Effect::Retire { .. }
         | Effect::Patch { .. }
         | Effect::Route { .. }
+        | Effect::Rotate { .. }
+        | Effect::Scale { .. }
+        | Effect::Recycle
         | Effect::Drain { .. }
         | Effect::Resume
         | Effect::FailFast

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Binding, DrainRequest, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome,
-    PatchSecret, ProviderError, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RouteReading, RouteRequest,
-    SecretReference, SecretStore, SecretVersion, Timestamp, TrafficRouter, Tri, WriteProbe,
+    AppReading, AppTier, Binding, DrainRequest, Health, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome,
+    PatchSecret, ProviderError, RecycleRequest, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RotateSecret,
+    RouteReading, RouteRequest, ScaleRequest, SecretReference, SecretStore, SecretVersion, Timestamp, TrafficRouter,
+    Tri, WriteProbe,
 };
 
 use super::{
@@ -49,6 +50,13 @@ impl SecretStore for SimSecret {
         };
         let point =
             Point::change("secret.patch".to_owned(), Plane::Other, (Binding::secret(SimCloud::SECRET), "patch"));
+        self.line.send(point, effect).await.map(SecretVersion::from)
+    }
+
+    async fn rotate(&self, request: RotateSecret) -> Outcome<SecretVersion> {
+        let effect = Effect::Rotate { expected: request.expected.to_string(), token: request.key.to_string() };
+        let point =
+            Point::change("secret.rotate".to_owned(), Plane::Other, (Binding::secret(SimCloud::SECRET), "rotate"));
         self.line.send(point, effect).await.map(SecretVersion::from)
     }
 
@@ -220,6 +228,26 @@ impl AppTier for SimApp {
     async fn fail_fast(&self) -> Outcome<()> {
         let point = Point::change("app.fail-fast".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "fail-fast"));
         self.line.send(point, Effect::FailFast).await.map(drop)
+    }
+
+    async fn scale(&self, request: ScaleRequest) -> Outcome<()> {
+        let point = Point::change("app.scale".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "scale"));
+        self.line.send(point, Effect::Scale { capacity: request.capacity }).await.map(drop)
+    }
+
+    async fn health(&self) -> Result<Health, ProviderError> {
+        self.line
+            .read(Point::read("app.health".to_owned(), Plane::Other), "health", |world, glass| {
+                let (capacity, healthy) = (world.app.capacity, world.app.capacity);
+                let detail = format!("{healthy} of {capacity} parts are healthy");
+                Ok(Health { capacity, healthy, detail, at: Timestamp::from_millis(glass.at) })
+            })
+            .await
+    }
+
+    async fn recycle(&self, _request: RecycleRequest) -> Outcome<()> {
+        let point = Point::change("app.recycle".to_owned(), Plane::Other, (Binding::app(SimCloud::APP), "recycle"));
+        self.line.send(point, Effect::Recycle).await.map(drop)
     }
 
     fn poll_every(&self) -> Millis {

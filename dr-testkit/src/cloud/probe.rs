@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, LongTransaction, MemberId, Millis, Parted, PositionReading, ProviderError, Query, Rows, Sessions,
-    Tier, Timestamp, Tri, WriteProbe,
+    DatabaseProbe, Int64, LongTransaction, MemberId, Millis, Parted, Position, PositionReading, ProviderError, Query,
+    Rows, Sequences, Sessions, Table, TableSum, Tier, Timestamp, Tri, WriteProbe, WritesSince, canonical,
 };
 
 use super::{
@@ -121,6 +121,62 @@ impl DatabaseProbe for SimProbe {
 
     async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         self.line.read(self.point("sessions"), "sessions", |world, _| Ok(world.writing_sessions(&self.member))).await
+    }
+
+    async fn writes_since(&self, since: &Position) -> Result<WritesSince, ProviderError> {
+        self.line
+            .read(self.point("writes-since"), "writes-since", |world, glass| {
+                if !world.setup.service.positions {
+                    return Err(ProviderError::Unsupported { verb: "writes-since" });
+                }
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("writes-since", &self.member))?;
+                if since.system != found.lineage.system {
+                    let why = format!("{since} is no position of system {}", found.lineage.system);
+                    return Err(ProviderError::Refused { verb: "writes-since", why });
+                }
+                let end = applied(found, world.received_at(found, glass.at));
+                let history = world.histories.get(&found.lineage);
+                let until = |position| history.map_or(0, |history| history.writes_until(position));
+                let count = until(end).saturating_sub(until(since.value));
+                let (written, detail) = match count {
+                    _ if end < since.value => (Tri::Unknown, format!("the member is at {end}, not there yet")),
+                    0 => (Tri::No, "nobody wrote".to_owned()),
+                    count => (Tri::Yes, format!("{count} writes of clients")),
+                };
+                Ok(WritesSince { written, detail, at: Timestamp::from_millis(glass.at) })
+            })
+            .await
+    }
+
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        self.line
+            .read(self.point("sequences"), "sequences", |world, glass| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("sequences", &self.member))?;
+                let last = world.rows_at(found, applied(found, world.received_at(found, glass.at)));
+                let values = [("public.orders_id_seq".to_owned(), Some(Int64(last)))].into();
+                Ok(Sequences { values, unread: Vec::new() })
+            })
+            .await
+    }
+
+    async fn checksum(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError> {
+        self.line
+            .read(self.point("checksum"), "checksum", |world, glass| {
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("checksum", &self.member))?;
+                let rows = world.rows_at(found, applied(found, world.received_at(found, glass.at)));
+                let sum = |table: &Table| match table.to_string().as_str() {
+                    "public.orders" => {
+                        let of = canonical::sha256(format!("{} {rows}", found.lineage.system).as_bytes());
+                        Ok((table.clone(), TableSum { rows: Int64(rows), sum: of }))
+                    }
+                    other => {
+                        let why = format!("there is no table {other}");
+                        Err(ProviderError::Refused { verb: "checksum", why })
+                    }
+                };
+                tables.iter().map(sum).collect()
+            })
+            .await
     }
 
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {

@@ -1,6 +1,6 @@
 //! What an application tier does, and says.
 
-use dr_core::{DrainRequest, Outcome, Tri, millis, seconds};
+use dr_core::{DrainRequest, Outcome, ScaleRequest, Tri, millis, seconds};
 
 use super::{
     Case, Contract,
@@ -27,6 +27,14 @@ trials! { Contract::AppTier;
         shows "Whether a drain ends by itself when its budget is over, without us." needs [APP];
     Changed fails_fast "fail_fast::clients_are_told"
         shows "Turns a drain whose budget is over into quick errors: clients are told, they no longer hang." needs [APP];
+    Changed scales "scale::the_same_capacity_twice_is_one_change"
+        shows "the same capacity twice is one change" needs [APP];
+    Changed scaled "scale::done_means_healthy"
+        shows "done only when as many parts are healthy" needs [APP];
+    Changed recycles "recycle::applications_write_on"
+        shows "it is no drain: applications write on" needs [APP, Sees(Sight::Acknowledged), Can(Power::Write)];
+    Changed recycled_drained "recycle::a_drained_tier_stays_drained"
+        shows "a drained tier stays drained" needs [APP];
     Changed drain_lost "drain::a_lost_reply_is_unknown"
         shows "It was sent, and there is no proof either way. Only a look decides what happens next."
         needs [APP, Can(Power::LoseReply(Verb::Drain))];
@@ -114,6 +122,58 @@ async fn fails_fast(c: &Case) -> Result<(), Stop> {
     c.holds("it is done, or not offered", said, &outcome);
     let seen = c.ok("the tier is read", c.app()?.read().await)?;
     c.holds("writes are not let through by it", seen.drained != Tri::No, &seen.drained);
+    c.resume(Side::Primary).await
+}
+
+async fn scales(c: &Case) -> Result<(), Stop> {
+    let app = c.app()?;
+    for words in ["the tier is scaled", "and to the same once more"] {
+        let told = app.scale(ScaleRequest { capacity: 3, key: c.key("scale") }).await;
+        if told == Outcome::unsupported("scale") {
+            return Ok(());
+        }
+        c.holds(words, matches!(told, Outcome::Done(()) | Outcome::Accepted(_)), &told);
+    }
+    let look = || async { app.health().await.ok().filter(|health| health.capacity == 3) };
+    c.until("it has that capacity, and no other", look).await.map(drop)
+}
+
+async fn scaled(c: &Case) -> Result<(), Stop> {
+    let app = c.app()?;
+    let told = app.scale(ScaleRequest { capacity: 4, key: c.key("scale") }).await;
+    if told == Outcome::unsupported("scale") {
+        return Ok(());
+    }
+    if told == Outcome::Done(()) {
+        let health = c.ok("the tier says how it is", app.health().await)?;
+        c.same("what is called done is healthy", &health.healthy, &4);
+    }
+    let look = || async { app.health().await.ok().filter(|health| health.capacity == 4 && health.is_whole()) };
+    c.until("every part is healthy", look).await.map(drop)
+}
+
+async fn recycles(c: &Case) -> Result<(), Stop> {
+    let app = c.app()?;
+    let told = app.recycle(c.recycling(Side::Primary).await?).await;
+    if told == Outcome::unsupported("recycle") {
+        return Ok(());
+    }
+    c.holds("pools are recycled", matches!(told, Outcome::Done(()) | Outcome::Accepted(_)), &told);
+    let before = c.see(Sight::Acknowledged).await?;
+    c.act(Power::Write).await?;
+    let after = c.see(Sight::Acknowledged).await?;
+    c.holds("applications write on", after > before, &(before, after));
+    Ok(())
+}
+
+async fn recycled_drained(c: &Case) -> Result<(), Stop> {
+    c.drain().await?;
+    let app = c.app()?;
+    let told = app.recycle(c.recycling(Side::Primary).await?).await;
+    if told != Outcome::unsupported("recycle") {
+        let seen = c.ok("the tier is read", app.read().await)?;
+        c.same("it is still drained", &seen.drained, &Tri::Yes);
+    }
     c.resume(Side::Primary).await
 }
 

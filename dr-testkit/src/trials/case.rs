@@ -116,6 +116,7 @@ impl Part {
             Self::NoLogin => !pair.login,
             Self::RouteLogin => pair.route_login,
             Self::NoRouteLogin => !pair.route_login,
+            Self::Table => pair.table.is_some(),
         }
     }
 
@@ -129,6 +130,7 @@ impl Part {
             Self::Notifier => "there is no notifier",
             Self::Evidence => "there is no sink of evidence",
             Self::Missing => "the rig brings no object of a missing resource",
+            Self::Table => "the rig names no table",
             Self::Login | Self::RouteLogin => "no login of an application is known",
             Self::NoLogin | Self::NoRouteLogin => "a login of an application is known",
         }

@@ -3,8 +3,9 @@
 use dr_core::{
     Actor, CatchUpReceipt, ClearFence, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch,
     FenceReceipt, FollowRequest, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome,
-    PatchSecret, PromoteRequest, QuiesceReceipt, RejoinRequest, ReleaseOrder, ResumeRequest, RouteRequest,
-    SecretVersion, SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit, minutes, seconds,
+    PatchSecret, PromoteRequest, QuiesceReceipt, RecycleRequest, RejoinRequest, ReleaseOrder, ResumeRequest,
+    RotateSecret, RouteRequest, SecretVersion, SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit,
+    minutes, seconds,
 };
 
 use super::{Case, Offer, Part, Seat, Side, Stop};
@@ -252,6 +253,14 @@ impl Case {
         key: &str,
     ) -> Result<PatchSecret, Stop> {
         Ok(PatchSecret { writer: self.writer(side).await?, expected, key: self.key(key) })
+    }
+
+    pub(super) async fn rotation(&self, side: Side, expected: SecretVersion, key: &str) -> Result<RotateSecret, Stop> {
+        Ok(RotateSecret { writer: self.writer(side).await?, expected, key: self.key(key) })
+    }
+
+    pub(super) async fn recycling(&self, side: Side) -> Result<RecycleRequest, Stop> {
+        Ok(RecycleRequest { writer: self.writer(side).await?, key: self.key("recycle") })
     }
 
     pub(super) async fn route_request(&self, side: Side) -> Result<RouteRequest, Stop> {

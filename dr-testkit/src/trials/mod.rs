@@ -130,6 +130,8 @@ pub enum Part {
     RouteLogin,
     /// The route knows none.
     NoRouteLogin,
+    /// A table that both members have.
+    Table,
 }
 
 /// What a trial cannot do without.

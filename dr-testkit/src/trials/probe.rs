@@ -1,6 +1,9 @@
 //! What a data plane says.
 
-use dr_core::{ProviderError, Query, Retry, Rows, Sessions, Tri, millis, minutes, seconds};
+use dr_core::{
+    Int64, Position, ProviderError, Query, Retry, Rows, Sequences, Sessions, SystemId, Table, Tri, millis, minutes,
+    seconds,
+};
 
 use super::{
     Case, Contract,
@@ -45,6 +48,18 @@ trials! { Contract::DatabaseProbe;
         shows "How many sessions of others could write now" needs [Can(Power::OpenSession)];
     Changed busy "writing_sessions::tells_open_transactions_apart"
         shows "those in an open transaction are counted apart from those that are idle" needs [Can(Power::OpenTransaction)];
+    AsItWas wrote "writes_since::an_acknowledged_write_is_never_denied"
+        shows "`No` is a proof: a write that was acknowledged after the position is never `No`" needs [Can(Power::Write)];
+    Changed probed "writes_since::our_own_probe_writes_do_not_count"
+        shows "a probe write of this toolkit alone is never `Yes`" needs [];
+    AsItWas stranger "writes_since::another_system_is_refused"
+        shows "a position of another system is refused" needs [];
+    Changed sequences "sequences::a_standby_is_never_behind"
+        shows "a standby that has everything is never behind its primary" needs [];
+    Changed sums "checksum::the_same_rows_add_up_to_the_same"
+        shows "the same rows add up to the same on a primary and on a standby that has them" needs [Has(Part::Table)];
+    AsItWas no_table "checksum::a_missing_table_is_refused"
+        shows "a table that is missing or may not be read is refused, never added up to nothing" needs [];
     AsItWas asks "ask::answers_a_question"
         shows "Asks one question." needs [];
     AsItWas warms "warm_up::says_how_long_it_took"
@@ -207,6 +222,95 @@ async fn busy(c: &Case) -> Result<(), Stop> {
     let after = c.ok("the primary counts again", probe.writing_sessions().await)?;
     c.holds("the open transaction is counted", after.in_transaction > before.in_transaction, &after);
     c.holds("it is not counted as idle", after.idle <= before.idle, &after);
+    Ok(())
+}
+
+/// What a backend offers of a verb; `None` where it says that it does not.
+fn offered<T>(c: &Case, told: Result<T, ProviderError>) -> Option<Result<T, ProviderError>> {
+    match told {
+        Err(ProviderError::Unsupported { verb }) => {
+            c.holds("what is not offered has a name", !verb.is_empty(), &verb);
+            None
+        }
+        told => Some(told),
+    }
+}
+
+/// Nobody writes any more, whatever the tier says of itself: what the two sides tell can become equal.
+async fn still(c: &Case) -> Result<(), Stop> {
+    c.drain().await?;
+    c.sleep(millis(1500)).await;
+    Ok(())
+}
+
+async fn wrote(c: &Case) -> Result<(), Stop> {
+    let probe = &c.pair.primary.provider.probe;
+    let before = c.ok("the primary says where it is", probe.position().await)?.durable;
+    c.act(Power::Write).await?;
+    let Some(told) = offered(c, probe.writes_since(&before).await) else { return Ok(()) };
+    let told = c.ok("the primary says whether anybody wrote", told)?;
+    c.holds("a write is not denied", told.written != Tri::No, &told);
+    c.holds("people are told what was seen", !told.detail.is_empty(), &told);
+    Ok(())
+}
+
+async fn probed(c: &Case) -> Result<(), Stop> {
+    still(c).await?;
+    let probe = &c.pair.primary.provider.probe;
+    let before = c.ok("the primary says where it is", probe.position().await)?.durable;
+    c.ok("the primary is tried", probe.write().await)?;
+    if let Some(told) = offered(c, probe.writes_since(&before).await) {
+        let told = c.ok("the primary says whether anybody wrote", told)?;
+        c.holds("our own write is none", told.written != Tri::Yes, &told);
+    }
+    c.resume(Side::Primary).await
+}
+
+async fn stranger(c: &Case) -> Result<(), Stop> {
+    let probe = &c.pair.primary.provider.probe;
+    let here = c.ok("the primary says where it is", probe.position().await)?.durable;
+    let elsewhere = Position { system: SystemId::new("a-system-of-nobody"), ..here };
+    let Some(told) = offered(c, probe.writes_since(&elsewhere).await) else { return Ok(()) };
+    c.holds("a position of another system is refused", matches!(told, Err(ProviderError::Refused { .. })), &told);
+    Ok(())
+}
+
+async fn sequences(c: &Case) -> Result<(), Stop> {
+    still(c).await?;
+    let Some(here) = offered(c, c.pair.primary.provider.probe.sequences().await) else {
+        return c.resume(Side::Primary).await;
+    };
+    let here = c.ok("the primary tells its sequences", here)?;
+    let probe = &c.pair.standby.provider.probe;
+    let look = || async { probe.sequences().await.ok().filter(|there| reaches(there, &here)) };
+    c.until("the standby tells as much", look).await?;
+    c.resume(Side::Primary).await
+}
+
+/// Whether one side has every sequence of the other, and none of them behind it.
+fn reaches(there: &Sequences, here: &Sequences) -> bool {
+    let behind = |(name, last): (&String, &Option<Int64>)| there.values.get(name).is_none_or(|there| there < last);
+    !here.values.iter().any(behind)
+}
+
+async fn sums(c: &Case) -> Result<(), Stop> {
+    still(c).await?;
+    let tables: Vec<Table> = c.pair.table.iter().cloned().collect();
+    let Some(here) = offered(c, c.pair.primary.provider.probe.checksum(&tables).await) else {
+        return c.resume(Side::Primary).await;
+    };
+    let here = c.ok("the primary adds its table up", here)?;
+    c.same("every table is there", &here.len(), &tables.len());
+    let probe = &c.pair.standby.provider.probe;
+    let look = || async { probe.checksum(&tables).await.ok().filter(|there| *there == here) };
+    c.until("the standby adds up to the same", look).await?;
+    c.resume(Side::Primary).await
+}
+
+async fn no_table(c: &Case) -> Result<(), Stop> {
+    let nowhere = [Table::new("a_schema_of_nobody", "a_table_of_nobody")];
+    let Some(told) = offered(c, c.pair.primary.provider.probe.checksum(&nowhere).await) else { return Ok(()) };
+    c.holds("a missing table is refused", matches!(told, Err(ProviderError::Refused { .. })), &told);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dr_core::{
     AppTier, EvidenceSink, ManagedDatabase, MemberId, MemberProvider, Notifier, Query, ResourceAddress, Runtime,
-    SecretStore, TrafficRouter,
+    SecretStore, Table, TrafficRouter,
 };
 
 /// How close to the real service the backend is shown. The order is the order of worth.
@@ -177,6 +177,8 @@ pub struct Pair {
     pub route_login: bool,
     /// A question that the databases answer with one row of `1`.
     pub question: Query,
+    /// A table that both members have.
+    pub table: Option<Table>,
 }
 
 impl Pair {
@@ -195,6 +197,7 @@ impl Pair {
             login: false,
             route_login: false,
             question: Query::new("one", "SELECT 1"),
+            table: None,
         }
     }
 

@@ -29,6 +29,13 @@ trials! { Contract::SecretStore;
         shows "The token of the write that made this version, where the store keeps it." needs [SECRET];
     Changed patch_lost "patch::a_lost_reply_can_be_sent_again"
         shows "The client token: the same token twice is one version." needs [SECRET, Can(Power::LoseReply(Verb::Patch))];
+    Changed keeps "rotate::the_version_before_stays_valid"
+        shows "the version before is kept, and its credentials stay valid until the next rotation: clients that hold it can still log in"
+        needs [SECRET];
+    Changed once "rotate::sent_twice_is_one"
+        shows "the same rotation sent twice is one" needs [SECRET];
+    Changed waits "rotate::waits_for_another"
+        shows "while another rotation is going on: `NotDone`, nothing changed" needs [SECRET, Can(Power::RotateSecret)];
     AsItWas versions "versions::newest_first"
         shows "The versions that the store keeps, newest first." needs [SECRET];
     AsItWas rehearses "rehearse::compares_with_the_present_writer"
@@ -58,6 +65,58 @@ async fn rotates(c: &Case) -> Result<(), Stop> {
     c.act(Power::RotateSecret).await?;
     let seen = read(c, c.secret()?.as_ref()).await?;
     c.holds("the rotation is not denied", seen.rotating != Tri::No, &seen.rotating);
+    Ok(())
+}
+
+/// Rotates, if the store offers that.
+async fn rotate(c: &Case, key: &str) -> Result<Option<Outcome<SecretVersion>>, Stop> {
+    let store = c.secret()?;
+    let expected = read(c, store.as_ref()).await?.version;
+    let told = store.rotate(c.rotation(Side::Primary, expected, key).await?).await;
+    Ok((told != Outcome::unsupported("rotate")).then_some(told))
+}
+
+async fn keeps(c: &Case) -> Result<(), Stop> {
+    let store = c.secret()?;
+    let before = read(c, store.as_ref()).await?;
+    let Some(told) = rotate(c, "rotation").await? else { return Ok(()) };
+    let Outcome::Done(version) = told else {
+        c.holds("the credentials are replaced", false, &told);
+        return Err(Stop);
+    };
+    let after = read(c, store.as_ref()).await?;
+    c.same("the answer names the current version", &version, &after.version);
+    c.holds("it is another one than before", version != before.version, &version);
+    c.same("the endpoint is what it was", &after.endpoint, &before.endpoint);
+    let kept = c.ok("the versions are listed", store.versions().await)?;
+    c.holds("the version before is kept", kept.contains(&before.version), &kept);
+    Ok(())
+}
+
+async fn once(c: &Case) -> Result<(), Stop> {
+    let store = c.secret()?;
+    let had = count(c, store.as_ref()).await?;
+    let expected = read(c, store.as_ref()).await?.version;
+    let request = c.rotation(Side::Primary, expected, "rotation").await?;
+    let first = store.rotate(request.clone()).await;
+    if first == Outcome::unsupported("rotate") {
+        return Ok(());
+    }
+    let second = store.rotate(request).await;
+    c.same("the second one answers as the first", &second, &first);
+    c.same("there is one version more", &count(c, store.as_ref()).await?, &had.saturating_add(1));
+    Ok(())
+}
+
+async fn waits(c: &Case) -> Result<(), Stop> {
+    let store = c.secret()?;
+    let before = read(c, store.as_ref()).await?.version;
+    c.act(Power::RotateSecret).await?;
+    let Some(told) = rotate(c, "rotation").await? else { return Ok(()) };
+    c.holds("it is not done", matches!(told, Outcome::NotDone(_)), &told);
+    c.same("the version is what it was", &read(c, store.as_ref()).await?.version, &before);
+    let going = c.ok("whether one is going on is told", store.rotating().await)?;
+    c.holds("the other one is not denied", going != Tri::No, &going);
     Ok(())
 }
 

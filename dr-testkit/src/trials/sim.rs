@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Binding, Digest, EvidenceSink, LongTransaction, MemberId, ProviderError, Providers, Region, Resolved, Rows, RunId,
-    Runtime, millis, minutes, seconds,
+    Runtime, Table, millis, minutes, seconds,
 };
 
 use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};
@@ -117,6 +117,7 @@ impl SimRig {
         }
         // A route writes as an application; the probes know no login of one.
         pair.route_login = true;
+        pair.table = Some(Table::new("public", "orders"));
         pair.notifier = sims.notifiers().into_iter().next();
         let sink: Arc<dyn EvidenceSink> = Arc::<MemoryEvidence>::clone(&evidence);
         pair.evidence = Some(sink);

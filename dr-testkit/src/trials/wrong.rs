@@ -56,10 +56,18 @@ pub enum Wrong {
     IgnoresRivals,
     /// Counts sessions with an open transaction as idle.
     CountsAllAsIdle,
+    /// Nothing was ever written after any position.
+    SaysNothingWasWritten,
+    /// A table that is not there adds up to nothing.
+    AddsUpNothing,
     /// A secret is written under a new key each time.
     DropsTheKey,
     /// A secret is written whatever its version is.
     IgnoresTheVersion,
+    /// A rotation leaves no version but the new one.
+    ForgetsOldCredentials,
+    /// A capacity is added to the present one.
+    AddsToTheCapacity,
     /// A route is switched to the other member, each time.
     TogglesTraffic,
     /// A route is moved without looking at the proof.
@@ -91,7 +99,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -113,8 +121,12 @@ impl Wrong {
         Self::TakesSilenceForNo,
         Self::IgnoresRivals,
         Self::CountsAllAsIdle,
+        Self::SaysNothingWasWritten,
+        Self::AddsUpNothing,
         Self::DropsTheKey,
         Self::IgnoresTheVersion,
+        Self::ForgetsOldCredentials,
+        Self::AddsToTheCapacity,
         Self::TogglesTraffic,
         Self::MovesTrafficBlindly,
         Self::SaysDrainedEarly,
@@ -133,15 +145,12 @@ impl Wrong {
                 ("wrong.promotes-without-looking", &["database::promote::a_primary_is_a_conflict"])
             }
             Self::IsDoneEarly => ("wrong.is-done-early", &["database::promote::answers_before_it_is_done"]),
-            Self::FinishesEarly => (
-                "wrong.finishes-early",
-                &["database::poll::finished_is_true", "database::rejoin::done_means_streaming"],
-            ),
+            Self::FinishesEarly => ("wrong.finishes-early", END_OF_AN_OPERATION),
             Self::HidesLostReplies => ("wrong.hides-lost-replies", &["database::promote::a_lost_reply_is_unknown"]),
             Self::NamesItselfByAddress => {
                 ("wrong.names-itself-by-address", &["database::describe::a_resource_made_anew_is_another_one"])
             }
-            Self::StampsOldRoles => ("wrong.stamps-old-roles", OLD_ROLES),
+            Self::StampsOldRoles => ("wrong.stamps-old-roles", TIME_OF_A_ROLE),
             Self::TidiesWhileLooking => {
                 ("wrong.tidies-while-looking", &["database::describe::looking_changes_nothing"])
             }
@@ -161,15 +170,15 @@ impl Wrong {
             Self::CountsAllAsIdle => {
                 ("wrong.counts-all-as-idle", &["probe::writing_sessions::tells_open_transactions_apart"])
             }
-            Self::DropsTheKey => ("wrong.drops-the-key", UNKNOWN_TOKEN),
-            Self::IgnoresTheVersion => (
-                "wrong.ignores-the-version",
-                &["secret::patch::a_write_by_hand_is_a_conflict", "secret::patch::another_version_is_a_conflict"],
-            ),
-            Self::TogglesTraffic => (
-                "wrong.toggles-traffic",
-                &["traffic::apply::saying_it_twice_is_no_change", "traffic::apply::the_present_writer_is_no_change"],
-            ),
+            Self::SaysNothingWasWritten => {
+                ("wrong.says-nothing-was-written", &["probe::writes_since::an_acknowledged_write_is_never_denied"])
+            }
+            Self::AddsUpNothing => ("wrong.adds-up-nothing", &["probe::checksum::a_missing_table_is_refused"]),
+            Self::DropsTheKey => ("wrong.drops-the-key", KEY_OF_A_SECRET),
+            Self::IgnoresTheVersion => ("wrong.ignores-the-version", VERSION_OF_A_SECRET),
+            Self::ForgetsOldCredentials => ("wrong.forgets-old-credentials", ROTATION),
+            Self::AddsToTheCapacity => ("wrong.adds-to-the-capacity", CAPACITY),
+            Self::TogglesTraffic => ("wrong.toggles-traffic", ROUTE_TWICE),
             Self::MovesTrafficBlindly => {
                 ("wrong.moves-traffic-blindly", &["traffic::apply::the_present_writer_is_no_change"])
             }
@@ -216,13 +225,6 @@ impl Wrong {
 
 const BY_HAND: &[&str] = &["database::attribution::a_change_by_hand_is_not_ours"];
 
-const OLD_ROLES: &[&str] =
-    &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"];
-
-/// What cannot be shown where a secret is written under another key each time.
-const UNKNOWN_TOKEN: &[&str] =
-    &["secret::patch::the_same_token_twice_is_one_version", "secret::read::tells_the_token_of_the_last_write"];
-
 /// What cannot be shown where a fence that travelled is never taken away.
 const CARRIED_FENCE: &[&str] = &[
     "fence::clear::a_cleared_writer_does_not_change",
@@ -230,6 +232,18 @@ const CARRIED_FENCE: &[&str] = &[
     "fence::clear::a_lost_reply_is_unknown",
     "fence::clear::the_applications_are_let_in",
 ];
+
+const KEY_OF_A_SECRET: &[&str] =
+    &["secret::patch::the_same_token_twice_is_one_version", "secret::read::tells_the_token_of_the_last_write"];
+const VERSION_OF_A_SECRET: &[&str] =
+    &["secret::patch::a_write_by_hand_is_a_conflict", "secret::patch::another_version_is_a_conflict"];
+const ROUTE_TWICE: &[&str] =
+    &["traffic::apply::saying_it_twice_is_no_change", "traffic::apply::the_present_writer_is_no_change"];
+const ROTATION: &[&str] = &["secret::rotate::sent_twice_is_one", "secret::rotate::the_version_before_stays_valid"];
+const CAPACITY: &[&str] = &["app::scale::done_means_healthy", "app::scale::the_same_capacity_twice_is_one_change"];
+const END_OF_AN_OPERATION: &[&str] = &["database::poll::finished_is_true", "database::rejoin::done_means_streaming"];
+const TIME_OF_A_ROLE: &[&str] =
+    &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"];
 
 /// What cannot be shown where no look ever finds a fence engaged: everything that comes after fencing.
 const UNREAD_FENCE: &[&str] = &[

@@ -22,6 +22,45 @@ impl World {
         Reply::Done(self.publish(endpoint, Some(token), call))
     }
 
+    /// New credentials beside those of the version before, which stay valid until the next rotation.
+    pub(super) fn rotate(&mut self, expected: &str, token: String, call: &str) -> Reply {
+        let Some(newest) = self.secret.versions.last().cloned() else {
+            return Reply::Refused("there is no secret".to_owned());
+        };
+        if let Some(row) = self.secret.versions.iter().find(|row| row.token.as_deref() == Some(&token)) {
+            return Reply::Done(row.version.clone());
+        }
+        if self.secret.rotating {
+            return Reply::NotYet("another rotation is going on".to_owned());
+        }
+        if newest.version != expected {
+            return Reply::Conflict(format!("the current version is {}, expected was {expected}", newest.version));
+        }
+        Reply::Done(self.publish(newest.endpoint, Some(token), call))
+    }
+
+    /// Brings the applications to a capacity.
+    pub(super) fn scale(&mut self, capacity: u32, call: &str) -> Reply {
+        if capacity == 0 {
+            return Reply::Refused("a tier of no parts serves nobody".to_owned());
+        }
+        if self.app.capacity != capacity {
+            self.app.capacity = capacity;
+            self.line(call, ChangeKind::Other, SimCloud::APP, format!("{capacity} parts serve the applications"));
+        }
+        Reply::done()
+    }
+
+    /// Clients give up their sessions and caches, and open them again where the secret and the routes lead.
+    pub(super) fn recycle(&mut self, call: &str) -> Reply {
+        for writer in &mut self.writers {
+            writer.session = None;
+            writer.cache = None;
+        }
+        self.line(call, ChangeKind::Other, SimCloud::APP, "pools open their connections again");
+        Reply::done()
+    }
+
     /// Publishes a secret version, by whomever.
     pub(crate) fn publish(&mut self, endpoint: Endpoint, token: Option<String>, call: &str) -> String {
         let version = format!("v{}", self.secret.versions.len().saturating_add(1));
@@ -65,7 +104,15 @@ impl World {
         let takes = self.setup.timing.drain.min(within);
         let ms = |time: Millis| i64::try_from(time.count()).unwrap_or(i64::MAX);
         let expires = self.setup.drain_expires.then(|| self.now.saturating_add(ms(budget)));
-        self.app = App { draining: true, drained_at: None, expires, fail_fast: false, held: BTreeSet::new(), turn };
+        self.app = App {
+            draining: true,
+            drained_at: None,
+            expires,
+            fail_fast: false,
+            held: BTreeSet::new(),
+            turn,
+            capacity: self.app.capacity,
+        };
         self.line(call, ChangeKind::Drained, SimCloud::APP, "applications are told to hold their writes back");
         self.schedule(self.now.saturating_add(ms(takes)), Due::Drained { turn });
         if let Some(at) = expires {
@@ -90,14 +137,14 @@ impl World {
     pub(super) fn drain_expires(&mut self, turn: u64) {
         if self.app.turn == turn && self.app.draining {
             self.line("client", ChangeKind::Resumed, SimCloud::APP, "the drain ended by itself: its budget is over");
-            self.app = App { turn: turn.saturating_add(1), ..App::default() };
+            self.app = App { turn: turn.saturating_add(1), ..App::of(self.app.capacity) };
         }
     }
 
     pub(super) fn resume(&mut self, call: &str) -> Reply {
         if self.app.draining || !self.app.held.is_empty() {
             self.line(call, ChangeKind::Resumed, SimCloud::APP, "applications write again");
-            self.app = App { turn: self.app.turn.saturating_add(1), ..App::default() };
+            self.app = App { turn: self.app.turn.saturating_add(1), ..App::of(self.app.capacity) };
             if self.is_careless(Careless::ResumesInPart) {
                 self.app.held.insert(App::PARTS.saturating_sub(1));
             }

@@ -70,6 +70,14 @@ pub(crate) enum Effect {
         expected: String,
         token: String,
     },
+    Rotate {
+        expected: String,
+        token: String,
+    },
+    Scale {
+        capacity: u32,
+    },
+    Recycle,
     Route {
         route: usize,
         member: MemberId,
@@ -146,6 +154,9 @@ impl World {
             }
             Effect::Retire { member, lineage } => self.retire(&member, &lineage, call),
             Effect::Patch { endpoint, expected, token } => self.patch(endpoint, &expected, token, call),
+            Effect::Rotate { expected, token } => self.rotate(&expected, token, call),
+            Effect::Scale { capacity } => self.scale(capacity, call),
+            Effect::Recycle => self.recycle(call),
             Effect::Route { route, member } => self.point_route(route, &member, call),
             Effect::Drain { budget, within } => self.drain(budget, within, call),
             Effect::Resume => self.resume(call),

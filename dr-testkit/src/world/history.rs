@@ -114,6 +114,12 @@ impl History {
         self.stretches.iter().map(Stretch::writes).sum()
     }
 
+    /// How many acknowledged writes end at `position` or before it.
+    pub(crate) fn writes_until(&self, position: u64) -> u64 {
+        let of = |stretch: &Stretch| stretch.writes().min(position.saturating_sub(stretch.start) / WRITE);
+        self.stretches.iter().filter(|stretch| stretch.start < position).map(of).sum()
+    }
+
     /// The acknowledged writes that lie beyond `position`.
     pub(crate) fn beyond(&self, position: u64) -> Vec<Write> {
         let later = self.stretches.iter().filter(|stretch| stretch.end > position);

@@ -221,7 +221,7 @@ impl World {
             writers: Vec::new(),
             secret: Secret { versions: vec![first], rotating: false },
             routes: vec![route; setup.routes],
-            app: App::default(),
+            app: App::of(App::PARTS),
             ops: BTreeMap::new(),
             queue: BTreeMap::new(),
             next: 1,
@@ -460,6 +460,18 @@ impl World {
             (at, kept) = (parent, parted);
         }
         kept
+    }
+
+    /// How many rows of the applications a member holds that has come to `position`.
+    pub(crate) fn rows_at(&self, instance: &Instance, position: u64) -> i64 {
+        let mut rows = 0_u64;
+        let mut next = Some((instance.lineage.clone(), position));
+        while let Some((lineage, end)) = next {
+            let Some(history) = self.histories.get(&lineage) else { break };
+            rows = rows.saturating_add(history.writes_until(end));
+            next = history.parent.clone();
+        }
+        i64::try_from(rows).unwrap_or(i64::MAX)
     }
 
     /// A lineage as the service tells it.

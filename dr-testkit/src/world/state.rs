@@ -186,6 +186,9 @@ pub(crate) struct App {
     pub(crate) fail_fast: bool,
     /// Parts of the applications that are still held although no drain is engaged.
     pub(crate) held: BTreeSet<u32>,
+    /// How many parts serve the applications.
+    #[serde(default)]
+    pub(crate) capacity: u32,
     /// Counts drains and resumes: an older expiry has no effect on a newer drain.
     pub(crate) turn: u64,
 }
@@ -193,6 +196,11 @@ pub(crate) struct App {
 impl App {
     /// How many parts (poolers, instances) the applications' write path has.
     pub(crate) const PARTS: u32 = 2;
+
+    /// A tier of `capacity` parts that holds nothing back.
+    pub(crate) fn of(capacity: u32) -> Self {
+        Self { capacity, ..Self::default() }
+    }
 }
 
 /// A long operation of the provider.

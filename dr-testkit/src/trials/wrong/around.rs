@@ -11,10 +11,11 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Actor, AppReading, AppTier, ClearFence, DatabaseProbe, Digest, DrainRequest, Effort, EngageFence, EvidenceSink,
-    Fence, FenceReading, FenceToken, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier, Outcome,
-    PatchSecret, Planes, PositionReading, ProviderError, Query, Reach, Rehearsal, RehearseRoute, RehearseSecret,
-    ReleaseOrder, ResumeRequest, RetireFence, RouteReading, RouteRequest, Rows, RunId, Runtime, SecretReference,
-    SecretStore, SecretVersion, Sessions, Target, TrafficRouter, Tri, WriteProbe,
+    Fence, FenceReading, FenceToken, Health, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier,
+    Outcome, PatchSecret, Planes, Position, PositionReading, ProviderError, Query, Reach, RecycleRequest, Rehearsal,
+    RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
+    Rows, RunId, Runtime, ScaleRequest, SecretReference, SecretStore, SecretVersion, Sequences, Sessions, Table,
+    TableSum, Target, TrafficRouter, Tri, WriteProbe, WritesSince,
 };
 
 use super::{Wrong, database::WrongDatabase};
@@ -51,12 +52,14 @@ fn seat(how: Wrong, mut seat: Seat, clock: &Arc<dyn Runtime>) -> Seat {
 struct Around<T: ?Sized> {
     how: Wrong,
     calls: AtomicU32,
+    /// Whether a rotation was done through it.
+    rotated: AtomicU32,
     inner: Arc<T>,
 }
 
 impl<T: ?Sized> Around<T> {
     fn new(inner: Arc<T>, how: Wrong) -> Self {
-        Self { how, calls: AtomicU32::new(0), inner }
+        Self { how, calls: AtomicU32::new(0), rotated: AtomicU32::new(0), inner }
     }
 
     fn is(&self, how: Wrong) -> bool {
@@ -197,6 +200,22 @@ impl DatabaseProbe for Around<dyn DatabaseProbe> {
         Ok(if self.is(Wrong::CountsAllAsIdle) { Sessions { in_transaction: 0, idle: found.all() } } else { found })
     }
 
+    async fn writes_since(&self, since: &Position) -> Result<WritesSince, ProviderError> {
+        let told = self.inner.writes_since(since).await?;
+        Ok(if self.is(Wrong::SaysNothingWasWritten) { WritesSince { written: Tri::No, ..told } } else { told })
+    }
+
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        self.inner.sequences().await
+    }
+
+    async fn checksum(&self, tables: &[Table]) -> Result<BTreeMap<Table, TableSum>, ProviderError> {
+        match self.inner.checksum(tables).await {
+            Err(ProviderError::Refused { .. }) if self.is(Wrong::AddsUpNothing) => Ok(BTreeMap::new()),
+            told => told,
+        }
+    }
+
     async fn ask(&self, query: &Query) -> Result<Rows, ProviderError> {
         self.inner.ask(query).await
     }
@@ -229,12 +248,26 @@ impl SecretStore for Around<dyn SecretStore> {
         self.inner.patch(request).await
     }
 
+    async fn rotate(&self, request: RotateSecret) -> Outcome<SecretVersion> {
+        let told = self.inner.rotate(request).await;
+        self.rotated.fetch_or(u32::from(matches!(told, Outcome::Done(_))), Ordering::Relaxed);
+        told
+    }
+
+    async fn rotating(&self) -> Result<Tri, ProviderError> {
+        self.inner.rotating().await
+    }
+
     async fn rehearse(&self, request: &RehearseSecret) -> Result<Rehearsal, ProviderError> {
         self.inner.rehearse(request).await
     }
 
     async fn versions(&self) -> Result<Vec<SecretVersion>, ProviderError> {
-        self.inner.versions().await
+        let mut kept = self.inner.versions().await?;
+        if self.is(Wrong::ForgetsOldCredentials) && self.rotated.load(Ordering::Relaxed) > 0 {
+            kept.truncate(1);
+        }
+        Ok(kept)
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {
@@ -321,6 +354,23 @@ impl AppTier for Around<dyn AppTier> {
 
     async fn fail_fast(&self) -> Outcome<()> {
         self.inner.fail_fast().await
+    }
+
+    async fn scale(&self, mut request: ScaleRequest) -> Outcome<()> {
+        if self.is(Wrong::AddsToTheCapacity)
+            && let Ok(now) = self.inner.health().await
+        {
+            request.capacity = request.capacity.saturating_add(now.capacity);
+        }
+        self.inner.scale(request).await
+    }
+
+    async fn health(&self) -> Result<Health, ProviderError> {
+        self.inner.health().await
+    }
+
+    async fn recycle(&self, request: RecycleRequest) -> Outcome<()> {
+        self.inner.recycle(request).await
     }
 
     fn poll_every(&self) -> Millis {
