@@ -38,6 +38,7 @@ at      = { instance = "output:neu" }
 name    = "weu"
 region  = "r2"
 role    = "candidate"
+planned = true
 backend = "sim"
 at      = { instance = "weu" }
 
@@ -216,7 +217,8 @@ fn others(file: &Value, place: &Place) -> Vec<Value> {
         Value::Array(items) if items.iter().all(Value::is_string) => {
             vec![json!([]), json!(["switchover"]), json!(["kafka:orders stop"]), json!(["service-owner"])]
         }
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Vec::new(),
+        Value::Bool(is) => vec![json!(!is)],
+        Value::Null | Value::Array(_) | Value::Object(_) => Vec::new(),
     };
     values.retain(|value| value != at(&mut copy, place));
     values
@@ -270,6 +272,8 @@ async fn seen(file: &Value, dir: &Path, primary: Primary) -> Option<String> {
 enum Primary {
     Lives,
     Died,
+    /// It lives, and the member that shall take its place does not exist.
+    Alone,
 }
 
 /// What is opened for a group of servers: every provider, as it describes itself.
@@ -315,8 +319,10 @@ async fn planned(file: &Value, dir: &Path, primary: Primary) -> String {
     setup.flavour = Flavour::Separate;
     setup.timing = Timing::brisk();
     let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));
-    if matches!(primary, Primary::Died) {
-        cloud.break_down("neu");
+    match primary {
+        Primary::Lives => {}
+        Primary::Died => cloud.break_down("neu"),
+        Primary::Alone => cloud.delete("weu"),
     }
     let journal = tempfile::tempdir().unwrap();
     let engine = Engine::open(journal.path().join("journal")).backend(cloud.backend()).without_watcher().unguarded();
@@ -326,7 +332,7 @@ async fn planned(file: &Value, dir: &Path, primary: Primary) -> String {
         Err(error) => return error.to_string(),
     };
     let runbook: Box<dyn Runbook> = match primary {
-        Primary::Lives => Box::new(PlannedSwitchover::to("weu")),
+        Primary::Lives | Primary::Alone => Box::new(PlannedSwitchover::to("weu")),
         Primary::Died => Box::new(UnplannedFailover::to("weu")),
     };
     match engine.plan_with(&group, &*runbook).await {
@@ -349,7 +355,8 @@ async fn no_key_of_a_group_file_is_without_effect() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("outputs.json"), r#"{"neu": "neu"}"#).unwrap();
     let read = |text: &str| toml::from_str::<Value>(text).unwrap();
-    let files = [(read(SIMULATED), vec![Primary::Lives, Primary::Died]), (read(SERVERS), vec![Primary::Lives])];
+    let files =
+        [(read(SIMULATED), vec![Primary::Lives, Primary::Died, Primary::Alone]), (read(SERVERS), vec![Primary::Lives])];
     let (mut keys, mut missing): (Vec<(usize, Place)>, Vec<BTreeSet<String>>) = Default::default();
     for (number, (file, _)) in files.iter().enumerate() {
         let (mut held, mut lacking) = Default::default();
@@ -366,7 +373,8 @@ async fn no_key_of_a_group_file_is_without_effect() {
     for (number, (file, lives)) in files.iter().enumerate() {
         for primary in lives {
             let before = seen(file, dir.path(), *primary).await.unwrap();
-            assert!(before.starts_with('{') || number == 1, "the group as it stands can be planned: {before}");
+            let planned = before.starts_with('{') || matches!(primary, Primary::Alone);
+            assert!(planned || number == 1, "the group as it stands can be planned: {before}");
             assert_eq!(
                 Some(&before),
                 seen(file, dir.path(), *primary).await.as_ref(),

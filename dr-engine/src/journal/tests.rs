@@ -173,9 +173,9 @@ async fn torn_foreign_and_newer_files_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = started(dir.path(), &["a"]).await;
     drop(journal);
-    sql(dir.path(), "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA user_version = 2");
+    sql(dir.path(), "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA user_version = 3");
     let newer = SqliteJournal::open(dir.path()).unwrap_err().to_string();
-    assert!(newer.contains("version 2") && newer.contains("journal.db"), "{newer}");
+    assert!(newer.contains("version 3") && newer.contains("journal.db"), "{newer}");
     sql(dir.path(), "PRAGMA application_id = 1");
     let foreign = SqliteJournal::open(dir.path()).unwrap_err().to_string();
     assert!(foreign.contains("the file of another program"), "{foreign}");
