@@ -10,9 +10,9 @@ use super::{
     read::{conflict, not_yet, offered, replaced, see},
 };
 use crate::{
-    Carries, Cause, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Look, Marks, MemberId, Millis, Observed,
-    PromotionReceipt, ProviderError, Retry, Shortfall, Stage, Step, StepCx, StepError, Target, Tri, Waived, WriteProbe,
-    WriterOrigin, WriterReceipt, admit,
+    Carries, Cause, Class, Duty, Effect, FenceReceipt, Grade, Input, Kind, Lineage, Look, Marks, MemberId, Millis,
+    Observed, PromotionReceipt, ProviderError, Retry, Shortfall, Stage, Step, StepCx, StepError, Target, Tri, Waived,
+    WriteProbe, WriterOrigin, WriterReceipt, admit,
 };
 
 /// Proves that there is exactly one writer. What it leaves behind is all that secret and traffic accept.
@@ -368,16 +368,8 @@ impl Look for Confirming {
             return Ok(verdict);
         }
         let lineage = write.lineage.unwrap_or_else(|| new.lineage.clone());
-        let known = new.lineage != promotion.was;
-        match descends(&lineage, &new.lineage) {
-            Descent::Same => {}
-            Descent::Child if !known || lineage == new.lineage => {}
-            Descent::Child | Descent::Other => {
-                return Ok(conflict(format_args!(
-                    "`{member}` writes on lineage {lineage}, promoted was {}",
-                    new.lineage
-                )));
-            }
+        if let Some(verdict) = on_another_history(&lineage, promotion) {
+            return Ok(verdict);
         }
         let waived = match enough(cx, step, grade, &words, edges) {
             Ok(waived) => waived,
@@ -392,6 +384,19 @@ impl Look for Confirming {
             waived,
             at: write.at,
         }))
+    }
+}
+
+/// A conflict, if the writer's history is not the one that the promotion began.
+fn on_another_history(lineage: &Lineage, promotion: &PromotionReceipt) -> Option<Observed<WriterReceipt>> {
+    let new = &promotion.target;
+    let known = new.lineage != promotion.was;
+    match descends(lineage, &new.lineage) {
+        Descent::Same => None,
+        Descent::Child if !known || *lineage == new.lineage => None,
+        Descent::Child | Descent::Other => {
+            Some(conflict(format_args!("`{}` writes on lineage {lineage}, promoted was {}", new.member, new.lineage)))
+        }
     }
 }
 

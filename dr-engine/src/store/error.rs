@@ -30,7 +30,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Why it cannot be used.
         #[source]
-        source: Box<OpenError>,
+        source: Box<Self>,
     },
     /// The directory could not be made or looked at.
     #[error("the directory {} cannot be used", path.display())]
