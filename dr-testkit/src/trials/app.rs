@@ -1,6 +1,6 @@
 //! What an application tier does, and says.
 
-use dr_core::{DrainRequest, Outcome, ScaleRequest, Tri, millis, seconds};
+use dr_core::{DrainRequest, Outcome, ProviderError, ScaleRequest, Tri, millis, seconds};
 
 use super::{
     Case, Contract,
@@ -125,12 +125,25 @@ async fn fails_fast(c: &Case) -> Result<(), Stop> {
     c.resume(Side::Primary).await
 }
 
+impl Case {
+    /// A tier that does not scale has no parts to count, and says so, or counts them truly.
+    async fn does_not_scale(&self) -> Result<(), Stop> {
+        let told = self.app()?.health().await;
+        let honest = match &told {
+            Ok(health) => health.healthy <= health.capacity,
+            Err(error) => matches!(error, ProviderError::Unsupported { .. }),
+        };
+        self.holds("what does not scale tells no capacity, or a possible one", honest, &told);
+        Ok(())
+    }
+}
+
 async fn scales(c: &Case) -> Result<(), Stop> {
     let app = c.app()?;
     for words in ["the tier is scaled", "and to the same once more"] {
         let told = app.scale(ScaleRequest { capacity: 3, key: c.key("scale") }).await;
         if told == Outcome::unsupported("scale") {
-            return Ok(());
+            return c.does_not_scale().await;
         }
         c.holds(words, matches!(told, Outcome::Done(()) | Outcome::Accepted(_)), &told);
     }
@@ -142,7 +155,7 @@ async fn scaled(c: &Case) -> Result<(), Stop> {
     let app = c.app()?;
     let told = app.scale(ScaleRequest { capacity: 4, key: c.key("scale") }).await;
     if told == Outcome::unsupported("scale") {
-        return Ok(());
+        return c.does_not_scale().await;
     }
     if told == Outcome::Done(()) {
         let health = c.ok("the tier says how it is", app.health().await)?;
