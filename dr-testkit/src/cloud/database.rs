@@ -178,6 +178,7 @@ impl ManagedDatabase for SimDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         self.line
             .read(self.point("replication"), "replication", |world, glass| {
+                world.duties.watched.insert(self.member.clone(), glass.at);
                 told(world, &self.member, glass.at).ok_or_else(|| gone("replication", &self.member))
             })
             .await

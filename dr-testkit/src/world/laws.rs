@@ -137,6 +137,8 @@ pub(crate) struct Duties {
     pub(crate) stale: BTreeSet<String>,
     /// When the fence of a member was looked at last (S23).
     pub(crate) inspected: BTreeMap<MemberId, i64>,
+    /// Up to when the replication of a member was seen last (S26).
+    pub(crate) watched: BTreeMap<MemberId, i64>,
     /// Members whose fence this run retired (S20).
     pub(crate) retired: BTreeSet<MemberId>,
     /// The plan promotes nobody (S6).
