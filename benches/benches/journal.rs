@@ -11,7 +11,11 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dr_benches::{median, next_line};
-use dr_core::{Epoch, Head, Journal as _, RunId};
+use dr_core::{
+    RunId,
+    base::Epoch,
+    run::{Head, Journal as _},
+};
 use dr_engine::SqliteJournal;
 use tokio::runtime::Runtime;
 

@@ -7,8 +7,8 @@ use std::{hint::black_box, time::Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dr_benches::recorded;
 use dr_core::{
-    Line, RunId,
-    run::{Record, RunOutcome, RunState, decide},
+    RunId,
+    run::{Line, Record, RunOutcome, RunState, decide},
 };
 
 fn records(lines: &[Line]) -> Vec<Record> {
@@ -40,7 +40,7 @@ fn machine(c: &mut Criterion) {
         b.iter(|| live(black_box(&run), black_box(&records)));
     });
     group.bench_function("resume: parse the journal of a switchover and replay it", |b| {
-        b.iter(|| dr_core::replay(black_box(&run), black_box(&lines)).unwrap());
+        b.iter(|| dr_core::run::replay(black_box(&run), black_box(&lines)).unwrap());
     });
     group.finish();
     let rounds = if std::env::args().any(|arg| arg == "--test") { 1 } else { 200 };

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dr_benches::situation;
-use dr_core::{Catalog, Finding, Plan, PlanBuilder, PlannedSwitchover, Purpose, Runbook as _, Situation};
+use dr_core::{Catalog, Plan, PlanBuilder, PlannedSwitchover, Purpose, Runbook as _, Situation, base::Finding};
 use dr_testkit::policy;
 
 fn build(now: &Situation) -> (Plan, Vec<Finding>) {

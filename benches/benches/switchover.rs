@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dr_benches::{stage, switch_over};
-use dr_core::text::human;
+use dr_core::base::text::human;
 use dr_testkit::Stage;
 
 fn proved(stage: &Stage) {

@@ -1,8 +1,9 @@
 //! What the benchmarks share.
 
 use dr_core::{
-    Catalog, Epoch, Head, Line, PlannedSwitchover, RunId, Situation, Timestamp,
-    run::{Event, Record},
+    Catalog, PlannedSwitchover, RunId, Situation, Timestamp,
+    base::Epoch,
+    run::{Event, Head, Line, Record},
 };
 use dr_testkit::{RunEnd, Stage, sim};
 

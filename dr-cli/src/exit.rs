@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use dr_core::{Refusal, run::RunOutcome};
+use dr_core::{base::Refusal, run::RunOutcome};
 use serde_json::{Value, json};
 
 /// How a command ended.

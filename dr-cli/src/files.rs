@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dr_core::{GroupName, KeyPath, MemberId, RunId, text::suggest};
+use dr_core::{GroupName, MemberId, RunId, base::text::suggest, contract::KeyPath};
 use dr_engine::GroupFile;
 
 use crate::{exit::Stop, people};

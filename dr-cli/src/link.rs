@@ -2,8 +2,13 @@
 
 use std::{ffi::OsString, sync::Arc};
 
-use dr_core::{Actor, Ask, Catalog, Digest, MemberId, Report, Role, RunId, Runbook, Timestamp, Verified, View, judge};
-use dr_core::{PlannedSwitchover, RejoinStandby, UnplannedFailover};
+use dr_core::{
+    Actor, Catalog, MemberId, Report, RunId, Runbook, Timestamp, View,
+    base::{Digest, Role},
+    plan::Verified,
+    run::{Ask, judge},
+};
+use dr_core::{PlannedSwitchover, UnplannedFailover, plan::RejoinStandby};
 use dr_engine::{Engine, EngineBuilder, Error, GroupFile, GroupStatus, OpenError, Run, RunSummary, Start};
 
 use crate::{
@@ -60,7 +65,7 @@ fn builder(app: &App, places: &Places) -> EngineBuilder {
 
 /// Watches over the drain of a run until there is nothing left to guard.
 pub(crate) async fn guard(app: &App, places: &Places, run: &str) -> Result<(), Stop> {
-    let run: RunId = run.parse().map_err(|error: dr_core::BadRunId| Stop::input(error.to_string(), &[]))?;
+    let run: RunId = run.parse().map_err(|error: dr_core::base::BadRunId| Stop::input(error.to_string(), &[]))?;
     builder(app, places).guard(&run).await.map(drop).map_err(|error| stop(&error))
 }
 
@@ -126,7 +131,7 @@ impl Link {
     }
 
     /// What would keep a switchover of the group from working, or make it unsafe.
-    pub(crate) async fn check(&self, file: &GroupFile) -> Result<Vec<dr_core::Finding>, Stop> {
+    pub(crate) async fn check(&self, file: &GroupFile) -> Result<Vec<dr_core::base::Finding>, Stop> {
         let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
         self.engine.check(&group).await.map_err(|error| stop(&error))
     }

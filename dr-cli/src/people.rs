@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::Path};
 
-use dr_core::{Actor, Role};
+use dr_core::{Actor, base::Role};
 use serde::Deserialize;
 
 use crate::exit::{Stop, chain};

@@ -17,8 +17,11 @@ use std::{
 };
 
 use dr_core::{
-    AppSpec, AppTier, Backend, Cause, ConfigError, Fence, FenceSpec, GroupName, GroupSpec, KeyPath, MemberSpec, Opened,
-    Provider, Route, SecretSpec, SecretStore, TrafficSpec, millis,
+    AppTier, Backend, Cause, Fence, GroupName, GroupSpec, SecretStore,
+    contract::{
+        AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, Opened, Provider, Route, SecretSpec, TrafficSpec,
+    },
+    millis,
 };
 use dr_engine::TokioRuntime;
 use dr_testkit::{Flavour, Setup, SimCloud, Timing};

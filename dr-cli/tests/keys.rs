@@ -7,8 +7,9 @@
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use dr_core::{
-    Backend, ConfigFault, Digest, GroupFinding, GroupSpec, Plan, PlannedSwitchover, Runbook, UnplannedFailover,
-    text::parse_duration,
+    Backend, GroupSpec, Plan, PlannedSwitchover, Runbook, UnplannedFailover,
+    base::{Digest, text::parse_duration},
+    contract::{ConfigFault, GroupFinding},
 };
 use dr_engine::{Engine, GroupFile, TokioRuntime};
 use dr_postgres::Postgres;
@@ -315,7 +316,8 @@ async fn planned(file: &Value, dir: &Path, primary: Primary) -> String {
         Ok(read) => read,
         Err(error) => return error.to_string(),
     };
-    let mut setup = Setup::pair("orders", "neu", "weu").with("uks", dr_core::IntendedRole::Follower).writers(0);
+    let mut setup =
+        Setup::pair("orders", "neu", "weu").with("uks", dr_core::contract::IntendedRole::Follower).writers(0);
     setup.flavour = Flavour::Separate;
     setup.timing = Timing::brisk();
     let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));

@@ -6,12 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    CatchUpReceipt, Consent, DatabaseProbe, Digest, EngageFence, Epoch, Fact, Fence, FenceReading, FenceReceipt,
-    FenceToken, Grade, GroupName, Json, Lineage, LongTransaction, Loss, LossBound, MemberId, Millis, Mono, NodeId,
-    Outcome, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms, ProviderError,
-    Query, QuiesceReceipt, Reach, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Retry, Rows, RunId,
-    Runtime, Sessions, SwapRequest, SystemId, Target, Task, Tier, Timestamp, Tolerance, Tri, WriteProbe,
-    admit::{self, Door, Refused},
+    DatabaseProbe, Fence, Grade, GroupName, MemberId, Millis, NodeId, Outcome, ProviderError, RunId, Target, Timestamp,
+    Tri,
+    base::{Digest, Epoch, Json, Mono, ResourceAddress, ResourceIdentity, SystemId},
+    contract::{
+        CatchUpReceipt, Consent, EngageFence, Fact, FenceReading, FenceReceipt, FenceToken, Lineage, LongTransaction,
+        Loss, LossBound, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms,
+        Query, QuiesceReceipt, Reach, ReleaseOrder, RetireFence, Retry, Rows, Runtime, Sessions, SwapRequest, Task,
+        Tier, Tolerance, WriteProbe,
+        admit::{self, Door, Refused},
+    },
 };
 use futures_util::FutureExt;
 

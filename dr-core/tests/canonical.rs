@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dr_core::canonical::{self, CanonicalError, Int64, Json};
+use dr_core::base::canonical::{self, CanonicalError, Int64, Json};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

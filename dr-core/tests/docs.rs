@@ -10,9 +10,10 @@
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use dr_core::{
-    known,
+    base::known,
+    contract::verb,
+    plan::verify,
     run::{NodePhase, Phase, node_rows, run_rows},
-    verb, verify,
 };
 
 /// One row as the document shows it, whatever machine it belongs to.

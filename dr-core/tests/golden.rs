@@ -15,8 +15,11 @@ mod situations;
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
 use dr_core::{
-    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Policy, Refusal, RejoinStandby, Runbook, Situation,
-    UnplannedFailover, seconds, verb,
+    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Runbook, Situation, UnplannedFailover,
+    base::Refusal,
+    contract::verb,
+    plan::{Policy, RejoinStandby},
+    seconds,
 };
 use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
 
@@ -49,7 +52,7 @@ fn list(plan: &Plan) -> String {
         let before = node.before_it();
         let before: Vec<&str> = before.iter().map(|before| before.as_str()).collect();
         let before = if before.is_empty() { "-".to_owned() } else { before.join(", ") };
-        let debt = if matches!(node.on_failure, dr_core::OnFailure::Stop) { "" } else { "  (may be owed)" };
+        let debt = if matches!(node.on_failure, dr_core::plan::OnFailure::Stop) { "" } else { "  (may be owed)" };
         writeln!(text, "{:2}  {:<22} {:<24} after {before}{debt}", number + 1, id.as_str(), node.call.kind.to_string())
             .unwrap();
     }

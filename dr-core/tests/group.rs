@@ -3,7 +3,9 @@
 #![expect(clippy::panic, reason = "tests")]
 
 use dr_core::{
-    AtTable, ConfigError, ConfigFault, Endpoint, Grade, GroupSpec, IntendedRole, KeyPath, MemberId, Millis, SecretRef,
+    Grade, GroupSpec, MemberId, Millis,
+    base::Endpoint,
+    contract::{AtTable, ConfigError, ConfigFault, IntendedRole, KeyPath, SecretRef},
     minutes, seconds,
 };
 use proptest::prelude::*;
@@ -395,7 +397,7 @@ fn the_digest_follows_the_meaning() {
 fn a_group_is_written_and_read_back() {
     for text in [shipped!("orders"), shipped!("ledger"), shipped!("catalog"), shipped!("billing"), SMALL] {
         let group = group(text);
-        let written = dr_core::canonical::to_string(&group).unwrap();
+        let written = dr_core::base::canonical::to_string(&group).unwrap();
         assert_eq!(GroupSpec::read(&serde_json::from_str(&written).unwrap()), Ok(group));
     }
 }

@@ -8,8 +8,10 @@ mod situations;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    Catalog, Class, Grade, Node, NodeId, Plan, PlanBuilder, PlannedSwitchover, Policy, Runbook, Situation,
-    UnplannedFailover, references, seconds, verify,
+    Catalog, Grade, NodeId, Plan, PlanBuilder, PlannedSwitchover, Runbook, Situation, UnplannedFailover,
+    contract::Class,
+    plan::{Node, Policy, references, verify},
+    seconds,
 };
 use serde_json::Value;
 use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
@@ -261,8 +263,8 @@ fn a_standby_plan_takes_the_steps_that_move_nobody() {
     let runbook = PlannedSwitchover::to("pg2");
     let mut builder = PlanBuilder::new(now.header(runbook.id(), dr_core::Purpose::Standby, policy()).unwrap());
     let mut plan = builder.standby();
-    let lock = plan.add("group-lock", dr_core::steps::TakeGroupLock { at: "pg2".into() });
-    let parity = dr_core::steps::CheckReplication { candidate: now.writer.clone() };
+    let lock = plan.add("group-lock", dr_core::plan::steps::TakeGroupLock { at: "pg2".into() });
+    let parity = dr_core::plan::steps::CheckReplication { candidate: now.writer.clone() };
     plan.add("check-replication", dr_core::StepExt::after(parity, &lock));
     let (plan, faults) = builder.finish();
     let verified = plan.verify(faults, &Catalog::built_in()).unwrap();

@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    Actor, Ask, Call, Cause, Class, Digest, Effect, Epoch, Given, Grade, GroupName, Head, Hold, IdempotencyKey, Json,
-    Kind, Lineage, Loss, Marks, Millis, Node, NodeId, OnFailure, OpHandle, PLAN_FORMAT, Plan, Policy, Promotion,
-    Purpose, RULES_VERSION, ResourceAddress, Role, RunId, RunbookId, SystemId, Target, Timestamp, Waived,
+    Actor, Cause, Grade, GroupName, Kind, Millis, NodeId, Plan, Purpose, RunId, RunbookId, Target, Timestamp,
+    base::{Digest, Epoch, IdempotencyKey, Json, ResourceAddress, Role, SystemId},
+    contract::{Class, Given, Lineage, Loss, OpHandle, Waived},
+    plan::{Call, Effect, Hold, Marks, Node, OnFailure, PLAN_FORMAT, Policy, Promotion, RULES_VERSION},
     run::{
-        Command, Event, EventKind, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide, node_rows,
-        run_rows,
+        Ask, Command, Event, EventKind, Head, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide,
+        node_rows, run_rows,
     },
 };
 
@@ -620,8 +621,8 @@ fn a_line_of_another_version_is_refused() {
     let mut run = Run::started();
     let line = run.record(Event::DrainOverBudget).line().unwrap();
     let text = line.text.replace("\"v\":1", "\"v\":2");
-    let hash = dr_core::canonical::leaf_hash(text.as_bytes());
-    let error = Record::parse(&dr_core::Line { text, hash, ..line }).unwrap_err();
+    let hash = dr_core::base::canonical::leaf_hash(text.as_bytes());
+    let error = Record::parse(&dr_core::run::Line { text, hash, ..line }).unwrap_err();
     assert!(error.to_string().contains("version 2"), "{error}");
 }
 

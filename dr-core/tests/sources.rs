@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use dr_core::{Duty, verb};
+use dr_core::{contract::verb, plan::Duty};
 
 /// All sources of the library and of the programs, by path, without tests.
 fn sources() -> Vec<(String, String)> {
@@ -83,10 +83,10 @@ fn no_phase_is_assigned_outside_the_table() {
     }
     found.sort();
     let allowed = [
-        ("run/apply.rs", "phase: Phase::New,"),
-        ("run/apply.rs", "self.phase = row.to;"),
-        ("run/apply.rs", "self.phase = row.to;"),
-        ("run/state.rs", "phase: NodePhase::Waiting,"),
+        ("run/machine/apply.rs", "phase: Phase::New,"),
+        ("run/machine/apply.rs", "self.phase = row.to;"),
+        ("run/machine/apply.rs", "self.phase = row.to;"),
+        ("run/machine/state.rs", "phase: NodePhase::Waiting,"),
     ];
     let found: Vec<(&str, &str)> = found.iter().map(|(file, line)| (file.as_str(), line.as_str())).collect();
     assert_eq!(found, allowed, "a phase is assigned by a row of the table, in `enter`");
@@ -148,7 +148,7 @@ fn every_mutating_method_of_a_provider_has_exactly_one_row() {
     let texts = |part: &str| -> Vec<String> {
         sources().into_iter().filter(|(path, _)| path.contains(part)).map(|(_, text)| text).collect()
     };
-    let (traits, gate) = (texts("dr-core/src/provider/"), texts("dr-core/src/gate/wrap.rs").join("\n"));
+    let (traits, gate) = (texts("dr-core/src/contract/provider/"), texts("dr-core/src/plan/gate/wrap.rs").join("\n"));
     let rows: Vec<(&str, &str, &str)> =
         verb::ALL.iter().map(|verb| (verb.provider(), verb.method(), verb.name())).collect();
     assert!(rows.len() > 12);

@@ -7,9 +7,12 @@ mod situations;
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Catalog, FollowOffer, FollowsBy, Grade, IntendedRole, LongTransaction, OnFailure, Plan, PlanBuilder, Planes,
-    PlannedSwitchover, Policy, Refusal, Region, Rejoin, ResourceAddress, Runbook, ServicePace, Situation, Tri,
-    UnplannedFailover, minutes, phase, seconds,
+    Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Runbook, Situation, Tri, UnplannedFailover,
+    base::{Refusal, Region, ResourceAddress},
+    contract::{FollowOffer, FollowsBy, IntendedRole, LongTransaction, Planes, Rejoin, ServicePace},
+    minutes,
+    plan::{OnFailure, Policy, phase},
+    seconds,
 };
 use situations::{Scene, azure_pg, mi, postgres, rds};
 

@@ -8,8 +8,10 @@ mod situations;
 use std::{env, fs, path::PathBuf};
 
 use dr_core::{
-    Catalog, Fact, Grade, PlanBuilder, PlannedSwitchover, Policy, Runbook, Situation, Timestamp, UnplannedFailover,
-    Verified, seconds,
+    Catalog, Grade, PlanBuilder, PlannedSwitchover, Runbook, Situation, Timestamp, UnplannedFailover,
+    contract::Fact,
+    plan::{Policy, Verified},
+    seconds,
 };
 use situations::{mi, postgres, rds};
 

@@ -8,9 +8,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dr_core::{
-    AppTier, Backend, BackendName, Binding, BindingName, ConfigError, Fence, FenceSet, FenceSpec, GradedFence,
-    GroupSpec, KeyPath, MemberProvider, MemberSpec, Opened, Provider, Region, Resolved, ResourceKind, ResourceRef,
-    text,
+    AppTier, Backend, Binding, Fence, GroupSpec,
+    base::{BindingName, Region, text},
+    contract::{
+        BackendName, ConfigError, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec, Opened,
+        Provider, Resolved, ResourceKind, ResourceRef,
+    },
 };
 
 use crate::{GroupFile, GroupFileError};

@@ -7,8 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Digest, GroupName, GroupSpec, Notice, Notifier, PositionSample, ProviderError, Providers, Resolved,
-    ResourceAddress, ResourceKind, ResourceRef, Timestamp,
+    Cause, GroupName, GroupSpec, Notifier, ProviderError, Timestamp,
+    base::{Digest, ResourceAddress},
+    contract::{Notice, PositionSample, Providers, Resolved, ResourceKind, ResourceRef},
 };
 
 use crate::{

@@ -1,8 +1,10 @@
 //! What an engine answers when it does not do what was asked.
 
 use dr_core::{
-    AnswerRefused, Ask, DriveError, GuardError, JournalError, LeaseError, NotReportable, Refusal, ResourceAddress,
     RunId, Timestamp,
+    base::{Refusal, ResourceAddress},
+    run::{AnswerRefused, Ask, DriveError, GuardError, JournalError, LeaseError},
+    show::NotReportable,
 };
 
 use crate::{group_file::GroupFileError, store::OpenError};
@@ -42,7 +44,7 @@ pub enum Error {
     #[error("{id} is not closed: {why}")]
     Debt {
         /// Its name.
-        id: dr_core::DebtId,
+        id: dr_core::run::DebtId,
         /// Why not.
         why: String,
     },

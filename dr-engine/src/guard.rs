@@ -10,7 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{DrainGuard, GuardEnd, Journal as _, Plan, Pulse, RunId, replay};
+use dr_core::{
+    Plan, RunId,
+    run::{DrainGuard, GuardEnd, Journal as _, Pulse, replay},
+};
 use tokio::sync::oneshot;
 
 use crate::{Engine, Error, FileLeases, engine::EngineBuilder, error::GuardFailure};

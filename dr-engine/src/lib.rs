@@ -23,9 +23,13 @@ mod volatile;
 mod watcher;
 
 pub use dr_core::{
-    APPROVE, Actor, Answer, AnswerRefused, Ask, Backend, Catalog, Digest, EvidenceSink, Finding, GroupName, GroupSpec,
-    GuardEnd, Json, Lease, LeaseError, MemberFacts, MemberId, Millis, Notice, Notifier, Plan, REJECT, Refusal, Report,
-    Role, RunId, Runbook, Situation, Standing, Timestamp, Verified, View, run,
+    APPROVE, Actor, Answer, Backend, Catalog, GroupName, GroupSpec, MemberId, Millis, Notifier, Plan, Report, RunId,
+    Runbook, Situation, Timestamp, View,
+    base::{Digest, Finding, Json, Refusal, Role},
+    contract::{EvidenceSink, Notice},
+    plan::{MemberFacts, Verified},
+    run::{self, AnswerRefused, Ask, GuardEnd, Lease, LeaseError, REJECT},
+    show::Standing,
 };
 
 /// The built-in runbooks.

@@ -2,7 +2,11 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use dr_core::{Mono, Runtime, Task, Timestamp};
+use dr_core::{
+    Timestamp,
+    base::Mono,
+    contract::{Runtime, Task},
+};
 use tokio::{runtime::Handle, task::JoinError};
 
 /// tokio's timers and tasks. The monotonic clock starts when this value is made.

@@ -6,7 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, Head, InboxRow, Journal, JournalError, Line, RunId};
+use dr_core::{
+    RunId,
+    base::Epoch,
+    run::{Head, InboxRow, Journal, JournalError, Line},
+};
 use tokio::sync::watch;
 
 use crate::journal::chain;

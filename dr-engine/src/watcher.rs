@@ -9,8 +9,10 @@ use std::{
 };
 
 use dr_core::{
-    Binding, Digest, GroupSpec, IntendedRole, MemberId, MemberProvider, PositionReading, PositionSample, ProviderError,
-    Resolved, RetiredLineage, Target, Timestamp, Tri,
+    Binding, GroupSpec, MemberId, ProviderError, Target, Timestamp, Tri,
+    base::Digest,
+    contract::{IntendedRole, MemberProvider, PositionReading, PositionSample, Resolved},
+    plan::RetiredLineage,
 };
 use lags::Lags;
 
@@ -191,7 +193,10 @@ fn fold(
 
 #[cfg(test)]
 mod tests {
-    use dr_core::{Lineage, Parted, Position, PositionUnit, SystemId, Tier};
+    use dr_core::{
+        base::SystemId,
+        contract::{Lineage, Parted, Position, PositionUnit, Tier},
+    };
 
     use super::*;
 
@@ -229,7 +234,7 @@ mod tests {
         let lineage = |generation| Lineage { system: SystemId::new("s"), generation };
         let target = |name: &str, generation| Target {
             member: name.into(),
-            address: dr_core::ResourceAddress::new(name),
+            address: dr_core::base::ResourceAddress::new(name),
             identity: None,
             lineage: lineage(generation),
         };

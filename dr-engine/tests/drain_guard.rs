@@ -8,13 +8,18 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, AppReading, AppTier, Binding, Class, Digest, DrainGuard, DrainRequest, Effect, Epoch, Grade, GroupName,
-    GuardEnd, Head, InboxRow, Journal, JournalError, Json, Kind, Line, Lineage, Millis, NodeId, Notice, Notifier,
-    Outcome, PlanBuilder, PlanHeader, Policy, PositionSample, ProviderError, Providers, Pulse, Purpose, Resolved,
-    ResourceKind, ResourceRef, ResumeRequest, RunId, RunbookId, Runtime as _, Step, StepExt, SystemId, Target,
-    Timestamp, Touch, replay,
-    run::{Event, Record, RunOutcome},
-    seconds, verb,
+    Actor, AppTier, Binding, Grade, GroupName, Kind, Millis, NodeId, Notifier, Outcome, PlanBuilder, ProviderError,
+    Purpose, RunId, RunbookId, Step, StepExt, Target, Timestamp, Touch,
+    base::{Digest, Epoch, Json, SystemId},
+    contract::{
+        AppReading, Class, DrainRequest, Lineage, Notice, PositionSample, Providers, Resolved, ResourceKind,
+        ResourceRef, ResumeRequest, Runtime as _, verb,
+    },
+    plan::{Effect, PlanHeader, Policy},
+    run::{
+        DrainGuard, Event, GuardEnd, Head, InboxRow, Journal, JournalError, Line, Pulse, Record, RunOutcome, replay,
+    },
+    seconds,
 };
 use dr_testkit::{MemoryJournal, Setup, SimCloud, VirtualRuntime};
 use serde::{Deserialize, Serialize};

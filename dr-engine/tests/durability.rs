@@ -14,11 +14,14 @@ use std::{
 
 use common::{House, Moment, answer, fill};
 use dr_core::{
-    Epoch, Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line, ResourceAddress, Timestamp,
+    RunId,
+    base::canonical,
+    run::{EventKind, RunOutcome},
 };
 use dr_core::{
-    RunId, canonical,
-    run::{EventKind, RunOutcome},
+    Timestamp,
+    base::{Epoch, ResourceAddress},
+    run::{Head, Journal as _, JournalError, LeaseRequest, LeaseStore as _, Line},
 };
 use dr_engine::{APPROVE, FileLeases, SqliteJournal};
 

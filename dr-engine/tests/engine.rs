@@ -5,9 +5,11 @@ use std::sync::{Arc, atomic::Ordering};
 
 use common::{House, LightUp, answer, dba};
 use dr_core::{
-    APPROVE, Actor, Answer, AnswerRefused, AppSpec, AppTier, Backend, ConfigError, Fence, FenceSpec, GroupSpec,
-    MemberSpec, Opened, Provider, REJECT, ResourceAddress, Route, SecretSpec, SecretStore, Standing, TrafficSpec,
-    run::RunOutcome,
+    APPROVE, Actor, Answer, AppTier, Backend, Fence, GroupSpec, SecretStore,
+    base::ResourceAddress,
+    contract::{AppSpec, ConfigError, FenceSpec, MemberSpec, Opened, Provider, Route, SecretSpec, TrafficSpec},
+    run::{AnswerRefused, REJECT, RunOutcome},
+    show::Standing,
 };
 use dr_engine::{
     Engine, Error, Run, Start,
@@ -55,7 +57,7 @@ async fn answers_that_do_not_count_say_which_rule_they_break() {
     let house = House::new();
     let engine = house.engine().await;
     let run = house.begin(&engine).await.unwrap();
-    let refused = |result: Result<dr_core::Ask, Error>| match result {
+    let refused = |result: Result<dr_core::run::Ask, Error>| match result {
         Err(Error::Answer { refused, .. }) => refused,
         other => panic!("{other:?}"),
     };
@@ -64,7 +66,7 @@ async fn answers_that_do_not_count_say_which_rule_they_break() {
     let seen = run.view().await.unwrap().ask_digest.unwrap();
     let nobody = Answer::choose(APPROVE, seen, Actor::local("tom"));
     assert!(matches!(refused(run.answer(nobody).await), AnswerRefused::WrongRole { .. }));
-    let other = Answer::choose(APPROVE, dr_core::Digest::zero(), dba("ana"));
+    let other = Answer::choose(APPROVE, dr_core::base::Digest::zero(), dba("ana"));
     assert!(matches!(refused(run.answer(other).await), AnswerRefused::Stale { .. }));
 
     answer(&run, "ana", APPROVE).await.unwrap();
@@ -361,8 +363,8 @@ async fn a_member_that_was_made_anew_while_people_were_asked_is_refused_before_a
 #[test]
 fn every_future_is_send() {
     fn send<T: Send>(_: &T) {}
-    fn embedder(engine: &Engine, run: &Run, plan: dr_core::Verified, group: &dr_engine::Group) {
-        let answer = || Answer::choose(APPROVE, dr_core::Digest::zero(), dba("ana"));
+    fn embedder(engine: &Engine, run: &Run, plan: dr_core::plan::Verified, group: &dr_engine::Group) {
+        let answer = || Answer::choose(APPROVE, dr_core::base::Digest::zero(), dba("ana"));
         send(&Engine::open("x").start());
         send(&engine.resume());
         send(&engine.plan(group, LightUp));
@@ -372,13 +374,13 @@ fn every_future_is_send() {
         send(&run.watch().next());
         send(&run.events(0).next());
         send(&run.answer(answer()));
-        send(&run.decide(APPROVE, dr_core::Digest::zero(), dba("ana")));
+        send(&run.decide(APPROVE, dr_core::base::Digest::zero(), dba("ana")));
         send(&run.cancel(dba("ana"), "no"));
         send(&run.report());
         send(&run.wait());
         let _outlives_its_maker: Box<dyn std::any::Any + Send> = Box::new(run.watch());
     }
-    let _compiling_it_is_the_test: fn(&Engine, &Run, dr_core::Verified, &dr_engine::Group) = embedder;
+    let _compiling_it_is_the_test: fn(&Engine, &Run, dr_core::plan::Verified, &dr_engine::Group) = embedder;
 }
 
 /// A run that needs step kinds which the new engine was started without stood in `runs`, as if it were driven, and nobody was told.

@@ -4,7 +4,7 @@
 
 use std::{error::Error, fs, path::PathBuf};
 
-use dr_core::{KeyPath, MemberId, Timestamp, canonical, minutes};
+use dr_core::{MemberId, Timestamp, base::canonical, contract::KeyPath, minutes};
 use dr_engine::{GroupFile, GroupFileError};
 use serde::Deserialize;
 use tempfile::TempDir;

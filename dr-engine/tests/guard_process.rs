@@ -14,9 +14,11 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, Answer, Catalog, Effect, GuardEnd, Journal as _, Kind, Look, Millis, Observed, PlanBuilder, Purpose,
-    Refusal, RunId, Runbook, RunbookId, Situation, Step, StepCx, StepError, StepExt, phase, replay,
-    run::{NodePhase, Record},
+    Actor, Answer, Catalog, Kind, Look, Millis, Observed, PlanBuilder, Purpose, RunId, Runbook, RunbookId, Situation,
+    Step, StepCx, StepError, StepExt,
+    base::Refusal,
+    plan::{Effect, phase},
+    run::{GuardEnd, Journal as _, NodePhase, Record, replay},
     seconds,
 };
 use dr_engine::{Engine, EngineBuilder, GUARD_VERB, SqliteJournal, Start, TokioRuntime};
@@ -186,7 +188,7 @@ async fn resumed_it_turns_back(house: &Path, run: &RunId) {
     });
 }
 
-async fn engine_lines(house: &Path, run: &RunId) -> Vec<dr_core::Line> {
+async fn engine_lines(house: &Path, run: &RunId) -> Vec<dr_core::run::Line> {
     SqliteJournal::open(house.join("journal")).unwrap().read(run, 0).await.unwrap()
 }
 

@@ -3,9 +3,14 @@
 mod common;
 
 use common::{House, answer};
-use dr_core::{DebtId, DebtKind, Loss, PromotionOnly, Redirect, RejoinStandby, known, run::RunOutcome};
+use dr_core::{
+    base::known,
+    contract::Loss,
+    plan::{PromotionOnly, Redirect, RejoinStandby},
+    run::{DebtId, DebtKind, RunOutcome},
+};
 use dr_engine::{
-    APPROVE, Actor, Error, Start,
+    APPROVE, Actor, Engine, Error, Group, Start,
     runbook::{PlannedSwitchover, UnplannedFailover},
 };
 use dr_testkit::{Drift, FailsHow, Fault, FaultPlan};
@@ -143,19 +148,24 @@ async fn a_group_of_four_changes_its_writer_and_takes_its_follower_along() {
     assert_eq!(house.cloud.violations(), []);
 }
 
+/// Lets the watcher, which works once a second, keep two samples of the writer.
+async fn watched(engine: &Engine, group: &Group) {
+    engine.situation(group).await.unwrap();
+    engine.sample(group.spec());
+    let mut kept = 0;
+    while kept < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        kept = engine.samples(group).await.unwrap().iter().filter(|sample| sample.primary.is_some()).count();
+    }
+}
+
 /// A forced failover of the same group: the run ends with the former primary as its only debt.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_of_four_fails_over_and_takes_its_follower_along() {
     let house = House::of_four();
     let engine = house.watching().await;
     let group = house.group(&engine);
-    engine.situation(&group).await.unwrap();
-    engine.sample(group.spec());
-    let mut kept = 0;
-    while kept < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        kept = engine.samples(&group).await.unwrap().iter().filter(|sample| sample.primary.is_some()).count();
-    }
+    watched(&engine, &group).await;
     house.cloud.break_down("neu");
     house.cloud.run_begins();
     let plan = engine.plan(&group, UnplannedFailover::to("weu")).await.unwrap();
@@ -198,14 +208,7 @@ async fn a_silent_primary_is_failed_over_from_what_was_kept() {
     let house = House::new();
     let engine = house.watching().await;
     let group = house.group(&engine);
-    engine.situation(&group).await.unwrap();
-    engine.sample(group.spec());
-    // Two samples of the watcher, which works once a second.
-    let mut kept = 0;
-    while kept < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        kept = engine.samples(&group).await.unwrap().iter().filter(|sample| sample.primary.is_some()).count();
-    }
+    watched(&engine, &group).await;
     engine.close().await;
     house.cloud.lose_region("neu");
 

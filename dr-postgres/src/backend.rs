@@ -7,8 +7,11 @@ use std::{
 };
 
 use dr_core::{
-    AppSpec, AppTier, Backend, BackendName, ConfigError, Fence, FenceSpec, GroupSpec, MemberId, MemberSpec, Opened,
-    Provider, Route, SecretSpec, SecretStore, ServicePace, TrafficSpec,
+    AppTier, Backend, Fence, GroupSpec, MemberId, SecretStore,
+    contract::{
+        AppSpec, BackendName, ConfigError, FenceSpec, MemberSpec, Opened, Provider, Route, SecretSpec, ServicePace,
+        TrafficSpec,
+    },
 };
 use dr_sql::LoginFence;
 
@@ -89,7 +92,7 @@ impl fmt::Debug for WrapControl {
     }
 }
 
-fn unknown(at: &dr_core::AtTable, key: &str, name: &str, offered: &str) -> ConfigError {
+fn unknown(at: &dr_core::contract::AtTable, key: &str, name: &str, offered: &str) -> ConfigError {
     ConfigError::value(at.place().parent().then(key), format!("is `{name}`; this backend has {offered}"))
 }
 

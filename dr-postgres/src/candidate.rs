@@ -15,7 +15,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dr_core::{Effort, MemberId, Rehearsal, Tri};
+use dr_core::{
+    MemberId, Tri,
+    contract::{Effort, Rehearsal},
+};
 use dr_sql::{ConnInfo, Identity, Lsn, PgError, Probed, REPLAYS, Session, identifier};
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use dr_core::{AtTable, ConfigError, Endpoint, GroupSpec, MemberId, MemberSpec, Millis, SecretRef, TrafficSpec, text};
+use dr_core::{
+    GroupSpec, MemberId, Millis,
+    base::{Endpoint, text},
+    contract::{AtTable, ConfigError, MemberSpec, SecretRef, TrafficSpec},
+};
 use dr_sql::{ApplicationLogin, Password, PgError, SslMode, Target};
 use serde::{Deserialize, Deserializer, de};
 

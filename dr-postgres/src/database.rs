@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Becomes, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ManagedDatabase, Millis, OpHandle,
-    OpProgress, Outcome, PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
-    Replication, ServicePace, Tri, millis, seconds,
+    ManagedDatabase, Millis, Outcome, ProviderError, Tri,
+    contract::{
+        Becomes, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, OpHandle, OpProgress, PromoteOffer,
+        PromoteRequest, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace,
+    },
+    millis, seconds,
 };
 use dr_sql::{
     PgError, Session, Timeline, lift_login_fences, marked_roles, now, primary_of, replication, undone, unread,

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{PgError, Session};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    Reach, Rehearsal, ReleaseOrder, RetireFence, Tri, millis,
+    Cause, Fence, Grade, Millis, Outcome, ProviderError, Tri,
+    base::Json,
+    contract::{Effort, EngageFence, FenceReading, FenceToken, Planes, Reach, Rehearsal, ReleaseOrder, RetireFence},
+    millis,
 };
 use dr_sql::{PgError, SessionWatch, end_sessions, now, undone, unread};
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dr_core::ReplicationLink;
+use dr_core::contract::ReplicationLink;
 use dr_sql::{Addresses, Follows, Link, PgError, Place, Sender, Session, is_row_of};
 use futures_util::future::{join, join_all};
 use tokio::time::timeout;

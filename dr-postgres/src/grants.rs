@@ -2,7 +2,7 @@
 //!
 //! Grants are part of the log, so they are given on the primary and reach every standby.
 
-use dr_core::{Obstacle, Rehearsal, Weight};
+use dr_core::contract::{Obstacle, Rehearsal, Weight};
 use dr_sql::{PgError, Session, identifier};
 
 /// What a switchover cannot do without.

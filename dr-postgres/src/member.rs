@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Outcome, Position, ResourceAddress, ResourceIdentity, Target as Bound};
+use dr_core::{
+    MemberId, Outcome, Target as Bound,
+    base::{Endpoint, ResourceAddress, ResourceIdentity},
+    contract::{Lineage, Position},
+};
 use dr_sql::{
     ApplicationLogin, Link, Lsn, Password, PgError, Probe, Resolver, Session, Target, lineage, position,
     still_a_standby,

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use dr_sql::{Access, PgError, Session, Target};
 
-use dr_core::{Effort, Lineage, Rehearsal, ResourceIdentity};
+use dr_core::{
+    base::ResourceIdentity,
+    contract::{Effort, Lineage, Rehearsal},
+};
 
 use crate::{
     hba::HbaFence,

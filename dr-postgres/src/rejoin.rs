@@ -15,7 +15,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use dr_core::{MemberId, OpProgress, Outcome, RejoinRequest};
+use dr_core::{
+    MemberId, Outcome,
+    contract::{OpProgress, RejoinRequest},
+};
 use dr_sql::{ConnInfo, Lsn, PgError, Session, undone};
 use tokio::{
     task::JoinHandle,

@@ -5,7 +5,7 @@
 //!   slot on the primary ──► primary_slot_name, primary_conninfo ──► reload ──► streams, and replays what the primary writes now
 //! ```
 
-use dr_core::{Cause, FollowRequest, Outcome};
+use dr_core::{Cause, Outcome, contract::FollowRequest};
 use dr_sql::{ConnInfo, PgError, Session};
 
 use crate::{

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, DrainRequest, MemberId, Millis, Outcome, ProviderError, Rehearsal, RehearseRoute,
-    ResumeRequest, RouteReading, RouteRequest, TrafficRouter, Tri, WriteProbe, millis,
+    AppTier, MemberId, Millis, Outcome, ProviderError, TrafficRouter, Tri,
+    contract::{
+        AppReading, DrainRequest, Rehearsal, RehearseRoute, ResumeRequest, RouteReading, RouteRequest, WriteProbe,
+    },
+    millis,
 };
 use dr_sql::{ApplicationLogin, PgError, Session, never, now, undone, unread};
 use futures_util::future::join_all;

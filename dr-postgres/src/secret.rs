@@ -18,8 +18,9 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, Endpoint, FoundPattern, IdempotencyKey, Outcome, PatchSecret, ProviderError, Rehearsal,
-    RehearseSecret, SecretPattern, SecretReference, SecretStore, SecretVersion, Tri,
+    Cause, Outcome, ProviderError, SecretStore, Tri,
+    base::{Endpoint, IdempotencyKey, SecretVersion},
+    contract::{Effort, FoundPattern, PatchSecret, Rehearsal, RehearseSecret, SecretPattern, SecretReference},
 };
 use serde::{Deserialize, Serialize};
 

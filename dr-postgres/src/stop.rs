@@ -14,8 +14,10 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Millis, Outcome, Planes, ProviderError,
-    Reach, Rehearsal, ReleaseOrder, RetireFence, millis,
+    Cause, Fence, Grade, Millis, Outcome, ProviderError,
+    base::Json,
+    contract::{Effort, EngageFence, FenceReading, FenceToken, Planes, Reach, Rehearsal, ReleaseOrder, RetireFence},
+    millis,
 };
 use dr_sql::{Effect, PgError, Probed, now, undone, unread};
 use tokio::{

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use dr_core::{FenceReading, Grade, Planes, Position};
+use dr_core::{
+    Grade,
+    contract::{FenceReading, Planes, Position},
+};
 use dr_sql::{Lsn, PgError, now, position};
 use futures_util::future::join3;
 use tokio::time::sleep;

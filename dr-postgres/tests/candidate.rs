@@ -8,7 +8,8 @@ use std::{process::Command, time::Duration};
 
 use common::{Rig, Side, until};
 use dr_core::{
-    Becomes, DatabaseProbe, Effort, ManagedDatabase, Outcome, Rehearsal, RehearseMember, ReplicationLink, Tri, Weight,
+    DatabaseProbe, ManagedDatabase, Outcome, Tri,
+    contract::{Becomes, Effort, Rehearsal, RehearseMember, ReplicationLink, Weight},
 };
 use dr_postgres::{
     Binaries,
@@ -52,7 +53,7 @@ fn restart(cluster: &LocalCluster, node: &Node) {
     cluster.run("pg_ctl", &["restart", "-w", "-s", "-D", &data, "-l", &format!("{data}.log")]).unwrap();
 }
 
-fn only(found: &Rehearsal) -> &dr_core::Obstacle {
+fn only(found: &Rehearsal) -> &dr_core::contract::Obstacle {
     let [obstacle] = found.obstacles.as_slice() else { panic!("{found:#?}") };
     obstacle
 }

@@ -5,7 +5,10 @@
 mod common;
 
 use common::{Rig, Side};
-use dr_core::{Becomes, Effort, ManagedDatabase, Rehearsal, RehearseMember};
+use dr_core::{
+    ManagedDatabase,
+    contract::{Becomes, Effort, Rehearsal, RehearseMember},
+};
 use dr_postgres::testing::{ClusterOptions, LocalCluster, Node};
 use dr_sql::Session;
 

@@ -17,8 +17,12 @@ use std::{
 
 use common::{Rig, Side, await_op, done, handle, key, order, promote, rejoin, until, writer};
 use dr_core::{
-    ClearFence, Effort, EngageFence, Epoch, Fence, FenceReceipt, FenceSet, Grade, ManagedDatabase, Outcome,
-    PatchSecret, ProviderError, RejoinRequest, ReplicationLink, RetireFence, SecretStore, SecretVersion, Tri,
+    Fence, Grade, ManagedDatabase, Outcome, ProviderError, SecretStore, Tri,
+    base::{Epoch, SecretVersion},
+    contract::{
+        ClearFence, Effort, EngageFence, FenceReceipt, FenceSet, PatchSecret, RejoinRequest, ReplicationLink,
+        RetireFence,
+    },
 };
 use dr_postgres::{
     ClosedHba, FileSecret, HostCommand, LocalControl, Member, Peer, PostgresDatabase, Postmaster, Server,
@@ -42,7 +46,7 @@ async fn engage(side: &Side, fence: &dyn Fence) -> (Outcome<()>, FenceReceipt) {
         target,
         fence: fence.name(),
         token,
-        planes: dr_core::Planes::default(),
+        planes: dr_core::contract::Planes::default(),
         silent: false,
         end: None,
         effective_at: dr_core::Timestamp::from_millis(0),
@@ -414,7 +418,7 @@ async fn what_a_fence_would_meet_is_found_before() {
     let rig = Rig::start(ClusterOptions { settings, ..direct() }).await;
     let (one, server) = (&rig.sides[0], &rig.cluster.pg1().server);
     let found = one.fence.rehearse(Effort::Try).await.unwrap();
-    assert_eq!(found, dr_core::Rehearsal::default(), "a healthy pair has nothing against it");
+    assert_eq!(found, dr_core::contract::Rehearsal::default(), "a healthy pair has nothing against it");
     let admin = Session::open(&rig.cluster.pg1().admin).await.unwrap();
     admin.set_and_load("archive_command", "false").await.unwrap();
     admin.run("write", "SELECT pg_logical_emit_message(true, 'x', 'x')").await.unwrap();
@@ -436,7 +440,7 @@ async fn what_a_fence_would_meet_is_found_before() {
     let words: Vec<&str> = found.obstacles.iter().map(|one| one.what.as_str()).collect();
     assert!(words.len() == 2 && words[0].contains("`nobody`") && words[1].contains("control role"), "{words:?}");
     let hba = ClosedHba::new(Arc::clone(&one.member), Vec::new());
-    assert_eq!(hba.rehearse(Effort::Try).await.unwrap(), dr_core::Rehearsal::default());
+    assert_eq!(hba.rehearse(Effort::Try).await.unwrap(), dr_core::contract::Rehearsal::default());
     std::fs::write(server.data("pg_hba.conf"), "host all everybody\n").unwrap();
     let found = hba.rehearse(Effort::Try).await.unwrap();
     assert!(found.obstacles.iter().any(|one| one.what.contains("has an error")), "{found:?}");

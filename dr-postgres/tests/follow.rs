@@ -7,7 +7,10 @@ mod common;
 use std::{fs, sync::Arc, time::Duration};
 
 use common::{Rig, Side, await_op, done, handle, key, until};
-use dr_core::{FollowRequest, ManagedDatabase, MemberId, NotDone, Outcome, Retry, Tri};
+use dr_core::{
+    ManagedDatabase, MemberId, Outcome, Tri,
+    contract::{FollowRequest, NotDone, Retry},
+};
 use dr_postgres::{
     LocalControl, Member, Peer, Server, ServerControl, Site, resource_address,
     testing::{ClusterOptions, Node},

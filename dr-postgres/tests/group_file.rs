@@ -1,7 +1,7 @@
 //! Group files: the tables of this backend, their faults with their places, and a switchover's parts opened from one.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use dr_core::{Backend, GroupSpec, MemberId, ReplicationLink, Tri};
+use dr_core::{Backend, GroupSpec, MemberId, Tri, contract::ReplicationLink};
 use dr_postgres::{
     Postgres,
     testing::{ClusterOptions, LocalCluster},

@@ -9,11 +9,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use common::{Rig, Side};
 use dr_core::{
-    Actor, Binding, Capabilities, Catalog, Description, Digest, Drive, Epoch, Fence, FenceSet, Grade, GroupName,
-    GroupSpec, LeaseRequest, LeaseStore as _, ManagedDatabase, MemberId, MemberProvider, Notifier, OpHandle,
-    OpProgress, Outcome, PlanBuilder, PlannedSwitchover, Policy, PositionSample, PromoteRequest, ProviderError,
-    Providers, Rehearsal, RehearseMember, RejoinRequest, Replication, Resolved, ResourceKind, ResourceRef, RunId,
-    Runbook as _, Runtime, ServicePace, Survey, Timestamp, Verified, begin, drive, lease_keys, run::RunOutcome,
+    Actor, Binding, Catalog, Fence, Grade, GroupName, GroupSpec, ManagedDatabase, MemberId, Notifier, Outcome,
+    PlanBuilder, PlannedSwitchover, ProviderError, RunId, Runbook as _, Timestamp,
+    base::{Digest, Epoch},
+    contract::{
+        Capabilities, Description, FenceSet, MemberProvider, OpHandle, OpProgress, PositionSample, PromoteRequest,
+        Providers, Rehearsal, RehearseMember, RejoinRequest, Replication, Resolved, ResourceKind, ResourceRef, Runtime,
+        ServicePace,
+    },
+    plan::{Policy, Survey, Verified},
+    run::{Drive, LeaseRequest, LeaseStore as _, RunOutcome, begin, drive, lease_keys},
     seconds,
 };
 use dr_postgres::testing::ClusterOptions;

@@ -16,7 +16,8 @@ use std::{
 
 use common::{Rig, Side, key, until};
 use dr_core::{
-    Effort, EngageFence, Fence, FenceReading, Grade, ManagedDatabase, Outcome, ProviderError, Rehearsal, Tri, Weight,
+    Fence, Grade, ManagedDatabase, Outcome, ProviderError, Tri,
+    contract::{Effort, EngageFence, FenceReading, Rehearsal, Weight},
 };
 use dr_postgres::{
     HostCommand, LocalControl, Member, Peer, Postmaster, Server, ServerControl, Site, Stop, Unit, resource_address,
@@ -81,7 +82,8 @@ fn lie(cluster: &LocalCluster, change: impl FnOnce(&mut Site, &mut Target)) -> S
 }
 
 async fn engage(rig: &Rig, side: &Side) -> Outcome<()> {
-    let token = dr_core::FenceToken { fence: side.fence.name(), state: dr_core::Json::default(), known: true };
+    let token =
+        dr_core::contract::FenceToken { fence: side.fence.name(), state: dr_core::base::Json::default(), known: true };
     let lineage = rig.sides[1].target().await.lineage;
     side.fence.engage(EngageFence { target: side.member.bound(lineage), token, key: key("fence") }).await
 }
@@ -529,7 +531,7 @@ async fn an_address_that_moved_to_the_new_primary_is_no_second_writer() {
 }
 
 impl Side {
-    async fn probe_position(&self) -> dr_core::Position {
+    async fn probe_position(&self) -> dr_core::contract::Position {
         dr_core::DatabaseProbe::position(&self.probe).await.unwrap().durable
     }
 }

@@ -20,8 +20,9 @@ use std::{
 
 use common::{Rig, budget, done, handle, key, resume, switch, until, writer};
 use dr_core::{
-    AppTier, Effort, MemberId, Outcome, ProviderError, Rehearsal, RehearseRoute, ResumeRequest, RouteRequest,
-    TrafficRouter, Tri, seconds,
+    AppTier, MemberId, Outcome, ProviderError, TrafficRouter, Tri,
+    contract::{Effort, Rehearsal, RehearseRoute, ResumeRequest, RouteRequest},
+    seconds,
 };
 use dr_postgres::{
     HostCommand, HostError, LocalControl, PostgresPooler, Postmaster, Process, ServerControl, Signalled, Stop,

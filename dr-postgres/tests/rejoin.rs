@@ -18,8 +18,11 @@ use std::{
 use async_trait::async_trait;
 use common::{Rig, Side, await_op, done, fence, handle, key, promote, rejoin, switch, until};
 use dr_core::{
-    Becomes, Effort, EngageFence, Fence, ManagedDatabase, MemberId, OpProgress, Outcome, Rehearsal, RehearseMember,
-    RejoinRequest, ReplicationLink, RetireFence, Tri,
+    Fence, ManagedDatabase, MemberId, Outcome, Tri,
+    contract::{
+        Becomes, Effort, EngageFence, OpProgress, Rehearsal, RehearseMember, RejoinRequest, ReplicationLink,
+        RetireFence,
+    },
 };
 use dr_postgres::{
     ClosedHba, HostCommand, LocalControl, Member, Peer, PostgresDatabase, Postmaster, Process, Server, ServerControl,
@@ -508,7 +511,7 @@ async fn another_process_tells_how_a_rejoin_stands() {
     switched(&rig).await;
     let asked = request(&rig, false).await;
     let other = member_with(&rig, local(&rig), None);
-    let op = dr_core::OpHandle::new("rejoin/pg2").unwrap();
+    let op = dr_core::contract::OpHandle::new("rejoin/pg2").unwrap();
     assert!(matches!(other.poll(&op).await.unwrap(), OpProgress::Lost { .. }), "it is stopped and nothing works on it");
     await_op(one, &handle(rejoin(one, two, false).await)).await.unwrap();
     assert_eq!(ends(&other, Outcome::Accepted(op)).await, Ok(()));

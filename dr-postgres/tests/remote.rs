@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Effort, EngageFence, Fence, ManagedDatabase, Outcome, Rehearsal, Tri, Weight};
+use dr_core::{
+    Fence, ManagedDatabase, Outcome, Tri,
+    contract::{Effort, EngageFence, Rehearsal, Weight},
+};
 use dr_postgres::{
     ClusterState, HostCommand, HostError, Member, Peer, Postmaster, Server, ServerControl, SshControl, SshOptions,
     resource_address,

@@ -8,7 +8,9 @@ use std::{sync::Arc, time::Duration};
 
 use common::{Rig, Side, switch, until};
 use dr_core::{
-    Becomes, DatabaseProbe, Effort, ManagedDatabase, MemberId, Rehearsal, RehearseMember, Tri, Weight, seconds,
+    DatabaseProbe, ManagedDatabase, MemberId, Tri,
+    contract::{Becomes, Effort, Rehearsal, RehearseMember, Weight},
+    seconds,
 };
 use dr_postgres::{
     Member, Peer, resource_address,

@@ -9,9 +9,9 @@ use std::{
 };
 
 use dr_core::{
-    Digest, Effort, Endpoint, Grade, GroupName, IdempotencyKey, Lineage, MemberId, NodeId, Outcome, PatchSecret,
-    Rehearsal, RehearseSecret, ResourceAddress, RunId, SecretStore, SecretVersion, SystemId, Target, Timestamp, Tri,
-    WriterOrigin, WriterReceipt,
+    Grade, GroupName, MemberId, NodeId, Outcome, RunId, SecretStore, Target, Timestamp, Tri,
+    base::{Digest, Endpoint, IdempotencyKey, ResourceAddress, SecretVersion, SystemId},
+    contract::{Effort, Lineage, PatchSecret, Rehearsal, RehearseSecret, WriterOrigin, WriterReceipt},
 };
 use dr_postgres::FileSecret;
 
@@ -48,7 +48,7 @@ impl Stage {
         let target =
             Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
-        let key: IdempotencyKey = run.key(&dr_core::Digest::zero(), &NodeId::new("secret"));
+        let key: IdempotencyKey = run.key(&dr_core::base::Digest::zero(), &NodeId::new("secret"));
         let writer = WriterReceipt {
             run,
             target,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::{Rig, await_op, budget, done, fence, handle, order, promote, rejoin, resume, run, switch, until};
 use dr_core::{
-    AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, OpProgress, Outcome, ReplicationLink, Tri, millis, seconds,
+    AppTier, DatabaseProbe, Fence, Grade, ManagedDatabase, Outcome, Tri,
+    contract::{OpProgress, ReplicationLink},
+    millis, seconds,
 };
 use dr_postgres::{
     Postmaster,

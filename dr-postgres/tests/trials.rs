@@ -14,7 +14,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{DatabaseProbe, Fence, FenceSet, MemberId, MemberProvider, Runtime, ServicePace};
+use dr_core::{
+    DatabaseProbe, Fence, MemberId,
+    contract::{FenceSet, MemberProvider, Runtime, ServicePace},
+};
 use dr_postgres::{
     FileSecret, Member, PostgresDatabase, PostgresPooler, StopFence,
     testing::{ClusterOptions, LocalCluster, Node},
@@ -79,7 +82,7 @@ impl Servers {
         let (primary, standby) = (seat(primary, &cluster.pg1().name, dress), seat(standby, &cluster.pg2().name, dress));
         let mut pair = Pair::of(primary, standby);
         pair.login = true;
-        pair.table = Some(dr_core::Table::new("pg_catalog", "pg_am"));
+        pair.table = Some(dr_core::contract::Table::new("pg_catalog", "pg_am"));
         let folder = cluster.folder().join("secret");
         let fields = [("host", "127.0.0.1".to_owned()), ("port", cluster.pg1().port.to_string())];
         FileSecret::create(&folder, fields.map(|(name, value)| (name.to_owned(), value)).into()).map_err(words)?;

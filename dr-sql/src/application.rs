@@ -11,7 +11,11 @@
 
 use std::{fmt, time::Duration};
 
-use dr_core::{ApplicationSpec, ConfigError, KeyPath, Lineage, SystemId, Tri, WriteProbe};
+use dr_core::{
+    Tri,
+    base::SystemId,
+    contract::{ApplicationSpec, ConfigError, KeyPath, Lineage, WriteProbe},
+};
 use tokio::time::timeout;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dr_core::{Millis, Replication, Tri};
+use dr_core::{Millis, Tri, contract::Replication};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{

@@ -7,8 +7,12 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, ClearFence, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, Lineage, Millis, Outcome,
-    Planes, ProviderError, Reach, Rehearsal, ReleaseOrder, ResourceAddress, ResourceIdentity, RetireFence, Tier, Tri,
+    Cause, Fence, Grade, Millis, Outcome, ProviderError, Tri,
+    base::{Json, ResourceAddress, ResourceIdentity},
+    contract::{
+        ClearFence, Effort, EngageFence, FenceReading, FenceToken, Lineage, Planes, Reach, Rehearsal, ReleaseOrder,
+        RetireFence, Tier,
+    },
     millis,
 };
 use tokio_postgres::{error::SqlState, types::Type};

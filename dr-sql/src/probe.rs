@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, Int64, LongTransaction, Millis, Position, PositionReading, ProviderError, Query, Rows, Sequences,
-    Sessions, Table, TableSum, Tri, WriteProbe, WritesSince, canonical,
+    DatabaseProbe, Millis, ProviderError, Tri,
+    base::{Int64, canonical},
+    contract::{
+        LongTransaction, Position, PositionReading, Query, Rows, Sequences, Sessions, Table, TableSum, WriteProbe,
+        WritesSince,
+    },
 };
 use tokio::{sync::Mutex, time::Instant};
 use tokio_postgres::error::SqlState;

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use dr_core::{
-    Cause, Lineage, Millis, NotDone, Outcome, Position, PositionUnit, ProviderError, Retry, SystemId, Timestamp,
+    Cause, Millis, Outcome, ProviderError, Timestamp,
+    base::SystemId,
+    contract::{Lineage, NotDone, Position, PositionUnit, Retry},
 };
 
 use crate::{

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use dr_core::{SecretRef, Tier};
+use dr_core::contract::{SecretRef, Tier};
 use serde::Deserialize;
 
 use crate::error::PgError;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Cause, Grade, Lineage, Outcome, millis};
+use dr_core::{Cause, Grade, Outcome, contract::Lineage, millis};
 use futures_util::future::join;
 use tokio::time::{Instant, sleep};
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use common::{fail_over, managed, on, start, until};
 use dr_core::{
-    Actor, ClearFence, Digest, Effort, EngageFence, Fence, Grade, GroupName, IdempotencyKey, Lineage, NodeId, Outcome,
-    ReleaseOrder, ResourceAddress, RunId, Target,
+    Actor, Fence, Grade, GroupName, NodeId, Outcome, RunId, Target,
+    base::{Digest, IdempotencyKey, ResourceAddress},
+    contract::{ClearFence, Effort, EngageFence, Lineage, ReleaseOrder},
 };
 use dr_postgres::testing::Node;
 use dr_sql::{Lifted, Link, LoginFence, Session, lift_login_fences, marked_roles};
@@ -44,7 +45,7 @@ async fn an_ordinary_role_fences_and_gives_back() {
     let (node, app) = (cluster.pg1(), cluster.app(cluster.pg1()));
     let open = Session::open(&app).await.unwrap();
     let fence = fence(node);
-    assert_eq!(fence.rehearse(Effort::Try).await.unwrap(), dr_core::Rehearsal::default());
+    assert_eq!(fence.rehearse(Effort::Try).await.unwrap(), dr_core::contract::Rehearsal::default());
     assert_eq!(fence.inspect().await.unwrap().grade(), Grade::Unconfirmable);
     assert_eq!(engage(&fence, node).await, Outcome::Done(()));
     assert!(Session::open(&app).await.is_err(), "its login is gone");
@@ -130,6 +131,6 @@ async fn bug_createrole_alone_could_not_mark_a_role() {
     let told: Vec<&str> = found.obstacles.iter().map(|one| one.helps.as_str()).collect();
     assert_eq!(told, [r#"GRANT SET ON PARAMETER dr.fenced TO "svc""#]);
     on(&cluster, told[0]).await;
-    assert_eq!(fence.rehearse(Effort::Look).await.unwrap(), dr_core::Rehearsal::default());
+    assert_eq!(fence.rehearse(Effort::Look).await.unwrap(), dr_core::contract::Rehearsal::default());
     assert_eq!(engage(&fence, node).await, Outcome::Done(()));
 }

@@ -15,7 +15,9 @@ use std::{
 use async_trait::async_trait;
 use common::{both, fail_over, managed, on, promote, read, refusal, start, until};
 use dr_core::{
-    DatabaseProbe, Int64, Millis, Parted, Position, ProviderError, Query, Rows, Sessions, SystemId, Table, Tier, Tri,
+    DatabaseProbe, Millis, ProviderError, Tri,
+    base::{Int64, SystemId},
+    contract::{Parted, Position, Query, Rows, Sessions, Table, Tier},
 };
 use dr_postgres::Binaries;
 use dr_sql::{ApplicationLogin, Link, Password, PasswordSource, Probe, Reader, Session, replication};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use dr_core::{
-    Binding, BindingName, ConfigError, Digest, Grade, GroupSpec, Policy, ProviderError, Providers, Purpose, Resolved,
-    ResourceRef, Survey, Target,
+    Binding, Grade, GroupSpec, ProviderError, Purpose, Target,
+    base::{BindingName, Digest},
+    contract::{ConfigError, Providers, Resolved, ResourceRef},
+    plan::{Policy, Survey},
 };
 use serde_json::json;
 

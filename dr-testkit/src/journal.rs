@@ -9,7 +9,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, Head, InboxRow, Journal, JournalError, Line, RunId, canonical};
+use dr_core::{
+    RunId,
+    base::{Epoch, canonical},
+    run::{Head, InboxRow, Journal, JournalError, Line},
+};
 
 use crate::crash::CrashSwitch;
 
@@ -350,7 +354,7 @@ impl Future for Changed {
 mod tests {
     use super::*;
     use crate::{Halt, VirtualRuntime};
-    use dr_core::{GroupName, Json, Runtime, Timestamp, seconds};
+    use dr_core::{GroupName, Timestamp, base::Json, contract::Runtime, seconds};
 
     fn run_id() -> RunId {
         RunId::new(GroupName::new("orders"), 17)

@@ -7,7 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, LeaseStore, ResourceAddress};
+use dr_core::{
+    base::{Epoch, ResourceAddress},
+    run::{Lease, LeaseError, LeaseRequest, LeaseStore},
+};
 
 /// The lease store of one host, as one process sees it.
 #[derive(Clone, Debug)]

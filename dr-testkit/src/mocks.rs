@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, ClearFence, DatabaseProbe, Description, Digest, DrainRequest, Effort,
-    EngageFence, EvidenceSink, Fence, FenceReading, FenceToken, FollowRequest, GroupName, Health, LongTransaction,
-    ManagedDatabase, MemberId, Millis, Notice, Notifier, OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position,
-    PositionReading, PositionSample, PromoteRequest, ProviderError, Providers, Query, Reach, RecycleRequest, Rehearsal,
-    RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
-    ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows, RunId, ScaleRequest, SecretReference,
-    SecretStore, SecretVersion, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, Timestamp,
-    TrafficRouter, Tri, WriteProbe, WritesSince,
+    AppTier, DatabaseProbe, Fence, GroupName, ManagedDatabase, MemberId, Millis, Notifier, Outcome, ProviderError,
+    RunId, SecretStore, Timestamp, TrafficRouter, Tri,
+    base::{Digest, SecretVersion},
+    contract::{
+        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, EvidenceSink,
+        FenceReading, FenceToken, FollowRequest, Health, LongTransaction, Notice, OpHandle, OpProgress, PatchSecret,
+        Planes, Position, PositionReading, PositionSample, PromoteRequest, Providers, Query, Reach, RecycleRequest,
+        Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved,
+        ResourceRef, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows, ScaleRequest,
+        SecretReference, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, WriteProbe, WritesSince,
+    },
 };
 use mockall::mock;
 use std::sync::Arc;
@@ -30,7 +33,7 @@ mock! {
         async fn promote(&self, request: PromoteRequest) -> Outcome<()>;
         async fn swap_roles(&self, request: SwapRequest) -> Outcome<()>;
         async fn swap_fence(&self, since: Timestamp) -> Result<FenceReading, ProviderError>;
-        async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError>;
+        async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::contract::Attribution>, ProviderError>;
         async fn gave_up(&self, since: Timestamp) -> Result<Option<String>, ProviderError>;
         async fn rejoin(&self, request: RejoinRequest) -> Outcome<()>;
         async fn follow(&self, request: FollowRequest) -> Outcome<()>;

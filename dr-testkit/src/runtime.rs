@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{Millis, Mono, Runtime, Task, Timestamp};
+use dr_core::{
+    Millis, Timestamp,
+    base::Mono,
+    contract::{Runtime, Task},
+};
 
 use crate::crash::CrashSwitch;
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dr_core::{NotDone, Outcome, ProviderError};
+use dr_core::{Outcome, ProviderError, contract::NotDone};
 
 use crate::{
     cloud::{CallKind, Plane, Point, SimCloud},

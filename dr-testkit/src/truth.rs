@@ -1,6 +1,6 @@
 //! Reading the ground truth, in tests and in laws of one's own.
 
-use dr_core::{Lineage, MemberId, Millis};
+use dr_core::{MemberId, Millis, contract::Lineage};
 
 use crate::world::{Access, ChangeKind, TruthLine, Violation, World, Write};
 

@@ -4,12 +4,16 @@
 use std::sync::Arc;
 
 use dr_core::{
-    Actor, AppTier, Becomes, CatchUpReceipt, ClearFence, Consent, Digest, DrainRequest, Effort, Ends, EngageFence,
-    Epoch, FenceReceipt, FollowRequest, Grade, GroupName, IntendedRole, Loss, LossBound, MemberId, MemberProvider,
-    Millis, OpHandle, OpProgress, Outcome, PatchSecret, PositionReading, PromoteRequest, Providers, QuiesceReceipt,
-    RehearseMember, RejoinRequest, ReleaseOrder, ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence,
-    RouteRequest, RunId, Runtime, SecretStore, SwapRequest, Target, Touch, TrafficRouter, Tri, WriterOrigin,
-    WriterReceipt, admit, millis, minutes, seconds,
+    Actor, AppTier, Grade, GroupName, MemberId, Millis, Outcome, RunId, SecretStore, Target, Touch, TrafficRouter, Tri,
+    base::{Digest, Epoch},
+    contract::{
+        Becomes, CatchUpReceipt, ClearFence, Consent, DrainRequest, Effort, Ends, EngageFence, FenceReceipt,
+        FollowRequest, IntendedRole, Loss, LossBound, MemberProvider, OpHandle, OpProgress, PatchSecret,
+        PositionReading, PromoteRequest, Providers, QuiesceReceipt, RehearseMember, RejoinRequest, ReleaseOrder,
+        ReplicationLink, Resolved, ResourceRef, ResumeRequest, RetireFence, RouteRequest, Runtime, SwapRequest,
+        WriterOrigin, WriterReceipt, admit,
+    },
+    millis, minutes, seconds,
 };
 use dr_testkit::{
     Access, Broken, CallKind, Careless, ChangeKind, Condition, CrashSwitch, Drift, Ended, Fault, FaultPlan, Flavour,
@@ -83,7 +87,7 @@ impl Hand {
 
     fn consent(&self, run: &RunId) -> Consent {
         let now = self.rt.now_wall();
-        let agreed = |person: &str| dr_core::Given {
+        let agreed = |person: &str| dr_core::contract::Given {
             by: Actor::local(person),
             role: None,
             choice: dr_core::APPROVE.into(),
@@ -137,7 +141,7 @@ impl Hand {
         }
     }
 
-    async fn caught_up(&self, name: &str, end: &dr_core::Position) -> PositionReading {
+    async fn caught_up(&self, name: &str, end: &dr_core::contract::Position) -> PositionReading {
         let probe = self.member(name).await.probe;
         loop {
             let reading = probe.position().await.unwrap();
@@ -346,7 +350,7 @@ fn separate_fence_switchover_and_rejoin_by_hand_lose_nothing() {
         let wrong = RetireFence { target: hand.target("weu"), token: token.clone(), key: "k".into() };
         let wrong = RetireFence {
             target: Target {
-                lineage: dr_core::Lineage { generation: 1, ..hand.target("weu").lineage },
+                lineage: dr_core::contract::Lineage { generation: 1, ..hand.target("weu").lineage },
                 ..wrong.target
             },
             ..wrong
@@ -485,7 +489,8 @@ fn a_dead_region_is_failed_over_and_what_was_not_replicated_is_counted() {
         hand.repoint("weu").await;
         hand.sleep(seconds(1)).await;
         let samples = hand.providers.samples(&"orders".into(), dr_core::Timestamp::from_millis(0)).await.unwrap();
-        let generation = |sample: &dr_core::PositionSample| sample.lineage.as_ref().map(|lineage| lineage.generation);
+        let generation =
+            |sample: &dr_core::contract::PositionSample| sample.lineage.as_ref().map(|lineage| lineage.generation);
         assert_eq!((generation(&samples[0]), generation(samples.last().unwrap())), (Some(1), Some(2)));
     });
     let lost = hand.cloud.look(|truth| truth.lost_acknowledged());

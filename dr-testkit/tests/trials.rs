@@ -71,7 +71,8 @@ fn squashed(text: &str) -> String {
 
 fn sources() -> Vec<String> {
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dr-core/src");
-    let mut files: Vec<_> = fs::read_dir(core.join("provider")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(core.join("contract/provider")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.is_file());
     files.sort();
     files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
@@ -119,8 +120,8 @@ fn every_bullet_of_the_contract_has_a_trial_that_quotes_it() {
 #[test]
 fn every_trial_quotes_the_contract_word_for_word() {
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dr-core/src");
-    let others =
-        ["outcome.rs", "model.rs", "guard/request.rs"].map(|file| fs::read_to_string(core.join(file)).unwrap());
+    let others = ["contract/outcome.rs", "contract/model.rs", "contract/guard/request.rs"]
+        .map(|file| fs::read_to_string(core.join(file)).unwrap());
     let text: String = sources().iter().chain(&others).map(|source| squashed(source)).collect();
     let wrong: Vec<String> = trials::all()
         .iter()

@@ -3,7 +3,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dr_core::{NodeId, Standing, StepView, View, run::NodePhase, text::human};
+use dr_core::{
+    NodeId, View,
+    base::text::human,
+    run::NodePhase,
+    show::{Standing, StepView},
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// Shows the views of one run.

@@ -11,7 +11,7 @@ mod result;
 mod stage;
 
 use anyhow::Result;
-use dr_core::{Report, Standing, View};
+use dr_core::{Report, View, show::Standing};
 use dr_engine::Run;
 
 pub use board::Board;

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 
 use anyhow::{Result, bail};
-use dr_core::{APPROVE, Actor, Answer, REJECT, View};
+use dr_core::{APPROVE, Actor, Answer, View, run::REJECT};
 use dr_engine::Run;
 
 use crate::Board;

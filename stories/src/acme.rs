@@ -6,11 +6,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
-use dr_core::{
-    DrainReceipt, Effect, Handler, Input, Kind, Look, MemberId, Observed, Outcome, Output, PlanBuilder, Purpose, Query,
-    Refusal, Rows, Runbook, RunbookId, Situation, Step, StepCx, StepError, StepExt as _, Timestamp, Touch, millis,
-    minutes, phase,
-};
+use dr_core::{contract::{DrainReceipt, Query, Rows}, plan::{Effect, Output, phase}, Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose, base::Refusal, Runbook, RunbookId, Situation, Step, StepCx, StepError, StepExt as _, Timestamp, Touch, millis, minutes};
 use serde::{Deserialize, Serialize};
 
 /// Sets a consumer group running or paused: absolute, so saying it twice is harmless.

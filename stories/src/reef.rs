@@ -6,12 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{
-    Capabilities, DatabaseProbe, Description, Lineage, LongTransaction, ManagedDatabase, MemberId, Millis, OpHandle,
-    OpProgress, Outcome, Parted, Position, PositionReading, PositionUnit, PromoteOffer, PromoteRequest, ProviderError,
-    Query, Rejoin, Replication, ReplicationLink, ResourceAddress, ResourceIdentity, Rows, Runtime, Sessions, SystemId, Tier, Timestamp, Tri,
-    WriteProbe, millis, seconds,
-};
+use dr_core::{contract::{Capabilities, Description, Lineage, LongTransaction, OpHandle, OpProgress, Parted, Position, PositionReading, PositionUnit, PromoteOffer, PromoteRequest, Query, Rejoin, Replication, ReplicationLink, Rows, Runtime, Sessions, Tier, WriteProbe}, DatabaseProbe, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, base::{ResourceAddress, ResourceIdentity, SystemId}, Timestamp, Tri, millis, seconds};
 
 /// One cluster as the service knows it.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dr_core::{MemberProvider, Runtime, ServicePace};
+use dr_core::contract::{MemberProvider, Runtime, ServicePace};
 use dr_stories::reef::{Reef, ReefMember};
 use dr_testkit::VirtualRuntime;
 use dr_testkit::trials::{self, Pair, Power, Reach, Rig, Seat, Tier};

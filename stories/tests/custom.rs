@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use dr_core::{APPROVE, Actor, Answer, Catalog, Query, Rows, Runbook as _, Standing, run::RunOutcome};
+use dr_core::{APPROVE, Actor, Answer, Catalog, contract::{Query, Rows}, Runbook as _, show::Standing, run::RunOutcome};
 use dr_engine::{Engine, Start, TokioRuntime};
 use dr_stories::acme::{ConsumerControl, ConsumerSwitch, ControlError, LedgerComparer, SettledSwitchover};
 use dr_testkit::{Setup, SimCloud};

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use dr_core::{APPROVE, Actor, Standing};
+use dr_core::{APPROVE, Actor, show::Standing};
 use dr_engine::{Engine, Error, TokioRuntime};
 use dr_stories::embed;
 use dr_testkit::{Setup, SimCloud};

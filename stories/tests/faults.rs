@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Catalog, Cause, Handler, Observed, Outcome, Prepared, Query, Ready, Rows, StepCx, StepError};
+use dr_core::{Catalog, Cause, Handler, Observed, Outcome, plan::{Prepared, Ready}, contract::{Query, Rows}, StepCx, StepError};
 use dr_testkit::{ChangeKind, Explorer, Fault, FaultPlan, Law, SimService, Truth, Verdict, sim};
 
 /// The same file as in the library: Rust lets a trait be implemented for somebody else's type only in the trait's own crate.

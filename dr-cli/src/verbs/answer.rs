@@ -1,6 +1,10 @@
 //! `dr approve`, `dr reject`, `dr decide`: what people say to a run.
 
-use dr_core::{APPROVE, Answer, Ask, AskKind, REJECT, View, text::suggest};
+use dr_core::{
+    APPROVE, Answer, View,
+    base::text::suggest,
+    run::{Ask, AskKind, REJECT},
+};
 use serde_json::json;
 
 use crate::{

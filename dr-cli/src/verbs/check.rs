@@ -72,7 +72,7 @@ async fn looked(link: &Link, files: &[GroupFile], screen: &mut Screen) -> Result
             page.push_str(&format!("{name}: nothing stands in the way of a switchover\n"));
         } else {
             refused = true;
-            let refusal = dr_core::Refusal { subject: name.to_string(), findings: findings.clone() };
+            let refusal = dr_core::base::Refusal { subject: name.to_string(), findings: findings.clone() };
             page.push_str(&Stop::from(&refusal).page);
         }
         found.push(json!({"group": name, "findings": findings}));

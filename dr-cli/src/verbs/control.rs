@@ -1,6 +1,6 @@
 //! `dr pause`, `dr resume`, `dr cancel`.
 
-use dr_core::{Standing, View};
+use dr_core::{View, show::Standing};
 use dr_engine::Run;
 use serde_json::json;
 

@@ -1,6 +1,9 @@
 //! `dr debts`: what runs left to people, and closing it.
 
-use dr_core::{Debt, DebtId, GroupName};
+use dr_core::{
+    GroupName,
+    run::{Debt, DebtId},
+};
 use serde_json::json;
 
 use super::list::table;

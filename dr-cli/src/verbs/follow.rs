@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, pin::pin};
 
-use dr_core::{Digest, NodeId, Standing, StepView, View, run::NodePhase, text::human};
+use dr_core::{
+    NodeId, View,
+    base::{Digest, text::human},
+    run::NodePhase,
+    show::{Standing, StepView},
+};
 use dr_engine::Run;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! `dr list`: all runs of the journal.
 
-use dr_core::{Standing, View, run::RunOutcome, text::human};
+use dr_core::{View, base::text::human, run::RunOutcome, show::Standing};
 use dr_engine::RunSummary;
 use serde_json::{Value, json};
 

@@ -60,7 +60,7 @@ async fn act(link: &Link, verb: &ActVerb, screen: &mut Screen) -> Result<Exit, S
             answer::answer(link, run, &answer, screen).await
         }
         ActVerb::Reject { run, note } => {
-            answer::answer(link, run, &wanted(dr_core::REJECT, None, note.as_deref()), screen).await
+            answer::answer(link, run, &wanted(dr_core::run::REJECT, None, note.as_deref()), screen).await
         }
         ActVerb::Decide { run, choice, code, note } => {
             answer::answer(link, run, &wanted(choice, code.as_deref(), note.as_deref()), screen).await

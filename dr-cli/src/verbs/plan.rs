@@ -2,7 +2,12 @@
 
 use std::{path::Path, sync::Arc};
 
-use dr_core::{Fact, Plan, PromotionOnly, Redirect, Runbook, Verified, preview, text::suggest};
+use dr_core::{
+    Plan, Runbook,
+    base::text::suggest,
+    contract::Fact,
+    plan::{PromotionOnly, Redirect, Verified, preview},
+};
 use serde_json::json;
 
 use super::follow;

@@ -1,6 +1,11 @@
 //! `dr status`: what is true, what runs, what waits for somebody.
 
-use dr_core::{MemberFacts, Presence, ReplicationLink, Timestamp, View, text::human};
+use dr_core::{
+    Timestamp, View,
+    base::text::human,
+    contract::ReplicationLink,
+    plan::{MemberFacts, Presence},
+};
 use dr_engine::GroupStatus;
 use serde_json::json;
 
@@ -58,7 +63,7 @@ async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, 
     let mut rows = vec![["GROUP", "WRITER", "STANDBY", "LAG", "RUN"].map(str::to_owned)];
     let mut values = Vec::new();
     let (mut waiting, mut oldest, mut notes) = (0_usize, None::<Timestamp>, String::new());
-    let mut running = 0_usize;
+    let (mut running, mut owed) = (0_usize, 0_usize);
     for (_, path) in files::group_files(&places.groups())? {
         let looked = match link.status_of(&path).await {
             Ok(status) => status,
@@ -78,6 +83,7 @@ async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, 
         oldest = oldest.into_iter().chain(facts(&looked)).min();
         if !looked.debts.is_empty() {
             let debts = looked.debts.len();
+            owed += debts;
             notes.push_str(&format!("{}: {debts} owed; see  dr debts {0}\n", looked.group));
         }
         for finding in &looked.findings {
@@ -88,15 +94,17 @@ async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, 
     }
     let now = link::now();
     let age = oldest.map(|at| format!(", oldest fact {}", human(now.since(at)))).unwrap_or_default();
-    let page = format!("{}read {} UTC{age}. {}\n{notes}", table(&rows), now.clock(), summary(running, waiting));
+    let page = format!("{}read {} UTC{age}. {}\n{notes}", table(&rows), now.clock(), summary(running, waiting, owed));
     let exit = if waiting > 0 { Exit::Waits } else { Exit::Done };
     screen.reply(&page, &json!({"groups": values, "exit": exit.code()}));
     Ok(exit)
 }
 
-fn summary(running: usize, waiting: usize) -> String {
+fn summary(running: usize, waiting: usize, owed: usize) -> String {
     match (running, waiting) {
+        (0, _) if owed > 0 => format!("Nothing is running, {owed} owed."),
         (0, _) => "Nothing is running, nothing waits for you.".into(),
+        (running, 0) if owed > 0 => format!("{running} running, {owed} owed."),
         (running, 0) => format!("{running} running, nothing waits for you."),
         (running, waiting) => format!("{running} not over, {waiting} waiting for somebody."),
     }
@@ -168,7 +176,7 @@ fn group_page(status: &GroupStatus) -> String {
         page.push_str(&format!("\n{}\n", super::debts::rows(&status.debts)));
     }
     match &status.run {
-        None => page.push_str("Nothing is running, nothing waits for you.\n"),
+        None => page.push_str(&format!("{}\n", summary(0, 0, status.debts.len()))),
         Some(view) => {
             page.push('\n');
             page.push_str(&view.to_string());

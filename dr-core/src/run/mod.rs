@@ -1,19 +1,18 @@
-//! The run machine: pure. Events in, state out; state in, commands out. Time enters only through events.
-//!
-//! ```text
-//!   journal ──lines──► Record ──apply──► RunState ──decide──► Vec<Command>
-//!      ▲                                                          │
-//!      └───────────── events ◄── driver loop ◄── handlers ◄───────┘
-//! ```
+//! What a run is and how it goes on: journal, machine, driver, questions.
 
-mod apply;
-mod decide;
-mod event;
-mod state;
-mod table;
+mod ask;
+mod debt;
+mod drain_guard;
+mod driver;
+mod journal;
+mod machine;
 
-pub use apply::Illegal;
-pub use decide::{Command, decide};
-pub use event::{BadRecord, Event, EventKind, RECORD_VERSION, Record, RunOutcome};
-pub use state::{HeldThing, NodePhase, NodeState, Phase, RunState};
-pub use table::{Does, NodeDoes, NodeRow, NodeWhen, Row, When, node_rows, run_rows};
+pub use ask::{APPROVE, Answer, AnswerRefused, Ask, AskKind, Choice, REJECT, Request, decided, judge};
+pub use debt::{Closed, Debt, DebtId, DebtKind};
+pub use drain_guard::{DrainGuard, GuardEnd, GuardError, Pulse, ReadyGuard};
+pub use driver::{Drive, DriveError, begin, drive, lease_keys, replay};
+pub use journal::{Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line};
+pub use machine::{
+    BadRecord, Command, Does, Event, EventKind, HeldThing, Illegal, NodeDoes, NodePhase, NodeRow, NodeState, NodeWhen,
+    Phase, RECORD_VERSION, Record, Row, RunOutcome, RunState, When, decide, node_rows, run_rows,
+};

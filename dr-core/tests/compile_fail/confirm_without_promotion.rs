@@ -1,5 +1,5 @@
 //! A writer is confirmed from a promotion, not from a consent.
-use dr_core::{Consent, PlanBuilder, Ref, Target, steps::ConfirmWriter};
+use dr_core::{contract::Consent, PlanBuilder, plan::{Ref, steps::ConfirmWriter}, Target};
 
 fn confirm(plan: &mut PlanBuilder, consent: &Ref<Consent>, from: &Target) {
     plan.add("confirm-writer", ConfirmWriter::of(consent, from));

@@ -1,5 +1,5 @@
 //! A forced promotion in a plan needs the bound of its loss; a measurement made afterwards is none.
-use dr_core::{Consent, FenceReceipt, LossMeasurement, PlanBuilder, Ref, Target, steps::Promote};
+use dr_core::{contract::{Consent, FenceReceipt, LossMeasurement}, PlanBuilder, plan::{Ref, steps::Promote}, Target};
 
 fn promote(
     plan: &mut PlanBuilder,

@@ -1,5 +1,5 @@
 //! A fence is retired with the rejoin of its member, not with the promotion alone.
-use dr_core::{FenceReceipt, MemberId, PlanBuilder, PromotionReceipt, Ref, WriterReceipt, steps::RetireMemberFence};
+use dr_core::{contract::{FenceReceipt, PromotionReceipt, WriterReceipt}, MemberId, PlanBuilder, plan::{Ref, steps::RetireMemberFence}};
 
 fn retire(
     plan: &mut PlanBuilder,

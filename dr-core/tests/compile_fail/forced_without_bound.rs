@@ -1,5 +1,5 @@
 //! A forced promotion needs the bound of its loss.
-use dr_core::{Consented, Fenced, Grade, IdempotencyKey, PromoteRequest, Target};
+use dr_core::{contract::{Consented, Fenced, PromoteRequest}, Grade, base::IdempotencyKey, Target};
 
 fn promote(key: IdempotencyKey, target: Target, fenced: Fenced, consented: Consented) -> Result<PromoteRequest, Grade> {
     PromoteRequest::forced(key, target, fenced, consented)

@@ -1,5 +1,5 @@
 //! An input of a step is a reference; a receipt at hand does not do.
-use dr_core::{FenceReceipt, Input};
+use dr_core::{contract::FenceReceipt, Input};
 
 fn input(receipt: FenceReceipt) -> Input<FenceReceipt> {
     Input::of(&receipt)

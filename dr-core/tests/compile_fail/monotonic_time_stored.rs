@@ -1,5 +1,5 @@
 //! A monotonic reading means nothing after a restart, so it cannot be stored.
-use dr_core::Mono;
+use dr_core::base::Mono;
 
 fn store(at: Mono) -> String {
     serde_json::to_string(&at).unwrap()

@@ -1,8 +1,5 @@
 //! A fence that was only attempted authorises no promotion.
-use dr_core::{
-    CatchUpReceipt, Consent, PlanBuilder, Ref, Target,
-    steps::{FenceMember, Promote},
-};
+use dr_core::{contract::{CatchUpReceipt, Consent}, PlanBuilder, plan::{Ref, steps::{FenceMember, Promote}}, Target};
 
 fn promote(
     plan: &mut PlanBuilder,

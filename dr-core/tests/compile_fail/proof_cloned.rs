@@ -1,5 +1,5 @@
 //! A proof has no copy that could outlive it.
-use dr_core::Fenced;
+use dr_core::contract::Fenced;
 
 fn keep(fenced: &Fenced) -> Fenced {
     fenced.clone()

@@ -1,5 +1,5 @@
 //! A proof cannot be written down.
-use dr_core::{FenceReceipt, Fenced, Planes};
+use dr_core::contract::{FenceReceipt, Fenced, Planes};
 
 fn prove(receipt: FenceReceipt) -> Fenced {
     Fenced { receipt, planes: Planes::default() }

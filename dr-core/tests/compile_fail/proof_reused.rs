@@ -1,5 +1,5 @@
 //! A proof is moved into one request.
-use dr_core::{CaughtUp, Consented, Fenced, IdempotencyKey, PromoteRequest};
+use dr_core::{contract::{CaughtUp, Consented, Fenced, PromoteRequest}, base::IdempotencyKey};
 
 fn promote(key: IdempotencyKey, fenced: Fenced, caught: (CaughtUp, CaughtUp), consented: (Consented, Consented)) {
     let first = PromoteRequest::planned(key.clone(), fenced, caught.0, consented.0);

@@ -1,5 +1,5 @@
 //! Only a plan builder hands out references.
-use dr_core::{FenceReceipt, NodeId, Ref};
+use dr_core::{contract::FenceReceipt, NodeId, plan::Ref};
 
 fn reference() -> Ref<FenceReceipt> {
     Ref::new(NodeId::new("fence"))

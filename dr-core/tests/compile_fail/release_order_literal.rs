@@ -1,5 +1,5 @@
 //! An order to lift a fence cannot be written down.
-use dr_core::{FenceToken, IdempotencyKey, ReleaseGround, ReleaseOrder, Target};
+use dr_core::{contract::{FenceToken, ReleaseGround, ReleaseOrder}, base::IdempotencyKey, Target};
 
 fn release(key: IdempotencyKey, target: Target, token: FenceToken) -> ReleaseOrder {
     ReleaseOrder { target, token, ground: ReleaseGround::AbortBeforePromotion, key }

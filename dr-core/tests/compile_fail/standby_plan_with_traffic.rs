@@ -1,5 +1,5 @@
 //! A standby plan moves nobody (C10).
-use dr_core::{PlanBuilder, Ref, WriterReceipt, steps::ShiftTraffic};
+use dr_core::{PlanBuilder, plan::{Ref, steps::ShiftTraffic}, contract::WriterReceipt};
 
 fn shift(plan: &mut PlanBuilder, writer: &Ref<WriterReceipt>) {
     plan.standby().add("shift", ShiftTraffic::to(&"public".into(), writer));

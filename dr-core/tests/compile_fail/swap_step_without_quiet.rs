@@ -1,5 +1,5 @@
 //! A planned swap in a plan needs a quiet primary; a drained application is not one.
-use dr_core::{Consent, DrainReceipt, Held, PlanBuilder, Ref, Target, steps::SwapRoles};
+use dr_core::{contract::{Consent, DrainReceipt}, plan::{Held, Ref, steps::SwapRoles}, PlanBuilder, Target};
 
 fn swap(plan: &mut PlanBuilder, sides: (&Target, &Target), drained: &Held<DrainReceipt>, consent: &Ref<Consent>) {
     plan.add("swap", SwapRoles::planned(sides.0, sides.1, drained, consent));

@@ -5,10 +5,16 @@
 use std::{collections::BTreeMap, ops::Deref};
 
 use dr_core::{
-    AppFacts, Binding, Capabilities, Description, Endpoint, ForcedOffer, Grade, GroupSpec, Lineage, MemberFacts,
-    MemberId, Millis, Parted, Planes, Position, PositionReading, PositionUnit, Presence, PromoteOffer, Reach, Rejoin,
-    Replication, ReplicationLink, ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, SecretFacts, Situation,
-    SnapshotOffer, SwapOffer, SystemId, Target, Tier, Timestamp, Tri, millis, minutes, seconds,
+    Binding, Grade, GroupSpec, MemberId, Millis, Situation, Target, Timestamp, Tri,
+    base::{Endpoint, ResourceAddress, ResourceIdentity, SystemId},
+    contract::{
+        Capabilities, Description, ForcedOffer, Lineage, Parted, Planes, Position, PositionReading, PositionUnit,
+        PromoteOffer, Reach, Rejoin, Replication, ReplicationLink, ResourceKind, ResourceRef, SnapshotOffer, SwapOffer,
+        Tier,
+    },
+    millis, minutes,
+    plan::{AppFacts, MemberFacts, Presence, SecretFacts},
+    seconds,
 };
 use serde_json::json;
 
@@ -60,9 +66,9 @@ impl Scene {
 
     /// What the rehearsal of a change to each standby found.
     #[allow(dead_code, reason = "not every test file rehearses")]
-    pub(crate) fn rehearsed(mut self, find: impl Fn(&mut dr_core::Rehearsal)) -> Self {
+    pub(crate) fn rehearsed(mut self, find: impl Fn(&mut dr_core::contract::Rehearsal)) -> Self {
         for standby in &self.0.standbys {
-            let mut found = dr_core::Rehearsal::default();
+            let mut found = dr_core::contract::Rehearsal::default();
             find(&mut found);
             self.0.rehearsals.insert(standby.name.clone(), found);
         }

@@ -1,8 +1,11 @@
 //! One plan per rule (or more) that violates it and nothing else.
 
 use dr_core::{
-    Attempted, Call, Consent, FenceReceipt, Finding, Grade, Json, Loss, LossBound, Millis, NodeId, OnFailure, Plan,
-    Purpose, Role, Step, StepExt, Touch, seconds,
+    Grade, Millis, NodeId, Plan, Purpose, Step, StepExt, Touch,
+    base::{Finding, Json, Role},
+    contract::{Consent, FenceReceipt, Loss, LossBound},
+    plan::{Attempted, Call, OnFailure},
+    seconds,
 };
 use serde_json::json;
 
@@ -104,13 +107,13 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     (103, "an undo of an unknown kind", || {
         promotion(|plan| plan.holds.get_mut(&id("drain")).unwrap().undo.kind = "dr.gone@1".parse().unwrap())
     }),
-    (104, "another class", || promotion(|plan| call(plan, "rejoin").class = dr_core::Class::Other)),
-    (104, "another effect", || promotion(|plan| call(plan, "promote").effect = dr_core::Effect::Idempotent)),
+    (104, "another class", || promotion(|plan| call(plan, "rejoin").class = dr_core::contract::Class::Other)),
+    (104, "another effect", || promotion(|plan| call(plan, "promote").effect = dr_core::plan::Effect::Idempotent)),
     (104, "nicer words", || promotion(|plan| call(plan, "promote").sentence = "look at weu".into())),
     (104, "a touch left out", || promotion(|plan| call(plan, "promote").touches.clear())),
     (104, "another output", || promotion(|plan| call(plan, "lag").output = "dr.consent".into())),
     (104, "another stage", || promotion(|plan| call(plan, "rejoin").marks.stages.clear())),
-    (104, "another duty", || promotion(|plan| call(plan, "warm-up").marks.duty = Some(dr_core::Duty::Lag))),
+    (104, "another duty", || promotion(|plan| call(plan, "warm-up").marks.duty = Some(dr_core::plan::Duty::Lag))),
     (104, "a lower grade than the parameters say", || {
         promotion(|plan| call(plan, "fence").marks.asks_for = Some(Grade::Unconfirmable))
     }),
@@ -588,7 +591,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
     }),
     (172, "a writer of another resource", || {
         of(plans::custom(Purpose::Drill), |plan| {
-            plan.bindings.get_mut(&"neu".into()).unwrap().address = dr_core::ResourceAddress::new("id-other");
+            plan.bindings.get_mut(&"neu".into()).unwrap().address = dr_core::base::ResourceAddress::new("id-other");
         })
     }),
     (172, "a writer that is bound to nothing", || {
@@ -620,7 +623,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         promotion(|plan| {
             say(plan, "fence", |says| {
                 let mut target = plans::target("neu");
-                target.address = dr_core::ResourceAddress::new("id-other");
+                target.address = dr_core::base::ResourceAddress::new("id-other");
                 says.more.insert("target".into(), Json(json!(target)));
             })
         })
@@ -629,7 +632,7 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
         promotion(|plan| {
             say(plan, "fence", |says| {
                 let mut target = plans::target("neu");
-                target.identity = Some(dr_core::ResourceIdentity::new("uid-other"));
+                target.identity = Some(dr_core::base::ResourceIdentity::new("uid-other"));
                 says.more.insert("target".into(), Json(json!(target)));
             })
         })

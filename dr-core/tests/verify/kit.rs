@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, fmt::Debug, marker::PhantomData};
 
 use async_trait::async_trait;
 use dr_core::{
-    Attempted, Catalog, CatchUpReceipt, Class, Consent, DrainReceipt, Duty, Effect, FenceReceipt, Json, Kind, Look,
-    LossBound, LossMeasurement, Marks, NodeId, Observed, Output, Plan, PromotionReceipt, QuiesceReceipt, Stage, Step,
-    StepCx, StepError, Touch, WriterReceipt,
+    Catalog, Kind, Look, NodeId, Observed, Plan, Step, StepCx, StepError, Touch,
+    base::Json,
+    contract::{
+        CatchUpReceipt, Class, Consent, DrainReceipt, FenceReceipt, LossBound, LossMeasurement, PromotionReceipt,
+        QuiesceReceipt, WriterReceipt,
+    },
+    plan::{Attempted, Duty, Effect, Marks, Output, Stage},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

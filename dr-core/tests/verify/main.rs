@@ -8,7 +8,7 @@ mod plans;
 
 use std::collections::BTreeSet;
 
-use dr_core::{Finding, Purpose, verify};
+use dr_core::{Purpose, base::Finding, plan::verify};
 
 #[test]
 fn whole_plans_violate_nothing() {
@@ -78,7 +78,7 @@ fn rule_numbers_are_unique_and_ordered() {
 fn the_docs_list_the_rules() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
     let text = format!(
-        "# The rules of a plan\n\nMade from the table in `dr-core/src/verify`; the test `verify` compares (`DR_BLESS=1` writes).\n\n{}",
+        "# The rules of a plan\n\nMade from the table in `dr-core/src/plan/verify`; the test `verify` compares (`DR_BLESS=1` writes).\n\n{}",
         verify::markdown()
     );
     if std::env::var_os("DR_BLESS").is_some() {

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dr_core::{
-    Binding, CatchUpReceipt, Consent, Digest, DrainReceipt, Edge, FenceReceipt, Finding, Grade, GroupName, Lineage,
-    Loss, LossBound, MemberId, Plan, PlanBuilder, PlanHeader, Policy, PromotionReceipt, Purpose, QuiesceReceipt, Ref,
-    ResourceAddress, ResourceIdentity, ResourceKind, ResourceRef, RunbookId, StepExt, SystemId, Target, Touch,
-    WriterReceipt, seconds,
+    Binding, Grade, GroupName, MemberId, Plan, PlanBuilder, Purpose, RunbookId, StepExt, Target, Touch,
+    base::{Digest, Finding, ResourceAddress, ResourceIdentity, SystemId},
+    contract::{
+        CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Lineage, Loss, LossBound, PromotionReceipt,
+        QuiesceReceipt, ResourceKind, ResourceRef, WriterReceipt,
+    },
+    plan::{Edge, PlanHeader, Policy, Ref},
+    seconds,
 };
 use serde_json::json;
 
@@ -145,7 +149,7 @@ fn repointed(plan: &mut PlanBuilder, pivot: &str, Fenced { fenced, travels }: Fe
 }
 
 /// What comes once the applications write: a look, the loss, a notice, the rejoin.
-fn finished(plan: &mut PlanBuilder, pivot: &str, opened: &Ref<()>) -> Ref<dr_core::Attempted<()>> {
+fn finished(plan: &mut PlanBuilder, pivot: &str, opened: &Ref<()>) -> Ref<dr_core::plan::Attempted<()>> {
     let serving = Serving(of_writer(&[]).with("route", json!("traffic:public")));
     let serving = plan.add("verify-traffic", serving.after(opened));
     let measure = Measure(says().taking::<PromotionReceipt>("promotion", pivot));
@@ -261,7 +265,7 @@ pub(crate) fn dangerous() -> Plan {
     let (mut plan, faults) = plan.finish();
     assert_eq!(faults, Vec::<Finding>::new());
     let rejoin = plan.nodes.get_mut(&dr_core::NodeId::new("rejoin")).unwrap();
-    rejoin.after.insert(dr_core::Edge::to(&owed));
+    rejoin.after.insert(dr_core::plan::Edge::to(&owed));
     plan
 }
 

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Backend, Catalog, EvidenceSink, Notifier, Runtime};
+use dr_core::{
+    Backend, Catalog, Notifier,
+    contract::{EvidenceSink, Runtime},
+};
 
 use super::{Engine, Inner};
 use crate::{

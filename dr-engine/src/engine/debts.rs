@@ -1,6 +1,9 @@
 //! What runs left to people, and closing it.
 
-use dr_core::{Actor, Closed, Debt, DebtId, GroupName, Journal as _, RunId, run::RunState};
+use dr_core::{
+    Actor, GroupName, RunId,
+    run::{Closed, Debt, DebtId, Journal as _, RunState},
+};
 
 use super::{Engine, run::Tail};
 use crate::{Error, runtime::wall};

@@ -3,9 +3,14 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use dr_core::{
-    Actor, Class, Drive, DriveError, Epoch, Finding, InboxRow, Journal, JournalError, Json, Kind, Lease, LeaseError,
-    LeaseRequest, LeaseStore, Plan, Providers, Refusal, Request, Resolved, ResourceKind, RunId, Timestamp, Verified,
-    begin, canonical, drive, known, lease_keys, replay, run::RunOutcome,
+    Actor, Kind, Plan, RunId, Timestamp,
+    base::{Epoch, Finding, Json, Refusal, canonical, known},
+    contract::{Class, Providers, Resolved, ResourceKind},
+    plan::Verified,
+    run::{
+        Drive, DriveError, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Request,
+        RunOutcome, begin, drive, lease_keys, replay,
+    },
 };
 use tokio::{
     sync::watch,
@@ -370,7 +375,7 @@ const LOOK_AGAIN: u64 = 20;
 
 #[cfg(test)]
 mod tests {
-    use dr_core::ResourceAddress;
+    use dr_core::base::ResourceAddress;
 
     use super::*;
 

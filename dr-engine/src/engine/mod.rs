@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dr_core::{Catalog, GroupName, GroupSpec, Journal as _, RunId, Runtime};
+use dr_core::{Catalog, GroupName, GroupSpec, RunId, contract::Runtime, run::Journal as _};
 
 pub use builder::EngineBuilder;
 pub use drive::{Resumed, Start};

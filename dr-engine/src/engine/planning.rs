@@ -1,9 +1,12 @@
 //! From a group and a runbook to a plan that every rule let pass.
 
 use dr_core::{
-    Call, Fact, FenceSpec, Finding, Grade, GroupName, GroupSpec, Journal as _, JournalError, MemberId, Plan,
-    PlanBuilder, PlannedSwitchover, Policy, PositionSample, Purpose, Refusal, Resolved, RetiredLineage, Runbook,
-    Situation, Survey, Timestamp, Verified, known, verb,
+    Grade, GroupName, GroupSpec, MemberId, Plan, PlanBuilder, PlannedSwitchover, Purpose, Runbook, Situation,
+    Timestamp,
+    base::{Finding, Refusal, known},
+    contract::{Fact, FenceSpec, PositionSample, Resolved, verb},
+    plan::{Call, Policy, RetiredLineage, Survey, Verified},
+    run::{Journal as _, JournalError},
 };
 
 use super::{Engine, Group, run::Tail};
@@ -144,7 +147,7 @@ fn look_facts(now: &Situation) -> Vec<Fact> {
     facts.extend(promised(now));
     for standby in &now.standbys {
         let Some(seen) = &standby.replication else { continue };
-        let lag = seen.lag.map_or_else(|| "unknown".to_owned(), dr_core::text::human);
+        let lag = seen.lag.map_or_else(|| "unknown".to_owned(), dr_core::base::text::human);
         facts.push(Fact::any(&format!("lag of {}", standby.name), lag, "management API", seen.at));
     }
     for (to, found) in &now.rehearsals {
@@ -163,7 +166,7 @@ fn promised(now: &Situation) -> Vec<Fact> {
     let GroupSpec { home, tier, objectives, .. } = &now.group;
     let home =
         if now.writer.member == *home { format!("{home}") } else { format!("{home}; the writer is away from it") };
-    let rto = objectives.rto.map(|rto| ("writes stop for at most", dr_core::text::human(rto)));
+    let rto = objectives.rto.map(|rto| ("writes stop for at most", dr_core::base::text::human(rto)));
     let all = [("home", home), ("tier", tier.to_string())].into_iter().chain(rto);
     all.map(|(name, value)| Fact::any(name, value, "group file", now.at)).collect()
 }

@@ -3,10 +3,14 @@
 use std::collections::VecDeque;
 
 use dr_core::{
-    Actor, Answer, AnswerRefused, Ask, Digest, Head, Journal, JournalError, Line, Report, Request, RunId, StepTook,
-    View, admit, judge,
-    run::{BadRecord, Event, Record, RunOutcome, RunState},
-    took,
+    Actor, Answer, Report, RunId, View,
+    base::Digest,
+    contract::admit,
+    run::{
+        AnswerRefused, Ask, BadRecord, Event, Head, Journal, JournalError, Line, Record, Request, RunOutcome, RunState,
+        judge,
+    },
+    show::{StepTook, took},
 };
 use tokio::sync::watch as channel;
 

@@ -1,8 +1,11 @@
 //! Where a group stands, and what would keep it from being operated.
 
 use dr_core::{
-    AppTier, Binding, BindingName, Debt, Finding, GroupName, IntendedRole, Journal as _, MemberFacts, Resolved, Roles,
-    RunId, Timestamp, View, known, roles, run::RunOutcome, text,
+    AppTier, Binding, GroupName, RunId, Timestamp, View,
+    base::{BindingName, Finding, known, text},
+    contract::{IntendedRole, Resolved},
+    plan::{MemberFacts, Roles, roles},
+    run::{Debt, Journal as _, RunOutcome},
 };
 use serde::Serialize;
 

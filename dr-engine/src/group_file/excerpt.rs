@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{ConfigError, ConfigFault, GroupFinding, KeyPath, group::written_secret};
+use dr_core::contract::{ConfigError, ConfigFault, GroupFinding, KeyPath, group::written_secret};
 use serde::Serialize;
 
 /// Where one value of a file stands, in bytes.

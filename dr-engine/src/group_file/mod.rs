@@ -20,7 +20,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dr_core::{ConfigError, GroupFinding, GroupSpec, KeyPath};
+use dr_core::{
+    GroupSpec,
+    contract::{ConfigError, GroupFinding, KeyPath},
+};
 
 pub use excerpt::GroupFault;
 pub use outputs::{Outputs, OutputsError};

@@ -7,7 +7,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use dr_core::{ConfigError, ConfigFault, Digest, KeyPath, Millis, Timestamp, canonical};
+use dr_core::{
+    Millis, Timestamp,
+    base::{Digest, canonical},
+    contract::{ConfigError, ConfigFault, KeyPath},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use dr_core::{ConfigError, KeyPath};
+use dr_core::contract::{ConfigError, KeyPath};
 use serde_json::{Map, Number, Value};
 use toml::{
     Spanned,

@@ -1,6 +1,10 @@
 //! Whether lines fit together: positions without gaps, texts with their hashes, each naming the line before.
 
-use dr_core::{Digest, Head, JournalError, Line, RunId, canonical};
+use dr_core::{
+    RunId,
+    base::{Digest, canonical},
+    run::{Head, JournalError, Line},
+};
 
 /// Checks that `lines` go on from `head` without a fault, and answers the new end.
 pub(crate) fn follow(run: &RunId, head: Head, lines: &[Line]) -> Result<Head, JournalError> {

@@ -1,6 +1,6 @@
 //! What people closed of the debts that runs left: beside the records, which say what is owed.
 
-use dr_core::{Closed, DebtId, JournalError};
+use dr_core::run::{Closed, DebtId, JournalError};
 use rusqlite::params;
 
 use super::{SqliteJournal, failed};

@@ -1,6 +1,10 @@
 //! What must be known of a group when its file is gone or its writer is silent.
 
-use dr_core::{Digest, GroupName, GroupSpec, JournalError, Target, Timestamp, canonical};
+use dr_core::{
+    GroupName, GroupSpec, Target, Timestamp,
+    base::{Digest, canonical},
+    run::JournalError,
+};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{SqliteJournal, failed};

@@ -22,7 +22,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, EvidenceSink, Head, InboxRow, Journal, JournalError, Json, Line, Millis, RunId, Timestamp};
+use dr_core::{
+    Millis, RunId, Timestamp,
+    base::{Epoch, Json},
+    contract::EvidenceSink,
+    run::{Head, InboxRow, Journal, JournalError, Line},
+};
 use rusqlite::Connection;
 pub(crate) use samples::Samples;
 use tokio::sync::watch;

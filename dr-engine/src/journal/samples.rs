@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dr_core::{GroupName, Millis, PositionSample, Timestamp, canonical};
+use dr_core::{GroupName, Millis, Timestamp, base::canonical, contract::PositionSample};
 use rusqlite::params;
 
 use crate::store::{OpenError, Schema, Store, StoreError, reserve::Reserve};
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_sample_takes_the_room_that_was_given_up_for_outcomes() {
-        use dr_core::Journal as _;
+        use dr_core::run::Journal as _;
         let dir = tempfile::tempdir().unwrap();
         let journal = SqliteJournal::open(dir.path()).unwrap();
         let samples = journal.samples().unwrap();

@@ -1,6 +1,10 @@
 //! The journal's tables and the few statements that touch them.
 
-use dr_core::{Digest, Epoch, Head, InboxRow, JournalError, Line, RunId, Timestamp};
+use dr_core::{
+    RunId, Timestamp,
+    base::{Digest, Epoch},
+    run::{Head, InboxRow, JournalError, Line},
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::chain;

@@ -261,11 +261,11 @@ async fn a_notice_is_new_once_across_engines() {
 
 /// A sink that fails, and remembers what it was asked.
 #[derive(Debug, Default)]
-struct Sink(Mutex<Vec<(u64, dr_core::Digest)>>, bool);
+struct Sink(Mutex<Vec<(u64, dr_core::base::Digest)>>, bool);
 
 #[async_trait]
 impl EvidenceSink for Sink {
-    async fn seal(&self, _: &RunId, seq: u64, head: dr_core::Digest) -> Result<(), dr_core::ProviderError> {
+    async fn seal(&self, _: &RunId, seq: u64, head: dr_core::base::Digest) -> Result<(), dr_core::ProviderError> {
         self.0.lock().unwrap().push((seq, head));
         if self.1 { Err(dr_core::ProviderError::unreachable("seal", "the sink is away")) } else { Ok(()) }
     }

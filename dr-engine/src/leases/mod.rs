@@ -26,7 +26,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Lease, LeaseError, LeaseRequest, LeaseStore, RunId};
+use dr_core::{
+    RunId,
+    run::{Lease, LeaseError, LeaseRequest, LeaseStore},
+};
 
 use self::{
     holder::{Holder, uptime},

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use dr_core::{Epoch, Lease, LeaseError, LeaseRequest, ResourceAddress, Timestamp};
+use dr_core::{
+    Timestamp,
+    base::{Epoch, ResourceAddress},
+    run::{Lease, LeaseError, LeaseRequest},
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::holder::{Holder, Life, boot, uptime};

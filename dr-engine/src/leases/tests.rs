@@ -1,4 +1,7 @@
-use dr_core::{Epoch, ResourceAddress, RunId, Timestamp};
+use dr_core::{
+    RunId, Timestamp,
+    base::{Epoch, ResourceAddress},
+};
 
 use super::*;
 

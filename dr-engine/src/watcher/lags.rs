@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use dr_core::{LagSample, ManagedDatabase, MemberId, MemberProvider, Millis, ServicePace};
+use dr_core::{
+    ManagedDatabase, MemberId, Millis,
+    contract::{LagSample, MemberProvider, ServicePace},
+};
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::runtime::{forget, wall};
@@ -81,7 +84,7 @@ async fn read(member: MemberId, database: Arc<dyn ManagedDatabase>, every: Optio
 
 #[cfg(test)]
 mod tests {
-    use dr_core::{Digest, Resolved, seconds};
+    use dr_core::{base::Digest, contract::Resolved, seconds};
     use dr_testkit::{Service, Setup, SimCloud};
 
     use super::*;

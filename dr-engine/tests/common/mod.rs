@@ -13,9 +13,11 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, Answer, Catalog, Class, Consent, Effect, Handler, Input, IntendedRole, Kind, LossBound, Millis, Observed,
-    Outcome, PlanBuilder, Prepared, Purpose, Ready, Refusal, Role, Runbook, RunbookId, Situation, Step, StepCx,
-    StepError, StepExt, Touch, Verified,
+    Actor, Answer, Catalog, Handler, Input, Kind, Millis, Observed, Outcome, PlanBuilder, Purpose, Runbook, RunbookId,
+    Situation, Step, StepCx, StepError, StepExt, Touch,
+    base::{Refusal, Role},
+    contract::{Class, Consent, IntendedRole, LossBound},
+    plan::{Effect, Prepared, Ready, Verified},
 };
 use dr_engine::{Engine, EngineBuilder, Error, Group, Run, Start, TokioRuntime};
 use dr_testkit::{Setup, SimCloud};
@@ -274,7 +276,7 @@ at      = { instance = "bi" }
 }
 
 /// Waits until the run asks, and answers as `who`.
-pub(crate) async fn answer(run: &Run, who: &str, choice: &str) -> Result<dr_core::Ask, Error> {
+pub(crate) async fn answer(run: &Run, who: &str, choice: &str) -> Result<dr_core::run::Ask, Error> {
     let mut watch = run.watch();
     loop {
         let view = watch.next().await?.unwrap();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dr_core::{Effort, Rehearsal};
+use dr_core::contract::{Effort, Rehearsal};
 use dr_sql::{Custom, PgError, Setting};
 
 use crate::{

@@ -8,7 +8,7 @@ use std::{
     net::IpAddr,
 };
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{PgError, Place, Session};
 use futures_util::future::join_all;
 use tokio_postgres::types::Type;
@@ -331,7 +331,7 @@ async fn matches(
 
 #[cfg(test)]
 mod tests {
-    use dr_core::Weight;
+    use dr_core::contract::Weight;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{PgError, Session};
 
 use crate::{candidate::Pair, server::HostCommand};
@@ -127,7 +127,7 @@ async fn segment_bytes(session: &Session) -> Result<u64, PgError> {
 
 #[cfg(test)]
 mod tests {
-    use dr_core::Weight;
+    use dr_core::contract::Weight;
 
     use super::*;
 

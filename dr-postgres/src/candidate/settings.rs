@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{Custom, PgError, Setting};
 
 use crate::candidate::Pair;

@@ -1,6 +1,6 @@
 //! Settings and states of a candidate alone that would make its promotion an outage.
 
-use dr_core::{Rehearsal, Weight};
+use dr_core::contract::{Rehearsal, Weight};
 use dr_sql::{Custom, PgError, Session, Setting};
 
 use crate::grants::shell;
@@ -112,7 +112,7 @@ fn judge(standing: &Standing, psql: &str, primary: Option<&Setting>) -> Rehearsa
 /// promotion and the rejoin.
 fn synchronous(found: &mut Rehearsal, setting: &Setting, commit: Option<&Setting>, psql: &str) {
     let waits = commit.is_none_or(|commit| !matches!(commit.value.as_str(), "off" | "local"));
-    found.obstacles.push(dr_core::Obstacle {
+    found.obstacles.push(dr_core::contract::Obstacle {
         weight: if waits { Weight::Always } else { Weight::Planned },
         what: format!("synchronous_standby_names is `{}`", setting.value),
         why: "once promoted, every commit would wait for a standby that follows only after the rejoin".into(),

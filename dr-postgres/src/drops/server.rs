@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{Custom, PgError, Reader, Sender, Session};
 
 use crate::{candidate::Pair, drops::list, member::slot_name};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use dr_core::Rehearsal;
+use dr_core::contract::Rehearsal;
 use dr_sql::{PgError, Session};
 
 use super::{Instance, PgBouncer, addresses, console::Snapshot, rehearse::Course};

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
-use dr_core::{Effort, MemberId, Rehearsal};
+use dr_core::{
+    MemberId,
+    contract::{Effort, Rehearsal},
+};
 use dr_sql::{ApplicationLogin, PgError, Session};
 use futures_util::future::join_all;
 use tokio::time::timeout;

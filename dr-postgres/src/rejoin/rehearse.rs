@@ -7,7 +7,10 @@
 //!   on the old primary's host        programs of its version, the unit, a file of our own written and removed
 //! ```
 
-use dr_core::{Effort, MemberId, Rehearsal};
+use dr_core::{
+    MemberId,
+    contract::{Effort, Rehearsal},
+};
 use dr_sql::{Identity, PgError, Session};
 use tokio_postgres::error::SqlState;
 

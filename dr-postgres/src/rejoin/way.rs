@@ -1,6 +1,6 @@
 //! Which way back a former primary has, from what both servers say.
 
-use dr_core::{Cause, Outcome, RejoinRequest};
+use dr_core::{Cause, Outcome, contract::RejoinRequest};
 use dr_sql::{Fork, Identity, PgError, Session, Timeline, never};
 
 use super::{housekeeping::only_housekeeping, places::Places, reseed::Mark};

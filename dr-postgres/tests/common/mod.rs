@@ -5,10 +5,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use dr_core::{
-    Actor, AppTier, CatchUpReceipt, Consent, DatabaseProbe, Digest, DrainRequest, EngageFence, Epoch, Fence,
-    FenceReading, FenceReceipt, Grade, GroupName, IdempotencyKey, Loss, ManagedDatabase, MemberId, Mono, NodeId,
-    OpHandle, OpProgress, Outcome, PromoteRequest, RejoinRequest, ReleaseOrder, ResumeRequest, RetireFence,
-    RouteRequest, RunId, Runtime, Target, Task, Timestamp, TrafficRouter, Tri, WriterOrigin, WriterReceipt, admit,
+    Actor, AppTier, DatabaseProbe, Fence, Grade, GroupName, ManagedDatabase, MemberId, NodeId, Outcome, RunId, Target,
+    Timestamp, TrafficRouter, Tri,
+    base::{Digest, Epoch, IdempotencyKey, Mono},
+    contract::{
+        CatchUpReceipt, Consent, DrainRequest, EngageFence, FenceReading, FenceReceipt, Loss, OpHandle, OpProgress,
+        PromoteRequest, RejoinRequest, ReleaseOrder, ResumeRequest, RetireFence, RouteRequest, Runtime, Task,
+        WriterOrigin, WriterReceipt, admit,
+    },
     millis, seconds,
 };
 use dr_postgres::{
@@ -97,7 +101,7 @@ pub(crate) fn run() -> RunId {
 }
 
 pub(crate) fn key(node: &str) -> IdempotencyKey {
-    run().key(&dr_core::Digest::zero(), &NodeId::new(node))
+    run().key(&dr_core::base::Digest::zero(), &NodeId::new(node))
 }
 
 pub(crate) fn clock() -> Clock {

@@ -2,7 +2,7 @@
 
 use std::{sync::PoisonError, sync::atomic::Ordering, time::Duration};
 
-use dr_core::{Parted, Tier};
+use dr_core::contract::{Parted, Tier};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{
     Row,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dr_core::{DatabaseProbe, PositionReading, ProviderError};
+use dr_core::{DatabaseProbe, ProviderError, contract::PositionReading};
 use dr_postgres::testing::{ClusterOptions, LocalCluster, Node};
 use dr_sql::{Probe, Session, SslMode, Target};
 

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use dr_core::{
-    AppSpec, AppTier, Backend, BackendName, ConfigError, Fence, FenceSpec, GroupSpec, KeyPath, MemberId,
-    MemberProvider, MemberSpec, Opened, Provider, ResourceRef, Route, SecretSpec, SecretStore, ServicePace,
-    TrafficSpec,
+    AppTier, Backend, Fence, GroupSpec, MemberId, SecretStore,
+    contract::{
+        AppSpec, BackendName, ConfigError, FenceSpec, KeyPath, MemberProvider, MemberSpec, Opened, Provider,
+        ResourceRef, Route, SecretSpec, ServicePace, TrafficSpec,
+    },
 };
 
 use serde::Deserialize;

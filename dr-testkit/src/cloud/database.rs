@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Attribution, Binding, BindingName, Capabilities, Description, FenceReading, FollowOffer, FollowRequest, Follows,
-    FollowsBy, ForcedOffer, Grade, ManagedDatabase, MemberId, Millis, OpHandle, OpProgress, Outcome, Peer, Planes,
-    Position, PositionUnit, PromoteOffer, PromoteRequest, ProviderError, Rehearsal, RehearseMember, Rejoin,
-    RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest, Timestamp,
-    Tri,
+    Binding, Grade, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri,
+    base::BindingName,
+    contract::{
+        Attribution, Capabilities, Description, FenceReading, FollowOffer, FollowRequest, Follows, FollowsBy,
+        ForcedOffer, OpHandle, OpProgress, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest,
+        Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest,
+        SwapOffer, SwapRequest,
+    },
 };
 
 use super::{
@@ -26,7 +29,7 @@ pub(crate) struct SimDatabase {
 }
 
 /// Makes a position in the history of `lineage`'s system.
-pub(crate) fn position(lineage: &dr_core::Lineage, value: u64) -> Position {
+pub(crate) fn position(lineage: &dr_core::contract::Lineage, value: u64) -> Position {
     Position { system: lineage.system.clone(), unit: PositionUnit::LogBytes, value }
 }
 

@@ -3,8 +3,11 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    Cause, ClearFence, Effort, EngageFence, Fence, FenceReading, FenceToken, Grade, Json, MemberId, Millis, Outcome,
-    Planes, ProviderError, Reach, Rehearsal, ReleaseOrder, RetireFence, Timestamp, Tri,
+    Cause, Fence, Grade, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri,
+    base::Json,
+    contract::{
+        ClearFence, Effort, EngageFence, FenceReading, FenceToken, Planes, Reach, Rehearsal, ReleaseOrder, RetireFence,
+    },
 };
 
 use super::{

@@ -1,7 +1,9 @@
 //! The way of one process to the cloud: latency, fault points, outcomes.
 
 use dr_core::{
-    Binding, Cause, MemberId, Millis, NotDone, Outcome, ProviderError, ResourceIdentity, Retry, Timestamp, Touch,
+    Binding, Cause, MemberId, Millis, Outcome, ProviderError, Timestamp, Touch,
+    base::ResourceIdentity,
+    contract::{NotDone, Retry},
 };
 
 use super::{Broken, CallKind, Drift, Fault, FaultPlan, SimCloud, ms};

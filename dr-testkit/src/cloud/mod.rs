@@ -19,9 +19,9 @@ use std::{
 };
 
 use dr_core::{
-    FenceReceipt, MemberId, Millis, Plan, Providers, Rows, RunId, Runtime, Touch,
+    MemberId, Millis, Plan, RunId, Touch,
+    contract::{FenceReceipt, Providers, Rows, Runtime, verb},
     run::{Event, Record},
-    verb,
 };
 
 pub use backend::SimBackend;
@@ -417,7 +417,7 @@ pub enum Tweak {
     /// Sessions that belong to no writer of the world and obey no drain.
     Stray(u32),
     /// A transaction has been open for long.
-    LongTransaction(dr_core::LongTransaction),
+    LongTransaction(dr_core::contract::LongTransaction),
     /// No transaction is open for long.
     NoLongTransactions,
     /// An extension is installed in this version.

@@ -2,10 +2,13 @@
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Binding, DrainRequest, Health, IdempotencyKey, MemberId, Millis, Notice, Notifier, Outcome,
-    PatchSecret, ProviderError, RecycleRequest, Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RotateSecret,
-    RouteReading, RouteRequest, ScaleRequest, SecretReference, SecretStore, SecretVersion, Timestamp, TrafficRouter,
-    Tri, WriteProbe,
+    AppTier, Binding, MemberId, Millis, Notifier, Outcome, ProviderError, SecretStore, Timestamp, TrafficRouter, Tri,
+    base::{IdempotencyKey, SecretVersion},
+    contract::{
+        AppReading, DrainRequest, Health, Notice, PatchSecret, RecycleRequest, Rehearsal, RehearseRoute,
+        RehearseSecret, ResumeRequest, RotateSecret, RouteReading, RouteRequest, ScaleRequest, SecretReference,
+        WriteProbe,
+    },
 };
 
 use super::{

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, Int64, LongTransaction, MemberId, Millis, Parted, Position, PositionReading, ProviderError, Query,
-    Rows, Sequences, Sessions, Table, TableSum, Tier, Timestamp, Tri, WriteProbe, WritesSince, canonical,
+    DatabaseProbe, MemberId, Millis, ProviderError, Timestamp, Tri,
+    base::{Int64, canonical},
+    contract::{
+        LongTransaction, Parted, Position, PositionReading, Query, Rows, Sequences, Sessions, Table, TableSum, Tier,
+        WriteProbe, WritesSince,
+    },
 };
 
 use super::{

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    Binding, BindingName, Digest, GroupName, LagSample, MemberId, MemberProvider, Notifier, PositionSample,
-    ProviderError, Providers, Region, Resolved, ResourceAddress, ResourceKind, ResourceRef, ServicePace, Timestamp,
+    Binding, GroupName, MemberId, Notifier, ProviderError, Timestamp,
+    base::{BindingName, Digest, Region, ResourceAddress},
+    contract::{
+        LagSample, MemberProvider, PositionSample, Providers, Resolved, ResourceKind, ResourceRef, ServicePace,
+    },
 };
 
 use super::{

@@ -1,6 +1,10 @@
 //! What the parts of the simulated cloud find when they rehearse a change: the truth, as an honest backend reads it.
 
-use dr_core::{Becomes, Endpoint, MemberId, ProviderError, Rehearsal};
+use dr_core::{
+    MemberId, ProviderError,
+    base::Endpoint,
+    contract::{Becomes, Rehearsal},
+};
 
 use super::{SimCloud, line::Glass};
 use crate::world::{Keeps, World, not_the_server};

@@ -1,9 +1,9 @@
 //! S11: the journal and the truth tell the same story. S24: what a promotion dropped was shown to people.
 
 use dr_core::{
-    Binding, Fact, Touch,
+    Binding, Touch,
+    contract::{Fact, verb},
     run::{Event, Record},
-    verb,
 };
 
 use super::Stage;
@@ -23,7 +23,9 @@ pub(super) fn check_told(stage: &Stage) {
     let (mut shown, mut plan) = (Vec::new(), None);
     // A last snapshot is begun before people are asked; it drops nothing.
     let harmless = |plan: &Option<Box<dr_core::Plan>>, node: &dr_core::NodeId| {
-        plan.as_ref().and_then(|plan| plan.call(node)).is_some_and(|call| call.class == dr_core::Class::Harmless)
+        plan.as_ref()
+            .and_then(|plan| plan.call(node))
+            .is_some_and(|call| call.class == dr_core::contract::Class::Harmless)
     };
     for record in lines.iter().filter_map(|line| Record::parse(line).ok()) {
         if let Event::Asked { ask, .. } = record.event {

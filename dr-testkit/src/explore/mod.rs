@@ -11,7 +11,10 @@ mod verdict;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use dr_core::{Catalog, Providers, Rows, Runbook};
+use dr_core::{
+    Catalog, Runbook,
+    contract::{Providers, Rows},
+};
 
 pub use stage::{RunEnd, Stage};
 pub use verdict::{Failure, Verdict};
@@ -64,7 +67,7 @@ pub struct Played {
     /// How often people were asked, each park and each question that was asked again included.
     pub asked: usize,
     /// The loss that the run bounded.
-    pub loss: dr_core::Loss,
+    pub loss: dr_core::contract::Loss,
     /// How everything is at the end.
     pub state: EndState,
     /// The laws that were broken.

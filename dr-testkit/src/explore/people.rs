@@ -1,8 +1,11 @@
 //! The people around a run: they answer what it asks, and say when it parked.
 
 use dr_core::{
-    APPROVE, Actor, Answer, Ask, InboxRow, Journal, Json, Request, RunId, Runtime, canonical, millis,
-    run::{Event, Record},
+    APPROVE, Actor, Answer, RunId,
+    base::{Json, canonical},
+    contract::Runtime,
+    millis,
+    run::{Ask, Event, InboxRow, Journal, Record, Request},
 };
 
 use crate::{journal::MemoryJournal, runtime::VirtualRuntime};

@@ -3,10 +3,14 @@
 use std::{fmt, sync::Arc};
 
 use dr_core::{
-    Actor, AllowSpec, Ask, CanonicalError, Catalog, Cause, Drive, DriveError, Epoch, Finding, Known, LeaseRequest,
-    LeaseStore, Loss, LossBound, Plan, PlanBuilder, Providers, Purpose, Refusal, RunId, Runbook, Runtime, Situation,
-    Verified, begin, drive, lease_keys, millis, minutes, replay,
-    run::{Event, Record, RunOutcome},
+    Actor, Catalog, Cause, Plan, PlanBuilder, Purpose, RunId, Runbook, Situation,
+    base::{CanonicalError, Epoch, Finding, Known, Refusal},
+    contract::{AllowSpec, Loss, LossBound, Providers, Runtime},
+    millis, minutes,
+    plan::Verified,
+    run::{
+        Ask, Drive, DriveError, Event, LeaseRequest, LeaseStore, Record, RunOutcome, begin, drive, lease_keys, replay,
+    },
 };
 use futures_util::future::{Either, select};
 

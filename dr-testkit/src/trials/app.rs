@@ -1,6 +1,10 @@
 //! What an application tier does, and says.
 
-use dr_core::{DrainRequest, Outcome, ProviderError, ScaleRequest, Tri, millis, seconds};
+use dr_core::{
+    Outcome, ProviderError, Tri,
+    contract::{DrainRequest, ScaleRequest},
+    millis, seconds,
+};
 
 use super::{
     Case, Contract,

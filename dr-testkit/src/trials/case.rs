@@ -6,8 +6,10 @@ use std::{
 };
 
 use dr_core::{
-    AppTier, Capabilities, Digest, EvidenceSink, Fence, FollowsBy, GroupName, IdempotencyKey, Millis, Notifier, Rejoin,
-    RunId, Runtime, SecretStore, TrafficRouter, millis, minutes,
+    AppTier, Fence, GroupName, Millis, Notifier, RunId, SecretStore, TrafficRouter,
+    base::{Digest, IdempotencyKey},
+    contract::{Capabilities, EvidenceSink, FollowsBy, Rejoin, Runtime},
+    millis, minutes,
 };
 
 use super::{

@@ -1,10 +1,14 @@
 //! Requests with their proofs, and a whole change of the writer, for trials that look at what comes after one.
 
 use dr_core::{
-    Actor, CatchUpReceipt, ClearFence, Consent, Description, Digest, DrainRequest, Ends, EngageFence, Epoch,
-    FenceReceipt, FollowRequest, Given, Grade, Loss, LossBound, ManagedDatabase, OpHandle, OpProgress, Outcome,
-    PatchSecret, PromoteRequest, QuiesceReceipt, RecycleRequest, RejoinRequest, ReleaseOrder, ResumeRequest,
-    RotateSecret, RouteRequest, SecretVersion, SwapRequest, Target, Timestamp, Tri, WriterOrigin, WriterReceipt, admit,
+    Actor, Grade, ManagedDatabase, Outcome, Target, Timestamp, Tri,
+    base::{Digest, Epoch, SecretVersion},
+    contract::{
+        CatchUpReceipt, ClearFence, Consent, Description, DrainRequest, Ends, EngageFence, FenceReceipt, FollowRequest,
+        Given, Loss, LossBound, OpHandle, OpProgress, PatchSecret, PromoteRequest, QuiesceReceipt, RecycleRequest,
+        RejoinRequest, ReleaseOrder, ResumeRequest, RotateSecret, RouteRequest, SwapRequest, WriterOrigin,
+        WriterReceipt, admit,
+    },
     minutes, seconds,
 };
 
@@ -213,7 +217,7 @@ impl Case {
     /// Attaches the old primary to the new one.
     pub(super) async fn rejoin_request(
         &self,
-        lineage: dr_core::Lineage,
+        lineage: dr_core::contract::Lineage,
         may_discard: bool,
     ) -> Result<RejoinRequest, Stop> {
         let Seat { member, address, .. } = self.pair.primary.clone();

@@ -1,8 +1,8 @@
 //! What a management plane says: capabilities, descriptions, replication, rehearsals.
 
 use dr_core::{
-    Becomes, Description, Effort, OpHandle, OpProgress, Outcome, ProviderError, RehearseMember, ReplicationLink, Retry,
-    Tri, Weight,
+    Outcome, ProviderError, Tri,
+    contract::{Becomes, Description, Effort, OpHandle, OpProgress, RehearseMember, ReplicationLink, Retry, Weight},
 };
 
 use super::{
@@ -117,7 +117,7 @@ async fn no_swap(c: &Case) -> Result<(), Stop> {
 }
 
 async fn no_snapshot(c: &Case) -> Result<(), Stop> {
-    let request = dr_core::SnapshotRequest {
+    let request = dr_core::contract::SnapshotRequest {
         target: c.target(Side::Primary).await?,
         name: "trial".into(),
         key: c.key("snapshot"),

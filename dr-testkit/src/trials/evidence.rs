@@ -1,6 +1,6 @@
 //! What a sink of evidence does.
 
-use dr_core::canonical;
+use dr_core::base::canonical;
 
 use super::{
     Case, Contract,

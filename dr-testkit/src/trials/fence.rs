@@ -1,6 +1,9 @@
 //! What a fence does, and says.
 
-use dr_core::{ClearFence, Effort, Grade, Outcome, Reach, RetireFence, Target, Tri, Weight};
+use dr_core::{
+    Grade, Outcome, Target, Tri,
+    contract::{ClearFence, Effort, Reach, RetireFence, Weight},
+};
 
 use super::{
     Case, Contract,

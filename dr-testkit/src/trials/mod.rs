@@ -53,7 +53,7 @@ pub enum Contract {
     AppTier,
     /// [`dr_core::Notifier`].
     Notifier,
-    /// [`dr_core::EvidenceSink`].
+    /// [`dr_core::contract::EvidenceSink`].
     EvidenceSink,
 }
 

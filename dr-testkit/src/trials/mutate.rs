@@ -1,6 +1,9 @@
 //! What the mutating verbs of a management plane do, and say.
 
-use dr_core::{Grade, OpHandle, OpProgress, Outcome, ProviderError, Retry, SnapshotRequest, Timestamp, Tri};
+use dr_core::{
+    Grade, Outcome, ProviderError, Timestamp, Tri,
+    contract::{OpHandle, OpProgress, Retry, SnapshotRequest},
+};
 
 use super::{
     Case, Contract,

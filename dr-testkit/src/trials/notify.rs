@@ -1,6 +1,6 @@
 //! What a notifier does.
 
-use dr_core::Notice;
+use dr_core::contract::Notice;
 
 use super::{
     Case, Contract,

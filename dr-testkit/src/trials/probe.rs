@@ -1,8 +1,10 @@
 //! What a data plane says.
 
 use dr_core::{
-    Int64, Position, ProviderError, Query, Retry, Rows, Sequences, Sessions, SystemId, Table, Tri, millis, minutes,
-    seconds,
+    ProviderError, Tri,
+    base::{Int64, SystemId},
+    contract::{Position, Query, Retry, Rows, Sequences, Sessions, Table},
+    millis, minutes, seconds,
 };
 
 use super::{

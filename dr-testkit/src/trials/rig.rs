@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppTier, EvidenceSink, ManagedDatabase, MemberId, MemberProvider, Notifier, Query, ResourceAddress, Runtime,
-    SecretStore, Table, TrafficRouter,
+    AppTier, ManagedDatabase, MemberId, Notifier, SecretStore, TrafficRouter,
+    base::ResourceAddress,
+    contract::{EvidenceSink, MemberProvider, Query, Runtime, Table},
 };
 
 /// How close to the real service the backend is shown. The order is the order of worth.

@@ -1,6 +1,10 @@
 //! What a secret store does, and says.
 
-use dr_core::{Effort, Outcome, RehearseSecret, SecretReference, SecretStore, SecretVersion, Tri};
+use dr_core::{
+    Outcome, SecretStore, Tri,
+    base::SecretVersion,
+    contract::{Effort, RehearseSecret, SecretReference},
+};
 
 use super::{
     Case, Contract,

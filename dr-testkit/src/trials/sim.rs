@@ -7,8 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Binding, Digest, EvidenceSink, LongTransaction, MemberId, ProviderError, Providers, Region, Resolved, Rows, RunId,
-    Runtime, Table, millis, minutes, seconds,
+    Binding, MemberId, ProviderError, RunId,
+    base::{Digest, Region},
+    contract::{EvidenceSink, LongTransaction, Providers, Resolved, Rows, Runtime, Table},
+    millis, minutes, seconds,
 };
 
 use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};

@@ -1,6 +1,9 @@
 //! What a route does, and says.
 
-use dr_core::{Effort, Outcome, ProviderError, RehearseRoute, RouteReading, TrafficRouter, Tri};
+use dr_core::{
+    Outcome, ProviderError, TrafficRouter, Tri,
+    contract::{Effort, RehearseRoute, RouteReading},
+};
 
 use super::{
     Case, Contract,

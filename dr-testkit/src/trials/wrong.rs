@@ -6,7 +6,7 @@ mod database;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use dr_core::Runtime;
+use dr_core::contract::Runtime;
 
 use super::{Pair, SimSubject};
 use crate::Halt;

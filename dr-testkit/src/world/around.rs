@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dr_core::{Endpoint, MemberId, Millis};
+use dr_core::{MemberId, Millis, base::Endpoint};
 
 use super::{App, Careless, ChangeKind, Due, Reply, SecretVersionRow, World};
 use crate::cloud::SimCloud;

@@ -234,7 +234,7 @@ impl World {
         let Some(found) = self.instances.get(member) else { return };
         let (parent, at) = (found.lineage.clone(), self.received_at(found, self.now));
         let generation = self.histories.keys().map(|known| known.generation).max().unwrap_or(0).saturating_add(1);
-        let lineage = dr_core::Lineage { system: parent.system.clone(), generation };
+        let lineage = dr_core::contract::Lineage { system: parent.system.clone(), generation };
         self.histories.insert(lineage.clone(), History::new(lineage.clone(), Some((parent, at)), at));
         if let Some(found) = self.instances.get_mut(member) {
             found.lineage = lineage.clone();

@@ -1,6 +1,6 @@
 //! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
 
-use dr_core::{Endpoint, Lineage, MemberId, Millis};
+use dr_core::{MemberId, Millis, base::Endpoint, contract::Lineage};
 use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, Work, World, dials::Reached};

@@ -1,6 +1,9 @@
 //! The laws about what a run says of servers, roles and parts: a fence that is called confirmed, and what a success leaves behind.
 
-use dr_core::{Binding, FenceReceipt, Grade, IntendedRole, MemberId};
+use dr_core::{
+    Binding, Grade, MemberId,
+    contract::{FenceReceipt, IntendedRole},
+};
 
 use super::{Law, World};
 use crate::cloud::SimCloud;

@@ -2,7 +2,7 @@
 //!
 //! Writes are kept as runs of equal pace, not one by one, so that a day of writes costs nothing.
 
-use dr_core::Lineage;
+use dr_core::contract::Lineage;
 use serde::{Deserialize, Serialize};
 
 /// How many bytes one write takes in the log.
@@ -161,7 +161,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dr_core::SystemId;
+    use dr_core::base::SystemId;
 
     fn lineage() -> Lineage {
         Lineage { system: SystemId::new("7"), generation: 1 }

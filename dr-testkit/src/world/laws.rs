@@ -1,8 +1,13 @@
-//! The laws of the safety notes, as far as the truth alone can tell. The standing ones are checked after every change.
+//! The laws that the simulated world holds every run against, as far as its own truth can tell. The standing ones are checked after
+//! every change, the others at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_core::{Binding, Endpoint, Lineage, Loss, MemberId, Touch};
+use dr_core::{
+    Binding, MemberId, Touch,
+    base::Endpoint,
+    contract::{Lineage, Loss},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Effect, TruthLine, World};
@@ -11,7 +16,8 @@ use crate::cloud::SimCloud;
 /// How many lines of the truth log a violation shows.
 const EXCERPT: usize = 14;
 
-/// A law of the simulated world (S1 to S16, S20, L2 and L3 of the safety notes; S21 to S26 are the simulator's own).
+/// A law of the simulated world. Laws S say what must never happen, laws L what must happen in the end; a number that is missing belonged
+/// to a law that only a real server can show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Law {
     /// At no time can clients commit on two members of one group.

@@ -22,7 +22,11 @@ use std::{
     sync::Arc,
 };
 
-use dr_core::{Endpoint, Lineage, MemberId, Region, Sessions, SystemId};
+use dr_core::{
+    MemberId,
+    base::{Endpoint, Region, SystemId},
+    contract::{Lineage, Sessions},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::truth::Truth;
@@ -179,7 +183,7 @@ pub(crate) struct Sample {
     pub(crate) primary: Option<(Lineage, u64)>,
     pub(crate) standby: Option<u64>,
     /// The lag that the provider told of a standby then.
-    pub(crate) lag: Option<dr_core::LagSample>,
+    pub(crate) lag: Option<dr_core::contract::LagSample>,
 }
 
 type OwnLaw = Arc<dyn Fn(&Truth<'_>) -> bool + Send + Sync>;
@@ -348,12 +352,12 @@ impl World {
     }
 
     /// What a watcher keeps of the lag that the provider tells at `at`.
-    fn lag_told(&self, at: i64) -> Option<dr_core::LagSample> {
+    fn lag_told(&self, at: i64) -> Option<dr_core::contract::LagSample> {
         let behind = at.saturating_sub(i64::try_from(self.setup.timing.view_lag.count()).unwrap_or(i64::MAX));
         let answers = |member: &&MemberId| self.management_answers(member);
         self.instances.keys().filter(answers).find_map(|member| {
             let reading = crate::cloud::told(self, member, behind)?;
-            dr_core::LagSample::of(member, &reading, dr_core::Timestamp::from_millis(at))
+            dr_core::contract::LagSample::of(member, &reading, dr_core::Timestamp::from_millis(at))
         })
     }
 

@@ -1,6 +1,6 @@
 //! Long operations, and what the world does by itself: breaking, healing, coming back.
 
-use dr_core::{Lineage, MemberId, Millis};
+use dr_core::{MemberId, Millis, contract::Lineage};
 
 use super::{
     Careless, ChangeKind, Condition, Due, EndpointMoves, FailsHow, Fate, Flavour, FormerLife, History, OpState,

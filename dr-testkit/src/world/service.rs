@@ -4,7 +4,7 @@
 //!   Preset::RdsReplica ──► Setup { flavour, timing, service: Service { positions, generations, lag, … } } ──► World
 //! ```
 
-use dr_core::{Millis, Rejoin, millis, minutes, seconds};
+use dr_core::{Millis, contract::Rejoin, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
 use super::{Flavour, Setup, Timing};

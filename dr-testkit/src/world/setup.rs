@@ -1,6 +1,6 @@
 //! What a world is made from: members, flavour, timing, clients.
 
-use dr_core::{GroupName, IntendedRole, Millis, millis, minutes, seconds};
+use dr_core::{GroupName, Millis, contract::IntendedRole, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
 use super::Service;

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dr_core::{Endpoint, Lineage, LongTransaction, MemberId, Region, ResourceAddress, ResourceIdentity};
+use dr_core::{
+    MemberId,
+    base::{Endpoint, Region, ResourceAddress, ResourceIdentity},
+    contract::{Lineage, LongTransaction},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Access, BASE, Elsewhere, FormerLife, Keeps, MemberSetup, Setup};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dr_core::{Lineage, MemberId};
+use dr_core::{MemberId, contract::Lineage};
 use serde::{Deserialize, Serialize};
 
 use super::World;

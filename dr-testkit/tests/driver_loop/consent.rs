@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use dr_core::{
-    APPROVE, Actor, Answer, Digest, Fact, Input, Loss, Millis, REJECT, Request, Role, StepExt, Tolerance, millis,
-    minutes,
+    APPROVE, Actor, Answer, Input, Millis, StepExt,
+    base::{Digest, Role},
+    contract::{Fact, Loss, Tolerance},
+    millis, minutes,
     run::{
         Event,
         EventKind::{Answered, Asked, Finished, Intended, NotDone, Voided},
-        NodePhase, Phase, RunOutcome,
+        NodePhase, Phase, REJECT, Request, RunOutcome,
     },
     seconds,
 };

@@ -1,11 +1,13 @@
 //! Cancel, pause, turning back, and what is left to people (G03, J10).
 
 use dr_core::{
-    APPROVE, Answer, Digest, Request, StepExt, millis, minutes,
+    APPROVE, Answer, StepExt,
+    base::Digest,
+    millis, minutes,
     run::{
         Event,
         EventKind::{Accepted, Finished, InDoubt, Intended, Parked},
-        NodePhase, Phase, RunOutcome,
+        NodePhase, Phase, Request, RunOutcome,
     },
     seconds,
 };
@@ -296,9 +298,9 @@ fn bug_what_was_released_already_is_not_given_back_again() {
 }
 
 /// The release comes right after the drain.
-fn plan_edge() -> impl dr_core::Edge {
+fn plan_edge() -> impl dr_core::plan::Edge {
     struct Drained;
-    impl dr_core::Edge for Drained {
+    impl dr_core::plan::Edge for Drained {
         fn to(&self) -> dr_core::NodeId {
             "drain".into()
         }

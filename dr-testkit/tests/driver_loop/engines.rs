@@ -7,11 +7,14 @@ use std::{
 };
 
 use dr_core::{
-    APPROVE, DriveError, Epoch, GroupName, LeaseError, LeaseRequest, LeaseStore, Runtime, StepExt, drive, lease_keys,
+    APPROVE, GroupName, StepExt,
+    base::Epoch,
+    contract::Runtime,
     minutes,
     run::{
+        DriveError,
         EventKind::{Intended, LeaseTaken},
-        NodePhase, Phase, RunOutcome,
+        LeaseError, LeaseRequest, LeaseStore, NodePhase, Phase, RunOutcome, drive, lease_keys,
     },
     seconds,
 };
@@ -196,7 +199,7 @@ fn a_lease_covers_every_binding() {
 }
 
 /// Refused before anything is touched: the journal is the same to the byte, and the lease is given back.
-fn refused(rig: &Rig, change: impl Fn(&mut dr_core::Drive), right: impl Fn(&DriveError) -> bool) {
+fn refused(rig: &Rig, change: impl Fn(&mut dr_core::run::Drive), right: impl Fn(&DriveError) -> bool) {
     let first = rig.engine();
     drop(first.spawn_start());
     rig.wait_node("a", NodePhase::Looking);
@@ -222,7 +225,7 @@ fn looks_then_sends() -> Rig {
 #[test]
 fn bug_a_missing_step_kind_leaves_the_run_as_it_was_and_gives_the_lease_back() {
     let rig = looks_then_sends();
-    let without = |with: &mut dr_core::Drive| with.catalog = dr_core::Catalog::empty();
+    let without = |with: &mut dr_core::run::Drive| with.catalog = dr_core::Catalog::empty();
     refused(&rig, without, |error| {
         matches!(error, DriveError::MissingKinds { kinds } if kinds.len() == 2)
             && error.to_string().contains("trial.turn@1")
@@ -297,7 +300,7 @@ fn agree(rig: &Rig) {
             if std::mem::replace(&mut appends, journal.appends()) == journal.appends() {
                 continue;
             }
-            let Ok((state, _)) = dr_core::replay(&run, &journal.lines(&run)) else { continue };
+            let Ok((state, _)) = dr_core::run::replay(&run, &journal.lines(&run)) else { continue };
             let Some(ask) = state.ask.filter(|ask| ask.node.is_some()) else { continue };
             let digest = ask.digest().unwrap();
             if !answered.insert(digest.hex()) {
@@ -305,13 +308,13 @@ fn agree(rig: &Rig) {
             }
             for who in ["ana", "ben"] {
                 let answer = dr_core::Answer::choose(APPROVE, digest, person(who));
-                let request = serde_json::to_value(dr_core::Request::Answer(answer)).unwrap();
-                let row = dr_core::InboxRow {
+                let request = serde_json::to_value(dr_core::run::Request::Answer(answer)).unwrap();
+                let row = dr_core::run::InboxRow {
                     id: format!("{who}-{}", digest.hex()),
                     at: rt.now_wall(),
-                    request: dr_core::Json(request),
+                    request: dr_core::base::Json(request),
                 };
-                dr_core::Journal::post(&journal, &run, row).await.unwrap();
+                dr_core::run::Journal::post(&journal, &run, row).await.unwrap();
             }
         }
     }));

@@ -1,10 +1,11 @@
 //! A drain never outlives its budget unseen (DESIGN section 5).
 
 use dr_core::{
-    Millis, NodeId, PlanBuilder, Policy, Request, StepExt, millis, minutes,
+    Millis, NodeId, PlanBuilder, StepExt, millis, minutes,
+    plan::Policy,
     run::{
         EventKind::{self, ClientsTurnedAway, DrainOverBudget, Parked},
-        NodePhase, Phase, Record, RunOutcome,
+        NodePhase, Phase, Record, Request, RunOutcome,
     },
     seconds,
 };

@@ -1,10 +1,13 @@
 //! A measured grade that is less than the plan asks for: two people accept it, or the run stops there.
 
 use dr_core::{
-    APPROVE, AskKind, Grade, REJECT, Role, StepExt, minutes,
+    APPROVE, Grade, StepExt,
+    base::Role,
+    minutes,
     run::{
+        AskKind,
         EventKind::{Asked, Waived},
-        NodePhase, RunOutcome,
+        NodePhase, REJECT, RunOutcome,
     },
     seconds,
 };

@@ -1,7 +1,8 @@
 //! The protocol of one step: intent, send, doubt, looks, deadlines (DESIGN section 5, safety section 7).
 
 use dr_core::{
-    StepErrorClass, StepExt, millis, minutes,
+    StepExt, millis, minutes,
+    plan::StepErrorClass,
     run::{
         Event,
         EventKind::{Absent, Accepted, Began, Failed, Finished, InDoubt, Intended, NotDone},

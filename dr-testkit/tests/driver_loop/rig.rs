@@ -6,11 +6,16 @@ use std::{
 };
 
 use dr_core::{
-    Actor, Answer, Binding, Digest, Drive, DriveError, Epoch, Fact, Grade, GroupName, Head, InboxRow, Journal, Json,
-    Lease, LeaseError, LeaseRequest, LeaseStore, Lineage, Millis, NodeId, Plan, PlanBuilder, PlanHeader, Policy,
-    Purpose, Request, ResourceAddress, ResourceKind, ResourceRef, RunId, RunbookId, Runtime, SystemId, Target,
-    Timestamp, Touch, begin, drive, lease_keys, millis, minutes, replay,
-    run::{Event, EventKind, NodePhase, Phase, Record, RunOutcome, RunState},
+    Actor, Answer, Binding, Grade, GroupName, Millis, NodeId, Plan, PlanBuilder, Purpose, RunId, RunbookId, Target,
+    Timestamp, Touch,
+    base::{Digest, Epoch, Json, ResourceAddress, SystemId},
+    contract::{Fact, Lineage, ResourceKind, ResourceRef, Runtime},
+    millis, minutes,
+    plan::{PlanHeader, Policy},
+    run::{
+        Drive, DriveError, Event, EventKind, Head, InboxRow, Journal, Lease, LeaseError, LeaseRequest, LeaseStore,
+        NodePhase, Phase, Record, Request, RunOutcome, RunState, begin, drive, lease_keys, replay,
+    },
     seconds,
 };
 use dr_testkit::{Halt, JournalTrouble, MemoryJournal, MemoryLeases, VirtualRuntime};

@@ -6,7 +6,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Epoch, Head, InboxRow, Journal, JournalError, Line, Millis, RunId, Runtime};
+use dr_core::{
+    Millis, RunId,
+    base::Epoch,
+    contract::Runtime,
+    run::{Head, InboxRow, Journal, JournalError, Line},
+};
 use dr_testkit::{MemoryJournal, VirtualRuntime};
 
 /// What becomes of one append.

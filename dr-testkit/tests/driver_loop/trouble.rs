@@ -1,10 +1,11 @@
 //! A journal that is full or read-only: what cannot be recorded does not happen, what happened is recorded.
 
 use dr_core::{
-    DriveError, JournalError, StepExt, millis, minutes,
+    StepExt, millis, minutes,
     run::{
+        DriveError,
         EventKind::{Finished, Intended, NotDone, SpaceLow},
-        NodePhase, RunOutcome,
+        JournalError, NodePhase, RunOutcome,
     },
     seconds,
 };

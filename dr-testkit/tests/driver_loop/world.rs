@@ -8,15 +8,17 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, AskedLoss, Binding, Capabilities, Catalog, Cause, Class, Consent, DatabaseProbe, Description,
-    Digest, DrainRequest, Effect, Fact, Grade, GroupName, Handler, IdempotencyKey, Input, Kind, LongTransaction, Look,
-    Loss, LossBound, ManagedDatabase, MemberProvider, Millis, NodeId, NotDone, Notice, Notifier, Observed, OpHandle,
-    OpProgress, Outcome, Polled, PositionReading, PositionSample, Prepared, ProviderError, Providers, Query, Ready,
-    Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Role, Rows, RunId, Runtime, ServicePace,
-    Sessions, Shortfall, SnapshotOffer, SnapshotRequest, Step, StepCx, StepError, StepErrorClass, Timestamp, Touch,
-    WriteProbe, admit,
+    AppTier, Binding, Catalog, Cause, DatabaseProbe, Grade, GroupName, Handler, Input, Kind, Look, ManagedDatabase,
+    Millis, NodeId, Notifier, Observed, Outcome, ProviderError, RunId, Step, StepCx, StepError, Timestamp, Touch,
+    base::{Digest, IdempotencyKey, Role},
+    contract::{
+        AppReading, AskedLoss, Capabilities, Class, Consent, Description, DrainRequest, Fact, LongTransaction, Loss,
+        LossBound, MemberProvider, NotDone, Notice, OpHandle, OpProgress, PositionReading, PositionSample, Providers,
+        Query, Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Rows, Runtime, ServicePace,
+        Sessions, Shortfall, SnapshotOffer, SnapshotRequest, WriteProbe, admit, verb,
+    },
+    plan::{Effect, Polled, Prepared, Ready, StepErrorClass},
     run::{Event, Record},
-    verb,
 };
 use dr_testkit::{MemoryJournal, VirtualRuntime};
 use serde::{Deserialize, Serialize};

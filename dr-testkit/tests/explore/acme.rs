@@ -7,9 +7,12 @@ use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 use dr_core::{
-    DrainReceipt, Effect, Handler, Input, Kind, Look, MemberId, Observed, Outcome, Output, PlanBuilder, Purpose, Query,
-    Refusal, Rows, Runbook, RunbookId, Situation, Step, StepCx, StepError, StepExt as _, Timestamp, Touch, millis,
-    minutes, phase,
+    Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose, Runbook, RunbookId, Situation, Step,
+    StepCx, StepError, StepExt as _, Timestamp, Touch,
+    base::Refusal,
+    contract::{DrainReceipt, Query, Rows},
+    millis, minutes,
+    plan::{Effect, Output, phase},
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,12 @@
 //! The writer and the applications, one without the other: a promotion that leaves the applications out, and a redirect that promotes
 //! nobody. The kill matrix and single faults over each, and what refuses them.
 
-use dr_core::{Catalog, MemberFacts, MemberRole, Presence, PromotionOnly, Redirect, known, roles, seconds};
+use dr_core::{
+    Catalog,
+    base::known,
+    plan::{MemberFacts, MemberRole, Presence, PromotionOnly, Redirect, roles},
+    seconds,
+};
 use dr_testkit::{Drift, Explorer, FaultPlan, Flavour, RunEnd, Stage, sim};
 
 use crate::tell;

@@ -1,7 +1,8 @@
 //! Faults that the matrices do not name one by one: a second engine, a dead primary that returns, a standby on another history.
 
 use dr_core::{
-    Catalog, MemberId, PlannedSwitchover, millis, minutes, preview,
+    Catalog, MemberId, PlannedSwitchover, millis, minutes,
+    plan::preview,
     run::{Event, EventKind, Record},
     seconds,
 };

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    ClearFence, Digest, EngageFence, Fence, FenceReading, FenceToken, GroupName, MemberProvider, Millis, Notifier,
-    Outcome, Planes, PlannedSwitchover, PositionSample, ProviderError, Providers, Reach, ReleaseOrder, Resolved,
-    ResourceRef, RetireFence, Timestamp, UnplannedFailover,
+    Fence, GroupName, Millis, Notifier, Outcome, PlannedSwitchover, ProviderError, Timestamp, UnplannedFailover,
+    base::Digest,
+    contract::{
+        ClearFence, EngageFence, FenceReading, FenceToken, MemberProvider, Planes, PositionSample, Providers, Reach,
+        ReleaseOrder, Resolved, ResourceRef, RetireFence,
+    },
 };
 use dr_testkit::{Explorer, Fault, FaultPlan, Played, Setup, Tweak, sim};
 

@@ -1,7 +1,7 @@
 //! Groups of more than two members: every standby follows the new writer or is owed, a reader is left alone, and nobody is promoted who
 //! is not meant to be.
 
-use dr_core::{IntendedRole, MemberId, PlannedSwitchover, UnplannedFailover, seconds};
+use dr_core::{MemberId, PlannedSwitchover, UnplannedFailover, contract::IntendedRole, seconds};
 use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Setup, Truth, sim};
 
 use crate::tell;

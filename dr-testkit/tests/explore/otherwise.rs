@@ -161,11 +161,11 @@ fn what_is_dropped_beyond_what_people_were_shown_turns_the_run_back() {
     let plan = stage.plan(&PlannedSwitchover::to("weu"), &Catalog::built_in()).unwrap();
     let (cloud, runtime) = (stage.cloud.clone(), stage.runtime.clone());
     // People think for a while; the slot is made meanwhile.
-    dr_core::Runtime::spawn_detached(
+    dr_core::contract::Runtime::spawn_detached(
         &stage.runtime,
         Box::pin(async move {
-            let at = dr_core::Runtime::now_mono(&runtime) + dr_core::millis(200);
-            dr_core::Runtime::sleep_until(&runtime, at).await;
+            let at = dr_core::contract::Runtime::now_mono(&runtime) + dr_core::millis(200);
+            dr_core::contract::Runtime::sleep_until(&runtime, at).await;
             cloud.tweak("neu", slot());
         }),
     );

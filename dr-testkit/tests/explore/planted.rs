@@ -7,10 +7,15 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, ClearFence, Digest, DrainRequest, EngageFence, Fence, FenceReading, FenceToken, Grade,
-    GroupName, MemberProvider, Millis, Notifier, Outcome, PatchSecret, Planes, PositionSample, ProviderError,
-    Providers, Reach, ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence, SecretReference, SecretStore,
-    SecretVersion, Timestamp, UnplannedFailover, seconds,
+    AppTier, Fence, Grade, GroupName, Millis, Notifier, Outcome, ProviderError, SecretStore, Timestamp,
+    UnplannedFailover,
+    base::{Digest, SecretVersion},
+    contract::{
+        AppReading, ClearFence, DrainRequest, EngageFence, FenceReading, FenceToken, MemberProvider, PatchSecret,
+        Planes, PositionSample, Providers, Reach, ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence,
+        SecretReference,
+    },
+    seconds,
 };
 use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Law, sim};
 

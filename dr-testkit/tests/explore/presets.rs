@@ -2,7 +2,12 @@
 //! primary died, and one whose whole region is dark. Every kill comes to the end of the run without one; no single fault breaks a law.
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
-use dr_core::{Loss, PlannedSwitchover, Rejoin, UnplannedFailover, minutes, run::RunOutcome};
+use dr_core::{
+    PlannedSwitchover, UnplannedFailover,
+    contract::{Loss, Rejoin},
+    minutes,
+    run::RunOutcome,
+};
 use dr_testkit::{
     ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak,
     sim,

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use dr_core::{Catalog, Handler, Observed, Outcome, Query, Rows, StepCx, StepError};
+use dr_core::{
+    Catalog, Handler, Observed, Outcome, StepCx, StepError,
+    contract::{Query, Rows},
+};
 use dr_testkit::{Explorer, Fault, FaultPlan, Law, SimService, sim};
 
 use crate::acme::{ConsumerControl, ConsumerSwitch, ControlError, LedgerComparer, SetConsumers, SettledSwitchover};
@@ -112,8 +115,8 @@ impl Handler for Forgetful {
         Ok(if known { Observed::Done(()) } else { Observed::Unknown(dr_core::Cause::new("I do not remember")) })
     }
 
-    async fn prepare(&self, _cx: &StepCx, _step: &SetConsumers) -> Result<dr_core::Prepared<()>, StepError> {
-        Ok(dr_core::Prepared::Ready(dr_core::Ready::default()))
+    async fn prepare(&self, _cx: &StepCx, _step: &SetConsumers) -> Result<dr_core::plan::Prepared<()>, StepError> {
+        Ok(dr_core::plan::Prepared::Ready(dr_core::plan::Ready::default()))
     }
 }
 

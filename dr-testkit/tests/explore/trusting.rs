@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppTier, Capabilities, ClearFence, Description, Digest, DrainRequest, Effort, EngageFence, Fence,
-    FenceReading, FenceToken, FollowRequest, GroupName, ManagedDatabase, MemberId, MemberProvider, Millis, Notifier,
-    OpHandle, OpProgress, Outcome, Planes, PlannedSwitchover, PositionSample, PromoteRequest, ProviderError, Providers,
-    Reach, Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
-    ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest, Timestamp, TrafficRouter,
-    Tri,
+    AppTier, Fence, GroupName, ManagedDatabase, MemberId, Millis, Notifier, Outcome, PlannedSwitchover, ProviderError,
+    Timestamp, TrafficRouter, Tri,
+    base::Digest,
+    contract::{
+        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, FenceReading, FenceToken,
+        FollowRequest, MemberProvider, OpHandle, OpProgress, Planes, PositionSample, PromoteRequest, Providers, Reach,
+        Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
+        ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest,
+    },
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
 
@@ -114,7 +117,7 @@ impl ManagedDatabase for TrustingDatabase {
         self.inner.gave_up(since).await
     }
 
-    async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::Attribution>, ProviderError> {
+    async fn attribution(&self, since: Timestamp) -> Result<Option<dr_core::contract::Attribution>, ProviderError> {
         self.inner.attribution(since).await
     }
 
@@ -247,7 +250,7 @@ impl TrafficRouter for TrustingRoute {
         self.inner.rehearse(request).await
     }
 
-    async fn write(&self) -> Result<Vec<dr_core::WriteProbe>, ProviderError> {
+    async fn write(&self) -> Result<Vec<dr_core::contract::WriteProbe>, ProviderError> {
         if self.bug == Bug::NoWriteThroughRoutes {
             return Err(ProviderError::Unsupported { verb: "write" });
         }

@@ -10,9 +10,12 @@ use anyhow::Result;
 use async_trait::async_trait;
 use clap::Parser;
 use dr_core::{
-    Catalog, DrainReceipt, Effect, Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose,
-    Query, Refusal, Rows, Runbook, RunbookId, Situation, Step, StepCx, StepError, StepExt as _, Touch, millis, minutes,
-    phase,
+    Catalog, Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose, Runbook, RunbookId,
+    Situation, Step, StepCx, StepError, StepExt as _, Touch,
+    base::Refusal,
+    contract::{DrainReceipt, Query, Rows},
+    millis, minutes,
+    plan::{Effect, phase},
 };
 use dr_engine::Start;
 use dr_examples::{Board, People, Shown, Stage, follow, requester};

@@ -10,12 +10,16 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Actor, AppReading, AppTier, ClearFence, DatabaseProbe, Digest, DrainRequest, Effort, EngageFence, EvidenceSink,
-    Fence, FenceReading, FenceToken, Health, IdempotencyKey, LongTransaction, MemberId, Millis, Notice, Notifier,
-    Outcome, PatchSecret, Planes, Position, PositionReading, ProviderError, Query, Reach, RecycleRequest, Rehearsal,
-    RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
-    Rows, RunId, Runtime, ScaleRequest, SecretReference, SecretStore, SecretVersion, Sequences, Sessions, Table,
-    TableSum, Target, TrafficRouter, Tri, WriteProbe, WritesSince,
+    Actor, AppTier, DatabaseProbe, Fence, MemberId, Millis, Notifier, Outcome, ProviderError, RunId, SecretStore,
+    Target, TrafficRouter, Tri,
+    base::{Digest, IdempotencyKey, SecretVersion},
+    contract::{
+        AppReading, ClearFence, DrainRequest, Effort, EngageFence, EvidenceSink, FenceReading, FenceToken, Health,
+        LongTransaction, Notice, PatchSecret, Planes, Position, PositionReading, Query, Reach, RecycleRequest,
+        Rehearsal, RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest, RetireFence, RotateSecret, RouteReading,
+        RouteRequest, Rows, Runtime, ScaleRequest, SecretReference, Sequences, Sessions, Table, TableSum, WriteProbe,
+        WritesSince,
+    },
 };
 
 use super::{Wrong, database::WrongDatabase};

@@ -7,9 +7,13 @@ use std::sync::{
 
 use async_trait::async_trait;
 use dr_core::{
-    Attribution, Capabilities, Description, FenceReading, FollowRequest, ManagedDatabase, Millis, OpHandle, OpProgress,
-    Outcome, PromoteRequest, ProviderError, Rehearsal, RehearseMember, RejoinRequest, Replication, ResourceIdentity,
-    Runtime, SnapshotRequest, SwapRequest, Timestamp, Tri, millis,
+    ManagedDatabase, Millis, Outcome, ProviderError, Timestamp, Tri,
+    base::ResourceIdentity,
+    contract::{
+        Attribution, Capabilities, Description, FenceReading, FollowRequest, OpHandle, OpProgress, PromoteRequest,
+        Rehearsal, RehearseMember, RejoinRequest, Replication, Runtime, SnapshotRequest, SwapRequest,
+    },
+    millis,
 };
 
 use super::Wrong;

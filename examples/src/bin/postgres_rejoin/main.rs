@@ -13,8 +13,9 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use dr_core::{
-    Backend as _, Description, Digest, GroupName, GroupSpec, ManagedDatabase, MemberId, NodeId, OpProgress, Outcome,
-    RejoinRequest, RunId, Target,
+    Backend as _, GroupName, GroupSpec, ManagedDatabase, MemberId, NodeId, Outcome, RunId, Target,
+    base::Digest,
+    contract::{Description, OpProgress, RejoinRequest},
 };
 use dr_engine::GroupFile;
 use dr_postgres::Postgres;

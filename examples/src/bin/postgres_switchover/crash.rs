@@ -12,11 +12,13 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
-    AppReading, AppSpec, AppTier, Backend, Capabilities, ClearFence, ConfigError, Description, DrainRequest,
-    EngageFence, Fence, FenceReading, FenceSpec, FenceToken, FollowRequest, GroupSpec, ManagedDatabase, MemberId,
-    MemberSpec, Millis, OpHandle, OpProgress, Opened, Outcome, Planes, PromoteRequest, Provider, ProviderError, Reach,
-    RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, Route, RouteReading, RouteRequest,
-    TrafficRouter, TrafficSpec,
+    AppTier, Backend, Fence, GroupSpec, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, TrafficRouter,
+    contract::{
+        AppReading, AppSpec, Capabilities, ClearFence, ConfigError, Description, DrainRequest, EngageFence,
+        FenceReading, FenceSpec, FenceToken, FollowRequest, MemberSpec, OpHandle, OpProgress, Opened, Planes,
+        PromoteRequest, Provider, Reach, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, Route,
+        RouteReading, RouteRequest, TrafficSpec,
+    },
 };
 use dr_postgres::{Census, HostCommand, Postgres, Postmaster, Process, ServerControl, Signalled, Stop};
 use dr_sql::PgError;

@@ -3,7 +3,9 @@
 use std::{path::Path, str::FromStr as _, time::Instant};
 
 use dr_core::{
-    Actor, Answer, Backend, Catalog, FenceReceipt, Grade, PlannedSwitchover, Report, RunId, Verified,
+    Actor, Answer, Backend, Catalog, Grade, PlannedSwitchover, Report, RunId,
+    contract::FenceReceipt,
+    plan::Verified,
     run::{Event, RunOutcome},
 };
 use dr_engine::{Engine, EngineBuilder, Run, Start};
@@ -92,11 +94,11 @@ pub(crate) async fn follow(
         {
             let parked = || format!("{} parked: {}", run.id(), ask.question);
             let (choice, who) = match (ask.kind, decider) {
-                (dr_core::AskKind::Consent | dr_core::AskKind::Grade, _) => (dr_core::APPROVE, approver),
-                (dr_core::AskKind::Park, Some(decider)) => {
+                (dr_core::run::AskKind::Consent | dr_core::run::AskKind::Grade, _) => (dr_core::APPROVE, approver),
+                (dr_core::run::AskKind::Park, Some(decider)) => {
                     (ask.choices.first().ok_or_else(parked)?.name.as_str(), decider)
                 }
-                (dr_core::AskKind::Park, None) => return Err(parked().into()),
+                (dr_core::run::AskKind::Park, None) => return Err(parked().into()),
             };
             run.answer(Answer::choose(choice, digest, Actor::local(who))).await?;
             answered = Some(digest);

@@ -184,7 +184,7 @@ impl Matrix {
         Err(format!("the orchestrator failed: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 
-    async fn look(&self, index: usize) -> Result<dr_core::Description, Failure> {
+    async fn look(&self, index: usize) -> Result<dr_core::contract::Description, Failure> {
         Ok(PostgresDatabase::new(Arc::clone(&self.members[index])).describe().await?)
     }
 

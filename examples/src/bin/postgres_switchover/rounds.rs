@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use dr_core::{Grade, IdempotencyKey, ManagedDatabase, OpProgress, Outcome, RejoinRequest, Tri};
+use dr_core::{
+    Grade, ManagedDatabase, Outcome, Tri,
+    base::IdempotencyKey,
+    contract::{OpProgress, RejoinRequest},
+};
 use dr_engine::Engine;
 use dr_postgres::{
     Member, PostgresDatabase,

@@ -1,0 +1,148 @@
+//! Is the primary really down? Asked from independent places; one silent probe only raises suspicion (D09, E08, X04).
+
+use async_trait::async_trait;
+use futures_util::future::join3;
+use serde::{Deserialize, Serialize};
+
+use super::read::{conflict, not_yet};
+use crate::{
+    base::Kind,
+    contract::{Class, DatabaseProbe, ProviderError, Target, Tri},
+    plan::{Duty, Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
+};
+
+/// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckPrimaryDown {
+    /// The primary.
+    pub primary: Target,
+    /// The candidate.
+    pub candidate: Target,
+}
+
+impl Step for CheckPrimaryDown {
+    const KIND: Kind = Kind::new("dr.check-primary-down", 1);
+    const EFFECT: Effect = Effect::ReadOnly;
+    const CLASS: Class = Class::Guard;
+    type Output = ();
+
+    fn sentence(&self) -> String {
+        let primary = &self.primary.member;
+        format!(
+            "see {primary} down from two of three places: its provider, itself, the stream to {}",
+            self.candidate.member
+        )
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::at(Stage::Look).or(Stage::Shorten).duty(Duty::Silence)
+    }
+}
+
+/// Whether the primary is alive, from each place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Vantages {
+    /// The management plane calls it healthy.
+    pub(super) management: Tri,
+    /// The server itself answers.
+    pub(super) inside: Tri,
+    /// The candidate receives from it.
+    pub(super) stream: Tri,
+}
+
+/// What the places say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It answers or streams: it is alive.
+    Alive,
+    /// At least two of three places do not see it, and the third has no direct sight.
+    Down,
+    /// Too few places can say.
+    Unclear,
+}
+
+impl Vantages {
+    /// The server's own answer and a live stream outweigh everything; a management plane may go on calling a dead server healthy.
+    pub(super) fn verdict(self) -> Verdict {
+        if self.inside == Tri::Yes || self.stream == Tri::Yes {
+            return Verdict::Alive;
+        }
+        let silent = [self.management, self.inside, self.stream].into_iter().filter(|alive| *alive == Tri::No).count();
+        if silent >= 2 { Verdict::Down } else { Verdict::Unclear }
+    }
+
+    fn words(self) -> String {
+        format!("provider says alive: {}, itself: {}, stream: {}", self.management, self.inside, self.stream)
+    }
+}
+
+/// Tells whether a server answers where no position is offered: by a probe write, which it may refuse.
+pub(crate) async fn answers_a_write(probe: &dyn DatabaseProbe) -> Tri {
+    match probe.write().await {
+        // A server that refuses a write has answered, too.
+        Ok(write) if write.accepted != Tri::Unknown => Tri::Yes,
+        Ok(_) => Tri::No,
+        Err(ProviderError::Unsupported { .. }) => Tri::Unknown,
+        Err(_) => Tri::No,
+    }
+}
+
+/// Tells whether the server itself answers: with its position, or where none is offered, on a probe write.
+pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
+    match probe.position().await {
+        Ok(_) => Tri::Yes,
+        Err(ProviderError::Unsupported { .. }) => answers_a_write(probe).await,
+        Err(_) => Tri::No,
+    }
+}
+
+/// One look from all places.
+pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
+    let (old, new, probe) =
+        (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
+    let (management, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
+    let management = match management {
+        Ok(description) => description.healthy,
+        Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
+        Err(
+            ProviderError::Unsupported { .. }
+            | ProviderError::Refused { .. }
+            | ProviderError::Missing { .. }
+            | ProviderError::Unreachable { .. },
+        ) => Tri::No,
+    };
+    let stream = match stream {
+        Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,
+        Ok(_) | Err(_) => Tri::Unknown,
+    };
+    Ok(Vantages { management, inside, stream })
+}
+
+pub(super) struct PrimaryDown;
+
+#[async_trait]
+impl Look for PrimaryDown {
+    type Step = CheckPrimaryDown;
+
+    async fn look(&self, cx: &StepCx, step: &CheckPrimaryDown) -> Result<Observed<()>, StepError> {
+        let member = &step.primary.member;
+        let first = vantages(cx, &step.primary, &step.candidate).await?;
+        let verdict = first.verdict();
+        if verdict == Verdict::Down {
+            cx.pause(cx.every()).await;
+        }
+        let second = vantages(cx, &step.primary, &step.candidate).await?;
+        Ok(match (verdict, second.verdict()) {
+            (Verdict::Alive, _) | (_, Verdict::Alive) => conflict(format_args!(
+                "`{member}` is alive ({}); a failover would make a second writer; use a switchover",
+                second.words()
+            )),
+            (Verdict::Down, Verdict::Down) => Observed::Done(()),
+            (Verdict::Unclear, _) | (_, Verdict::Unclear) => not_yet(format_args!(
+                "nobody can say whether `{member}` is down ({}); investigate before failing over",
+                second.words()
+            )),
+        })
+    }
+}
