@@ -3,7 +3,7 @@
 use std::{ffi::OsString, sync::Arc};
 
 use dr_core::{
-    Actor, Catalog, MemberId, Report, RunId, Runbook, Timestamp, View,
+    Actor, Backend, Catalog, MemberId, Report, RunId, Runbook, Timestamp, View,
     base::{Digest, Role},
     plan::Verified,
     run::{Ask, judge},
@@ -15,14 +15,23 @@ use crate::{
     App,
     args::{Places, Risks},
     exit::{Stop, chain},
-    files, people,
+    files,
+    people::{self, People},
+    sandbox,
+    sim::Simulated,
 };
 
-/// An open engine, and who acts.
+/// An open engine, and who acts: verbs that only look work without it, whatever is wrong with the file of people.
 #[derive(Debug)]
 pub(crate) struct Link {
     engine: Engine,
-    actor: Actor,
+    actor: Result<Actor, Stop>,
+    /// Where the roles of this program stand, for those who lack one.
+    roles_in: String,
+    /// An administrator says who may do what; then it is he, too, who says how many must agree: a group file of somebody else starts no run.
+    administered: bool,
+    /// Only runs that were begun in a sandbox are touched.
+    sandboxed: bool,
 }
 
 /// All step kinds of this program.
@@ -48,16 +57,32 @@ pub(crate) fn rejoin(member: &MemberId, discard: bool) -> Arc<dyn Runbook> {
     Arc::new(if discard { rejoin.discarding() } else { rejoin })
 }
 
+/// What answers for the things of group files: in a sandbox the simulated cloud alone.
+pub(crate) fn backends(app: &App, places: &Places) -> Vec<Arc<dyn Backend>> {
+    match &places.sandbox {
+        Some(dir) => vec![Arc::new(Simulated::in_dir(dir.join("sim")))],
+        None => app.backends.clone(),
+    }
+}
+
 /// An engine in the making, with everything that is compiled in.
 fn builder(app: &App, places: &Places) -> EngineBuilder {
-    let mut builder = Engine::open(places.journal()).backends(app.backends.iter().cloned()).steps(catalog(app));
+    let mut builder = Engine::open(places.journal()).steps(catalog(app)).backends(backends(app, places));
+    if let Some(dir) = &places.sandbox {
+        builder = builder.leases(dir.join("leases"));
+    }
     if let Some(leases) = &app.leases {
         builder = builder.leases(leases);
     }
     match std::env::current_exe() {
         Ok(program) => {
-            let words = ["--dir".into(), places.journal().into_os_string(), "--groups".into(), places.groups().into()];
-            builder.guarded_by(program, words.into_iter().collect::<Vec<OsString>>())
+            let words: Vec<OsString> = match &places.sandbox {
+                Some(dir) => vec!["--sandbox".into(), dir.into()],
+                None => {
+                    vec!["--dir".into(), places.journal().into_os_string(), "--groups".into(), places.groups().into()]
+                }
+            };
+            builder.guarded_by(program, words)
         }
         Err(_) => builder,
     }
@@ -72,16 +97,40 @@ pub(crate) async fn guard(app: &App, places: &Places, run: &str) -> Result<(), S
 impl Link {
     /// Opens the engine. Nothing is driven by that.
     pub(crate) async fn open(app: &App, places: &Places) -> Result<Self, Stop> {
-        let actor = match &app.acting {
-            Some(actor) => actor.clone(),
-            None => people::acting(&places.groups())?,
+        let sandboxed = places.sandbox.is_some();
+        let (actor, roles_in, administered) = match (&places.sandbox, &app.acting) {
+            (Some(_), _) => (sandbox::person(places.acting.as_deref()), "the sandbox".to_owned(), false),
+            (None, Some(actor)) => (Ok(actor.clone()), "this program".to_owned(), false),
+            (None, None) => {
+                let path = app.people.as_deref().unwrap_or_else(|| std::path::Path::new(people::FILE));
+                let people = People::read(path);
+                let administered = people.as_ref().map_or(true, People::exist);
+                (people.map(|people| people.acting()), path.display().to_string(), administered)
+            }
         };
         let engine = builder(app, places).start().await.map_err(|error| stop(&error))?;
-        Ok(Self { engine, actor })
+        Ok(Self { engine, actor, roles_in, administered, sandboxed })
     }
 
-    pub(crate) fn actor(&self) -> &Actor {
-        &self.actor
+    /// Who acts.
+    pub(crate) fn actor(&self) -> Result<&Actor, Stop> {
+        self.actor.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether the acting person may pause this run, let it go on, turn it back or take it from another engine.
+    pub(crate) async fn may_steer(&self, run: &Run) -> Result<(), Stop> {
+        let actor = self.actor()?;
+        run.may_steer(actor).await.map_err(|error| {
+            let Error::Answer { refused, .. } = &error else { return stop(&error) };
+            Stop::refused(refused.to_string(), &[self.roles(actor)])
+        })
+    }
+
+    fn roles(&self, actor: &Actor) -> String {
+        let roles: Vec<&str> = actor.roles.iter().map(Role::as_str).collect();
+        let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+        let how = actor.shown_by.as_deref().unwrap_or("nobody checked who it is");
+        format!("{} ({how}) has {has}; roles come from {}", actor.name, self.roles_in)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -95,7 +144,14 @@ impl Link {
     }
 
     pub(crate) async fn start(&self, plan: Verified, because: &str) -> Result<Run, Stop> {
-        let start = Start::by(self.actor.clone()).because(because);
+        if self.administered {
+            let file = self.engine.group_file_of(plan.plan()).await.map_err(|error| stop(&error))?;
+            let named = file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+            let real = file.and_then(|file| file.canonicalize().ok());
+            let gone = || Stop::refused(format!("the plan is of {named}, which is not there any more"), &[]);
+            people::trusted(&real.ok_or_else(gone)?, 0)?;
+        }
+        let start = Start::by(self.actor()?.clone()).because(because);
         self.engine.start(plan, start).await.map_err(|error| stop(&error))
     }
 
@@ -115,7 +171,18 @@ impl Link {
         let open: Vec<RunId> =
             runs.iter().filter(|run| run.view.is_some() && run.outcome.is_none()).map(|run| run.run.clone()).collect();
         let id = files::run(&all, &open, name)?;
-        self.engine.run(&id).map_err(|error| stop(&error))
+        let run = self.engine.run(&id).map_err(|error| stop(&error))?;
+        if self.sandboxed {
+            // A journal of real runs, linked into a sandbox, would let one person answer as three.
+            let by = view(&run).await?.by;
+            if !by.identities.iter().any(|identity| identity.by == sandbox::PEOPLE_OF) {
+                return Err(Stop::refused(
+                    format!("{id} was not begun in a sandbox"),
+                    &["leave --sandbox away".into()],
+                ));
+            }
+        }
+        Ok(run)
     }
 
     /// Looks at a group.
@@ -138,17 +205,11 @@ impl Link {
 
     /// What keeps the acting person from giving this answer, before he types anything.
     pub(crate) fn may_answer(&self, view: &View, ask: &Ask, choice: &str, to: Digest) -> Result<Option<Role>, Stop> {
-        let answer = dr_core::Answer::choose(choice, to, self.actor.clone());
+        let actor = self.actor()?;
+        let answer = dr_core::Answer::choose(choice, to, actor.clone());
         let given = judge(ask, &view.given, &answer, view.now);
-        given.map(|given| given.role).map_err(|refused| Stop::refused(refused.to_string(), &roles(&self.actor)))
+        given.map(|given| given.role).map_err(|refused| Stop::refused(refused.to_string(), &[self.roles(actor)]))
     }
-}
-
-fn roles(actor: &Actor) -> Vec<String> {
-    let roles: Vec<&str> = actor.roles.iter().map(Role::as_str).collect();
-    let has = if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
-    let how = actor.authenticated_by.as_deref().unwrap_or("nobody checked who it is");
-    vec![format!("{} ({how}) has {has}; roles stand in {} beside the group files", actor.name, people::FILE)]
 }
 
 /// What is true of a run.

@@ -16,7 +16,7 @@ use dr_engine::{
 use dr_testkit::{Drift, FailsHow, Fault, FaultPlan};
 
 fn mira() -> Start {
-    Start::by(Actor::local("mira")).because("CHG-4711")
+    Start::by(Actor::local("mira").authenticated("a test", "mira")).because("CHG-4711")
 }
 
 /// Covers C01 and story 1: there and back again, nothing lost, and the second preview knows the new writer.

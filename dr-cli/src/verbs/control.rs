@@ -1,6 +1,6 @@
 //! `dr pause`, `dr resume`, `dr cancel`.
 
-use dr_core::{View, show::Standing};
+use dr_core::{View, contract::Class, show::Standing};
 use dr_engine::Run;
 use serde_json::json;
 
@@ -11,19 +11,21 @@ use crate::{
     link::{self, Link},
 };
 
-pub(super) async fn pause(link: &Link, name: &str, screen: &mut Screen) -> Result<Exit, Stop> {
+pub(super) async fn pause(link: &Link, name: &str, because: &str, screen: &mut Screen) -> Result<Exit, Stop> {
     let (run, view) = going(link, name).await?;
     if view.state == Standing::Paused {
         let page = format!("{} is paused already, since {}.\n", view.run, view.sentence.since.clock());
         screen.reply(&page, &json!({"run": view.run, "paused": true, "exit": 0}));
         return Ok(Exit::Done);
     }
-    run.pause(link.actor().clone()).await.map_err(|error| link::stop(&error))?;
+    link.may_steer(&run).await?;
+    run.pause(link.actor()?.clone(), because).await.map_err(|error| link::stop(&error))?;
     let driven = link::driven(&run).await?;
     let page = format!(
-        "{} begins nothing new; what is under way is driven to a known end.\n{}\nGo on with:  dr resume {0}\n{}",
+        "{} begins nothing new; what is under way is driven to a known end.\n{}\n{}Go on with:  dr resume {0}\n{}",
         view.run,
         view.holding(),
+        stopped(&view),
         undriven(&view, driven)
     );
     screen.reply(&page, &json!({"run": view.run, "asked": "pause", "driven": driven, "exit": 0}));
@@ -36,7 +38,8 @@ pub(super) async fn cancel(link: &Link, name: &str, because: &str, screen: &mut 
         let help = ["the promotion may have been sent: this run only goes forward or parks".to_owned(), view.holding()];
         return Err(Stop::refused(format!("DR311  {} cannot turn back any more", view.run), &help));
     }
-    run.cancel(link.actor().clone(), because).await.map_err(|error| link::stop(&error))?;
+    link.may_steer(&run).await?;
+    run.cancel(link.actor()?.clone(), because).await.map_err(|error| link::stop(&error))?;
     let driven = link::driven(&run).await?;
     let page = format!(
         "{} is asked to turn back; what is under way is driven to a known end first.\n{}\n{}",
@@ -46,6 +49,12 @@ pub(super) async fn cancel(link: &Link, name: &str, because: &str, screen: &mut 
     );
     screen.reply(&page, &json!({"run": view.run, "asked": "cancel", "driven": driven, "exit": 0}));
     Ok(Exit::Done)
+}
+
+/// What a pause does to applications, where the run keeps them from writing.
+fn stopped(view: &View) -> &'static str {
+    let drained = view.held.iter().any(|thing| thing.class == Class::Drain);
+    if drained { "APPLICATIONS CANNOT WRITE until it goes on, or turns back at its budget\n" } else { "" }
 }
 
 /// The run, which must not be over.
@@ -64,8 +73,12 @@ fn undriven(view: &View, driven: bool) -> String {
 
 pub(super) async fn resume(link: &Link, name: &str, take_over: bool, screen: &mut Screen) -> Result<Exit, Stop> {
     let (run, view) = going(link, name).await?;
+    if take_over {
+        link.may_steer(&run).await?;
+    }
     if view.state == Standing::Paused {
-        run.unpause(link.actor().clone()).await.map_err(|error| link::stop(&error))?;
+        link.may_steer(&run).await?;
+        run.unpause(link.actor()?.clone()).await.map_err(|error| link::stop(&error))?;
     }
     if link::driven(&run).await? && !take_over {
         let page = format!("{} is driven by another engine; it goes on there.\n{}\n", view.run, view.holding());

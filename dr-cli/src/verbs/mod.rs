@@ -4,6 +4,7 @@ mod answer;
 mod check;
 mod control;
 mod debts;
+mod demo;
 mod follow;
 mod list;
 mod plan;
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exit, Stop> {
     let places = &cli.places;
     match &cli.verb {
+        Verb::Demo { into } => demo::demo(into, screen),
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,
         Verb::Plan(what) => plan::plan(app, places, what, screen).await,
         Verb::Start { plan, because } => plan::start(app, places, (plan, because), screen).await,
@@ -65,7 +67,7 @@ async fn act(link: &Link, verb: &ActVerb, screen: &mut Screen) -> Result<Exit, S
         ActVerb::Decide { run, choice, code, note } => {
             answer::answer(link, run, &wanted(choice, code.as_deref(), note.as_deref()), screen).await
         }
-        ActVerb::Pause { run } => control::pause(link, run, screen).await,
+        ActVerb::Pause { run, because } => control::pause(link, run, because, screen).await,
         ActVerb::Resume { run, take_over } => control::resume(link, run, *take_over, screen).await,
         ActVerb::Cancel { run, because } => control::cancel(link, run, because, screen).await,
     }

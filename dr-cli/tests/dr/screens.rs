@@ -204,7 +204,7 @@ fn a_paused_run_begins_nothing_and_goes_on_when_told() {
     stage.dr("plan switchover orders --to weu --save DIR/orders.plan");
     let going = stage.begin("start DIR/orders.plan --because CHG-1");
     going.until("answer with:");
-    let said = stage.dr("pause orders-1");
+    let said = stage.dr("pause orders-1 --because look");
     assert_eq!(said.exit, Exit::Done, "{}", said.err);
     going.until("PAUSED");
     let code = stage.code("orders-1");

@@ -1,6 +1,6 @@
 //! The one door from a receipt to a proof. Each function asks the provider again; recovery after a crash uses the same ones.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::cmp::Ordering;
 
 use crate::{
     base::{Digest, Epoch, Millis, RunId},
@@ -285,9 +285,9 @@ pub fn waiver(door: &Door<'_>, waived: &Waived, measured: Grade) -> Result<Waive
     if waived.plan != door.plan {
         return lost(format!("it was given for plan {}, this is {}", waived.plan, door.plan));
     }
-    let people: BTreeSet<&str> = waived.given.iter().map(|given| given.by.name.as_str()).collect();
-    if people.len() < 2 {
-        return lost(format!("it needs two different people, {} agreed", people.len()));
+    let people = super::Given::people(&waived.given);
+    if people < 2 {
+        return lost(format!("it needs two different people, {people} agreed"));
     }
     if door.runtime.now_wall() > waived.expires {
         return lost(format!("it was good until {}", waived.expires));

@@ -253,6 +253,20 @@ pub struct Given {
     pub note: Option<String>,
 }
 
+impl Given {
+    /// Counts the different people who gave these answers: two names of one identity are one person, and so are all whom nobody checked.
+    #[must_use]
+    pub fn people<'a>(given: impl IntoIterator<Item = &'a Self>) -> usize {
+        let mut people: Vec<&'a Actor> = Vec::new();
+        for yes in given {
+            if !people.iter().any(|person| person.may_be(&yes.by)) {
+                people.push(&yes.by);
+            }
+        }
+        people.len()
+    }
+}
+
 /// What people agreed to: this plan, these facts, at most this loss (I04).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {

@@ -190,7 +190,7 @@ impl Driver {
             ],
             people,
             roles: terms.roles.clone(),
-            not: (people > 0).then(|| self.state.by.name.clone()),
+            not: (people > 0).then(|| self.state.by.clone()),
             since: now,
             expires: Some(now + terms.expires_in),
             short: None,
@@ -280,6 +280,11 @@ impl Driver {
 
     fn event_of(&self, row: String, request: Request) -> Event {
         let away = |why: &str| Event::TurnedAway { row: row.clone(), why: why.to_owned() };
+        if let Request::Pause { by, .. } | Request::Resume { by } | Request::Cancel { by, .. } = &request
+            && let Err(refused) = self.state.may_steer(by)
+        {
+            return away(&refused.to_string());
+        }
         match request {
             Request::Answer(answer) => {
                 let Some(ask) = &self.state.ask else { return away("DR302  the run asks nothing now") };
@@ -288,8 +293,12 @@ impl Driver {
                     Err(refused) => away(&refused.to_string()),
                 }
             }
-            Request::Pause { by } if self.state.phase == Phase::Running => Event::PauseSet { row, by, on: true },
-            Request::Resume { by } if self.state.phase == Phase::Paused => Event::PauseSet { row, by, on: false },
+            Request::Pause { by, because } if self.state.phase == Phase::Running => {
+                Event::PauseSet { row, by, on: true, because: Some(because) }
+            }
+            Request::Resume { by } if self.state.phase == Phase::Paused => {
+                Event::PauseSet { row, by, on: false, because: None }
+            }
             Request::Pause { .. } => away("it cannot be paused now"),
             Request::Resume { .. } => away("it is not paused"),
             Request::Cancel { by, because } => self.cancel_of(row, by, because),

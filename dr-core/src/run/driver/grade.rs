@@ -69,7 +69,7 @@ impl Driver {
             ],
             people: 2,
             roles,
-            not: Some(self.state.by.name.clone()),
+            not: Some(self.state.by.clone()),
             since: now,
             expires: Some(now + expires_in),
             rule: None,

@@ -162,7 +162,7 @@ impl Tape {
             ],
             people: 1,
             roles: vec!["dba".into(), "service-owner".into()],
-            not: Some("mira".into()),
+            not: Some(Actor::local("mira")),
             since: self.now,
             expires: Some(self.now + minutes(15)),
             rule: None,
@@ -188,7 +188,7 @@ impl Tape {
 
     fn given(&self, who: &str) -> Given {
         Given {
-            by: Actor::local(who).with_role("dba"),
+            by: Actor::local(who).authenticated("a test", who).with_role("dba"),
             role: Some("dba".into()),
             choice: "approve".into(),
             at: self.now,
