@@ -1,6 +1,6 @@
 //! The way to the engine: every verb asks through here, and every error of the engine becomes a page with an exit code here.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use dr_core::{
     Actor, Backend, Catalog, MemberId, Report, RunId, Runbook, Timestamp, View,
@@ -32,6 +32,10 @@ pub(crate) struct Link {
     administered: bool,
     /// Only runs that were begun in a sandbox are touched.
     sandboxed: bool,
+    /// The directory in which no journal is, where only groups are looked at.
+    pub(crate) without_journal: Option<PathBuf>,
+    /// What stands in for the journal then; it goes with this value.
+    _stand_in: Option<tempfile::TempDir>,
 }
 
 /// All step kinds of this program.
@@ -95,8 +99,36 @@ pub(crate) async fn guard(app: &App, places: &Places, run: &str) -> Result<(), S
 }
 
 impl Link {
+    /// Opens the engine on a journal that is there: looking makes none. Where there is none, groups can still be looked at.
+    pub(crate) async fn looking(app: &App, places: &Places, groups: bool) -> Result<Self, Stop> {
+        let nowhere = places.journal();
+        if dr_engine::SqliteJournal::is_in(&nowhere) {
+            return Self::open_with(app, places, EngineBuilder::existing).await;
+        }
+        if !groups {
+            return Self::open_with(app, places, EngineBuilder::existing).await;
+        }
+        let failed = |error| Stop::bug(format!("no temporary directory: {}", chain(&error)));
+        let stand_in = tempfile::tempdir().map_err(failed)?;
+        let (journal, leases) = (stand_in.path().join("journal"), stand_in.path().join("leases"));
+        let elsewhere = Places { dir: Some(journal), ..places.clone() };
+        let opened = match &places.sandbox {
+            Some(_) => Self::open_with(app, places, |builder| builder).await?,
+            None => Self::open_with(&app.clone().leases_in(leases), &elsewhere, |builder| builder).await?,
+        };
+        Ok(Self { without_journal: Some(nowhere), _stand_in: Some(stand_in), ..opened })
+    }
+
     /// Opens the engine. Nothing is driven by that.
     pub(crate) async fn open(app: &App, places: &Places) -> Result<Self, Stop> {
+        Self::open_with(app, places, |builder| builder).await
+    }
+
+    async fn open_with(
+        app: &App,
+        places: &Places,
+        how: impl FnOnce(EngineBuilder) -> EngineBuilder + Send,
+    ) -> Result<Self, Stop> {
         let sandboxed = places.sandbox.is_some();
         let (actor, roles_in, administered) = match (&places.sandbox, &app.acting) {
             (Some(_), _) => (sandbox::person(places.acting.as_deref()), "the sandbox".to_owned(), false),
@@ -108,8 +140,8 @@ impl Link {
                 (people.map(|people| people.acting()), path.display().to_string(), administered)
             }
         };
-        let engine = builder(app, places).start().await.map_err(|error| stop(&error))?;
-        Ok(Self { engine, actor, roles_in, administered, sandboxed })
+        let engine = how(builder(app, places)).start().await.map_err(|error| stop(&error))?;
+        Ok(Self { engine, actor, roles_in, administered, sandboxed, without_journal: None, _stand_in: None })
     }
 
     /// Who acts.
@@ -191,12 +223,6 @@ impl Link {
         self.engine.status(&group).await.map_err(|error| stop(&error))
     }
 
-    /// Looks at the group of this file.
-    pub(crate) async fn status_of(&self, path: &std::path::Path) -> Result<GroupStatus, Stop> {
-        let file = GroupFile::read(path).map_err(|error| Stop::input(chain(&error), &[]))?;
-        self.status(&file).await
-    }
-
     /// What would keep a switchover of the group from working, or make it unsafe.
     pub(crate) async fn check(&self, file: &GroupFile) -> Result<Vec<dr_core::base::Finding>, Stop> {
         let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
@@ -210,6 +236,13 @@ impl Link {
         let given = judge(ask, &view.given, &answer, view.now);
         given.map(|given| given.role).map_err(|refused| Stop::refused(refused.to_string(), &[self.roles(actor)]))
     }
+}
+
+/// Looks at the group of this file.
+pub(crate) async fn look(engine: Engine, path: PathBuf) -> Result<GroupStatus, Stop> {
+    let file = GroupFile::read(path).map_err(|error| Stop::input(chain(&error), &[]))?;
+    let group = engine.group_of(&file).map_err(|error| stop(&error))?;
+    engine.status(&group).await.map_err(|error| stop(&error))
 }
 
 /// What is true of a run.

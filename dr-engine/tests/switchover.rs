@@ -149,6 +149,7 @@ async fn a_group_of_four_changes_its_writer_and_takes_its_follower_along() {
 }
 
 /// Lets the watcher, which works once a second, keep two samples of the writer.
+#[expect(clippy::unwrap_used, reason = "a test")]
 async fn watched(engine: &Engine, group: &Group) {
     engine.situation(group).await.unwrap();
     engine.sample(group.spec());

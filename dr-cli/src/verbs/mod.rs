@@ -34,7 +34,10 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
                 (app.clone().leases_in(leases), Places { dir: Some(journal.clone()), ..places.clone() });
             crate::link::guard(&app, &places, run).await.map(|()| Exit::Done)
         }
-        Verb::Look(verb) => look(&Link::open(app, places).await?, places, verb, screen).await,
+        Verb::Look(verb) => {
+            let groups = matches!(verb, LookVerb::Status { .. });
+            look(&Link::looking(app, places, groups).await?, places, verb, screen).await
+        }
         Verb::Act(verb) => act(&Link::open(app, places).await?, verb, screen).await,
     }
 }
