@@ -88,6 +88,7 @@ impl Members {
                 database: if answers { database } else { Arc::new(Unanswered(database)) },
                 probe: Arc::new(side.probe.clone()),
                 fence: Some(Arc::new(FenceSet::new(fences))),
+                late_fence: None,
                 pace: ServicePace::CAUTIOUS,
             };
             let reference = ResourceRef {

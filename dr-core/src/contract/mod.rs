@@ -36,13 +36,13 @@ pub use op_handle::{BadHandle, OpHandle};
 pub use outcome::{Cause, NotDone, Outcome, ProviderError, Retry};
 pub use provider::{
     AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description,
-    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FenceReading, FenceSet, FenceToken, FollowOffer,
-    FollowRequest, FollowsBy, ForcedOffer, GradedFence, Health, LagSample, LongTransaction, ManagedDatabase,
-    MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample,
-    PromoteOffer, Providers, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
-    Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
-    Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer, SnapshotRequest,
-    SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
+    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FencePlace, FenceReading, FenceSet, FenceToken,
+    FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence, Health, LagSample, LongTransaction,
+    ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
+    PositionSample, PromoteOffer, Providers, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute,
+    RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RotateSecret,
+    RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions,
+    SnapshotOffer, SnapshotRequest, SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
 };
 pub use runtime::{Runtime, Task};
 pub use verb::Verb;

@@ -30,6 +30,8 @@ pub struct Service {
     pub restarts_after: Option<Millis>,
     /// How the former primary becomes a standby after a promotion.
     pub rejoin: Rejoin,
+    /// A member can be stopped, but not while it has a standby: a second fence that can be engaged only after the promotion.
+    pub late_stop: bool,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
     pub snapshot_blocks: bool,
     /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
@@ -49,6 +51,7 @@ impl Default for Service {
             endpoint: EndpointMoves::AtTheEnd,
             restarts_after: None,
             rejoin: Rejoin::InPlace,
+            late_stop: false,
             snapshot_blocks: false,
             attribution: None,
             names_operations: true,
@@ -165,6 +168,7 @@ impl Preset {
                 endpoint: EndpointMoves::Never,
                 restarts_after: Some(minutes(2)),
                 rejoin: Rejoin::NewResource,
+                late_stop: true,
                 snapshot_blocks: true,
                 ..direct
             },
@@ -196,6 +200,8 @@ impl Preset {
                 view_lag: seconds(30),
                 rejoin: minutes(4),
                 snapshot: minutes(40),
+                // A stopped instance is started again after seven days.
+                restarts_after: Some(minutes(7 * 24 * 60)),
                 ..cloud
             },
             Self::AuroraGlobal => {

@@ -424,6 +424,7 @@ impl Providers for Cloud {
                     database: Arc::clone(&one) as Arc<dyn ManagedDatabase>,
                     probe: one,
                     fence: None,
+                    late_fence: None,
                     pace: ServicePace::CAUTIOUS,
                 })
             }

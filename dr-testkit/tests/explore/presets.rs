@@ -148,6 +148,33 @@ fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
     assert!(owed("make a standby of the new writer") && owed("the fence of neu"), "{debts:?}");
 }
 
+/// A service that stops no member with standbys had no use for its stop: the fence list refused to be engaged before the promotion. It is
+/// a fence of its own now, behind the promotion, and says until when it stands.
+#[test]
+fn bug_a_stop_that_cannot_precede_the_promotion_is_engaged_behind_it() {
+    for (what, explorer) in [("planned", planned(Preset::RdsReplica)), ("forced", server_died(Preset::RdsReplica))] {
+        let explorer = explorer.finally("the former primary is stopped, after the promotion", |truth, ()| {
+            let at = |wanted: &dyn Fn(&TruthLine) -> bool| truth.log().iter().position(wanted);
+            let stopped =
+                at(&|line| line.what == "neu" && ["stopped cleanly", "kept down"].contains(&line.text.as_str()));
+            let promoted = at(&|line| line.kind == ChangeKind::Promoted);
+            stopped.is_some() && promoted.is_some() && stopped > promoted
+        });
+        let played = ends(Preset::RdsReplica, what, &explorer);
+        assert!(!played.end.words().contains("is not stopped"), "{what}: {}", played.end.words());
+    }
+    // In the dark it cannot be had, and is owed.
+    let played = region_lost_unfenced().play(&FaultPlan::none());
+    let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+    assert!(debts.iter().any(|debt| debt.starts_with("neu is not stopped")), "{debts:?}");
+}
+
+/// The region of a replica's primary is lost, and nobody can fence it.
+fn region_lost_unfenced() -> Explorer {
+    let failover = UnplannedFailover::to("weu").without_fence("the region is dark");
+    Explorer::new(setup(Preset::RdsReplica), failover).given(|cloud| cloud.lose_region("neu")).noticed_after(minutes(1))
+}
+
 /// The last snapshot was taken between the answer and the drain: when it ended, the consent was over, and people were asked again.
 #[test]
 fn bug_a_long_snapshot_voids_no_consent() {

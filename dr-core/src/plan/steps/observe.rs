@@ -164,10 +164,16 @@ fn bound(cx: &StepCx, member: &MemberId) -> Option<Target> {
 
 /// What the fences of a member are worth that does not follow the writer, for as long as a proof may be trusted.
 async fn fenced(cx: &StepCx, member: &MemberId, why: String) -> Result<Other, StepError> {
-    let Ok(fence) = cx.fence(member) else {
+    let mut best: Option<(Grade, String)> = None;
+    for fence in [cx.fence(member), cx.late_fence(member)].into_iter().flatten() {
+        let found = worth(cx, member, fence.as_ref()).await;
+        if best.as_ref().is_none_or(|best| found.0 > best.0) {
+            best = Some(found);
+        }
+    }
+    let Some((grade, words)) = best else {
         return Ok(Other::Kept(Grade::Unconfirmable, format!("{why}; it has no fence")));
     };
-    let (grade, words) = worth(cx, member, fence.as_ref()).await;
     Ok(Other::Kept(grade, format!("{why}; its fences are worth `{grade}`: {words}")))
 }
 

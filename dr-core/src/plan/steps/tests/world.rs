@@ -672,6 +672,7 @@ impl<'a> Call<'a> {
                 database: Arc::new(of(name)),
                 probe: Arc::new(of(name)),
                 fence: Some(Arc::new(of(name))),
+                late_fence: None,
                 pace: ServicePace::CAUTIOUS,
             })
         };
