@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     Actor, Cause, Grade, GroupName, Kind, Millis, NodeId, Plan, Purpose, RunId, RunbookId, Target, Timestamp,
     base::{Digest, Epoch, IdempotencyKey, Json, ResourceAddress, Role, SystemId},
-    contract::{Class, Given, Lineage, Loss, OpHandle, Waived},
+    contract::{Accepted, Class, Given, Lineage, Loss, OpHandle, Waived},
     plan::{Call, Effect, Hold, Marks, Node, OnFailure, PLAN_FORMAT, Policy, Promotion, RULES_VERSION},
     run::{
         Ask, Command, Event, EventKind, Head, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide,
@@ -193,7 +193,7 @@ fn waived() -> Box<Waived> {
         ask: Digest::zero(),
         given: Vec::new(),
         reason: "neu does not answer".into(),
-        accepts: Grade::Unconfirmable,
+        accepts: Accepted::Grade(Grade::Unconfirmable),
         owes: Some("fence neu".into()),
         expires: Timestamp::from_millis(1_000_000),
     })

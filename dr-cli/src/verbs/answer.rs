@@ -70,7 +70,7 @@ fn fits(view: &View, ask: &Ask, wanted: &Wanted<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     let verb = match ask.kind {
-        AskKind::Consent | AskKind::Grade => format!("dr approve {0}   or   dr reject {0}", view.run),
+        AskKind::Consent | AskKind::Waiver => format!("dr approve {0}   or   dr reject {0}", view.run),
         AskKind::Park => format!("dr decide {} CHOICE", view.run),
     };
     let mut help = vec![format!("choices: {}", names.join(", ")), format!("answer with:  {verb}")];

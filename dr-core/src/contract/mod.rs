@@ -23,10 +23,10 @@ pub use group::{
     MemberSpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
-    AskedLoss, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends, FenceReceipt, Fenced,
-    Given, LossBound, LossBounded, LossMeasurement, Origin, PromoteRequest, PromotionReceipt, PromotionTerms,
-    QuiesceReceipt, Quiesced, RecoveryPoint, ReleaseGround, ReleaseOrder, RestoreReceipt, Shape, Shortfall,
-    SwapRequest, Waived, Waiver, WriterOrigin, WriterReceipt, admit,
+    Accepted, AskedLoss, Attested, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends,
+    FenceReceipt, Fenced, Given, Lack, LossBound, LossBounded, LossMeasurement, Origin, PromoteRequest,
+    PromotionReceipt, PromotionTerms, QuiesceReceipt, Quiesced, RecoveryPoint, ReleaseGround, ReleaseOrder,
+    RestoreReceipt, Shape, Shortfall, SwapRequest, Waived, Waiver, WriterOrigin, WriterReceipt, admit,
 };
 pub use model::{
     Fact, Follows, Grade, Lineage, Loss, Mismatch, Peer, Planes, Position, PositionUnit, ReplicationLink, ResourceKind,

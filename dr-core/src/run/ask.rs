@@ -44,8 +44,8 @@ pub enum AskKind {
     Consent,
     /// The run cannot go on by itself.
     Park,
-    /// All holds but the grade of the former primary: two people accept what was measured, or the run parks.
-    Grade,
+    /// All holds but one thing: two people accept the grade that was measured of the former primary, or attest that the primary is down.
+    Waiver,
 }
 
 /// A question to people. Its digest covers everything they are shown; an answer must quote it.
@@ -75,7 +75,7 @@ pub struct Ask {
     pub not: Option<Actor>,
     /// Since when.
     pub since: Timestamp,
-    /// The grade that was measured and the grade that is needed; only a question of kind [`AskKind::Grade`] has them.
+    /// What is lacking; only a question of kind [`AskKind::Waiver`] has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short: Option<Shortfall>,
     /// Until when it can be answered; `None` for parks.

@@ -242,7 +242,7 @@ fn waived(state: &RunState, id: &NodeId) -> Option<Debt> {
         run: state.run.clone(),
         text: waived.owes?,
         owner: Some(Role::new(COMMANDER)),
-        cause: Some(Cause::new(format_args!("`{}` was accepted, {}", waived.accepts, waived.reason))),
+        cause: Some(Cause::new(format_args!("{}, {}", waived.accepts, waived.reason))),
         due: None,
         about: Some(Binding::from(&state.plan.expects.member)),
         kind: DebtKind::Fence,

@@ -30,6 +30,9 @@ pub struct Service {
     pub restarts_after: Option<Millis>,
     /// How the former primary becomes a standby after a promotion.
     pub rejoin: Rejoin,
+    /// Its management plane goes on calling a server healthy that died, and its metrics of a stream end with the stream: nobody but the
+    /// server itself can say that it is down.
+    pub flatters: bool,
     /// A member can be stopped, but not while it has a standby: a second fence that can be engaged only after the promotion.
     pub late_stop: bool,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
@@ -51,6 +54,7 @@ impl Default for Service {
             endpoint: EndpointMoves::AtTheEnd,
             restarts_after: None,
             rejoin: Rejoin::InPlace,
+            flatters: false,
             late_stop: false,
             snapshot_blocks: false,
             attribution: None,

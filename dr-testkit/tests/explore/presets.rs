@@ -7,10 +7,11 @@ use dr_core::{
     contract::{Loss, Rejoin},
     minutes,
     run::RunOutcome,
+    seconds,
 };
 use dr_testkit::{
-    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak,
-    sim,
+    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, SimCloud,
+    TruthLine, Tweak, sim,
 };
 
 use crate::tell;
@@ -167,6 +168,32 @@ fn bug_a_stop_that_cannot_precede_the_promotion_is_engaged_behind_it() {
     let played = region_lost_unfenced().play(&FaultPlan::none());
     let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
     assert!(debts.iter().any(|debt| debt.starts_with("neu is not stopped")), "{debts:?}");
+}
+
+/// The management plane called the dead server healthy and the metric of the stream had ended with it: nobody could say that the primary
+/// was down, and the failover could never be asked for. Two people who know say it; it is one more place, and outweighs no answer.
+#[test]
+fn bug_a_death_that_only_people_can_see_is_attested() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let flattered = Service { flatters: true, ..preset.service() };
+        let failover = || Explorer::new(setup(preset).service(flattered), UnplannedFailover::to("weu"));
+        let dead = failover().given(|cloud| cloud.break_down("neu"));
+        let played = ends(preset, "attested", &dead);
+        assert_eq!(played.asked, 2, "{preset}: whether it is down, and whether to fail over");
+        obeys_the_laws(preset, "attested", &dead);
+        // It comes back while people think, and after they said so: its own answer outweighs their word.
+        let mut outweighed = 0;
+        for after in (70..130).step_by(10) {
+            let returns = move |cloud: &SimCloud| {
+                cloud.break_down("neu");
+                cloud.comes_back("neu", seconds(after));
+            };
+            let played = failover().given(returns).play(&FaultPlan::none());
+            assert_eq!(played.violations, [], "{preset}, back after {after} s: {}", played.end.words());
+            outweighed += usize::from(played.asked > 0 && played.state.promotions == 0);
+        }
+        assert!(outweighed > 0, "{preset}: nobody came back in time");
+    }
 }
 
 /// The region of a replica's primary is lost, and nobody can fence it.

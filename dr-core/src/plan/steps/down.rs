@@ -1,13 +1,13 @@
 //! Is the primary really down? Asked from independent places; one silent probe only raises suspicion (D09, E08, X04).
 
 use async_trait::async_trait;
-use futures_util::future::join3;
+use futures_util::future::{join_all, join3};
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
     base::Kind,
-    contract::{Class, DatabaseProbe, ProviderError, Target, Tri},
+    contract::{Binding, Cause, Class, DatabaseProbe, Lack, ProviderError, Replication, Shortfall, Target, Tri, admit},
     plan::{Duty, Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
@@ -47,8 +47,10 @@ pub(super) struct Vantages {
     pub(super) management: Tri,
     /// The server itself answers.
     pub(super) inside: Tri,
-    /// The candidate receives from it.
+    /// The candidate, or another standby of the group, receives from it.
     pub(super) stream: Tri,
+    /// Two people attest that it is down.
+    pub(super) attested: bool,
 }
 
 /// What the places say together.
@@ -69,11 +71,17 @@ impl Vantages {
             return Verdict::Alive;
         }
         let silent = [self.management, self.inside, self.stream].into_iter().filter(|alive| *alive == Tri::No).count();
-        if silent >= 2 { Verdict::Down } else { Verdict::Unclear }
+        if silent + usize::from(self.attested) >= 2 { Verdict::Down } else { Verdict::Unclear }
+    }
+
+    /// Whether people's word is all that is missing: the word of people alone proves nothing.
+    fn lacks_a_word(self) -> bool {
+        self.verdict() == Verdict::Unclear && Self { attested: true, ..self }.verdict() == Verdict::Down
     }
 
     fn words(self) -> String {
-        format!("provider says alive: {}, itself: {}, stream: {}", self.management, self.inside, self.stream)
+        let attested = if self.attested { ", attested by two people: down" } else { "" };
+        format!("provider says alive: {}, itself: {}, stream: {}{attested}", self.management, self.inside, self.stream)
     }
 }
 
@@ -97,7 +105,7 @@ pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
     }
 }
 
-/// One look from all places.
+/// One look from all places, and what people attest.
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
         (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
@@ -112,11 +120,37 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
             | ProviderError::Unreachable { .. },
         ) => Tri::No,
     };
-    let stream = match stream {
+    let stream = match streamed(cx, stream) {
+        // A standby that the group knows beside the candidate may still receive.
+        not_yes if not_yes != Tri::Yes && others_receive(cx, primary, candidate).await => Tri::Yes,
+        seen => seen,
+    };
+    let attested = cx.waived().is_some_and(|waived| admit::attested(&cx.door(), waived, &primary.member).is_ok());
+    Ok(Vantages { management, inside, stream, attested })
+}
+
+/// What a reading says of the stream, if it is not too old to say anything.
+fn streamed(cx: &StepCx, reading: Result<Replication, ProviderError>) -> Tri {
+    match reading {
         Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,
         Ok(_) | Err(_) => Tri::Unknown,
-    };
-    Ok(Vantages { management, inside, stream })
+    }
+}
+
+/// Tells whether another member of the plan is seen to receive the primary's history now: one live stream is proof of life, whoever has it.
+/// Others that say nothing prove nothing.
+async fn others_receive(cx: &StepCx, primary: &Target, candidate: &Target) -> bool {
+    let members = cx.plan().bindings.keys().filter_map(|name| match name {
+        Binding::Member(member) if *member != primary.member && *member != candidate.member => Some(member),
+        Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+    });
+    let looks = members.filter_map(|member| cx.database(member).ok()).map(|database| async move {
+        let Ok(reading) = database.replication().await else { return false };
+        let follows = database.describe().await.is_ok_and(|seen| seen.follows(&primary.address, None));
+        let same = reading.lineage.as_ref().is_none_or(|lineage| *lineage == primary.lineage);
+        follows && same && streamed(cx, Ok(reading)) == Tri::Yes
+    });
+    join_all(looks).await.into_iter().any(|receives| receives)
 }
 
 pub(super) struct PrimaryDown;
@@ -139,6 +173,16 @@ impl Look for PrimaryDown {
                 second.words()
             )),
             (Verdict::Down, Verdict::Down) => Observed::Done(()),
+            (Verdict::Unclear, Verdict::Unclear) if first.lacks_a_word() && second.lacks_a_word() => {
+                Observed::Short(Shortfall {
+                    lack: Lack::Silence { member: member.clone() },
+                    why: Cause::new(format_args!(
+                        "nobody else can say whether `{member}` is down ({})",
+                        second.words()
+                    )),
+                    owes: None,
+                })
+            }
             (Verdict::Unclear, _) | (_, Verdict::Unclear) => not_yet(format_args!(
                 "nobody can say whether `{member}` is down ({}); investigate before failing over",
                 second.words()

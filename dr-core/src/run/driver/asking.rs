@@ -130,7 +130,7 @@ impl Driver {
             self.clocks.remove(node);
             return Ok(());
         }
-        let facts = match result.and_then(within_limits) {
+        let facts = match result.map(|facts| self.with_attestation(facts)).and_then(within_limits) {
             Ok(facts) => facts,
             Err(error) => {
                 if error.class == StepErrorClass::Stop || self.drive.runtime.now_mono() >= self.clock(node).deadline {
@@ -160,6 +160,18 @@ impl Driver {
         self.append(vec![Event::Asked { node: node.clone(), ask: Box::new(ask) }]).await?;
         self.notify("asked", &text);
         Ok(())
+    }
+
+    /// What two people attested stands in every later question: others agree to what follows from it.
+    fn with_attestation(&self, mut facts: Vec<Fact>) -> Vec<Fact> {
+        if let Some(waived) = self.state.attested() {
+            let people: Vec<&str> = waived.given.iter().map(|given| given.by.name.as_str()).collect();
+            let notes: Vec<&str> = waived.given.iter().filter_map(|given| given.note.as_deref()).collect();
+            let notes = if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) };
+            let words = format!("{} by {}{notes}", waived.accepts, people.join(" and "));
+            facts.push(Fact::any("attested", words, "people", waived.expires));
+        }
+        facts
     }
 
     fn question(&self, node: &NodeId, facts: Vec<Fact>) -> Result<Ask, Cause> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::RunOutcome;
 use crate::{
     base::{Actor, BindingName, Digest, Epoch, Json, Millis, NodeId, Role, RunId, Timestamp},
-    contract::{Binding, Cause, Class, Given, OpHandle, PromotionReceipt, Target, Waived},
+    contract::{Accepted, Binding, Cause, Class, Given, OpHandle, PromotionReceipt, Target, Waived},
     plan::{Effect, Node, OnFailure, Plan, Promotion, RetiredLineage},
     run::{AnswerRefused, Ask, Debt},
 };
@@ -246,6 +246,13 @@ impl RunState {
             return Ok(());
         }
         Err(AnswerRefused::WrongRole { needs, who: by.name.clone() })
+    }
+
+    /// Returns what people attested of a member that is silent, if they did: every later look at it may count on their word, for as long as
+    /// it is good.
+    pub(crate) fn attested(&self) -> Option<&Waived> {
+        let silence = |waived: &&Waived| matches!(waived.accepts, Accepted::Silence(_));
+        self.nodes.values().filter_map(|node| node.waived.as_ref()).filter(silence).max_by_key(|waived| waived.expires)
     }
 
     /// What is known of a step; a step that has not begun is waiting.

@@ -57,7 +57,12 @@ fn said(event: &Event) -> Option<String> {
             Some(format!("{} by {}{note}", given.choice, person(given)))
         }
         Event::TurnedAway { why, .. } => Some(why.clone()),
-        Event::Waived { waived, .. } => Some(format!("`{}`: {}", waived.accepts, waived.reason)),
+        Event::Waived { waived, .. } => Some(format!(
+            "{} by {}: {}",
+            waived.accepts,
+            waived.given.iter().map(person).collect::<Vec<_>>().join(", "),
+            waived.reason
+        )),
         Event::Voided { diff, .. } => Some(diff.join("; ")),
         Event::PauseSet { by, because: None, .. } => Some(by.to_string()),
         Event::PauseSet { by, because: Some(because), .. } | Event::CancelAsked { by, because, .. } => {

@@ -261,7 +261,7 @@ fn a_question_about_a_grade_tells_what_was_measured_and_what_is_owed() {
     tape.push(0, Event::Began { node: "confirm-writer".into() });
     let fact = |name: &str, value: &str| Fact::any(name, value.to_owned(), "measured", tape.now);
     let ask = Ask {
-        kind: AskKind::Grade,
+        kind: AskKind::Waiver,
         node: Some("confirm-writer".into()),
         question: "the former primary is worth `unconfirmable`: is that enough?".into(),
         facts: vec![fact("why", "`neu` does not answer"), fact("owed afterwards", "fence neu")],

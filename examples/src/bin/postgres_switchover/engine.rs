@@ -99,7 +99,7 @@ pub(crate) async fn follow(
         {
             let parked = || format!("{} parked: {}", run.id(), ask.question);
             let (choice, who) = match (ask.kind, decider) {
-                (dr_core::run::AskKind::Consent | dr_core::run::AskKind::Grade, _) => (dr_core::APPROVE, approver),
+                (dr_core::run::AskKind::Consent | dr_core::run::AskKind::Waiver, _) => (dr_core::APPROVE, approver),
                 (dr_core::run::AskKind::Park, Some(decider)) => {
                     (ask.choices.first().ok_or_else(parked)?.name.as_str(), decider)
                 }
