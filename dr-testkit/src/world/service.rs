@@ -158,7 +158,9 @@ impl Preset {
     pub fn service(self) -> Service {
         let direct = Service::default();
         match self {
-            Self::AzurePgFlexible | Self::CloudSql | Self::PatronilessPostgres => direct,
+            Self::AzurePgFlexible | Self::PatronilessPostgres => direct,
+            // One operation at a time on an instance.
+            Self::CloudSql => Service { snapshot_blocks: true, ..direct },
             Self::SqlManagedInstance => Service {
                 positions: false,
                 generations: false,
