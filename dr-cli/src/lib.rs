@@ -13,6 +13,7 @@
 //! ```
 
 mod args;
+mod exec;
 mod exit;
 mod files;
 mod link;
@@ -33,6 +34,7 @@ use std::{
 use clap::Parser as _;
 use dr_core::{Actor, Backend, Catalog, Runbook};
 
+pub use exec::Exec;
 pub use exit::Exit;
 pub use screen::Screen;
 pub use sim::Simulated;

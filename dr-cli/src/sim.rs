@@ -17,9 +17,10 @@ use std::{
 };
 
 use dr_core::{
-    AppTier, Backend, Cause, Fence, GroupName, GroupSpec, SecretStore,
+    AppTier, Backend, Cause, Fence, GroupName, GroupSpec, Notifier, SecretStore,
     contract::{
-        AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, Opened, Provider, Route, SecretSpec, TrafficSpec,
+        AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, NotifySpec, Opened, Provider, Route, SecretSpec,
+        TrafficSpec,
     },
     millis,
 };
@@ -134,6 +135,10 @@ impl Backend for Simulated {
 
     fn fence(&self, group: &GroupSpec, fence: &FenceSpec, member: &MemberSpec) -> Result<Arc<dyn Fence>, ConfigError> {
         self.cloud(group)?.backend().fence(group, fence, &named(member))
+    }
+
+    fn notifier(&self, group: &GroupSpec, notify: &NotifySpec) -> Result<Arc<dyn Notifier>, ConfigError> {
+        self.cloud(group)?.backend().notifier(group, notify)
     }
 
     fn secret(&self, group: &GroupSpec, secret: &SecretSpec) -> Result<Opened<dyn SecretStore>, ConfigError> {

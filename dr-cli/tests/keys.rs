@@ -140,6 +140,11 @@ member = { pg1 = "10.1.0.12", pg2 = "10.2.0.12" }
 with  = "postgres.hba"
 grade = "confirmed"
 at    = { spare = ["admin"] }
+
+[[notify]]
+with = "exec"
+only = "urgent"
+at   = { run = ["/usr/local/bin/page", "billing"], within = "5 s" }
 "#;
 
 /// One step into a file.
@@ -286,6 +291,10 @@ fn opened(spec: &GroupSpec) -> String {
         for fence in spec.fences.iter().filter(|fence| !fence.with.is_none()) {
             all.push(format!("{:?} {:?}", fence.grade, backend.fence(spec, fence, member)));
         }
+    }
+    for told in &spec.notify {
+        let known = told.with.prefix() == "exec";
+        all.push(format!("{:?} {:?}", told.only, known.then(|| dr_cli::Exec.notifier(spec, told))));
     }
     for secret in spec.secrets.iter().filter(|secret| !secret.store.is_none()) {
         all.push(format!("{} {:?}", secret.name, backend.secret(spec, secret)));

@@ -7,12 +7,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use dr_core::{
-    AppTier, Backend, Binding, Fence, GroupSpec,
+    AppTier, Backend, Binding, Fence, GroupSpec, Notifier, ProviderError,
     base::{BindingName, Region, text},
     contract::{
         BackendName, ConfigError, FencePlace, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec,
-        Opened, Provider, Resolved, ResourceKind, ResourceRef,
+        Notice, Notices, Opened, Provider, Resolved, ResourceKind, ResourceRef,
     },
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct Backends {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bindings {
     pub(crate) by_name: BTreeMap<Binding, (ResourceRef, Resolved)>,
+    /// Who is told.
+    pub(crate) notifiers: Vec<Arc<dyn Notifier>>,
 }
 
 impl Backends {
@@ -46,6 +49,14 @@ impl Backends {
             bindings.by_name.insert((&member.name).into(), (opened.0, Resolved::Member(opened.1)));
         }
         self.surroundings(group, &mut bindings)?;
+        for (index, spec) in group.notify.iter().enumerate() {
+            let place = KeyPath::root().then("notify").then(index).then("with");
+            let inner = self.find(&spec.with, &place)?.notifier(group, spec)?;
+            bindings.notifiers.push(match spec.only {
+                Notices::All => inner,
+                Notices::Urgent => Arc::new(UrgentOnly { inner }),
+            });
+        }
         Ok(bindings)
     }
 
@@ -151,6 +162,19 @@ impl Bindings {
         self.refuse_twice(&reference, place)?;
         self.by_name.insert(Binding::App(name.clone()), (reference, Resolved::App(opened.provider)));
         Ok(())
+    }
+}
+
+/// A notifier that is given only what somebody must act on.
+#[derive(Debug)]
+struct UrgentOnly {
+    inner: Arc<dyn Notifier>,
+}
+
+#[async_trait]
+impl Notifier for UrgentOnly {
+    async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+        if notice.urgent { self.inner.notify(notice).await } else { Ok(()) }
     }
 }
 

@@ -23,14 +23,24 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Desk {
     open: Mutex<BTreeMap<Key, Resolved>>,
+    /// Who is told by what a group file says, beside those of the program.
+    told: Mutex<BTreeMap<Digest, Vec<Arc<dyn Notifier>>>>,
+    journal: SqliteJournal,
     notifiers: Vec<Arc<dyn Notifier>>,
     samples: Samples,
 }
 
 impl Desk {
     pub(crate) fn new(samples: Samples, journal: &SqliteJournal, notifiers: Vec<Arc<dyn Notifier>>) -> Self {
-        let once = |(place, inner)| Arc::new(Once { inner, place, journal: journal.clone() }) as Arc<dyn Notifier>;
-        Self { open: Mutex::default(), notifiers: notifiers.into_iter().enumerate().map(once).collect(), samples }
+        let notifiers = notifiers.into_iter().enumerate();
+        let once = |(place, inner): (usize, _)| Once::of(inner, place.to_string(), journal);
+        Self {
+            open: Mutex::default(),
+            told: Mutex::default(),
+            journal: journal.clone(),
+            notifiers: notifiers.map(once).collect(),
+            samples,
+        }
     }
 
     /// Takes in what a group file names. Each plan and each resumed run gets providers of its own, which remember nothing of an earlier
@@ -38,6 +48,9 @@ impl Desk {
     pub(crate) fn put(&self, group: &GroupSpec, bindings: &Bindings) {
         // A file that has no digest makes no plan, so nothing asks for what it names.
         let Ok(group) = group.digest() else { return };
+        let told = bindings.notifiers.iter().enumerate();
+        let told = told.map(|(place, inner)| Once::of(Arc::clone(inner), format!("group {place}"), &self.journal));
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(group, told.collect());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (reference, resolved) in bindings.by_name.values() {
             open.insert(key(group, reference), resolved.clone());
@@ -66,8 +79,9 @@ impl Providers for Desk {
         })
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
-        self.notifiers.clone()
+    fn notifiers(&self, group: Digest) -> Vec<Arc<dyn Notifier>> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        self.notifiers.iter().chain(told.get(&group).into_iter().flatten()).cloned().collect()
     }
 
     async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
@@ -81,9 +95,15 @@ impl Providers for Desk {
 #[derive(Debug)]
 struct Once {
     inner: Arc<dyn Notifier>,
-    /// Several notifiers get the same notice: each is known by its place in the list.
-    place: usize,
+    /// Several notifiers get the same notice: each is known by its place in its list.
+    place: String,
     journal: SqliteJournal,
+}
+
+impl Once {
+    fn of(inner: Arc<dyn Notifier>, place: String, journal: &SqliteJournal) -> Arc<dyn Notifier> {
+        Arc::new(Self { inner, place, journal: journal.clone() })
+    }
 }
 
 #[async_trait]
@@ -139,7 +159,7 @@ mod tests {
         let desk = Desk::new(samples, &journal, all);
         let run = RunId::new(GroupName::new("orders"), 1);
         for _ in 0..3 {
-            for notifier in desk.notifiers() {
+            for notifier in desk.notifiers(Digest::zero()) {
                 let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, text: "parked".into() };
                 let _may_fail = notifier.notify(notice).await;
             }
@@ -168,7 +188,7 @@ mod tests {
             let Resolved::Member(member) = &resolved else { continue };
             opened.push(Arc::clone(&member.database));
             let by_name = BTreeMap::from([("neu".into(), (wanted.clone(), resolved))]);
-            desk.put(spec, &Bindings { by_name });
+            desk.put(spec, &Bindings { by_name, notifiers: Vec::new() });
         }
         for (spec, database) in [(&older, 0), (&newer, 1)] {
             let found = desk.resolve(spec.digest().unwrap(), &wanted).await.unwrap();

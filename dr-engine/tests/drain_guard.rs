@@ -478,7 +478,7 @@ impl Providers for Stray {
         })
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+    fn notifiers(&self, _group: Digest) -> Vec<Arc<dyn Notifier>> {
         vec![Arc::new(StrayBell(self.how))]
     }
 

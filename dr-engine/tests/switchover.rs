@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{House, answer};
 use dr_core::{
+    Backend, GroupSpec, Notifier, ProviderError,
     base::known,
-    contract::Loss,
+    contract::{ConfigError, Loss, MemberSpec, Notice, NotifySpec, Provider},
     plan::{PromotionOnly, Redirect, RejoinStandby},
     run::{DebtId, DebtKind, RunOutcome},
 };
@@ -219,4 +222,71 @@ async fn a_silent_primary_is_failed_over_from_what_was_kept() {
     let expects = &plan.plan().expects;
     assert_eq!(expects.member.as_str(), "neu", "the last writer is remembered");
     assert!(expects.identity.is_some(), "which resource it was, too: {expects}");
+}
+
+/// A bell of a backend that rings bells.
+#[derive(Clone, Debug, Default)]
+struct Bells(Arc<Mutex<Vec<(String, Notice)>>>);
+
+#[derive(Debug)]
+struct Bell {
+    name: String,
+    rings: Bells,
+}
+
+#[derive(serde::Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[async_trait::async_trait]
+impl Notifier for Bell {
+    async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+        self.rings.0.lock().unwrap().push((self.name.clone(), notice));
+        Ok(())
+    }
+}
+
+impl Backend for Bells {
+    fn prefix(&self) -> &'static str {
+        "bells"
+    }
+
+    fn open(&self, _group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {
+        Err(member.at.fault("name", "rings, and opens no database"))
+    }
+
+    fn notifier(&self, _group: &GroupSpec, notify: &NotifySpec) -> Result<Arc<dyn Notifier>, ConfigError> {
+        let Named { name } = notify.at.read()?;
+        Ok(Arc::new(Bell { name, rings: self.clone() }))
+    }
+}
+
+/// `[notify]` of a group file reached nobody, while the step that tells people showed a check mark.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bug_the_group_file_says_who_is_told() {
+    let house = House::new();
+    let bells = Bells::default();
+    house.says("[[notify]]\nwith = \"bells\"\nat = { name = \"all\" }\n");
+    house.says("[[notify]]\nwith = \"bells\"\nonly = \"urgent\"\nat = { name = \"urgent\" }\n");
+    let nobody = house.engine().await;
+    let refused = nobody.group(house.dir.path().join("orders.toml")).unwrap_err().to_string();
+    assert!(refused.contains("`bells`, and no backend answers for that"), "{refused}");
+    nobody.close().await;
+
+    let engine = house.builder("journal").backend(bells.clone()).start().await.unwrap();
+    let group = house.group(&engine);
+    house.cloud.run_begins();
+    let plan = engine.plan(&group, PlannedSwitchover::to("weu")).await.unwrap();
+    let run = engine.start(plan, mira()).await.unwrap();
+    answer(&run, "ana", APPROVE).await.unwrap();
+    assert!(run.wait().await.unwrap().success());
+    let rings = bells.0.lock().unwrap().clone();
+    let of = |name: &str| rings.iter().filter(|(bell, _)| bell == name).map(|(_, notice)| notice).collect::<Vec<_>>();
+    assert!(of("all").iter().any(|notice| notice.text.contains("applications write again")), "{rings:?}");
+    assert!(of("urgent").iter().all(|notice| notice.urgent), "{rings:?}");
+    let mut keys: Vec<&str> = of("all").iter().map(|notice| notice.key.as_str()).collect();
+    let told = keys.len();
+    keys.dedup();
+    assert_eq!(keys.len(), told, "each notice once: {keys:?}");
 }

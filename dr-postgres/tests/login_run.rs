@@ -114,7 +114,7 @@ impl Providers for Members {
         Ok(resolved.clone())
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+    fn notifiers(&self, _group: Digest) -> Vec<Arc<dyn Notifier>> {
         Vec::new()
     }
 

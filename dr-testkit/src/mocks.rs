@@ -177,7 +177,7 @@ mock! {
     #[async_trait]
     impl Providers for Providers {
         async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
-        fn notifiers(&self) -> Vec<Arc<dyn Notifier>>;
+        fn notifiers(&self, group: Digest) -> Vec<Arc<dyn Notifier>>;
         async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError>;
     }
 }

@@ -111,9 +111,13 @@ async fn looked(link: &Link, files: &[GroupFile], screen: &mut Screen) -> Result
 fn good(file: &GroupFile) -> String {
     let spec = file.spec();
     let members: Vec<&str> = spec.members.iter().map(|member| member.name.as_str()).collect();
+    let told = match spec.notify.as_slice() {
+        [] => "nobody is told".to_owned(),
+        told => format!("told by {}", told.iter().map(|told| told.with.to_string()).collect::<Vec<_>>().join(", ")),
+    };
     let drain = if spec.apps.is_empty() { "no [[app]]" } else { "applications can be held back" };
     format!(
-        "{}  group `{}` ({}, tier {}) is right: {}; routes: {}, fences: {}, {drain}",
+        "{}  group `{}` ({}, tier {}) is right: {}; routes: {}, fences: {}, {drain}, {told}",
         file.path().display(),
         spec.name,
         spec.environment,

@@ -13,7 +13,7 @@ use crate::{
     base::{Region, ResourceAddress},
     contract::{
         AppSpec, AppTier, BackendName, ConfigError, DatabaseProbe, Fence, FenceSpec, GroupSpec, ManagedDatabase,
-        MemberSpec, SecretSpec, SecretStore, ServicePace, TrafficRouter, TrafficSpec,
+        MemberSpec, Notifier, NotifySpec, SecretSpec, SecretStore, ServicePace, TrafficRouter, TrafficSpec,
     },
 };
 
@@ -142,6 +142,14 @@ pub trait Backend: Debug + Send + Sync + 'static {
         _member: &MemberSpec,
     ) -> Result<Arc<dyn Fence>, ConfigError> {
         Err(not_offered(&fence.at, "with", fence.with.as_str(), "fence"))
+    }
+
+    /// Opens a way to tell people.
+    ///
+    /// # Errors
+    /// This backend tells nobody, or its table does not do.
+    fn notifier(&self, _group: &GroupSpec, notify: &NotifySpec) -> Result<Arc<dyn Notifier>, ConfigError> {
+        Err(not_offered(&notify.at, "with", notify.with.as_str(), "notifier"))
     }
 
     /// Opens the connection secret.

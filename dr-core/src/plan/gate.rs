@@ -282,8 +282,8 @@ impl MutationGate {
         }
     }
 
-    pub(crate) fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
-        self.inner.providers.notifiers()
+    pub(crate) fn notifiers(&self, group: crate::base::Digest) -> Vec<Arc<dyn Notifier>> {
+        self.inner.providers.notifiers(group)
     }
 
     pub(crate) async fn samples(

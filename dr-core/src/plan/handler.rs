@@ -462,7 +462,7 @@ impl StepCx {
     /// Who is told.
     #[must_use]
     pub fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
-        self.gate.notifiers()
+        self.gate.notifiers(self.plan.group_digest)
     }
 
     /// The samples that a watcher kept outside the patient, oldest first.

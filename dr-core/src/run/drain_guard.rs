@@ -316,7 +316,7 @@ impl ReadyGuard {
             self.ask(TELL_WITHIN, async move { notifier.notify(notice).await })
         };
         // Best effort: what is told is in the journal and in the guard's end as well.
-        drop(join_all(self.guard.providers.notifiers().into_iter().map(tell)).await);
+        drop(join_all(self.guard.providers.notifiers(self.state.plan.group_digest).into_iter().map(tell)).await);
     }
 
     async fn catch_up(&mut self) {

@@ -258,6 +258,13 @@ at      = { instance = "bi" }
         house.leases(self.dir.path().join("leases")).start().await.unwrap()
     }
 
+    /// Adds lines to the group file.
+    pub(crate) fn says(&self, more: &str) {
+        let path = self.dir.path().join("orders.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}\n{more}")).unwrap();
+    }
+
     pub(crate) async fn engine(&self) -> Engine {
         self.builder("journal").start().await.unwrap()
     }

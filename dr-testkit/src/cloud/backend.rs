@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use dr_core::{
-    AppTier, Backend, Fence, GroupSpec, MemberId, SecretStore,
+    AppTier, Backend, Fence, GroupSpec, MemberId, Notifier, SecretStore,
     contract::{
-        AppSpec, BackendName, ConfigError, FenceSpec, KeyPath, MemberProvider, MemberSpec, Opened, Provider,
-        ResourceRef, Route, SecretSpec, ServicePace, TrafficSpec,
+        AppSpec, BackendName, ConfigError, FenceSpec, KeyPath, MemberProvider, MemberSpec, NotifySpec, Opened,
+        Provider, ResourceRef, Route, SecretSpec, ServicePace, TrafficSpec,
     },
 };
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     SimCloud,
     line::Line,
-    plane::{SimApp, SimRoute, SimSecret},
+    plane::{SimApp, SimNotifier, SimRoute, SimSecret},
     providers::{PROVIDER, SimProviders, pace},
 };
 use crate::crash::CrashSwitch;
@@ -112,6 +112,11 @@ impl Backend for SimBackend {
             let what = "is a fence that this simulated provider does not have; its swap brings one";
             ConfigError::value(fence.at.place().parent().then("with"), what)
         })
+    }
+
+    fn notifier(&self, group: &GroupSpec, _notify: &NotifySpec) -> Result<Arc<dyn Notifier>, ConfigError> {
+        self.mine(group)?;
+        Ok(Arc::new(SimNotifier { line: self.line() }))
     }
 
     fn secret(&self, group: &GroupSpec, _secret: &SecretSpec) -> Result<Opened<dyn SecretStore>, ConfigError> {

@@ -133,7 +133,7 @@ impl Providers for SimProviders {
         }
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+    fn notifiers(&self, _group: Digest) -> Vec<Arc<dyn Notifier>> {
         vec![Arc::new(SimNotifier { line: self.line.clone() })]
     }
 

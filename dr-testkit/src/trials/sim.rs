@@ -120,7 +120,7 @@ impl SimRig {
         // A route writes as an application; the probes know no login of one.
         pair.route_login = true;
         pair.table = Some(Table::new("public", "orders"));
-        pair.notifier = sims.notifiers().into_iter().next();
+        pair.notifier = sims.notifiers(dr_core::base::Digest::zero()).into_iter().next();
         let sink: Arc<dyn EvidenceSink> = Arc::<MemoryEvidence>::clone(&evidence);
         pair.evidence = Some(sink);
         pair.missing = Some(sims.member(MemberId::new("nobody")).database);

@@ -430,7 +430,7 @@ impl Providers for Cloud {
         })
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+    fn notifiers(&self, _group: Digest) -> Vec<Arc<dyn Notifier>> {
         vec![Arc::new(Bell(self.world.clone()))]
     }
 

@@ -61,8 +61,8 @@ impl Providers for Broken {
         })
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
-        self.inner.notifiers()
+    fn notifiers(&self, group: Digest) -> Vec<Arc<dyn Notifier>> {
+        self.inner.notifiers(group)
     }
 
     async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {

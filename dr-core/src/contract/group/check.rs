@@ -79,7 +79,7 @@ fn tables(group: &GroupSpec) -> impl Iterator<Item = &AtTable> {
     let members = group.members.iter().map(|member| &member.at);
     let around = group.secrets.iter().map(|secret| &secret.at).chain(group.apps.iter().map(|app| &app.at));
     let routes = group.traffic.iter().map(|route| &route.at).chain(group.fences.iter().map(|fence| &fence.at));
-    members.chain(around).chain(routes)
+    members.chain(around).chain(routes).chain(group.notify.iter().map(|told| &told.at))
 }
 
 fn format(group: &GroupSpec) -> Findings {

@@ -62,6 +62,9 @@ pub struct GroupSpec {
     /// `[[fence]]`: the ways to keep the old writer from writing.
     #[serde(rename = "fence", default)]
     pub fences: Vec<FenceSpec>,
+    /// `[[notify]]`: who is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<NotifySpec>,
     /// `[limits]`: what stops a run.
     #[serde(default)]
     pub limits: LimitsSpec,
@@ -106,6 +109,7 @@ impl GroupSpec {
         self.members.iter_mut().enumerate().for_each(|(index, member)| member.at.put(table("member", index)));
         self.traffic.iter_mut().enumerate().for_each(|(index, route)| route.at.put(table("traffic", index)));
         self.fences.iter_mut().enumerate().for_each(|(index, fence)| fence.at.put(table("fence", index)));
+        self.notify.iter_mut().enumerate().for_each(|(index, told)| told.at.put(table("notify", index)));
         self.secrets.iter_mut().enumerate().for_each(|(index, secret)| secret.at.put(table("secret", index)));
         self.apps.iter_mut().enumerate().for_each(|(index, app)| app.at.put(table("app", index)));
     }
@@ -415,6 +419,31 @@ pub struct FenceSpec {
     /// From which grade on this fence counts. What is worth less authorises no promotion, and a promotion needs the least of the grades of
     /// the fences that its former primary has.
     pub grade: Grade,
+}
+
+/// `[[notify]]`: one way to tell people what runs of the group do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySpec {
+    /// What does it, such as `exec`.
+    pub with: BackendName,
+    /// Which notices it is given. Default: all.
+    #[serde(default)]
+    pub only: Notices,
+    /// Its own table.
+    #[serde(default)]
+    pub at: AtTable,
+}
+
+/// Which notices somebody is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notices {
+    /// All of them: what begins, what is asked, what ended.
+    #[default]
+    All,
+    /// Only those for which somebody must act: a run is parked, or applications cannot write for longer than was said.
+    Urgent,
 }
 
 /// `[limits]`: what stops a run.

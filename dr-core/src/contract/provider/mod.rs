@@ -84,8 +84,8 @@ pub trait Providers: Debug + Send + Sync + 'static {
     /// A [`ProviderError`] that names the binding's resource.
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError>;
 
-    /// Who is told.
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>>;
+    /// Who is told of runs that were planned with the group file of this digest.
+    fn notifiers(&self, group: Digest) -> Vec<Arc<dyn Notifier>>;
 
     /// The samples that a watcher kept outside the patient, oldest first, not older than `since`.
     ///

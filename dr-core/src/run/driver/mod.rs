@@ -443,7 +443,7 @@ impl Driver {
         let key = format!("{}/{what}/{}", self.drive.run, self.head.seq);
         let urgent = self.state.phase == Phase::Parked || self.state.gap_over || self.state.clients_turned_away;
         let notice = Notice { key, run: self.drive.run.clone(), urgent, text: format!("{}: {text}", self.drive.run) };
-        for notifier in self.drive.providers.notifiers() {
+        for notifier in self.drive.providers.notifiers(self.state.plan.group_digest) {
             let notice = notice.clone();
             self.drive.runtime.spawn_detached(Box::pin(async move {
                 drop(crate::contract::contain::caught(async { notifier.notify(notice).await }).await);

@@ -552,7 +552,7 @@ impl Providers for Bindings {
         Err(ProviderError::Unsupported { verb: "resolve" })
     }
 
-    fn notifiers(&self) -> Vec<Arc<dyn Notifier>> {
+    fn notifiers(&self, _group: Digest) -> Vec<Arc<dyn Notifier>> {
         Vec::new()
     }
 
