@@ -86,6 +86,13 @@ pub(crate) enum Verb {
         #[arg(default_value = "dr-demo")]
         into: PathBuf,
     },
+    /// Kills a simulated database of a sandbox, to practise a failover; works in no other place
+    Break {
+        /// A group's name or file
+        group: String,
+        /// The member that dies
+        member: String,
+    },
     /// Reads group files and says what is wrong with them, with line and suggestion
     ///
     /// Changes nothing, and calls nobody unless --look is given. Without a name it reads all group files.

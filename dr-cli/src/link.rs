@@ -219,8 +219,7 @@ impl Link {
 
     /// Looks at a group.
     pub(crate) async fn status(&self, file: &GroupFile) -> Result<GroupStatus, Stop> {
-        let group = self.engine.group_of(file).map_err(|error| stop(&error))?;
-        self.engine.status(&group).await.map_err(|error| stop(&error))
+        look_at(&self.engine, file).await
     }
 
     /// What would keep a switchover of the group from working, or make it unsafe.
@@ -241,8 +240,14 @@ impl Link {
 /// Looks at the group of this file.
 pub(crate) async fn look(engine: Engine, path: PathBuf) -> Result<GroupStatus, Stop> {
     let file = GroupFile::read(path).map_err(|error| Stop::input(chain(&error), &[]))?;
-    let group = engine.group_of(&file).map_err(|error| stop(&error))?;
-    engine.status(&group).await.map_err(|error| stop(&error))
+    look_at(&engine, &file).await
+}
+
+/// Looks at a group, and keeps where it stood: a failover that is planned later needs that for the bound of its loss.
+async fn look_at(engine: &Engine, file: &GroupFile) -> Result<GroupStatus, Stop> {
+    let group = engine.group_of(file).map_err(|error| stop(&error))?;
+    let (status, ()) = tokio::join!(engine.status(&group), engine.sample_once(&group));
+    status.map_err(|error| stop(&error))
 }
 
 /// What is true of a run.

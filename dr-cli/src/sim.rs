@@ -17,7 +17,7 @@ use std::{
 };
 
 use dr_core::{
-    AppTier, Backend, Cause, Fence, GroupName, GroupSpec, Notifier, SecretStore,
+    AppTier, Backend, Cause, Fence, GroupName, GroupSpec, MemberId, Notifier, SecretStore,
     contract::{
         AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, NotifySpec, Opened, Provider, Route, SecretSpec,
         TrafficSpec,
@@ -64,6 +64,12 @@ impl Simulated {
     #[must_use]
     pub fn from_env() -> Self {
         Self::in_dir(std::env::var_os("DR_SIM").map_or_else(|| PathBuf::from("sim"), PathBuf::from))
+    }
+
+    /// Kills the server of a member.
+    pub(crate) fn kill(&self, group: &GroupSpec, member: &MemberId) -> Result<(), ConfigError> {
+        self.cloud(group)?.break_down(member.as_str());
+        Ok(())
     }
 
     /// The world of a group: the one that is kept, or a new one as the file describes it.

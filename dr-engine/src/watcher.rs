@@ -103,6 +103,21 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
     }
 }
 
+/// Takes one sample, for a program that only looks: a failover that is planned later has a bound that is as old as this look.
+pub(crate) async fn once(engine: &Arc<Inner>, spec: &GroupSpec, bindings: &Bindings) {
+    let seen = look(spec, bindings).await.positions;
+    let primaries = seen.iter().filter(|(_, reading)| reading.in_recovery == Tri::No).count();
+    let retired =
+        if primaries > 1 { Engine::around(engine).retired(&spec.name).await.unwrap_or_default() } else { Vec::new() };
+    let (sample, writer) = fold(&seen, &retired, wall());
+    // What cannot be kept is missing later, and nothing else.
+    let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
+    let Some((member, reading)) = writer else { return };
+    if let Some(target) = target(bindings, member, reading, None).await {
+        let _kept = engine.journal.saw_writer(&spec.name, &target, sample.at).await.is_ok();
+    }
+}
+
 /// The writer as a silent one is pinned later: with its identity, which is asked for until its provider has told it once in this
 /// history.
 async fn target(

@@ -1,10 +1,11 @@
 //! `dr approve`, `dr reject`, `dr decide`: what people say to a run.
 
 use dr_core::{
-    APPROVE, Answer, View,
-    base::text::suggest,
+    APPROVE, Actor, Answer, View,
+    base::{Digest, text::suggest},
     run::{Ask, AskKind, REJECT},
 };
+use dr_engine::Run;
 use serde_json::json;
 
 use crate::{
@@ -35,12 +36,12 @@ pub(super) async fn answer(link: &Link, name: &str, wanted: &Wanted<'_>, screen:
     let answer =
         Answer { note: wanted.note.map(str::to_owned), ..Answer::choose(wanted.choice, digest, link.actor()?.clone()) };
     run.answer(answer.clone()).await.map_err(|error| link::stop(&error))?;
-    let has = view.given.iter().filter(|given| given.choice == wanted.choice).count() + 1;
     let chosen = ask.choices.iter().find(|choice| choice.name == wanted.choice);
     let needs = chosen.filter(|_| wanted.choice != REJECT).map_or(1, |choice| usize::from(ask.people_for(choice)));
     let role = role.map_or_else(|| answer.by.name.clone(), |role| role.to_string());
-    let mut page = format!("{} as {role}.  {has} of {needs}.\n", said(wanted.choice));
     let driven = link::driven(&run).await?;
+    let has = counted(&run, &view, (digest, wanted.choice), (&answer.by, driven)).await?.unwrap_or(needs);
+    let mut page = format!("{} as {role}.  {has} of {needs}.\n", said(wanted.choice));
     if !driven {
         page.push_str(&super::status::nobody(&view));
     }
@@ -49,6 +50,27 @@ pub(super) async fn answer(link: &Link, name: &str, wanted: &Wanted<'_>, screen:
     });
     screen.reply(&page, &json);
     Ok(Exit::Done)
+}
+
+/// How many chose the same, as the engine counts it; `None` when the question is decided. Where no engine counts, as it will be counted.
+async fn counted(
+    run: &Run,
+    before: &View,
+    (digest, choice): (Digest, &str),
+    (by, driven): (&Actor, bool),
+) -> Result<Option<usize>, Stop> {
+    let same = |view: &View| view.given.iter().filter(|given| given.choice == choice).count();
+    for _ in 0..if driven { 20 } else { 0 } {
+        let view = link::view(run).await?;
+        if view.ask_digest != Some(digest) {
+            return Ok(None);
+        }
+        if view.given.iter().any(|given| given.by.may_be(by)) {
+            return Ok(Some(same(&view)));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Ok(Some(same(before) + 1))
 }
 
 fn said(choice: &str) -> String {

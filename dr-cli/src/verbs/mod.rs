@@ -22,7 +22,8 @@ use crate::{
 pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exit, Stop> {
     let places = &cli.places;
     match &cli.verb {
-        Verb::Demo { into } => demo::demo(into, screen),
+        Verb::Demo { into } => demo::demo(app, into, screen).await,
+        Verb::Break { group, member } => demo::kill(places, group, member, screen),
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,
         Verb::Plan(what) => plan::plan(app, places, what, screen).await,
         Verb::Start { plan, because } => plan::start(app, places, (plan, because), screen).await,

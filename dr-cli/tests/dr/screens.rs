@@ -36,6 +36,8 @@ fn every_help_is_complete() {
     for verb in [
         "--help",
         "-h",
+        "demo --help",
+        "break --help",
         "check --help",
         "plan --help",
         "plan switchover --help",

@@ -130,6 +130,11 @@ impl Engine {
         Ok(samples.map_err(failed)?)
     }
 
+    /// Takes one sample of the positions of a group and keeps it in the journal.
+    pub async fn sample_once(&self, group: &Group) {
+        watcher::once(&self.inner, &group.spec, &group.bindings).await;
+    }
+
     /// Begins to sample the positions of a group, unless that is going on already.
     pub fn sample(&self, spec: &GroupSpec) {
         if self.inner.watching {
