@@ -1,17 +1,18 @@
 //! Is the primary really down? Asked from independent places; one silent probe only raises suspicion (D09, E08, X04).
 
 use async_trait::async_trait;
-use futures_util::future::join3;
+use futures_util::future::{join, join_all, join4};
 use serde::{Deserialize, Serialize};
 
-use super::read::{conflict, not_yet};
+use super::read::{conflict, members, not_yet};
 use crate::{
-    base::Kind,
-    contract::{Class, DatabaseProbe, ProviderError, Target, Tri},
+    base::{Kind, MemberId},
+    contract::{Class, DatabaseProbe, Description, Peer, ProviderError, Replication, Target, Tri},
     plan::{Duty, Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
-/// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
+/// The primary is down, as seen from its management plane, from inside it and from the candidate's stream, and no other standby of the plan
+/// receives from it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckPrimaryDown {
@@ -47,7 +48,7 @@ pub(super) struct Vantages {
     pub(super) management: Tri,
     /// The server itself answers.
     pub(super) inside: Tri,
-    /// The candidate receives from it.
+    /// A standby receives from it. Only the candidate's word counts for silence: another standby may lag, stand still or be lost.
     pub(super) stream: Tri,
 }
 
@@ -101,8 +102,16 @@ pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
         (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
-    let (management, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
-    let management = match management {
+    let others: Vec<&MemberId> = members(cx).filter(|member| **member != primary.member).collect();
+    // Of a pair the candidate is the only standby, and is read anyway.
+    let others = others.iter().filter(|_| others.len() > 1);
+    let others = join_all(others.map(|member| standby(cx, member)));
+    let (described, inside, stream, others) =
+        join4(old.describe(), answers(probe.as_ref()), new.replication(), others).await;
+    let stream = receives(cx, stream);
+    let others: Vec<Standby<'_>> = others.into_iter().collect::<Result<_, _>>()?;
+    let stream = if fed(primary, described.as_ref().ok(), &others) { Tri::Yes } else { stream };
+    let management = match described {
         Ok(description) => description.healthy,
         Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
         Err(
@@ -112,11 +121,50 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
             | ProviderError::Unreachable { .. },
         ) => Tri::No,
     };
-    let stream = match stream {
+    Ok(Vantages { management, inside, stream })
+}
+
+/// What a standby of the plan says of its upstream.
+struct Standby<'a> {
+    member: &'a MemberId,
+    described: Option<Description>,
+    receives: Tri,
+}
+
+async fn standby<'a>(cx: &StepCx, member: &'a MemberId) -> Result<Standby<'a>, StepError> {
+    let database = cx.database(member)?;
+    let (described, stream) = join(database.describe(), database.replication()).await;
+    Ok(Standby { member, described: described.ok(), receives: receives(cx, stream) })
+}
+
+/// Whether a standby receives. A reading that is too old tells nothing.
+fn receives(cx: &StepCx, reading: Result<Replication, ProviderError>) -> Tri {
+    match reading {
         Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,
         Ok(_) | Err(_) => Tri::Unknown,
+    }
+}
+
+/// Whether one of the standbys receives from the primary. A dark primary does not tell its endpoint: a stream whose other end is named by
+/// an endpoint, or in words, counts as the primary's then, unless it is that of another standby.
+fn fed(primary: &Target, described: Option<&Description>, standbys: &[Standby<'_>]) -> bool {
+    let endpoint = described.map(|description| &description.endpoint);
+    let from_primary = |standby: &Standby<'_>| {
+        let Some(link) = standby.described.as_ref().and_then(|description| description.follows.as_ref()) else {
+            return false;
+        };
+        let another = || {
+            let others = standbys.iter().filter(|other| other.member != standby.member);
+            let mut others = others.filter_map(|other| other.described.as_ref());
+            others.any(|other| link.peer.means(&other.address, Some(&other.endpoint)))
+        };
+        match &link.peer {
+            Peer::Address(_) => link.peer.means(&primary.address, None),
+            Peer::Endpoint(named) => endpoint.map_or_else(|| !another(), |known| known == named),
+            Peer::Other(_) => endpoint.is_none() && !another(),
+        }
     };
-    Ok(Vantages { management, inside, stream })
+    standbys.iter().any(|standby| standby.receives == Tri::Yes && from_primary(standby))
 }
 
 pub(super) struct PrimaryDown;

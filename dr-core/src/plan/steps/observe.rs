@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     confirm::takes_no_writes,
-    read::{conflict, not_yet, offered, replaced, see},
+    read::{conflict, members, not_yet, offered, replaced, see},
 };
 use crate::{
     base::{Kind, MemberId, Millis, Timestamp},
-    contract::{Binding, Class, Fence, Grade, ProviderError, ResourceKind, Target, Tri, WriterOrigin, WriterReceipt},
+    contract::{Binding, Class, Fence, Grade, ProviderError, Target, Tri, WriterOrigin, WriterReceipt},
     plan::{Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
@@ -65,7 +65,9 @@ impl Look for Observing {
         let member = &step.writer.member;
         let probe = cx.probe(member)?;
         let ours = join(probe.write(), probe.write_as_application());
-        let others = join_all(others(cx, member).map(|other| kept(cx, &step.writer, other)));
+        // None can be left out.
+        let others = members(cx).filter(|other| *other != member);
+        let others = join_all(others.map(|other| kept(cx, &step.writer, other)));
         let (seen, others, (write, application)) = join3(see(cx, member), others, ours).await;
         let (seen, write, application) = (seen?, write?, offered(application)?);
         if let Some(why) = seen.differs(&step.writer) {
@@ -105,16 +107,6 @@ impl Look for Observing {
             at: write.at,
         }))
     }
-}
-
-/// Every member of the plan but the writer: none can be left out.
-fn others<'a>(cx: &'a StepCx, writer: &'a MemberId) -> impl Iterator<Item = &'a MemberId> {
-    let bindings = cx.plan().bindings.iter().filter(|(_, bound)| bound.kind == ResourceKind::Database);
-    let members = bindings.filter_map(|(name, _)| match name {
-        Binding::Member(name) => Some(name),
-        Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
-    });
-    members.filter(move |name| *name != writer)
 }
 
 /// What keeps one other member from writing: that it does not exist, that it follows the writer, or its fences.
