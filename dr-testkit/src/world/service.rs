@@ -151,7 +151,7 @@ impl Preset {
     pub fn service(self) -> Service {
         let direct = Service::default();
         match self {
-            Self::AzurePgFlexible | Self::CloudSql | Self::PatronilessPostgres => direct,
+            Self::AzurePgFlexible | Self::PatronilessPostgres => direct,
             Self::SqlManagedInstance => Service {
                 positions: false,
                 generations: false,
@@ -176,6 +176,7 @@ impl Preset {
                 names_operations: false,
                 ..direct
             },
+            Self::CloudSql => Service { snapshot_blocks: true, ..direct },
         }
     }
 

@@ -151,15 +151,17 @@ fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
 /// The last snapshot was taken between the answer and the drain: when it ended, the consent was over, and people were asked again.
 #[test]
 fn bug_a_long_snapshot_voids_no_consent() {
-    let blocks = Preset::RdsReplica.service();
-    assert!(blocks.snapshot_blocks);
-    for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
-        let explorer = Explorer::new(setup(Preset::RdsReplica).service(service), PlannedSwitchover::to("weu"));
-        let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
-            truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
-        });
-        let played = ends(Preset::RdsReplica, "long snapshot", &explorer);
-        assert_eq!(played.asked, 1, "people were asked again, because a snapshot took long");
+    for preset in [Preset::RdsReplica, Preset::CloudSql] {
+        let blocks = preset.service();
+        assert!(blocks.snapshot_blocks, "{preset}");
+        for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
+            let explorer = Explorer::new(setup(preset).service(service), PlannedSwitchover::to("weu"));
+            let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
+                truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
+            });
+            let played = ends(preset, "long snapshot", &explorer);
+            assert_eq!(played.asked, 1, "{preset}: people were asked again, because a snapshot took long");
+        }
     }
 }
 
