@@ -28,9 +28,15 @@ pub(crate) struct Places {
     /// The directory of the journal; it must not lie in a database that is moved, nor on a network file system
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub(crate) dir: Option<PathBuf>,
-    /// The directory of the group files and of people.toml
+    /// The directory of the group files
     #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
     pub(crate) groups: Option<PathBuf>,
+    /// Work in a directory that `dr demo` made: simulated databases, a journal of its own, and three built-in people
+    #[arg(long, global = true, value_name = "DIR", conflicts_with_all = ["dir", "groups"], help_heading = "Everywhere")]
+    pub(crate) sandbox: Option<PathBuf>,
+    /// Who you are in the sandbox: mira asks, ana (dba) and ben (service-owner) approve
+    #[arg(long = "as", global = true, value_name = "NAME", requires = "sandbox", help_heading = "Everywhere")]
+    pub(crate) acting: Option<String>,
     /// Print one JSON value instead of a page (start, watch and resume: one per line)
     #[arg(long, global = true, help_heading = "Everywhere")]
     pub(crate) json: bool,
@@ -52,7 +58,8 @@ When something is in the way:
   dr resume orders-17           goes on after a crash, a Ctrl-C or a pause
   dr cancel orders-17           turns back, as long as that is possible
 
-Who may approve stands in people.toml beside the group files (name, uid, roles); whoever is not in it has no role.
+Who may approve stands in /etc/dr/people.toml, which belongs to root (name, uid, roles); whoever is not in it has no role.
+To try everything alone:  dr demo
 
 Environment:
   DR_DIR      as --dir; without both it is /var/lib/dr
@@ -71,6 +78,14 @@ Exit codes:
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Makes a sandbox: two simulated databases with clients that write, and people to play; says what to type next
+    ///
+    /// Nothing outside the directory is touched. Remove the directory when you have seen enough.
+    Demo {
+        /// The directory to make
+        #[arg(default_value = "dr-demo")]
+        into: PathBuf,
+    },
     /// Reads group files and says what is wrong with them, with line and suggestion
     ///
     /// Changes nothing, and calls nobody unless --look is given. Without a name it reads all group files.
@@ -214,9 +229,14 @@ pub(crate) enum ActVerb {
         note: Option<String>,
     },
     /// Begins nothing new in a run; what is under way is driven to a known end
+    ///
+    /// What the run holds stays held: in the write gap, applications cannot write until it goes on.
     Pause {
         /// The run, such as orders-17, or a group with one open run
         run: String,
+        /// Why; it stands in the journal
+        #[arg(long, value_name = "TEXT")]
+        because: String,
     },
     /// Goes on with a run: after a crash, a Ctrl-C or a pause
     ///
@@ -359,13 +379,15 @@ pub(crate) struct PlanOptions {
 impl Places {
     /// The journal's directory.
     pub(crate) fn journal(&self) -> PathBuf {
-        let named = self.dir.clone().or_else(|| std::env::var_os("DR_DIR").map(PathBuf::from));
+        let made = self.sandbox.as_ref().map(|dir| dir.join("journal"));
+        let named = made.or_else(|| self.dir.clone()).or_else(|| std::env::var_os("DR_DIR").map(PathBuf::from));
         named.unwrap_or_else(|| PathBuf::from("/var/lib/dr"))
     }
 
     /// The directory of the group files.
     pub(crate) fn groups(&self) -> PathBuf {
-        let named = self.groups.clone().or_else(|| std::env::var_os("DR_GROUPS").map(PathBuf::from));
+        let made = self.sandbox.as_ref().map(|dir| dir.join("groups"));
+        let named = made.or_else(|| self.groups.clone()).or_else(|| std::env::var_os("DR_GROUPS").map(PathBuf::from));
         named.unwrap_or_else(|| PathBuf::from("groups"))
     }
 }

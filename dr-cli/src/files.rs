@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dr_core::{GroupName, MemberId, RunId, base::text::suggest, contract::KeyPath};
 use dr_engine::GroupFile;
 
-use crate::{exit::Stop, people};
+use crate::exit::Stop;
 
 /// All group files of a directory with the names that people use for them, sorted.
 pub(crate) fn group_files(dir: &Path) -> Result<Vec<(String, PathBuf)>, Stop> {
@@ -17,7 +17,6 @@ pub(crate) fn group_files(dir: &Path) -> Result<Vec<(String, PathBuf)>, Stop> {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .filter(|path| path.file_name().is_some_and(|name| name != people::FILE))
         .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)))
         .collect();
     files.sort();
@@ -132,7 +131,6 @@ mod tests {
     fn an_unknown_group_is_answered_with_those_that_exist() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("orders.toml"), "").unwrap();
-        std::fs::write(dir.path().join("people.toml"), "").unwrap();
         let page = group_path(dir.path(), "order").unwrap_err().page;
         assert!(page.starts_with("error: there is no group `order`\n  groups: orders   in "), "{page}");
         assert!(page.contains("  did you mean `orders`?\n"));

@@ -17,6 +17,7 @@ mod exit;
 mod files;
 mod link;
 mod people;
+mod sandbox;
 mod screen;
 mod sim;
 mod verbs;
@@ -46,11 +47,19 @@ pub struct App {
     steps: Catalog,
     acting: Option<Actor>,
     leases: Option<PathBuf>,
+    people: Option<PathBuf>,
 }
 
 impl Default for App {
     fn default() -> Self {
-        Self { backends: Vec::new(), runbooks: BTreeMap::new(), steps: Catalog::empty(), acting: None, leases: None }
+        Self {
+            backends: Vec::new(),
+            runbooks: BTreeMap::new(),
+            steps: Catalog::empty(),
+            acting: None,
+            leases: None,
+            people: None,
+        }
     }
 }
 
@@ -82,8 +91,17 @@ impl App {
         self
     }
 
+    /// Reads who may do what from `file` instead of `/etc/dr/people.toml`. The file, and every directory on the way to it, must belong to
+    /// root and be writable by nobody else: whoever could change it could approve his own run. It is set here and nowhere else, because an
+    /// option or a variable would let the person who types name a file of his own.
+    #[must_use]
+    pub fn people(mut self, file: impl AsRef<Path>) -> Self {
+        self.people = Some(file.as_ref().to_path_buf());
+        self
+    }
+
     /// Says who acts, for programs that authenticate people themselves. Without it, it is the user of the operating system,
-    /// with the roles of `people.toml`.
+    /// with the roles of [`people`](Self::people).
     #[must_use]
     pub fn acting_as(mut self, actor: Actor) -> Self {
         self.acting = Some(actor);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     Actor, Cause, Grade, GroupName, Kind, Millis, NodeId, Plan, Purpose, RunId, RunbookId, Target, Timestamp,
     base::{Digest, Epoch, IdempotencyKey, Json, ResourceAddress, Role, SystemId},
-    contract::{Class, Given, Lineage, Loss, OpHandle, Waived},
+    contract::{Accepted, Class, Given, Lineage, Loss, OpHandle, Waived},
     plan::{Call, Effect, Hold, Marks, Node, OnFailure, PLAN_FORMAT, Policy, Promotion, RULES_VERSION},
     run::{
         Ask, Command, Event, EventKind, Head, NodePhase, NodeWhen, Phase, Record, RunOutcome, RunState, When, decide,
@@ -113,7 +113,12 @@ impl Run {
     fn started() -> Self {
         let plan = plan();
         let hash = plan.hash().unwrap();
-        let event = Event::Started { plan: Box::new(plan), hash, by: Actor::local("mira"), because: "test".into() };
+        let event = Event::Started {
+            plan: Box::new(plan),
+            hash,
+            by: Actor::local("mira").authenticated("a test", "mira"),
+            because: "test".into(),
+        };
         let record = Record::after(Head::EMPTY, Timestamp::from_millis(0), Epoch::new(1), event);
         let line = record.line().unwrap();
         let state = RunState::begin(RunId::new(GroupName::new("orders"), 1), &record).unwrap();
@@ -188,7 +193,7 @@ fn waived() -> Box<Waived> {
         ask: Digest::zero(),
         given: Vec::new(),
         reason: "neu does not answer".into(),
-        accepts: Grade::Unconfirmable,
+        accepts: Accepted::Grade(Grade::Unconfirmable),
         owes: Some("fence neu".into()),
         expires: Timestamp::from_millis(1_000_000),
     })
@@ -231,7 +236,7 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::TurnedAway => Event::TurnedAway { row: row(), why: "why".into() },
         EventKind::Waived => Event::Waived { node, waived: waived() },
         EventKind::Voided => Event::Voided { node, diff: vec!["lag".into()] },
-        EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true },
+        EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true, because: None },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
         EventKind::DrainOverBudget => Event::DrainOverBudget,
         EventKind::ClientsTurnedAway => Event::ClientsTurnedAway,
@@ -449,7 +454,7 @@ fn two_people_say_that_a_change_was_this_runs() {
     let choices: Vec<String> = run.state.ask.clone().unwrap().choices.into_iter().map(|choice| choice.name).collect();
     assert_eq!(choices, ["look", "retry", "it-was-ours", "hand-over"]);
     for (person, decided) in [("ana", false), ("ben", true)] {
-        let by = Actor::local(person);
+        let by = Actor::local(person).authenticated("a test", person);
         let given = Given { by, role: None, choice: "it-was-ours".into(), at: run.state.last, note: None };
         run.state.given.push(given);
         assert_eq!(!decide(&run.state).is_empty(), decided, "{person}");
@@ -629,8 +634,12 @@ fn a_line_of_another_version_is_refused() {
 #[test]
 fn a_plan_that_is_not_the_one_its_hash_names_is_refused() {
     let plan = plan();
-    let event =
-        Event::Started { plan: Box::new(plan), hash: Digest::zero(), by: Actor::local("mira"), because: String::new() };
+    let event = Event::Started {
+        plan: Box::new(plan),
+        hash: Digest::zero(),
+        by: Actor::local("mira").authenticated("a test", "mira"),
+        because: String::new(),
+    };
     let record = Record::after(Head::EMPTY, Timestamp::from_millis(0), Epoch::new(1), event);
     let refused = RunState::begin(RunId::new(GroupName::new("orders"), 1), &record);
     assert!(refused.unwrap_err().to_string().contains("whose hash is not"));

@@ -11,8 +11,8 @@ use dr_core::{
     AppTier, Backend, Binding, Fence, GroupSpec,
     base::{BindingName, Region, text},
     contract::{
-        BackendName, ConfigError, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec, Opened,
-        Provider, Resolved, ResourceKind, ResourceRef,
+        BackendName, ConfigError, FencePlace, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec,
+        Opened, Provider, Resolved, ResourceKind, ResourceRef,
     },
 };
 
@@ -58,18 +58,22 @@ impl Backends {
         let backend = self.find(&member.backend, &place.then("backend"))?;
         let Provider { database, probe, fences } = backend.open(group, member)?;
         let reference = refer(&member.backend, ResourceKind::Database, &database, Some(&member.region));
-        let fence = self.fence(group, member, fences)?;
+        let (early, late): (Vec<_>, Vec<_>) = self
+            .fences(group, member, fences)?
+            .into_iter()
+            .partition(|fence| fence.place() == FencePlace::BeforePromotion);
         let pace = backend.pace(&member.backend);
-        Ok((reference, MemberProvider { database: database.provider, probe, fence, pace }))
+        let (fence, late_fence) = (composed(early), composed(late));
+        Ok((reference, MemberProvider { database: database.provider, probe, fence, late_fence, pace }))
     }
 
     /// The fences that the file lists, or else those that the member's own backend brings.
-    fn fence(
+    fn fences(
         &self,
         group: &GroupSpec,
         member: &MemberSpec,
         own: Vec<Arc<dyn Fence>>,
-    ) -> Result<Option<Arc<dyn Fence>>, ConfigError> {
+    ) -> Result<Vec<Arc<dyn Fence>>, ConfigError> {
         let mut listed = Vec::new();
         let ours = |fence: &FenceSpec| fence.member.as_ref().is_none_or(|only| *only == member.name);
         let fences = group.fences.iter().enumerate();
@@ -78,8 +82,7 @@ impl Backends {
             let opened = self.find(&fence.with, &place)?.fence(group, fence, member)?;
             listed.push(Arc::new(GradedFence::new(opened, fence.grade)) as Arc<dyn Fence>);
         }
-        let mut fences = if group.fences.is_empty() { own } else { listed };
-        Ok(if fences.len() > 1 { Some(Arc::new(FenceSet::new(fences))) } else { fences.pop() })
+        Ok(if group.fences.is_empty() { own } else { listed })
     }
 
     fn surroundings(&self, group: &GroupSpec, bindings: &mut Bindings) -> Result<(), ConfigError> {
@@ -149,6 +152,11 @@ impl Bindings {
         self.by_name.insert(Binding::App(name.clone()), (reference, Resolved::App(opened.provider)));
         Ok(())
     }
+}
+
+/// Several fences as one.
+fn composed(mut fences: Vec<Arc<dyn Fence>>) -> Option<Arc<dyn Fence>> {
+    if fences.len() > 1 { Some(Arc::new(FenceSet::new(fences))) } else { fences.pop() }
 }
 
 fn refer<T: ?Sized>(

@@ -162,7 +162,7 @@ async fn a_pause_holds_the_next_step_back_until_it_is_lifted() {
     let run = house.begin(&engine).await.unwrap();
     let mut watch = run.watch();
     while watch.next().await.unwrap().unwrap().ask_digest.is_none() {}
-    run.pause(dba("ana")).await.unwrap();
+    run.pause(dba("ana"), "look first").await.unwrap();
     while watch.next().await.unwrap().unwrap().state != Standing::Paused {}
     answer(&run, "ben", APPROVE).await.unwrap();
     loop {
@@ -175,7 +175,7 @@ async fn a_pause_holds_the_next_step_back_until_it_is_lifted() {
     assert_eq!(house.lamp.switched.load(Ordering::SeqCst), 0);
     run.unpause(dba("ana")).await.unwrap();
     assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
-    assert!(matches!(run.pause(dba("ana")).await, Err(Error::Over(_))));
+    assert!(matches!(run.pause(dba("ana"), "look first").await, Err(Error::Over(_))));
 }
 
 #[tokio::test]
@@ -418,7 +418,9 @@ async fn bug_a_plan_started_under_a_group_file_that_was_changed_since() {
     };
     let plan = async || engine.plan(&engine.group(&file).unwrap(), LightUp).await.unwrap();
     let refused = async |plan| {
-        let Err(Error::Refused(refusal)) = engine.start(plan, Start::by(Actor::local("mira"))).await else {
+        let Err(Error::Refused(refusal)) =
+            engine.start(plan, Start::by(Actor::local("mira").authenticated("a test", "mira"))).await
+        else {
             panic!("the plan started")
         };
         let [finding] = refusal.findings.as_slice() else { panic!("{refusal:?}") };
@@ -436,7 +438,8 @@ async fn bug_a_plan_started_under_a_group_file_that_was_changed_since() {
     assert!(refused(unread).await.contains("cannot be read"));
 
     std::fs::write(&file, format!("# only a comment\n{before}")).unwrap();
-    let run = engine.start(plan().await, Start::by(Actor::local("mira"))).await.unwrap();
+    let run =
+        engine.start(plan().await, Start::by(Actor::local("mira").authenticated("a test", "mira"))).await.unwrap();
     // What runs goes on under what was approved, whatever the file says by then.
     std::fs::write(&file, tighter(&before)).unwrap();
     engine.close().await;

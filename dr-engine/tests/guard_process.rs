@@ -117,11 +117,11 @@ async fn orchestrate(house: &Path) {
     let engine = builder(house).start().await.unwrap();
     let group = engine.group(house.join("orders.toml")).unwrap();
     let plan = engine.plan(&group, SlowSwitchover).await.unwrap();
-    let run = engine.start(plan, Start::by(Actor::local("mira"))).await.unwrap();
+    let run = engine.start(plan, Start::by(Actor::local("mira").authenticated("a test", "mira"))).await.unwrap();
     let mut watch = run.watch();
     while let Some(view) = watch.next().await.unwrap() {
         if let Some(to) = view.ask_digest {
-            let ana = Actor::local("ana").with_role("dba").authenticated_by("a test");
+            let ana = Actor::local("ana").with_role("dba").authenticated("a test", "ana");
             run.answer(Answer::choose(dr_core::APPROVE, to, ana)).await.unwrap();
         }
         if view.steps.iter().any(|step| step.id.as_str() == "dawdle" && step.state == NodePhase::Looking) {

@@ -16,7 +16,7 @@ use dr_engine::{
 use dr_testkit::{Drift, FailsHow, Fault, FaultPlan};
 
 fn mira() -> Start {
-    Start::by(Actor::local("mira")).because("CHG-4711")
+    Start::by(Actor::local("mira").authenticated("a test", "mira")).because("CHG-4711")
 }
 
 /// Covers C01 and story 1: there and back again, nothing lost, and the second preview knows the new writer.
@@ -149,6 +149,7 @@ async fn a_group_of_four_changes_its_writer_and_takes_its_follower_along() {
 }
 
 /// Lets the watcher, which works once a second, keep two samples of the writer.
+#[expect(clippy::unwrap_used, reason = "a test")]
 async fn watched(engine: &Engine, group: &Group) {
     engine.situation(group).await.unwrap();
     engine.sample(group.spec());

@@ -88,6 +88,7 @@ impl Members {
                 database: if answers { database } else { Arc::new(Unanswered(database)) },
                 probe: Arc::new(side.probe.clone()),
                 fence: Some(Arc::new(FenceSet::new(fences))),
+                late_fence: None,
                 pace: ServicePace::CAUTIOUS,
             };
             let reference = ResourceRef {
@@ -194,7 +195,7 @@ async fn switched(rig: &Rig, answers: bool) -> RunOutcome {
         providers: Arc::new(members),
         catalog: Catalog::built_in(),
     };
-    begin(&with, &plan, &Actor::local("test").authenticated_by("test"), "a test").await.unwrap();
+    begin(&with, &plan, &Actor::local("test").authenticated("test", "test"), "a test").await.unwrap();
     let journal = Arc::clone(&with.journal);
     let id = with.run.clone();
     let ended = tokio::time::timeout(Duration::from_secs(60), drive(with)).await;

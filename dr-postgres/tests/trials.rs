@@ -67,6 +67,7 @@ fn seat(member: &Arc<Member>, name: &str, dress: Dress) -> Seat {
         database: Arc::new(PostgresDatabase::new(Arc::clone(member))),
         probe: Arc::new(member.probe()),
         fence: Some(fence),
+        late_fence: None,
         pace: ServicePace::CAUTIOUS,
     };
     Seat { member: MemberId::new(name), address: member.address(), provider }

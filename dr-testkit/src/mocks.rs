@@ -8,7 +8,7 @@ use dr_core::{
     RunId, SecretStore, Timestamp, TrafficRouter, Tri,
     base::{Digest, SecretVersion},
     contract::{
-        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, EvidenceSink,
+        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, EvidenceSink, FencePlace,
         FenceReading, FenceToken, FollowRequest, Health, LongTransaction, Notice, OpHandle, OpProgress, PatchSecret,
         Planes, Position, PositionReading, PositionSample, PromoteRequest, Providers, Query, Reach, RecycleRequest,
         Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved,
@@ -63,6 +63,7 @@ mock! {
         fn travels(&self) -> bool;
         async fn carried(&self) -> Result<Vec<String>, ProviderError>;
         async fn clear(&self, request: ClearFence) -> Outcome<()>;
+        fn place(&self) -> FencePlace;
         fn poll_every(&self) -> Millis;
         fn manual(&self, verb: &str) -> Vec<String>;
     }

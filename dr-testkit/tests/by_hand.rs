@@ -88,7 +88,7 @@ impl Hand {
     fn consent(&self, run: &RunId) -> Consent {
         let now = self.rt.now_wall();
         let agreed = |person: &str| dr_core::contract::Given {
-            by: Actor::local(person),
+            by: Actor::local(person).authenticated("a test", person),
             role: None,
             choice: dr_core::APPROVE.into(),
             at: now,

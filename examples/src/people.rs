@@ -11,7 +11,7 @@ use crate::Board;
 /// Who asks for the runs of the examples; so this person's approval does not count.
 #[must_use]
 pub fn requester() -> Actor {
-    Actor::local("mira").with_role("platform").authenticated_by("the example")
+    Actor::local("mira").with_role("platform").authenticated("the example", "mira")
 }
 
 /// Those who answer, one after the other.
@@ -25,7 +25,7 @@ impl People {
     /// Ana and ben. `ask` lets the one at the terminal type ana's code; without a terminal nobody is waited for.
     #[must_use]
     pub fn new(ask: bool) -> Self {
-        let person = |name: &str, role: &str| Actor::local(name).with_role(role).authenticated_by("the example");
+        let person = |name: &str, role: &str| Actor::local(name).with_role(role).authenticated("the example", name);
         Self {
             waiting: vec![person("ben", "service-owner"), person("ana", "dba")],
             typed: ask && std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),

@@ -99,14 +99,17 @@ async fn child_on_a_small_disk() {
     let engine = Engine::open(disk.join("journal")).leases(cluster.folder().join("leases")).backend(backend);
     let engine = engine.steps(Catalog::built_in()).unguarded().without_watcher().start().await.unwrap();
     let plan = engine.plan(&engine.group(&group).unwrap(), PlannedSwitchover::to("pg2")).await.unwrap();
-    let run = engine.start(plan, Start::by(Actor::local("mira")).because("a full disk")).await.unwrap();
+    let run = engine
+        .start(plan, Start::by(Actor::local("mira").authenticated("a test", "mira")).because("a full disk"))
+        .await
+        .unwrap();
     let mut watch = run.watch();
     let asked = loop {
         if let Some(digest) = watch.next().await.unwrap().unwrap().ask_digest {
             break digest;
         }
     };
-    run.answer(Answer::choose(APPROVE, asked, Actor::local("ana"))).await.unwrap();
+    run.answer(Answer::choose(APPROVE, asked, Actor::local("ana").authenticated("a test", "ana"))).await.unwrap();
     let outcome = run.wait().await.unwrap();
     assert!(
         matches!(&outcome, RunOutcome::Aborted { reason } if reason.contains("the journal's disk is full")),

@@ -11,7 +11,7 @@ struct ReefRig(Reef, VirtualRuntime);
 
 fn seat(member: &ReefMember) -> Seat {
     let (database, probe) = (Arc::new(member.clone()), Arc::new(member.clone()));
-    let provider = MemberProvider { database, probe, fence: None, pace: ServicePace::CAUTIOUS };
+    let provider = MemberProvider { database, probe, fence: None, late_fence: None, pace: ServicePace::CAUTIOUS };
     Seat { member: member.id(), address: member.address(), provider }
 }
 

@@ -61,7 +61,7 @@ async fn the_consumers_are_paused_while_the_writer_changes() {
     let plan = dr.plan(&dr.group(file).unwrap(), runbook()).await.unwrap();
     let preview = plan.preview();
     assert!(preview.contains("pause consumer group billing"), "{preview}");
-    let mira = Actor::local("mira").authenticated_by("oidc");
+    let mira = Actor::local("mira").authenticated("https://login.example.com", "mira");
     let run = dr.start(plan, Start::by(mira).because("CHG-4711")).await.unwrap();
     let mut people = vec![("ben", "service-owner"), ("ana", "dba")];
     let mut watch = run.watch();
@@ -70,7 +70,7 @@ async fn the_consumers_are_paused_while_the_writer_changes() {
         if let (Standing::Asking, Some(digest)) = (&view.state, view.ask_digest)
             && let Some((name, role)) = people.pop()
         {
-            let person = Actor::local(name).with_role(role).authenticated_by("oidc");
+            let person = Actor::local(name).with_role(role).authenticated("https://login.example.com", name);
             run.answer(Answer::choose(APPROVE, digest, person)).await.unwrap();
         }
     }

@@ -10,7 +10,7 @@ use dr_testkit::{Setup, SimCloud};
 const GROUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/groups/orders.toml");
 
 fn person(name: &str, role: &str) -> Actor {
-    Actor::local(name).with_role(role).authenticated_by("oidc")
+    Actor::local(name).with_role(role).authenticated("https://login.example.com", name)
 }
 
 async fn stage(dir: &Path) -> (SimCloud, Engine) {

@@ -33,12 +33,12 @@ pub(super) async fn answer(link: &Link, name: &str, wanted: &Wanted<'_>, screen:
         confirmed(&view, wanted, screen)?;
     }
     let answer =
-        Answer { note: wanted.note.map(str::to_owned), ..Answer::choose(wanted.choice, digest, link.actor().clone()) };
-    run.answer(answer).await.map_err(|error| link::stop(&error))?;
+        Answer { note: wanted.note.map(str::to_owned), ..Answer::choose(wanted.choice, digest, link.actor()?.clone()) };
+    run.answer(answer.clone()).await.map_err(|error| link::stop(&error))?;
     let has = view.given.iter().filter(|given| given.choice == wanted.choice).count() + 1;
     let chosen = ask.choices.iter().find(|choice| choice.name == wanted.choice);
     let needs = chosen.filter(|_| wanted.choice != REJECT).map_or(1, |choice| usize::from(ask.people_for(choice)));
-    let role = role.map_or_else(|| link.actor().name.clone(), |role| role.to_string());
+    let role = role.map_or_else(|| answer.by.name.clone(), |role| role.to_string());
     let mut page = format!("{} as {role}.  {has} of {needs}.\n", said(wanted.choice));
     let driven = link::driven(&run).await?;
     if !driven {
@@ -70,7 +70,7 @@ fn fits(view: &View, ask: &Ask, wanted: &Wanted<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     let verb = match ask.kind {
-        AskKind::Consent | AskKind::Grade => format!("dr approve {0}   or   dr reject {0}", view.run),
+        AskKind::Consent | AskKind::Waiver => format!("dr approve {0}   or   dr reject {0}", view.run),
         AskKind::Park => format!("dr decide {} CHOICE", view.run),
     };
     let mut help = vec![format!("choices: {}", names.join(", ")), format!("answer with:  {verb}")];

@@ -1,5 +1,7 @@
 //! `dr check`: are the group files right?
 
+use std::path::Path;
+
 use dr_engine::GroupFile;
 use serde_json::{Value, json};
 
@@ -8,7 +10,8 @@ use crate::{
     args::Places,
     exit::{Stop, chain},
     files,
-    link::Link,
+    link::{self, Link},
+    people::{self, People},
 };
 
 pub(super) async fn check(
@@ -22,13 +25,14 @@ pub(super) async fn check(
         Some(name) => vec![files::group_path(&dir, name)?],
         None => files::group_files(&dir)?.into_iter().map(|(_, path)| path).collect(),
     };
+    let backends = link::backends(app, places);
     let mut pages = Vec::new();
     let mut found: Vec<Value> = Vec::new();
     let mut right: Vec<GroupFile> = Vec::new();
     let mut faults = 0;
     for path in &paths {
         let checked = GroupFile::read(path).and_then(|file| {
-            dr_engine::opens(&app.backends, &file)?;
+            dr_engine::opens(&backends, &file)?;
             Ok(file)
         });
         match checked {
@@ -53,11 +57,33 @@ pub(super) async fn check(
     if paths.is_empty() {
         return Err(Stop::input(format!("`{}` has no group files", dir.display()), &[]));
     }
+    lacking(app, places, &right, &mut pages, &mut found)?;
     if look {
         return looked(&Link::open(app, places).await?, &right, screen).await;
     }
     screen.reply(&pages.join("\n"), &json!({"files": found, "exit": 0}));
     Ok(Exit::Done)
+}
+
+/// What the groups ask of people that nobody can give: read only where the program does not know by itself who acts.
+fn lacking(
+    app: &App,
+    places: &Places,
+    files: &[GroupFile],
+    pages: &mut Vec<String>,
+    found: &mut Vec<Value>,
+) -> Result<(), Stop> {
+    if app.acting.is_some() || places.sandbox.is_some() {
+        return Ok(());
+    }
+    let people = People::read(app.people.as_deref().unwrap_or_else(|| Path::new(people::FILE)))?;
+    for file in files {
+        for what in people.lacking(file.spec()) {
+            pages.push(format!("note: {}: {what}", file.path().display()));
+            found.push(json!({"file": file.path(), "note": what}));
+        }
+    }
+    Ok(())
 }
 
 /// What would keep a switchover from working, or make it unsafe.

@@ -40,7 +40,7 @@ pub(super) fn rows(debts: &[Debt]) -> String {
 }
 
 pub(super) async fn close(link: &Link, id: &str, reason: &str, screen: &mut Screen) -> Result<Exit, Stop> {
-    let closed = link.engine().close_debt(&DebtId::new(id), link.actor().clone(), reason).await;
+    let closed = link.engine().close_debt(&DebtId::new(id), link.actor()?.clone(), reason).await;
     let debt = closed.map_err(|error| link::stop(&error))?;
     screen.reply(&format!("{id} is closed: {reason}\n"), &json!({"closed": debt, "reason": reason, "exit": 0}));
     Ok(Exit::Done)

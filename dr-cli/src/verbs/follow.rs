@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, pin::pin};
 use dr_core::{
     NodeId, View,
     base::{Digest, text::human},
+    contract::Class,
     run::NodePhase,
     show::{Standing, StepView},
 };
@@ -109,17 +110,24 @@ enum Followed {
     Stopped(Option<Box<View>>, Stop),
 }
 
-/// Shows every view until the run is over, its driver stops, or somebody presses Ctrl-C.
-async fn follow(run: &Run, printed: &mut Printed, screen: &mut Screen) -> Followed {
+/// Shows every view until the run is over, its driver stops, or somebody presses Ctrl-C. Says so when the engine that drives it is gone,
+/// and when one is there again.
+async fn follow(run: &Run, mut driven: bool, printed: &mut Printed, screen: &mut Screen) -> Followed {
     let mut watch = run.watch_from(u64::from(printed.seq));
     let mut interrupted = pin!(interrupted());
     let mut last: Option<Box<View>> = None;
     loop {
         let mut next = pin!(watch.next());
-        let next = tokio::select! {
-            next = &mut next => next,
-            () = &mut interrupted => return Followed::Interrupted(last),
-            never = tick(run, screen) => match never {},
+        let next = loop {
+            tokio::select! {
+                next = &mut next => break next,
+                () = &mut interrupted => return Followed::Interrupted(last),
+                () = changed(run, driven) => {
+                    driven = !driven;
+                    tell_driven(run, driven, screen).await;
+                }
+                never = tick(run, driven, screen) => match never {},
+            }
         };
         match next {
             Ok(Some(view)) => {
@@ -135,15 +143,43 @@ async fn follow(run: &Run, printed: &mut Printed, screen: &mut Screen) -> Follow
     }
 }
 
+/// Waits until the run has an engine, or none any more.
+async fn changed(run: &Run, driven: bool) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // A look that fails tells nothing.
+        if link::driven(run).await.is_ok_and(|now| now != driven) {
+            return;
+        }
+    }
+}
+
+/// Says that the engine is gone, with what that means for applications, or that one is there again.
+async fn tell_driven(run: &Run, driven: bool, screen: &mut Screen) {
+    let Ok(view) = run.view().await else { return };
+    if view.outcome().is_some() {
+        return;
+    }
+    if screen.is_json() {
+        screen.line(&json!({"run": view.run, "driven": driven}));
+    } else if driven {
+        screen.page(&format!("An engine drives {} again.\n", view.run));
+    } else {
+        let held = if view.writes_stopped() { format!("  {}\n", stopped(&view)) } else { String::new() };
+        screen.page(&format!("ITS ENGINE IS GONE.  {}{held}", super::status::nobody(&view)));
+    }
+}
+
 /// Says once a second what is under way and held, where a line can be written over another one.
-async fn tick(run: &Run, screen: &mut Screen) -> std::convert::Infallible {
+async fn tick(run: &Run, driven: bool, screen: &mut Screen) -> std::convert::Infallible {
     if !screen.moves() {
         return std::future::pending().await;
     }
     loop {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         if let Ok(view) = run.view().await {
-            screen.moving(&now(&view));
+            let alone = if driven { "" } else { " no engine;" };
+            screen.moving(&format!("{alone}{}", now(&view)));
         }
     }
 }
@@ -163,7 +199,7 @@ fn now(view: &View) -> String {
 
 /// Drives a run and shows it, until it is over or somebody presses Ctrl-C.
 pub(super) async fn drive(link: &Link, run: &Run, screen: &mut Screen) -> Result<Exit, Stop> {
-    let ended = match follow(run, &mut Printed::default(), screen).await {
+    let ended = match follow(run, true, &mut Printed::default(), screen).await {
         Followed::Over(view) => over(run, &view, screen).await,
         Followed::Interrupted(view) => Err(leave(run, view.as_deref())),
         Followed::Stopped(view, mut stop) => {
@@ -185,16 +221,18 @@ pub(super) async fn watch(link: &Link, name: &str, once: bool, screen: &mut Scre
         return Ok(code(&view));
     }
     let mut printed = Printed::default();
+    // Looked at before the page: what changes after it is told.
+    let driven = link::driven(&run).await?;
     screen.page(&view.to_string());
     screen.line(&json!(view));
     drop(printed.news(&view));
     if view.outcome().is_some() {
         return over(&run, &view, screen).await;
     }
-    if !link::driven(&run).await? {
+    if !driven {
         screen.page(&super::status::nobody(&view));
     }
-    match follow(&run, &mut printed, screen).await {
+    match follow(&run, driven, &mut printed, screen).await {
         Followed::Over(view) => over(&run, &view, screen).await,
         Followed::Interrupted(last) => Ok(code(&last.unwrap_or_else(|| Box::new(view)))),
         Followed::Stopped(_, stop) => Err(stop),
@@ -210,10 +248,29 @@ pub(super) fn code(view: &View) -> Exit {
     }
 }
 
+/// How often it is looked whether an engine drives the run.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// Whether writes come back by themselves: only as long as no fence may stand, because a drain that ends behind a fence lets
+/// applications run into it.
+fn stopped(view: &View) -> String {
+    let fenced = view.no_return || view.held.iter().any(|held| held.class == Class::Fence);
+    if fenced {
+        return format!(
+            "APPLICATIONS CANNOT WRITE until this run goes on, or is finished by hand:  dr resume {}",
+            view.run
+        );
+    }
+    format!(
+        "applications cannot write; if nobody goes on, the drain ends by itself or by its guard, and {} writes again",
+        view.from
+    )
 }
 
 /// Ctrl-C: the run stays where it is.
@@ -222,7 +279,7 @@ fn leave(run: &Run, view: Option<&View>) -> Stop {
     if let Some(view) = view {
         help.push(view.holding());
         if view.writes_stopped() {
-            help.push("writes are stopped; the drain ends by itself or by its guard if nobody goes on in time".into());
+            help.push(stopped(view));
         }
     }
     help.push(format!("go on with:  dr resume {}", run.id()));

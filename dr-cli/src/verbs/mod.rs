@@ -4,6 +4,7 @@ mod answer;
 mod check;
 mod control;
 mod debts;
+mod demo;
 mod follow;
 mod list;
 mod plan;
@@ -21,6 +22,7 @@ use crate::{
 pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exit, Stop> {
     let places = &cli.places;
     match &cli.verb {
+        Verb::Demo { into } => demo::demo(into, screen),
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,
         Verb::Plan(what) => plan::plan(app, places, what, screen).await,
         Verb::Start { plan, because } => plan::start(app, places, (plan, because), screen).await,
@@ -32,7 +34,10 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
                 (app.clone().leases_in(leases), Places { dir: Some(journal.clone()), ..places.clone() });
             crate::link::guard(&app, &places, run).await.map(|()| Exit::Done)
         }
-        Verb::Look(verb) => look(&Link::open(app, places).await?, places, verb, screen).await,
+        Verb::Look(verb) => {
+            let groups = matches!(verb, LookVerb::Status { .. });
+            look(&Link::looking(app, places, groups).await?, places, verb, screen).await
+        }
         Verb::Act(verb) => act(&Link::open(app, places).await?, verb, screen).await,
     }
 }
@@ -65,7 +70,7 @@ async fn act(link: &Link, verb: &ActVerb, screen: &mut Screen) -> Result<Exit, S
         ActVerb::Decide { run, choice, code, note } => {
             answer::answer(link, run, &wanted(choice, code.as_deref(), note.as_deref()), screen).await
         }
-        ActVerb::Pause { run } => control::pause(link, run, screen).await,
+        ActVerb::Pause { run, because } => control::pause(link, run, because, screen).await,
         ActVerb::Resume { run, take_over } => control::resume(link, run, *take_over, screen).await,
         ActVerb::Cancel { run, because } => control::cancel(link, run, because, screen).await,
     }

@@ -151,7 +151,7 @@ async fn begin(link: &Link, verified: Verified, because: &str, screen: &mut Scre
     screen.page(&format!(
         "{} started by {}.  Ctrl-C leaves the run where it is; `dr resume {0}` goes on.\n",
         run.id(),
-        link.actor().name
+        link.actor()?.name
     ));
     follow::drive(link, &run, screen).await
 }

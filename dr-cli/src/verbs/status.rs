@@ -1,13 +1,14 @@
 //! `dr status`: what is true, what runs, what waits for somebody.
 
 use dr_core::{
-    Timestamp, View,
-    base::text::human,
+    GroupName, MemberId, Timestamp, Tri, View,
+    base::{Finding, text::human},
     contract::ReplicationLink,
     plan::{MemberFacts, Presence},
+    run::{Debt, DebtKind},
 };
-use dr_engine::GroupStatus;
-use serde_json::json;
+use dr_engine::{GroupStatus, RunSummary};
+use serde_json::{Value, json};
 
 use super::{follow::code, list::table};
 use crate::{
@@ -27,7 +28,8 @@ pub(super) async fn status(link: &Link, places: &Places, of: Option<&str>, scree
         return one_run(link, name, screen).await;
     }
     let status = link.status(&files::group(&dir, name)?).await?;
-    let exit = status.run.as_ref().map_or(Exit::Done, |view| left_alone(view, status.driven));
+    let idle = if concerns(&status).is_empty() { Exit::Done } else { Exit::Waits };
+    let exit = status.run.as_ref().map_or(idle, |view| left_alone(view, status.driven));
     screen.reply(&group_page(&status), &json!({"group": status, "exit": exit.code()}));
     Ok(exit)
 }
@@ -59,45 +61,174 @@ fn last(view: &View) -> Timestamp {
     times.max().unwrap_or(view.sentence.since).max(view.sentence.since)
 }
 
+/// All groups of the directory, and every run that is not over, whether its group has a file here or not.
 async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, Stop> {
-    let mut rows = vec![["GROUP", "WRITER", "STANDBY", "LAG", "RUN"].map(str::to_owned)];
-    let mut values = Vec::new();
-    let (mut waiting, mut oldest, mut notes) = (0_usize, None::<Timestamp>, String::new());
-    let (mut running, mut owed) = (0_usize, 0_usize);
-    for (_, path) in files::group_files(&places.groups())? {
-        let looked = match link.status_of(&path).await {
-            Ok(status) => status,
-            Err(stop) => {
-                rows.push(
-                    [path.file_stem().unwrap_or_default().to_string_lossy().as_ref(), "?", "?", "?", "?"]
-                        .map(str::to_owned),
-                );
-                notes.push_str(&stop.page.replace("nothing was sent\n", ""));
-                continue;
-            }
-        };
-        if let Some(view) = &looked.run {
-            running += 1;
-            waiting += usize::from(left_alone(view, looked.driven) == Exit::Waits);
+    let runs = link.runs().await?;
+    let files = match files::group_files(&places.groups()) {
+        Ok(files) => files,
+        // Without group files the journal still knows what runs.
+        Err(stop) if runs.is_empty() => return Err(stop),
+        Err(_) => Vec::new(),
+    };
+    // All at once: a silent member costs its patience once, and not once for each group.
+    let looks: Vec<_> = files
+        .iter()
+        .map(|(name, path)| (name.clone(), tokio::spawn(link::look(link.engine().clone(), path.clone()))))
+        .collect();
+    let mut seen = Seen::default();
+    for (name, look) in looks {
+        match look.await.map_err(|error| Stop::bug(format!("the look at {name} broke: {error}")))? {
+            Ok(status) => seen.group(status),
+            Err(stop) => seen.unreadable(&name, &stop),
         }
-        oldest = oldest.into_iter().chain(facts(&looked)).min();
-        if !looked.debts.is_empty() {
-            let debts = looked.debts.len();
-            owed += debts;
-            notes.push_str(&format!("{}: {debts} owed; see  dr debts {0}\n", looked.group));
-        }
-        for finding in &looked.findings {
-            notes.push_str(&format!("{}: DR{} {}\n", looked.group, finding.rule, finding.what));
-        }
-        rows.push(row(&looked));
-        values.push(json!(looked));
     }
+    seen.elsewhere(&runs);
     let now = link::now();
-    let age = oldest.map(|at| format!(", oldest fact {}", human(now.since(at)))).unwrap_or_default();
-    let page = format!("{}read {} UTC{age}. {}\n{notes}", table(&rows), now.clock(), summary(running, waiting, owed));
-    let exit = if waiting > 0 { Exit::Waits } else { Exit::Done };
-    screen.reply(&page, &json!({"groups": values, "exit": exit.code()}));
+    let age = seen.oldest.map(|at| format!(", oldest fact {}", human(now.since(at)))).unwrap_or_default();
+    let base = match &link.without_journal {
+        Some(dir) => format!("{}; there is no journal in {}", several(files.len(), "group file"), dir.display()),
+        None => {
+            let dir = link.engine().dir().display();
+            format!("{}; {} in the journal {dir}", several(files.len(), "group file"), several(runs.len(), "run"))
+        }
+    };
+    let exit = seen.exit();
+    let page =
+        format!("{}read {} UTC{age}; {base}\n{}\n{}", table(&seen.rows), now.clock(), seen.summary(), seen.notes);
+    screen.reply(&page, &json!({"groups": seen.values, "concerns": seen.concerns, "exit": exit.code()}));
     Ok(exit)
+}
+
+fn several(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What was seen of all groups.
+#[derive(Debug)]
+struct Seen {
+    rows: Vec<[String; 5]>,
+    notes: String,
+    values: Vec<Value>,
+    /// What somebody has to look at, a line each.
+    concerns: Vec<String>,
+    named: Vec<GroupName>,
+    running: usize,
+    waiting: usize,
+    owed: usize,
+    oldest: Option<Timestamp>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            rows: vec![["GROUP", "WRITER", "STANDBY", "LAG", "RUN"].map(str::to_owned)],
+            notes: String::new(),
+            values: Vec::new(),
+            concerns: Vec::new(),
+            named: Vec::new(),
+            running: 0,
+            waiting: 0,
+            owed: 0,
+            oldest: None,
+        }
+    }
+}
+
+impl Seen {
+    fn group(&mut self, status: GroupStatus) {
+        if let Some(view) = &status.run {
+            self.running += 1;
+            self.waiting += usize::from(left_alone(view, status.driven) == Exit::Waits);
+        }
+        self.oldest = self.oldest.into_iter().chain(facts(&status)).min();
+        let concerns = concerns(&status);
+        self.notes.extend(concerns.iter().map(|concern| format!("{}: {concern}\n", status.group)));
+        self.concerns.extend(concerns);
+        if !status.debts.is_empty() {
+            self.owed += status.debts.len();
+            self.notes.push_str(&format!("{}: {} owed; see  dr debts {0}\n", status.group, status.debts.len()));
+        }
+        for finding in findings(&status) {
+            self.notes.push_str(&format!("{}: DR{} {}\n", status.group, finding.rule, finding.what));
+        }
+        self.rows.push(row(&status));
+        self.values.push(json!(status));
+        self.named.push(status.group);
+    }
+
+    /// A file that cannot be read may be that of a group on which something runs: it is no silence.
+    fn unreadable(&mut self, name: &str, stop: &Stop) {
+        self.rows.push([name, "?", "?", "?", "?"].map(str::to_owned));
+        self.notes.push_str(&stop.page.replace("nothing was sent\n", ""));
+        self.values.push(json!({"file": name, "error": stop.json}));
+        self.concerns.push(format!("the file of {name} cannot be read"));
+    }
+
+    /// Runs whose group has no readable file here.
+    fn elsewhere(&mut self, runs: &[RunSummary]) {
+        for run in runs.iter().filter(|run| run.outcome.is_none() && !self.named.contains(run.run.group())) {
+            self.running += 1;
+            self.waiting += 1;
+            let word = run.view.as_ref().map_or_else(|| "unreadable".to_owned(), super::list::word);
+            let alone = if run.driven { "" } else { ", no engine" };
+            self.notes
+                .push_str(&format!("{} {word}{alone}: its group has no file here; see  dr status {0}\n", run.run));
+            self.values.push(json!({"group": run.run.group(), "run": run}));
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.waiting > 0 || !self.concerns.is_empty() { Exit::Waits } else { Exit::Done }
+    }
+
+    fn summary(&self) -> String {
+        let looked_at = self.concerns.len();
+        let said = summary(self.running, self.waiting, self.owed);
+        match looked_at {
+            0 => said,
+            1 => "One thing needs a look, below.".into(),
+            many => format!("{many} things need a look, below."),
+        }
+    }
+}
+
+/// What is wrong with a group in which nothing runs. What a run does to its group on purpose is no finding: a fenced primary is not to be
+/// repaired.
+fn findings(status: &GroupStatus) -> &[Finding] {
+    if status.run.is_some() { &[] } else { &status.findings }
+}
+
+/// Whether the writer answers, its server as well as its provider, and is not called ill.
+fn answers(status: &GroupStatus, writer: &MemberId) -> bool {
+    let ill = |member: &&MemberFacts| {
+        let healthy = member.description.as_ref().map(|seen| seen.healthy);
+        member.reach.server == Tri::No || healthy == Some(Tri::No)
+    };
+    status.writer_answers && !status.members.iter().filter(|member| member.name == *writer).any(|member| ill(&member))
+}
+
+/// What somebody has to look at, although no run asks for it.
+fn concerns(status: &GroupStatus) -> Vec<String> {
+    let mut concerns = Vec::new();
+    if status.run.is_none() {
+        match &status.writer {
+            Some(writer) if !answers(status, writer) => {
+                let to = standbys(status).first().map_or_else(|| "MEMBER".to_owned(), |member| member.name.to_string());
+                concerns.push(format!(
+                    "THE WRITER {writer} DOES NOT ANSWER; if it is down:  dr plan failover {} --to {to}",
+                    status.group
+                ));
+            }
+            Some(_) => {}
+            None => concerns.push("IT CANNOT BE SAID WHO WRITES".into()),
+        }
+    }
+    let by_hand = |debt: &&Debt| matches!(debt.kind, DebtKind::ByHand | DebtKind::StillHeld);
+    let left = status.debts.iter().filter(by_hand).count();
+    if left > 0 {
+        concerns.push(format!("{left} left to do by hand after a run; see  dr debts {}", status.group));
+    }
+    concerns
 }
 
 fn summary(running: usize, waiting: usize, owed: usize) -> String {
@@ -169,16 +300,23 @@ fn group_page(status: &GroupStatus) -> String {
         ]);
     }
     let mut page = format!("{}   {} UTC\n{}", status.group, status.at.clock(), table(&rows));
-    for finding in &status.findings {
+    for finding in findings(status) {
         page.push_str(&format!("{finding}\n"));
+    }
+    for concern in concerns(status) {
+        page.push_str(&format!("{concern}\n"));
     }
     if !status.debts.is_empty() {
         page.push_str(&format!("\n{}\n", super::debts::rows(&status.debts)));
     }
     match &status.run {
+        None if !concerns(status).is_empty() => page.push_str("Nothing is running.\n"),
         None => page.push_str(&format!("{}\n", summary(0, 0, status.debts.len()))),
         Some(view) => {
-            page.push('\n');
+            page.push_str(&format!(
+                "\n{} works on this group; what it fenced and holds back is so on purpose:\n",
+                view.run
+            ));
             page.push_str(&view.to_string());
             if !status.driven {
                 page.push_str(&nobody(view));

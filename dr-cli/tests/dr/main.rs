@@ -5,3 +5,4 @@ mod process;
 mod screens;
 mod servers;
 mod stage;
+mod truth;

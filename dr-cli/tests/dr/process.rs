@@ -86,7 +86,7 @@ fn people_of_one_unix_group_share_journal_and_leases() {
     use std::os::unix::fs::PermissionsExt as _;
     let stage = Stage::new();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "umask 002 && exec \"$0\" status", env!("CARGO_BIN_EXE_dr")]);
+    shell.args(["-c", "umask 002 && exec \"$0\" plan switchover orders --to weu", env!("CARGO_BIN_EXE_dr")]);
     for (name, place) in [("DR_DIR", "journal"), ("DR_GROUPS", "groups"), ("DR_SIM", "sim"), ("DR_LEASES", "leases")] {
         shell.env(name, stage.path(place));
     }

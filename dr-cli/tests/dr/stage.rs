@@ -122,7 +122,7 @@ impl Stage {
     }
 
     pub(crate) fn app(&self, who: &str, role: Option<&str>) -> App {
-        let actor = Actor::local(who).authenticated_by("test");
+        let actor = Actor::local(who).authenticated("a test", who);
         let actor = role.into_iter().fold(actor, Actor::with_role);
         let app = App::new().backend(dr_postgres::Postgres::new()).backend(Simulated::in_dir(self.path("sim")));
         app.acting_as(actor).leases_in(self.path("leases"))

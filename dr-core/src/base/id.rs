@@ -442,22 +442,48 @@ impl fmt::Display for RunbookId {
     }
 }
 
+/// One account by which an authentication knows somebody: the same `by` and `subject` are the same person, whatever name is shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    /// Who vouches for it, such as `os` or `https://login.example.com`.
+    pub by: String,
+    /// What that calls the account for ever: a user id, the subject of a token. Never a text that its owner chooses.
+    pub subject: String,
+}
+
+impl Identity {
+    /// The account that `by` calls `subject`.
+    #[must_use]
+    pub fn new(by: impl Into<String>, subject: impl Into<String>) -> Self {
+        Self { by: by.into(), subject: subject.into() }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.by, self.subject)
+    }
+}
+
 /// Who asks or answers. The program that embeds the engine authenticates; the journal records what was authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Actor {
-    /// The person's (or service's) name.
+    /// The person's (or service's) name, to be shown. Nothing is decided by it where both sides have an identity.
     pub name: String,
     /// The roles that the embedder vouches for.
     pub roles: std::collections::BTreeSet<Role>,
-    /// How the identity was established, such as `oidc` or `local user`; absent when nobody checked.
-    pub authenticated_by: Option<String>,
+    /// The person's accounts; none when nobody checked who it is.
+    pub identities: std::collections::BTreeSet<Identity>,
+    /// How it was shown and who says which roles, for the journal: `os user 1001, people file 3fa9c1d2`. It takes no part in decisions.
+    pub shown_by: Option<String>,
 }
 
 impl Actor {
     /// A person whose identity nobody checked.
     #[must_use]
     pub fn local(name: impl Into<String>) -> Self {
-        Self { name: name.into(), roles: std::collections::BTreeSet::new(), authenticated_by: None }
+        let (roles, identities) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+        Self { name: name.into(), roles, identities, shown_by: None }
     }
 
     /// Adds a role.
@@ -467,11 +493,29 @@ impl Actor {
         self
     }
 
-    /// Says how the identity was established.
+    /// Adds an account of this person: `by` authenticated it, and calls it `subject` for ever.
     #[must_use]
-    pub fn authenticated_by(mut self, how: impl Into<String>) -> Self {
-        self.authenticated_by = Some(how.into());
+    pub fn authenticated(mut self, by: impl Into<String>, subject: impl Into<String>) -> Self {
+        self.identities.insert(Identity::new(by, subject));
         self
+    }
+
+    /// Says how the identity was shown.
+    #[must_use]
+    pub fn shown_by(mut self, how: impl Into<String>) -> Self {
+        self.shown_by = Some(how.into());
+        self
+    }
+
+    /// Tells whether both may be one person: they have an account in common. Where one of them has none, the names decide; two people
+    /// whom nobody checked may always be one.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        match (self.identities.is_empty(), other.identities.is_empty()) {
+            (false, false) => !self.identities.is_disjoint(&other.identities),
+            (true, true) => true,
+            (true, false) | (false, true) => self.name == other.name,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub use finding::{
     known::{self, Known},
 };
 pub use id::{
-    Actor, BadDigest, BadKind, BadRunId, BindingName, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Kind,
-    MemberId, NodeId, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
+    Actor, BadDigest, BadKind, BadRunId, BindingName, Digest, Endpoint, Epoch, GroupName, IdempotencyKey, Identity,
+    Kind, MemberId, NodeId, Region, ResourceAddress, ResourceIdentity, Role, RunId, RunbookId, SecretVersion, SystemId,
 };
 pub use time::{Millis, Mono, Timestamp, millis, minutes, seconds};

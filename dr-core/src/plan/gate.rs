@@ -228,6 +228,12 @@ impl MutationGate {
         Ok(Arc::new(wrap::GatedFence { inner, gate: self.clone(), name: member.into() }))
     }
 
+    pub(crate) fn late_fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {
+        let fence = self.member(member)?.late_fence.clone();
+        let inner = fence.ok_or_else(|| stop(format_args!("`{member}` has no fence for after the promotion")))?;
+        Ok(Arc::new(wrap::GatedFence { inner, gate: self.clone(), name: member.into() }))
+    }
+
     /// Engages a fence that this run has engaged before: no allow-list and no intent of its own, and never under a lost lease.
     pub(crate) async fn engage_again(
         &self,

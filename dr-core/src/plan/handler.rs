@@ -395,6 +395,14 @@ impl StepCx {
         self.gate.fence(member)
     }
 
+    /// The fence of a member that can be engaged only after the promotion.
+    ///
+    /// # Errors
+    /// The name is bound to nothing, or the member has no such fence.
+    pub fn late_fence(&self, member: &MemberId) -> Result<Arc<dyn Fence>, StepError> {
+        self.gate.late_fence(member)
+    }
+
     /// Engages the fence of a member again that was seen to write although this run had fenced it; answers what became of that, in
     /// words. It is the one mutation without an intent of its own: the intent of the fence is durable, engaging it again changes
     /// nothing else, and no moment is to be lost.

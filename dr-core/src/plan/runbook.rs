@@ -92,6 +92,8 @@ pub struct MemberFacts {
     pub reach: Reach,
     /// What its fences offer together over those ways; `None` when it has none.
     pub fence: Option<Planes>,
+    /// What its fences for after the promotion promise together; `None` when it has none.
+    pub late_fence: Option<Planes>,
     /// Its fences that offer less than they would if every way were open.
     pub out_of_reach: Vec<String>,
     /// What its fences say of themselves now. They are asked only where two members follow nobody: one of them may be a former
@@ -131,6 +133,7 @@ impl MemberFacts {
             capabilities: None,
             reach: Reach { management: Tri::No, server: Tri::No },
             fence: None,
+            late_fence: None,
             out_of_reach: Vec::new(),
             fenced: None,
             retired: None,

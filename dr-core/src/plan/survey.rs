@@ -64,10 +64,15 @@ impl Survey {
         let Some(Resolved::Member(provider)) = self.resolved(&member.name).filter(|_| alone) else {
             return None;
         };
-        let reading = self.within(provider.fence.as_ref()?.inspect()).await.ok()?;
         let target = member.target()?;
-        let same = reading.is_of(&target).is_ok() && reading.lineage.as_ref().is_none_or(|of| *of == target.lineage);
-        same.then_some(reading)
+        let mut all: Option<FenceReading> = None;
+        for fence in provider.fence.iter().chain(&provider.late_fence) {
+            let Ok(reading) = self.within(fence.inspect()).await else { continue };
+            if reading.is_of(&target).is_ok() && reading.lineage.as_ref().is_none_or(|of| *of == target.lineage) {
+                all = Some(all.map_or_else(|| reading.clone(), |all| all.with(&reading)));
+            }
+        }
+        all
     }
 
     /// The promotion that took the writes away from this very resource, on the history that it carries.
@@ -178,6 +183,7 @@ impl Survey {
             replication: replication.ok(),
             capabilities: capabilities.ok(),
             fence: provider.fence.as_ref().map(|fence| fence.offers(reach)),
+            late_fence: provider.late_fence.as_ref().map(|fence| fence.promises()),
             out_of_reach,
             fence_travels: provider.fence.as_ref().is_some_and(|fence| fence.travels()),
             fence_poll: provider.fence.as_ref().map_or(Millis::seconds(1), |fence| fence.poll_every()),

@@ -1,8 +1,6 @@
 //! The one way in which a run waits for people: an [`Ask`] with a digest, an [`Answer`] that quotes it. Consents, parks and waivers
 //! are asks.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -46,8 +44,8 @@ pub enum AskKind {
     Consent,
     /// The run cannot go on by itself.
     Park,
-    /// All holds but the grade of the former primary: two people accept what was measured, or the run parks.
-    Grade,
+    /// All holds but one thing: two people accept the grade that was measured of the former primary, or attest that the primary is down.
+    Waiver,
 }
 
 /// A question to people. Its digest covers everything they are shown; an answer must quote it.
@@ -74,10 +72,10 @@ pub struct Ask {
     /// One of these roles is needed; empty means any.
     pub roles: Vec<Role>,
     /// Who may not answer: the one who asked for the run.
-    pub not: Option<String>,
+    pub not: Option<Actor>,
     /// Since when.
     pub since: Timestamp,
-    /// The grade that was measured and the grade that is needed; only a question of kind [`AskKind::Grade`] has them.
+    /// What is lacking; only a question of kind [`AskKind::Waiver`] has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short: Option<Shortfall>,
     /// Until when it can be answered; `None` for parks.
@@ -157,7 +155,7 @@ pub enum AnswerRefused {
         /// Who.
         who: String,
     },
-    /// The requester.
+    /// The requester, under whatever name; or somebody who may be, because nobody checked who either of them is.
     #[error("DR305  {who} asked for this run, so others must approve")]
     Requester {
         /// Who.
@@ -202,15 +200,14 @@ pub fn judge(ask: &Ask, given: &[Given], answer: &Answer, now: Timestamp) -> Res
         let choices = ask.choices.iter().map(|choice| choice.name.clone()).collect();
         return Err(AnswerRefused::NoSuchChoice { choice: answer.choice.clone(), choices });
     }
-    if ask.not.as_ref() == Some(&who) {
+    if ask.not.as_ref().is_some_and(|requester| requester.may_be(&answer.by)) {
         return Err(AnswerRefused::Requester { who });
     }
     let role = answer.by.roles.iter().find(|role| ask.roles.contains(role)).cloned();
     if role.is_none() && !ask.roles.is_empty() {
         return Err(AnswerRefused::WrongRole { needs: ask.roles.clone(), who });
     }
-    let unchecked = answer.by.authenticated_by.is_none();
-    let again = given.iter().any(|yes| yes.by.name == who || (unchecked && yes.by.authenticated_by.is_none()));
+    let again = given.iter().any(|yes| yes.by.may_be(&answer.by));
     if again {
         return Err(AnswerRefused::Twice { who });
     }
@@ -228,8 +225,7 @@ pub fn decided(ask: &Ask, given: &[Given]) -> Option<String> {
     ask.choices.iter().find_map(|choice| {
         let needed = usize::from(ask.people_for(choice));
         let chose = given.iter().filter(|yes| yes.choice == choice.name);
-        let people: BTreeSet<&str> = chose.map(|yes| yes.by.name.as_str()).collect();
-        (people.len() >= needed).then(|| choice.name.clone())
+        (Given::people(chose) >= needed).then(|| choice.name.clone())
     })
 }
 
@@ -248,6 +244,8 @@ pub enum Request {
     Pause {
         /// Who.
         by: Actor,
+        /// Why.
+        because: String,
     },
     /// Go on.
     Resume {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{Actor, MemberId, NodeId, Role, RunId, Timestamp},
     contract::{Binding, Cause, Class, FenceReceipt, WriterReceipt},
-    plan::{Duty, OnFailure},
+    plan::{Attempted, Duty, OnFailure},
     run::{NodePhase, RunOutcome, RunState},
 };
 
@@ -242,7 +242,7 @@ fn waived(state: &RunState, id: &NodeId) -> Option<Debt> {
         run: state.run.clone(),
         text: waived.owes?,
         owner: Some(Role::new(COMMANDER)),
-        cause: Some(Cause::new(format_args!("`{}` was accepted, {}", waived.accepts, waived.reason))),
+        cause: Some(Cause::new(format_args!("{}, {}", waived.accepts, waived.reason))),
         due: None,
         about: Some(Binding::from(&state.plan.expects.member)),
         kind: DebtKind::Fence,
@@ -271,7 +271,15 @@ fn left_out(state: &RunState) -> Vec<Debt> {
 /// A fence that stands only for a while.
 fn lapses(state: &RunState, id: &NodeId) -> Option<Debt> {
     state.plan.call(id).filter(|call| call.class == Class::Fence)?;
-    let receipt: FenceReceipt = serde_json::from_value(state.nodes.get(id)?.output.as_ref()?.0.clone()).ok()?;
+    let output = state.nodes.get(id)?.output.as_ref()?.0.clone();
+    // A fence that was only attempted says whether it came about.
+    let receipt = match serde_json::from_value::<FenceReceipt>(output.clone()) {
+        Ok(receipt) => receipt,
+        Err(_) => match serde_json::from_value::<Attempted<FenceReceipt>>(output).ok()? {
+            Attempted::Done(receipt) => receipt,
+            Attempted::Owed(_) => return None,
+        },
+    };
     let member = &receipt.target.member;
     Some(Debt {
         id: DebtId::of(&state.run, format_args!("{id}.lapse")),

@@ -31,6 +31,7 @@ pub struct EngineBuilder {
     unguarded: bool,
     holder: Option<String>,
     watching: bool,
+    existing: bool,
 }
 
 impl EngineBuilder {
@@ -46,6 +47,7 @@ impl EngineBuilder {
             unguarded: false,
             holder: None,
             watching: true,
+            existing: false,
         }
     }
 
@@ -111,12 +113,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Opens only a journal that is there: whoever looks for a run in the wrong directory is told so, and leaves no new journal behind.
+    pub fn existing(mut self) -> Self {
+        self.existing = true;
+        self
+    }
+
     /// Opens the journal and the leases. No run is driven before [`Engine::resume`] or [`Engine::start`].
     ///
     /// # Errors
     /// [`Error::Open`], [`Error::NoRuntime`].
     pub async fn start(self) -> Result<Engine, Error> {
         let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().map_err(|_| Error::NoRuntime)?);
+        if self.existing && !SqliteJournal::is_in(&self.dir) {
+            return Err(OpenError::Nothing { path: self.dir }.into());
+        }
         let (dir, lease_dir) = (self.dir.clone(), self.leases.clone());
         let opened = tokio::task::spawn_blocking(move || open(&dir, lease_dir.as_deref())).await;
         let (journal, leases, samples) = opened.map_err(|_| Error::NoRuntime)??;

@@ -1,6 +1,10 @@
 //! Starting runs, resuming them, and the tasks that drive them.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use dr_core::{
     Actor, Kind, Plan, RunId, Timestamp,
@@ -120,6 +124,14 @@ impl Engine {
         self.sample(&spec);
         self.drive(drive);
         Ok(Run::new(self.clone(), run))
+    }
+
+    /// The group file that a plan was made from, as it was kept with the plan; `None` for a group that came from no file.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub async fn group_file_of(&self, plan: &Plan) -> Result<Option<PathBuf>, Error> {
+        Ok(self.inner.journal.group_file(plan.group_digest).await?.map(PathBuf::from))
     }
 
     /// Refuses a plan whose group file was changed since: an older plan is no way round a stricter approval or a shorter budget. A

@@ -92,7 +92,8 @@ impl Run {
         };
         match judge(&ask, &tail.state.given, &answer, wall()) {
             Ok(_) => {
-                let id = format!("answer-{}-{}-{}", answer.to.hex(), answer.by.name, answer.choice);
+                let who = answer.by.identities.first().map_or_else(|| answer.by.name.clone(), ToString::to_string);
+                let id = format!("answer-{}-{who}-{}", answer.to.hex(), answer.choice);
                 self.engine.post(&self.id, &id, Request::Answer(answer)).await?;
                 Ok(ask)
             }
@@ -132,35 +133,47 @@ impl Run {
         self.answer(Answer::choose(choice, to, by)).await
     }
 
-    /// Asks that nothing new begins.
+    /// Tells whether somebody may pause this run, let it go on, turn it back, or take it from another engine: whoever asked for it, and
+    /// whoever has a role of its approval.
     ///
     /// # Errors
-    /// [`Error::Over`], [`Error::UnknownRun`], [`Error::Journal`].
-    pub async fn pause(&self, by: Actor) -> Result<(), Error> {
-        self.ask_for("pause", Request::Pause { by }).await
+    /// [`Error::Answer`] with the roles that it needs; [`Error::UnknownRun`], [`Error::Journal`].
+    pub async fn may_steer(&self, by: &Actor) -> Result<(), Error> {
+        let tail = Tail::read(&self.engine, &self.id).await?;
+        tail.state.may_steer(by).map_err(|refused| Error::Answer { refused, ask: None })
+    }
+
+    /// Asks that nothing new begins. What the run holds stays held meanwhile: in the write gap, applications wait or fail until it goes on.
+    ///
+    /// # Errors
+    /// [`Error::Over`], [`Error::UnknownRun`], [`Error::Journal`]; [`Error::Answer`] for somebody without a role of the run's approval who
+    /// did not ask for it.
+    pub async fn pause(&self, by: Actor, because: impl Into<String>) -> Result<(), Error> {
+        self.ask_for("pause", &by.clone(), Request::Pause { by, because: because.into() }).await
     }
 
     /// Asks that a paused run goes on. A run that nobody drives needs [`Engine::resume_run`].
     ///
     /// # Errors
-    /// [`Error::Over`], [`Error::UnknownRun`], [`Error::Journal`].
+    /// As [`Run::pause`].
     pub async fn unpause(&self, by: Actor) -> Result<(), Error> {
-        self.ask_for("unpause", Request::Resume { by }).await
+        self.ask_for("unpause", &by.clone(), Request::Resume { by }).await
     }
 
     /// Asks that the run turns back, if it still can.
     ///
     /// # Errors
-    /// [`Error::Over`], [`Error::UnknownRun`], [`Error::Journal`].
+    /// As [`Run::pause`].
     pub async fn cancel(&self, by: Actor, because: impl Into<String>) -> Result<(), Error> {
-        self.ask_for("cancel", Request::Cancel { by, because: because.into() }).await
+        self.ask_for("cancel", &by.clone(), Request::Cancel { by, because: because.into() }).await
     }
 
-    async fn ask_for(&self, kind: &str, request: Request) -> Result<(), Error> {
+    async fn ask_for(&self, kind: &str, by: &Actor, request: Request) -> Result<(), Error> {
         let tail = Tail::read(&self.engine, &self.id).await?;
         if tail.state.outcome.is_some() {
             return Err(Error::Over(self.id.clone()));
         }
+        tail.state.may_steer(by).map_err(|refused| Error::Answer { refused, ask: None })?;
         self.engine.post(&self.id, &fresh(kind, wall()), request).await
     }
 
@@ -204,7 +217,7 @@ impl Run {
 }
 
 fn said_before(state: &RunState, answer: &Answer) -> bool {
-    state.given.iter().any(|given| given.by.name == answer.by.name && given.choice == answer.choice)
+    state.given.iter().any(|given| given.by.may_be(&answer.by) && given.choice == answer.choice)
 }
 
 /// A run as its journal tells it, and where that ends.

@@ -48,6 +48,12 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
+    /// Tells whether there is a journal in `dir`. Nothing is opened or made.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join("journal.db").exists()
+    }
+
     /// Opens the journal in `dir`, making both when they do not exist.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ pub enum OpenError {
         #[source]
         source: Box<Self>,
     },
+    /// There is no journal, and only one that is there was asked for.
+    #[error("there is no journal in {}", path.display())]
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The directory could not be made or looked at.
     #[error("the directory {} cannot be used", path.display())]
     Directory {

@@ -271,7 +271,12 @@ at      = { instance = "bi" }
     }
 
     pub(crate) async fn begin(&self, engine: &Engine) -> Result<Run, Error> {
-        engine.start(self.plan(engine).await, Start::by(Actor::local("mira")).because("CHG-1")).await
+        engine
+            .start(
+                self.plan(engine).await,
+                Start::by(Actor::local("mira").authenticated("a test", "mira")).because("CHG-1"),
+            )
+            .await
     }
 }
 
@@ -287,7 +292,7 @@ pub(crate) async fn answer(run: &Run, who: &str, choice: &str) -> Result<dr_core
 }
 
 pub(crate) fn dba(name: &str) -> Actor {
-    Actor::local(name).with_role("dba").authenticated_by("a test")
+    Actor::local(name).with_role("dba").authenticated("a test", name)
 }
 
 const GROUP: &str = r#"

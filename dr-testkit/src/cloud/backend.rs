@@ -102,14 +102,13 @@ impl Backend for SimBackend {
         let found = SimProviders { line: self.line() }.member_of(MemberId::new(name.as_str()), routes);
         let reference = self.cloud.member_ref(&name);
         let provider = Provider::of(opened(reference, found.database), found.probe);
-        Ok(match found.fence {
-            Some(fence) => provider.fence(fence),
-            None => provider,
-        })
+        Ok(found.fence.into_iter().chain(found.late_fence).fold(provider, Provider::fence))
     }
 
     fn fence(&self, group: &GroupSpec, fence: &FenceSpec, member: &MemberSpec) -> Result<Arc<dyn Fence>, ConfigError> {
-        self.member(&self.name(group, member)?).fence.ok_or_else(|| {
+        let found = self.member(&self.name(group, member)?);
+        let late = fence.with.as_str().ends_with(".stop-alone");
+        (if late { found.late_fence } else { found.fence }).ok_or_else(|| {
             let what = "is a fence that this simulated provider does not have; its swap brings one";
             ConfigError::value(fence.at.place().parent().then("with"), what)
         })

@@ -115,7 +115,11 @@ pub(crate) fn told(world: &World, member: &MemberId, at: i64) -> Option<Replicat
         (true, None, true) => Some(delay),
     };
     Some(Replication {
-        streaming: Tri::from(streaming),
+        streaming: if world.setup.service.flatters && standby && !source_up {
+            Tri::Unknown
+        } else {
+            Tri::from(streaming)
+        },
         lineage: standby.then(|| world.told(&seen.lineage)),
         received: positions.then(|| position(&seen.lineage, received)),
         applied: positions.then(|| position(&seen.lineage, applied(found, received))),
@@ -165,7 +169,7 @@ impl ManagedDatabase for SimDatabase {
                     follows: seen.follows.as_ref().and_then(link),
                     followers: followers.filter_map(|(name, _)| link(name)).collect(),
                     writable,
-                    healthy: Tri::from(up),
+                    healthy: Tri::from(up || (world.setup.service.flatters && !seen.stopped)),
                     status,
                     endpoint: found.endpoint.clone(),
                     version: found.version.clone(),

@@ -6,7 +6,8 @@ use dr_core::{
     Cause, Fence, Grade, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri,
     base::Json,
     contract::{
-        ClearFence, Effort, EngageFence, FenceReading, FenceToken, Planes, Reach, Rehearsal, ReleaseOrder, RetireFence,
+        ClearFence, Effort, EngageFence, FencePlace, FenceReading, FenceToken, Planes, Reach, Rehearsal, ReleaseOrder,
+        RetireFence,
     },
 };
 
@@ -22,6 +23,8 @@ use crate::world::{Careless, Effect, Instance, Place, World, not_the_server};
 pub(crate) enum FenceKind {
     /// Deny new sessions, end the open ones, stop.
     Stop,
+    /// Stop a member that nobody follows any more: the one fence for after the promotion.
+    StopAlone,
     /// Deny new sessions and end the open ones; the server runs on.
     Network,
     /// The storage refuses writes.
@@ -51,7 +54,9 @@ impl SimFence {
     fn plane(&self) -> Plane {
         match self.kind {
             FenceKind::Login => Plane::Data(self.member.clone()),
-            FenceKind::Stop | FenceKind::Network | FenceKind::Storage => Plane::Management(self.member.clone()),
+            FenceKind::Stop | FenceKind::StopAlone | FenceKind::Network | FenceKind::Storage => {
+                Plane::Management(self.member.clone())
+            }
         }
     }
 
@@ -113,6 +118,8 @@ impl SimFence {
         }
         let mut planes = match self.kind {
             FenceKind::Stop => stop_planes(world, found),
+            FenceKind::StopAlone if found.stopped && !found.running => stop_planes(world, found),
+            FenceKind::StopAlone => Planes::default(),
             FenceKind::Network if found.denied && world.sessions(&found.name) == 0 => Planes::all(Grade::Confirmed),
             FenceKind::Network => Planes::default(),
             FenceKind::Login if world.carries(found) && world.sessions(&found.name) == 0 => {
@@ -136,7 +143,7 @@ impl SimFence {
             if world.carries(found) { "; the applications' roles may not log in" } else { "" },
         );
         Ok(FenceReading {
-            silent: self.kind == FenceKind::Stop && found.stopped && !found.running,
+            silent: matches!(self.kind, FenceKind::Stop | FenceKind::StopAlone) && found.stopped && !found.running,
             unread: Vec::new(),
             address: Some(found.address.clone()),
             identity: Some(found.identity.clone()),
@@ -166,6 +173,7 @@ impl Fence for SimFence {
     fn name(&self) -> String {
         match self.kind {
             FenceKind::Stop => "sim.stop".to_owned(),
+            FenceKind::StopAlone => "sim.stop-alone".to_owned(),
             FenceKind::Network => "sim.network".to_owned(),
             FenceKind::Storage => "sim.storage".to_owned(),
             FenceKind::Login => "sim.login".to_owned(),
@@ -177,9 +185,10 @@ impl Fence for SimFence {
         let way = if self.kind == FenceKind::Login { reach.server } else { reach.management };
         match (way, self.kind) {
             (Tri::No, _) => Planes::default(),
-            (Tri::Yes | Tri::Unknown, FenceKind::Stop | FenceKind::Network | FenceKind::Login) => {
-                Planes::all(Grade::Confirmed)
-            }
+            (
+                Tri::Yes | Tri::Unknown,
+                FenceKind::Stop | FenceKind::StopAlone | FenceKind::Network | FenceKind::Login,
+            ) => Planes::all(Grade::Confirmed),
             (Tri::Yes | Tri::Unknown, FenceKind::Storage) => Planes::all(Grade::Enforced),
         }
     }
@@ -224,6 +233,7 @@ impl Fence for SimFence {
                     ("2-terminate", Effect::Terminate { member: member() }),
                 ]
             }
+            FenceKind::StopAlone => vec![("stop-alone", Effect::StopAlone { member: member() })],
             FenceKind::Storage => vec![("", Effect::StorageFence { member: member() })],
             FenceKind::Login => vec![("", Effect::NoLogin { member: member() })],
         };
@@ -249,6 +259,7 @@ impl Fence for SimFence {
                 ("1-start", Effect::Start { member: member(), ours: true }),
                 ("2-allow", Effect::Allow { member: member() }),
             ],
+            FenceKind::StopAlone => vec![("1-start", Effect::Start { member: member(), ours: true })],
             FenceKind::Network | FenceKind::Storage | FenceKind::Login => {
                 vec![("", Effect::Allow { member: member() })]
             }
@@ -282,6 +293,10 @@ impl Fence for SimFence {
         self.line.send(self.part("clear", "", "clear-fence"), effect).await.map(drop)
     }
 
+    fn place(&self) -> FencePlace {
+        if self.kind == FenceKind::StopAlone { FencePlace::AfterPromotion } else { FencePlace::BeforePromotion }
+    }
+
     fn poll_every(&self) -> Millis {
         self.line.cloud.inner.setup.timing.poll
     }
@@ -294,7 +309,10 @@ impl Fence for SimFence {
             (FenceKind::Stop, "release") => {
                 ["start", "allow"].iter().map(|part| format!("sim {part} {}", self.member)).collect()
             }
-            (FenceKind::Stop | FenceKind::Network | FenceKind::Storage | FenceKind::Login, other) => {
+            (
+                FenceKind::Stop | FenceKind::StopAlone | FenceKind::Network | FenceKind::Storage | FenceKind::Login,
+                other,
+            ) => {
                 vec![format!("sim {other}-fence {}", self.member)]
             }
         }

@@ -331,6 +331,7 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
         | Effect::Deny { .. }
         | Effect::Terminate { .. }
         | Effect::Stop { .. }
+        | Effect::StopAlone { .. }
         | Effect::StorageFence { .. }
         | Effect::NoLogin { .. }
         | Effect::Clear { .. }

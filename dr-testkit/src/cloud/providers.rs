@@ -88,14 +88,15 @@ impl SimProviders {
             Flavour::StorageFence => Some(FenceKind::Storage),
         };
         let line = || self.line.clone();
-        let fence = kind.map(|kind| {
-            let fence: Arc<dyn dr_core::Fence> = Arc::new(SimFence { line: line(), member: name.clone(), kind });
-            fence
-        });
+        let fence_of =
+            |kind| -> Arc<dyn dr_core::Fence> { Arc::new(SimFence { line: line(), member: name.clone(), kind }) };
+        let fence = kind.map(fence_of);
+        let late_fence = setup.service.late_stop.then(|| fence_of(FenceKind::StopAlone));
         MemberProvider {
             database: Arc::new(SimDatabase { line: line(), member: name.clone(), routes }),
             probe: Arc::new(SimProbe { line: line(), member: name }),
             fence,
+            late_fence,
             pace: pace(&setup),
         }
     }

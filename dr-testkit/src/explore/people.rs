@@ -50,7 +50,7 @@ pub(super) async fn until_parked(journal: MemoryJournal, runtime: VirtualRuntime
 async fn approve(journal: &MemoryJournal, runtime: &VirtualRuntime, run: &RunId, ask: &Ask) {
     let Ok(digest) = ask.digest() else { return };
     for person in ["ana", "ben", "cleo", "dora"].into_iter().take(usize::from(ask.people.max(1))) {
-        let mut by = Actor::local(person).authenticated_by("testkit");
+        let mut by = Actor::local(person).authenticated("testkit", person);
         by.roles.extend(ask.roles.iter().cloned());
         let request = Request::Answer(Answer::choose(APPROVE, digest, by));
         let Ok(request) = canonical::to_value(&request) else { return };

@@ -284,7 +284,7 @@ impl Stage {
             lease,
         };
         if self.journal.lines(&self.run).is_empty() {
-            begin(&with, plan, &Actor::local("mira").authenticated_by("testkit"), "a trial").await?;
+            begin(&with, plan, &Actor::local("mira").authenticated("testkit", "mira"), "a trial").await?;
         }
         drive(with).await
     }

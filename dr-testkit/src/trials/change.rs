@@ -16,7 +16,13 @@ use super::{Case, Offer, Part, Seat, Side, Stop};
 
 /// The yes of one person.
 fn agreed(person: &str, at: Timestamp) -> Given {
-    Given { by: Actor::local(person), role: None, choice: dr_core::APPROVE.into(), at, note: None }
+    Given {
+        by: Actor::local(person).authenticated("a trial", person),
+        role: None,
+        choice: dr_core::APPROVE.into(),
+        at,
+        note: None,
+    }
 }
 
 impl Case {

@@ -59,7 +59,7 @@ trials! { Contract::ManagedDatabase;
     AsItWas rehearses "rehearse::a_healthy_pair_has_no_obstacle"
         shows "Changes nothing that an application could notice." needs [];
     Changed obstacle "rehearse::a_standby_that_refuses_applications_is_an_obstacle"
-        shows "what would make applications unable to write, or a rejoin impossible, is an [`Obstacle`](crate::Obstacle)"
+        shows "what would make applications unable to write, or a rejoin impossible, is an [`Obstacle`](crate::contract::Obstacle)"
         needs [Can(Power::RefuseApplications)];
     Changed untried "rehearse::a_silent_primary_is_named_as_untried"
         shows "what could not be tried is named, never taken for granted" needs [Can(Power::BreakPrimary)];

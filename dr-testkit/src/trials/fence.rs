@@ -2,7 +2,7 @@
 
 use dr_core::{
     Grade, Outcome, Target, Tri,
-    contract::{ClearFence, Effort, Reach, RetireFence, Weight},
+    contract::{ClearFence, Effort, FencePlace, Reach, RetireFence, Weight},
 };
 
 use super::{
@@ -81,6 +81,8 @@ trials! { Contract::Fence;
     Changed clear_lost "clear::a_lost_reply_is_unknown"
         shows "It was sent, and there is no proof either way. Only a look decides what happens next."
         needs [TRAVELS, Offers(Offer::Promote), Can(Power::LoseReply(Verb::Clear))];
+    Changed in_time "place::is_engaged_while_a_standby_follows"
+        shows "a fence that stands before the promotion is engaged while a standby follows" needs [FENCE];
     AsItWas manual "manual::names_commands"
         shows "What a person would type to do `verb` (`engage`, `release`, and where the fence travels `clear`) without us." needs [FENCE];
 }
@@ -91,6 +93,17 @@ async fn says(c: &Case) -> Result<(), Stop> {
     c.holds("the promise is worth something", promised.grade() > Grade::Unconfirmable, &promised);
     c.holds("the fence has a name", !fence.name().is_empty(), &fence.name());
     c.holds("a pause between looks is named", fence.poll_every().count() > 0, &fence.poll_every());
+    Ok(())
+}
+
+/// The fence of a member that authorises its promotion can be had before it.
+async fn in_time(c: &Case) -> Result<(), Stop> {
+    let fence = c.fence()?;
+    c.same("the fence stands before the promotion", &fence.place(), &FencePlace::BeforePromotion);
+    let standby = c.ok("the standby is described", c.pair.standby.provider.database.describe().await)?;
+    c.holds("it follows", standby.follows.is_some(), &standby.follows);
+    let receipt = c.engage().await?;
+    c.holds("the fence is engaged all the same", receipt.grade() >= fence.promises().grade(), &receipt.planes);
     Ok(())
 }
 

@@ -21,7 +21,7 @@ trials! { Contract::DatabaseProbe;
     Changed silence "write::no_answer_is_unknown"
         shows "no answer is `accepted: Unknown`" needs [Can(Power::BreakPrimary)];
     AsItWas no_login "write_as_application::without_a_login_it_is_not_offered"
-        shows "without a login of an application ([`ApplicationSpec`](crate::ApplicationSpec)): `Unsupported`"
+        shows "without a login of an application ([`ApplicationSpec`](crate::contract::ApplicationSpec)): `Unsupported`"
         needs [Has(Part::NoLogin)];
     AsItWas app_writes "write_as_application::an_application_writes"
         shows "Tries one write as an application makes it: its role, its database, its default settings."

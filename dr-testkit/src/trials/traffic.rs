@@ -26,7 +26,7 @@ trials! { Contract::TrafficRouter;
         shows "It was sent, and there is no proof either way. Only a look decides what happens next."
         needs [ROUTE, Can(Power::LoseReply(Verb::Apply))];
     AsItWas no_login "write::without_a_login_it_is_not_offered"
-        shows "without a login of an application ([`ApplicationSpec`](crate::ApplicationSpec)): `Unsupported`"
+        shows "without a login of an application ([`ApplicationSpec`](crate::contract::ApplicationSpec)): `Unsupported`"
         needs [ROUTE, Has(Part::NoRouteLogin)];
     AsItWas writes "write::an_application_writes_through_every_part"
         shows "Makes one write through every part of the route (every pooler process), as an application makes it."

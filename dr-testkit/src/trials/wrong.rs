@@ -259,6 +259,7 @@ const UNREAD_FENCE: &[&str] = &[
     "fence::inspect::only_a_clean_stop_tells_an_end",
     "fence::inspect::sees_a_fence_lifted_by_hand",
     "fence::inspect::the_end_does_not_move",
+    "fence::place::is_engaged_while_a_standby_follows",
     "fence::release::a_released_fence_does_not_change",
     "fence::release::an_order_for_another_member_is_not_followed",
     "fence::release::the_member_writes_again",

@@ -42,6 +42,10 @@ pub(crate) enum Effect {
     Stop {
         member: MemberId,
     },
+    /// Stops a member that nobody follows; one with standbys is not stopped.
+    StopAlone {
+        member: MemberId,
+    },
     StorageFence {
         member: MemberId,
     },
@@ -141,6 +145,12 @@ impl World {
             Effect::Deny { member } => self.ask_fence(Part::Deny, member, call),
             Effect::Terminate { member } => self.ask_fence(Part::Terminate, member, call),
             Effect::Stop { member } => self.ask_fence(Part::Stop, member, call),
+            Effect::StopAlone { member } => match self.followed_by(&member) {
+                Some(standby) => {
+                    Reply::Refused(format!("{member} has the standby {standby}; a member with standbys is not stopped"))
+                }
+                None => self.ask_fence(Part::Stop, member, call),
+            },
             Effect::StorageFence { member } => self.fence_storage(&member, call),
             Effect::NoLogin { member } => self.take_logins(&member, call),
             Effect::Clear { member, was } => self.clear_logins(&member, &was, call),
@@ -333,6 +343,11 @@ impl World {
             return Reply::NotYet(format!("{member} is not available"));
         }
         self.begin(same, self.setup.timing.snapshot, (call, fate))
+    }
+
+    /// A standby of the member, as its provider counts them: attached or not.
+    fn followed_by(&self, member: &MemberId) -> Option<MemberId> {
+        self.instances.values().find(|found| found.follows.as_ref() == Some(member)).map(|found| found.name.clone())
     }
 
     /// A part of a fence is asked for. Where the service takes its time, it answers that it was accepted.

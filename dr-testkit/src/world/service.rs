@@ -30,6 +30,11 @@ pub struct Service {
     pub restarts_after: Option<Millis>,
     /// How the former primary becomes a standby after a promotion.
     pub rejoin: Rejoin,
+    /// Its management plane goes on calling a server healthy that died, and its metrics of a stream end with the stream: nobody but the
+    /// server itself can say that it is down.
+    pub flatters: bool,
+    /// A member can be stopped, but not while it has a standby: a second fence that can be engaged only after the promotion.
+    pub late_stop: bool,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
     pub snapshot_blocks: bool,
     /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
@@ -49,6 +54,8 @@ impl Default for Service {
             endpoint: EndpointMoves::AtTheEnd,
             restarts_after: None,
             rejoin: Rejoin::InPlace,
+            flatters: false,
+            late_stop: false,
             snapshot_blocks: false,
             attribution: None,
             names_operations: true,
@@ -152,6 +159,8 @@ impl Preset {
         let direct = Service::default();
         match self {
             Self::AzurePgFlexible | Self::PatronilessPostgres => direct,
+            // One operation at a time on an instance.
+            Self::CloudSql => Service { snapshot_blocks: true, ..direct },
             Self::SqlManagedInstance => Service {
                 positions: false,
                 generations: false,
@@ -165,6 +174,7 @@ impl Preset {
                 endpoint: EndpointMoves::Never,
                 restarts_after: Some(minutes(2)),
                 rejoin: Rejoin::NewResource,
+                late_stop: true,
                 snapshot_blocks: true,
                 ..direct
             },
@@ -176,7 +186,6 @@ impl Preset {
                 names_operations: false,
                 ..direct
             },
-            Self::CloudSql => Service { snapshot_blocks: true, ..direct },
         }
     }
 
@@ -197,6 +206,8 @@ impl Preset {
                 view_lag: seconds(30),
                 rejoin: minutes(4),
                 snapshot: minutes(40),
+                // A stopped instance is started again after seven days.
+                restarts_after: Some(minutes(7 * 24 * 60)),
                 ..cloud
             },
             Self::AuroraGlobal => {

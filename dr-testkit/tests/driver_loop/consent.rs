@@ -120,6 +120,29 @@ fn the_same_person_twice_is_one_person() {
     succeeds(&rig, &ended);
 }
 
+/// The requester took another name by a file of his own, and approved his own run; a second name made him a quorum of two.
+#[test]
+fn bug_another_name_makes_no_other_person() {
+    let known = |name: &str, subject: &str| Actor::local(name).with_role("dba").authenticated("a test", subject);
+    let rig = rig(AskPeople::of(2));
+    let ended = begin(&rig);
+    let requester = rig.state().by;
+    let again = Actor { name: "bob".into(), ..requester };
+    rig.answer("1", APPROVE, &again);
+    rig.answer("2", APPROVE, &known("ana", "1002"));
+    rig.answer("3", APPROVE, &known("ann", "1002"));
+    rig.rt.pass(minutes(1)).unwrap();
+    let away = [
+        "DR305  bob asked for this run, so others must approve",
+        "DR304  ann has answered already; another person must",
+    ];
+    assert_eq!(rig.turned_away(), away);
+    assert_eq!(rig.world.sent(), []);
+    // Two people may have one name: it is shown, and decides nothing.
+    rig.answer("4", APPROVE, &known("ana", "1003"));
+    succeeds(&rig, &ended);
+}
+
 #[test]
 fn two_people_whose_identity_nobody_checked_are_one() {
     let rig = rig(AskPeople::of(2));

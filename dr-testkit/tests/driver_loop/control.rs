@@ -56,6 +56,31 @@ fn a_cancel_before_any_change_touches_nothing() {
     assert_eq!(rig.world.sent(), []);
 }
 
+/// Any account could pause a run in the write gap, and turn it back.
+#[test]
+fn bug_whoever_has_no_role_steers_no_run() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople { roles: vec!["dba".into()], ..AskPeople::of(1) });
+        let seen = plan.add("seen", Check::on("b").within(minutes(5)).after(&ask));
+        plan.add("a", Turn::on("a").after(&seen));
+    });
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("ask", NodePhase::Asking);
+    rig.answer("1", APPROVE, &person("ana").with_role("dba"));
+    let eve = person("eve");
+    rig.post("2", &Request::Pause { by: eve.clone(), because: "lunch".into() });
+    rig.post("3", &Request::Cancel { by: eve, because: "not mine".into() });
+    rig.rt.pass(seconds(5)).unwrap();
+    assert_eq!(rig.turned_away(), ["DR303  this needs one of dba; eve has none of them"; 2]);
+    rig.post("4", &Request::Pause { by: person("ben").with_role("dba"), because: "look first".into() });
+    rig.wait("a pause", |rig| rig.state().phase == Phase::Paused);
+    // Whoever asked for the run may let it go on, without a role.
+    rig.post("5", &Request::Resume { by: rig.state().by });
+    rig.world.set("b", true);
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
+    rig.assert_sound();
+}
+
 #[test]
 fn a_cancel_gives_back_what_is_held() {
     let rig = drained();
@@ -139,9 +164,9 @@ fn a_pause_begins_nothing_new_and_drives_what_is_under_way_to_its_end() {
     rig.world.fates("a", &[Fate::Accepted("op-1", seconds(10))]);
     let ended = rig.engine().spawn_start();
     rig.wait_node("a", NodePhase::Accepted);
-    rig.post("1", &Request::Pause { by: person("ana") });
+    rig.post("1", &Request::Pause { by: person("ana"), because: "look first".into() });
     rig.wait_phase(Phase::Paused);
-    rig.post("2", &Request::Pause { by: person("ana") });
+    rig.post("2", &Request::Pause { by: person("ana"), because: "look first".into() });
     rig.rt.pass(minutes(60)).unwrap();
     assert_eq!((rig.state().phase_of(&"a".into()), rig.world.sends("b", true)), (NodePhase::Done, 0));
     assert_eq!(rig.turned_away(), ["it cannot be paused now"]);
@@ -159,7 +184,7 @@ fn a_paused_run_stays_paused_for_a_new_engine() {
     let first = rig.engine();
     drop(first.spawn_start());
     rig.wait_node("a", NodePhase::Looking);
-    rig.post("1", &Request::Pause { by: person("ana") });
+    rig.post("1", &Request::Pause { by: person("ana"), because: "look first".into() });
     rig.wait_phase(Phase::Paused);
     first.die();
     rig.world.set("a", true);
@@ -177,7 +202,7 @@ fn bug_a_pause_is_not_charged_to_the_step_that_was_about_to_begin() {
     rig.world.not_ready("a", 5);
     let ended = rig.engine().spawn_start();
     rig.rt.pass(seconds(2)).unwrap();
-    rig.post("1", &Request::Pause { by: person("ana") });
+    rig.post("1", &Request::Pause { by: person("ana"), because: "look first".into() });
     rig.rt.pass(minutes(60)).unwrap();
     rig.world.not_ready("a", 5);
     rig.post("2", &Request::Resume { by: person("ana") });
@@ -192,7 +217,7 @@ fn a_paused_run_hears_an_answer_and_waits_with_it() {
     });
     let ended = rig.engine().spawn_start();
     rig.wait_node("ask", NodePhase::Asking);
-    rig.post("1", &Request::Pause { by: person("ben") });
+    rig.post("1", &Request::Pause { by: person("ben"), because: "look first".into() });
     rig.wait_phase(Phase::Paused);
     rig.answer("2", APPROVE, &person("ana"));
     rig.rt.pass(minutes(10)).unwrap();
@@ -206,7 +231,7 @@ fn a_cancel_turns_a_paused_run_back() {
     let rig = drained();
     let ended = rig.engine().spawn_start();
     rig.wait_node("seen", NodePhase::Looking);
-    rig.post("1", &Request::Pause { by: person("ana") });
+    rig.post("1", &Request::Pause { by: person("ana"), because: "look first".into() });
     rig.wait_phase(Phase::Paused);
     rig.post("2", &cancel());
     cancelled(&rig, &ended);

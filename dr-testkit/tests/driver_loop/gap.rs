@@ -104,7 +104,7 @@ fn a_pause_does_not_stop_the_clock_of_a_drain() {
     let rig = rig();
     let ended = rig.engine().spawn_start();
     rig.wait_node("caught-up", NodePhase::Looking);
-    rig.post("1", &Request::Pause { by: person("ana") });
+    rig.post("1", &Request::Pause { by: person("ana"), because: "look first".into() });
     assert!(matches!(rig.wait_end(&ended).unwrap(), RunOutcome::Aborted { .. }));
     assert_eq!(changes(&rig).last().unwrap(), "drain off");
 }

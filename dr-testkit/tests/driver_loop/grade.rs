@@ -3,6 +3,7 @@
 use dr_core::{
     APPROVE, Grade, StepExt,
     base::Role,
+    contract::Lack,
     minutes,
     run::{
         AskKind,
@@ -50,8 +51,11 @@ fn two_people_accept_what_was_measured() {
     let ended = begin(&rig);
     assert!(rig.now() >= seconds(5), "what is not visible yet is waited for: {:?}", rig.now());
     let ask = rig.state().ask.unwrap();
-    assert_eq!((ask.kind, ask.people), (AskKind::Grade, 2));
-    assert_eq!(ask.short.map(|short| (short.measured, short.needed)), Some((Grade::Unconfirmable, Grade::Enforced)));
+    assert_eq!((ask.kind, ask.people), (AskKind::Waiver, 2));
+    assert_eq!(
+        ask.short.map(|short| short.lack),
+        Some(Lack::Grade { measured: Grade::Unconfirmable, needed: Grade::Enforced })
+    );
     let shown: Vec<&str> = ask.facts.iter().map(|fact| fact.value.as_str()).collect();
     assert_eq!(shown, ["neu does not answer", "fence neu"]);
     rig.answer("1", APPROVE, &person("ana"));

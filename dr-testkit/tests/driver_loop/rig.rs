@@ -281,7 +281,7 @@ impl Engine {
     pub(crate) async fn start(&self) -> Result<RunOutcome, DriveError> {
         let lease = self.lease(Epoch::default(), false).await.unwrap();
         let with = self.drive(lease);
-        let by = Actor::local("mira");
+        let by = person("mira");
         if self.plan.pivot().is_none() {
             let verified = self.plan.clone().verify(Vec::new(), &with.catalog);
             begin(&with, &verified.unwrap_or_else(|refusal| panic!("{refusal}")), &by, "a test").await?;
@@ -344,7 +344,7 @@ impl Engine {
 }
 
 pub(crate) fn person(name: &str) -> Actor {
-    Actor::local(name).authenticated_by("a test")
+    Actor::local(name).authenticated("a test", name)
 }
 
 pub(crate) fn fact(name: &str, value: &str) -> Fact {

@@ -12,10 +12,10 @@ use dr_core::{
     Millis, NodeId, Notifier, Observed, Outcome, ProviderError, RunId, Step, StepCx, StepError, Timestamp, Touch,
     base::{Digest, IdempotencyKey, Role},
     contract::{
-        AppReading, AskedLoss, Capabilities, Class, Consent, Description, DrainRequest, Fact, LongTransaction, Loss,
-        LossBound, MemberProvider, NotDone, Notice, OpHandle, OpProgress, PositionReading, PositionSample, Providers,
-        Query, Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Rows, Runtime, ServicePace,
-        Sessions, Shortfall, SnapshotOffer, SnapshotRequest, WriteProbe, admit, verb,
+        AppReading, AskedLoss, Capabilities, Class, Consent, Description, DrainRequest, Fact, Lack, LongTransaction,
+        Loss, LossBound, MemberProvider, NotDone, Notice, OpHandle, OpProgress, PositionReading, PositionSample,
+        Providers, Query, Replication, Resolved, ResourceKind, ResourceRef, ResumeRequest, Retry, Rows, Runtime,
+        ServicePace, Sessions, Shortfall, SnapshotOffer, SnapshotRequest, WriteProbe, admit, verb,
     },
     plan::{Effect, Polled, Prepared, Ready, StepErrorClass},
     run::{Event, Record},
@@ -393,10 +393,9 @@ fn short(cx: &StepCx) -> Observed<()> {
     match cx.waived().map(|waived| admit::waiver(&cx.door(), waived, measured)) {
         Some(Ok(_waiver)) => Observed::Done(()),
         Some(Err(_)) | None => Observed::Short(Shortfall {
-            measured,
-            needed: Grade::Enforced,
+            lack: Lack::Grade { measured, needed: Grade::Enforced },
             why: Cause::new("neu does not answer"),
-            owes: "fence neu".into(),
+            owes: Some("fence neu".into()),
         }),
     }
 }
@@ -424,6 +423,7 @@ impl Providers for Cloud {
                     database: Arc::clone(&one) as Arc<dyn ManagedDatabase>,
                     probe: one,
                     fence: None,
+                    late_fence: None,
                     pace: ServicePace::CAUTIOUS,
                 })
             }

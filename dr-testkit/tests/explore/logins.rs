@@ -8,8 +8,8 @@ use dr_core::{
     Fence, GroupName, Millis, Notifier, Outcome, PlannedSwitchover, ProviderError, Timestamp, UnplannedFailover,
     base::Digest,
     contract::{
-        ClearFence, EngageFence, FenceReading, FenceToken, MemberProvider, Planes, PositionSample, Providers, Reach,
-        ReleaseOrder, Resolved, ResourceRef, RetireFence,
+        ClearFence, EngageFence, FencePlace, FenceReading, FenceToken, MemberProvider, Planes, PositionSample,
+        Providers, Reach, ReleaseOrder, Resolved, ResourceRef, RetireFence,
     },
 };
 use dr_testkit::{Explorer, Fault, FaultPlan, Played, Setup, Tweak, sim};
@@ -105,9 +105,9 @@ struct Broken {
 impl Providers for Broken {
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         Ok(match self.inner.resolve(group, wanted).await? {
-            Resolved::Member(MemberProvider { fence: Some(inner), database, probe, pace }) => {
+            Resolved::Member(MemberProvider { fence: Some(inner), late_fence, database, probe, pace }) => {
                 let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, bug: self.bug });
-                Resolved::Member(MemberProvider { fence: Some(fence), database, probe, pace })
+                Resolved::Member(MemberProvider { fence: Some(fence), late_fence, database, probe, pace })
             }
             resolved @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => {
                 resolved
@@ -177,6 +177,10 @@ impl Fence for BrokenFence {
             Bug::ForgetsToClear => Outcome::Done(()),
             Bug::Hangs => std::future::pending().await,
         }
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

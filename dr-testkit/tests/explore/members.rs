@@ -2,7 +2,7 @@
 //! is not meant to be.
 
 use dr_core::{MemberId, PlannedSwitchover, UnplannedFailover, contract::IntendedRole, seconds};
-use dr_testkit::{Explorer, Fault, FaultPlan, Flavour, Setup, Truth, sim};
+use dr_testkit::{Broken, Condition, Explorer, Fault, FaultPlan, Flavour, Setup, SimCloud, Truth, sim};
 
 use crate::tell;
 
@@ -72,4 +72,21 @@ fn a_switchover_of_three_members_survives_every_fifth_kill() {
     let verdict = switchover(Flavour::Separate).every_nth_crash(5);
     assert_eq!(verdict.ends.get("success"), Some(&verdict.schedules), "{verdict}");
     verdict.assert_clean();
+}
+
+/// A failover looked at the candidate's stream only: a primary that nobody reached, and whose candidate had lost its stream, was called down
+/// while another standby received from it.
+#[test]
+fn bug_the_live_stream_of_another_standby_is_proof_of_life() {
+    let blind = |cloud: &SimCloud| {
+        cloud.suffer(Condition::ControlOutage("neu".into()), None);
+        cloud.suffer(Condition::DataOutage("neu".into()), None);
+        cloud.break_replication("weu", Broken::Stalled);
+    };
+    let failover =
+        UnplannedFailover::to("weu").although_behind("neu was fenced by hand").without_fence("nobody reaches neu");
+    let played = Explorer::new(three(), failover).given(blind).expect_refusal().play(&FaultPlan::none());
+    let words = played.end.words();
+    assert_eq!((played.state.promotions, &played.violations), (0, &Vec::new()), "{words}");
+    assert!(words.contains("is alive") && words.contains("stream: yes"), "{words}");
 }

@@ -11,9 +11,9 @@ use dr_core::{
     UnplannedFailover,
     base::{Digest, SecretVersion},
     contract::{
-        AppReading, ClearFence, DrainRequest, EngageFence, FenceReading, FenceToken, MemberProvider, PatchSecret,
-        Planes, PositionSample, Providers, Reach, ReleaseOrder, Resolved, ResourceRef, ResumeRequest, RetireFence,
-        SecretReference,
+        AppReading, ClearFence, DrainRequest, EngageFence, FencePlace, FenceReading, FenceToken, MemberProvider,
+        PatchSecret, Planes, PositionSample, Providers, Reach, ReleaseOrder, Resolved, ResourceRef, ResumeRequest,
+        RetireFence, SecretReference,
     },
     seconds,
 };
@@ -46,12 +46,12 @@ impl Providers for Broken {
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         Ok(match (self.inner.resolve(group, wanted).await?, self.bug) {
             (
-                Resolved::Member(MemberProvider { fence: Some(inner), database, probe, pace }),
+                Resolved::Member(MemberProvider { fence: Some(inner), late_fence, database, probe, pace }),
                 Bug::FenceThatLies | Bug::RetireErrorIgnored,
             ) => {
                 let ordered = AtomicBool::new(false);
                 let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, ordered, bug: self.bug });
-                Resolved::Member(MemberProvider { fence: Some(fence), database, probe, pace })
+                Resolved::Member(MemberProvider { fence: Some(fence), late_fence, database, probe, pace })
             }
             (Resolved::Secret(inner), Bug::SecretErrorIgnored) => Resolved::Secret(Arc::new(CarelessSecret(inner))),
             (Resolved::App(inner), bug @ (Bug::ResumeErrorIgnored | Bug::ChangeWhileLooking)) => {
@@ -133,6 +133,10 @@ impl Fence for BrokenFence {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         self.inner.clear(request).await
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

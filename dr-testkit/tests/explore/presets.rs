@@ -7,10 +7,11 @@ use dr_core::{
     contract::{Loss, Rejoin},
     minutes,
     run::RunOutcome,
+    seconds,
 };
 use dr_testkit::{
-    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, TruthLine, Tweak,
-    sim,
+    ChangeKind, Edges, Explorer, FailsHow, Fault, FaultPlan, Played, Preset, RunEnd, Service, Setup, SimCloud,
+    TruthLine, Tweak, sim,
 };
 
 use crate::tell;
@@ -148,20 +149,71 @@ fn a_standby_that_has_to_be_made_anew_is_owed_with_the_fence() {
     assert!(owed("make a standby of the new writer") && owed("the fence of neu"), "{debts:?}");
 }
 
+/// A service that stops no member with standbys had no use for its stop: the fence list refused to be engaged before the promotion. It is
+/// a fence of its own now, behind the promotion, and says until when it stands.
+#[test]
+fn bug_a_stop_that_cannot_precede_the_promotion_is_engaged_behind_it() {
+    for (what, explorer) in [("planned", planned(Preset::RdsReplica)), ("forced", server_died(Preset::RdsReplica))] {
+        let explorer = explorer.finally("the former primary is stopped, after the promotion", |truth, ()| {
+            let at = |wanted: &dyn Fn(&TruthLine) -> bool| truth.log().iter().position(wanted);
+            let stopped =
+                at(&|line| line.what == "neu" && ["stopped cleanly", "kept down"].contains(&line.text.as_str()));
+            let promoted = at(&|line| line.kind == ChangeKind::Promoted);
+            stopped.is_some() && promoted.is_some() && stopped > promoted
+        });
+        let played = ends(Preset::RdsReplica, what, &explorer);
+        assert!(!played.end.words().contains("is not stopped"), "{what}: {}", played.end.words());
+    }
+    // In the dark it cannot be had, and is owed.
+    let played = region_lost_unfenced().play(&FaultPlan::none());
+    let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+    assert!(debts.iter().any(|debt| debt.starts_with("neu is not stopped")), "{debts:?}");
+}
+
+/// The management plane called the dead server healthy and the metric of the stream had ended with it: nobody could say that the primary
+/// was down, and the failover could never be asked for. Two people who know say it; it is one more place, and outweighs no answer.
+#[test]
+fn bug_a_death_that_only_people_can_see_is_attested() {
+    for preset in [Preset::SqlManagedInstance, Preset::AuroraGlobal] {
+        let flattered = Service { flatters: true, ..preset.service() };
+        let failover = || Explorer::new(setup(preset).service(flattered), UnplannedFailover::to("weu"));
+        let dead = failover().given(|cloud| cloud.break_down("neu"));
+        let played = ends(preset, "attested", &dead);
+        assert_eq!(played.asked, 2, "{preset}: whether it is down, and whether to fail over");
+        obeys_the_laws(preset, "attested", &dead);
+        // It comes back while people think, and after they said so: its own answer outweighs their word.
+        let mut outweighed = 0;
+        for after in (70..130).step_by(10) {
+            let returns = move |cloud: &SimCloud| {
+                cloud.break_down("neu");
+                cloud.comes_back("neu", seconds(after));
+            };
+            let played = failover().given(returns).play(&FaultPlan::none());
+            assert_eq!(played.violations, [], "{preset}, back after {after} s: {}", played.end.words());
+            outweighed += usize::from(played.asked > 0 && played.state.promotions == 0);
+        }
+        assert!(outweighed > 0, "{preset}: nobody came back in time");
+    }
+}
+
+/// The region of a replica's primary is lost, and nobody can fence it.
+fn region_lost_unfenced() -> Explorer {
+    let failover = UnplannedFailover::to("weu").without_fence("the region is dark");
+    Explorer::new(setup(Preset::RdsReplica), failover).given(|cloud| cloud.lose_region("neu")).noticed_after(minutes(1))
+}
+
 /// The last snapshot was taken between the answer and the drain: when it ended, the consent was over, and people were asked again.
 #[test]
 fn bug_a_long_snapshot_voids_no_consent() {
-    for preset in [Preset::RdsReplica, Preset::CloudSql] {
-        let blocks = preset.service();
-        assert!(blocks.snapshot_blocks, "{preset}");
-        for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
-            let explorer = Explorer::new(setup(preset).service(service), PlannedSwitchover::to("weu"));
-            let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
-                truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
-            });
-            let played = ends(preset, "long snapshot", &explorer);
-            assert_eq!(played.asked, 1, "{preset}: people were asked again, because a snapshot took long");
-        }
+    let blocks = Preset::RdsReplica.service();
+    assert!(blocks.snapshot_blocks);
+    for service in [blocks, Service { snapshot_blocks: false, ..blocks }] {
+        let explorer = Explorer::new(setup(Preset::RdsReplica).service(service), PlannedSwitchover::to("weu"));
+        let explorer = explorer.finally("the snapshot was taken", |truth, ()| {
+            truth.log().iter().any(|line| line.what == "snapshot" && line.kind == ChangeKind::Ended)
+        });
+        let played = ends(Preset::RdsReplica, "long snapshot", &explorer);
+        assert_eq!(played.asked, 1, "people were asked again, because a snapshot took long");
     }
 }
 

@@ -9,10 +9,10 @@ use dr_core::{
     Timestamp, TrafficRouter, Tri,
     base::Digest,
     contract::{
-        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, FenceReading, FenceToken,
-        FollowRequest, MemberProvider, OpHandle, OpProgress, Planes, PositionSample, PromoteRequest, Providers, Reach,
-        Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef,
-        ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest,
+        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, FencePlace, FenceReading,
+        FenceToken, FollowRequest, MemberProvider, OpHandle, OpProgress, Planes, PositionSample, PromoteRequest,
+        Providers, Reach, Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved,
+        ResourceRef, ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest,
     },
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
@@ -52,12 +52,15 @@ impl Providers for Trusting {
     async fn resolve(&self, group: Digest, wanted: &ResourceRef) -> Result<Resolved, ProviderError> {
         let bug = self.bug;
         Ok(match self.inner.resolve(group, wanted).await? {
-            Resolved::Member(MemberProvider { database, probe, fence, pace }) => Resolved::Member(MemberProvider {
-                database: Arc::new(TrustingDatabase { inner: database, bug }),
-                probe,
-                fence: fence.map(|inner| Arc::new(TrustingFence { inner, bug }) as Arc<dyn Fence>),
-                pace,
-            }),
+            Resolved::Member(MemberProvider { database, probe, fence, late_fence, pace }) => {
+                Resolved::Member(MemberProvider {
+                    database: Arc::new(TrustingDatabase { inner: database, bug }),
+                    probe,
+                    fence: fence.map(|inner| Arc::new(TrustingFence { inner, bug }) as Arc<dyn Fence>),
+                    late_fence,
+                    pace,
+                })
+            }
             Resolved::Traffic(inner) => Resolved::Traffic(Arc::new(TrustingRoute { inner, bug })),
             Resolved::App(inner) => Resolved::App(Arc::new(TrustingApp { inner, bug })),
             Resolved::Secret(inner) => Resolved::Secret(inner),
@@ -219,6 +222,10 @@ impl Fence for TrustingFence {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         self.inner.clear(request).await
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

@@ -1,13 +1,13 @@
 //! The one door from a receipt to a proof. Each function asks the provider again; recovery after a crash uses the same ones.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::cmp::Ordering;
 
 use crate::{
-    base::{Digest, Epoch, Millis, RunId},
+    base::{Digest, Epoch, MemberId, Millis, RunId},
     contract::{
-        CatchUpReceipt, Cause, Consent, DatabaseProbe, Fact, Fence, FenceReceipt, Grade, Loss, LossBound,
+        Accepted, CatchUpReceipt, Cause, Consent, DatabaseProbe, Fact, Fence, FenceReceipt, Grade, Loss, LossBound,
         ProviderError, QuiesceReceipt, Retry, Runtime, Tri, Waived,
-        guard::proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Seal, Waiver},
+        guard::proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, Quiesced, Seal, Waiver},
     },
 };
 
@@ -277,25 +277,47 @@ pub fn loss_bounded(door: &Door<'_>, bound: &LossBound, consent: &Consent) -> Re
 /// Two different people accepted, for this very plan and until now, what was measured.
 ///
 /// # Errors
-/// [`Refused::Foreign`] for another run; [`Refused::Lost`] for another plan, fewer people, or when its time is over; [`Refused::Weak`]
-/// when less was measured than they accepted.
+/// [`Refused::Foreign`] for another run; [`Refused::Lost`] for another plan, fewer people, something else that they accepted, or when its
+/// time is over; [`Refused::Weak`] when less was measured than they accepted.
 pub fn waiver(door: &Door<'_>, waived: &Waived, measured: Grade) -> Result<Waiver, Refused> {
-    door.mine(&waived.run, "waiver")?;
-    let lost = |why| Err(Refused::Lost { what: "waiver", why });
+    by_two_people(door, waived, "waiver")?;
+    match waived.accepts {
+        Accepted::Grade(least) if measured < least => Err(Refused::Weak { found: measured, needed: least }),
+        Accepted::Grade(_) => Ok(Waiver { seal: door.seal(), waived: waived.clone() }),
+        Accepted::Silence(_) => Err(Refused::Lost { what: "waiver", why: format!("{}, and no grade", waived.accepts) }),
+    }
+}
+
+/// Two different people attest, for this very plan and until now, that `member` is down. It is one more place that does not see the
+/// member, and outweighs no answer of its own.
+///
+/// # Errors
+/// [`Refused::Foreign`] for another run; [`Refused::Lost`] for another plan, fewer people, something else that they accepted, or when its
+/// time is over.
+pub fn attested(door: &Door<'_>, waived: &Waived, member: &MemberId) -> Result<Attested, Refused> {
+    by_two_people(door, waived, "attestation")?;
+    match &waived.accepts {
+        Accepted::Silence(down) if down == member => Ok(Attested { seal: door.seal() }),
+        Accepted::Silence(_) | Accepted::Grade(_) => {
+            Err(Refused::Lost { what: "attestation", why: waived.accepts.to_string() })
+        }
+    }
+}
+
+fn by_two_people(door: &Door<'_>, waived: &Waived, what: &'static str) -> Result<(), Refused> {
+    door.mine(&waived.run, what)?;
+    let lost = |why| Err(Refused::Lost { what, why });
     if waived.plan != door.plan {
         return lost(format!("it was given for plan {}, this is {}", waived.plan, door.plan));
     }
-    let people: BTreeSet<&str> = waived.given.iter().map(|given| given.by.name.as_str()).collect();
-    if people.len() < 2 {
-        return lost(format!("it needs two different people, {} agreed", people.len()));
+    let people = super::Given::people(&waived.given);
+    if people < 2 {
+        return lost(format!("it needs two different people, {people} agreed"));
     }
     if door.runtime.now_wall() > waived.expires {
         return lost(format!("it was good until {}", waived.expires));
     }
-    if measured < waived.accepts {
-        return Err(Refused::Weak { found: measured, needed: waived.accepts });
-    }
-    Ok(Waiver { seal: door.seal(), waived: waived.clone() })
+    Ok(())
 }
 
 /// The people who agreed to a plan without a fence took the risk of a second writer by it, because of `reason`.
@@ -309,7 +331,7 @@ pub fn unfenced(door: &Door<'_>, consent: &Consent, reason: &str) -> Result<Waiv
         ask: consent.ask,
         given: consent.given.clone(),
         reason: reason.to_owned(),
-        accepts: Grade::Unconfirmable,
+        accepts: Accepted::Grade(Grade::Unconfirmable),
         owes: None,
         expires: consent.expires,
     };

@@ -13,10 +13,10 @@ mod proof;
 mod receipt;
 mod request;
 
-pub use proof::{CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
+pub use proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
 pub use receipt::{
-    AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, LossBound, LossMeasurement, Origin,
-    PromotionReceipt, QuiesceReceipt, RecoveryPoint, RestoreReceipt, Shape, Shortfall, Waived, WriterOrigin,
+    Accepted, AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, Lack, LossBound, LossMeasurement,
+    Origin, PromotionReceipt, QuiesceReceipt, RecoveryPoint, RestoreReceipt, Shape, Shortfall, Waived, WriterOrigin,
     WriterReceipt,
 };
 pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};

@@ -104,6 +104,14 @@ pub struct Waiver {
     pub(super) waived: Waived,
 }
 
+/// Two people attest that a member is down: asked for just now, with the time compared until which they said so.
+#[derive(Debug)]
+#[must_use = "a proof that nobody looks at proves nothing"]
+pub struct Attested {
+    #[expect(dead_code, reason = "only `admit` can make one")]
+    pub(super) seal: Seal,
+}
+
 impl Waiver {
     /// What was accepted, for the receipt that rests on it.
     pub fn into_record(self) -> Waived {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{Actor, Digest, Endpoint, Epoch, Millis, Role, RunId, Timestamp},
+    base::{Actor, Digest, Endpoint, Epoch, MemberId, Millis, Role, RunId, Timestamp},
     contract::{
         Attribution, Cause, Fact, FenceToken, Grade, Lineage, Loss, Parted, Planes, Position, Sessions, Target,
     },
@@ -204,17 +204,64 @@ pub struct WriterReceipt {
     pub at: Timestamp,
 }
 
-/// A look found everything as the step wants it, except that the former primary is worth less than the plan asks for.
+/// What a look lacks that people may supply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Lack {
+    /// The former primary is worth less than the plan asks for: people may accept what was measured.
+    Grade {
+        /// What it was read to be worth.
+        measured: Grade,
+        /// What the plan asks for.
+        needed: Grade,
+    },
+    /// One place does not see the member, and no other one can tell: people who know may attest that it is down.
+    Silence {
+        /// The member.
+        member: MemberId,
+    },
+}
+
+impl Lack {
+    /// Tells whether people who accepted `accepted` were told no more than this lacks.
+    #[must_use]
+    pub fn is_covered_by(&self, accepted: &Accepted) -> bool {
+        match (self, accepted) {
+            (Self::Grade { measured, .. }, Accepted::Grade(least)) => least <= measured,
+            (Self::Silence { member }, Accepted::Silence(attested)) => member == attested,
+            (Self::Grade { .. } | Self::Silence { .. }, Accepted::Grade(_) | Accepted::Silence(_)) => false,
+        }
+    }
+}
+
+/// A look found everything as the step wants it, except for one thing that people may accept or attest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfall {
-    /// What the former primary was read to be worth.
-    pub measured: Grade,
-    /// What the plan asks for.
-    pub needed: Grade,
+    /// What it lacks.
+    pub lack: Lack,
     /// The provider's words, or why nobody answers.
     pub why: Cause,
-    /// What somebody has to do by hand where people accept what was measured.
-    pub owes: String,
+    /// What somebody has to do by hand where people say yes; `None` where nothing is left to do.
+    pub owes: Option<String>,
+}
+
+/// What people accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accepted {
+    /// At least this grade of the former primary.
+    Grade(Grade),
+    /// That this member is down, which they attest.
+    Silence(MemberId),
+}
+
+impl std::fmt::Display for Accepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Grade(grade) => write!(f, "`{grade}` was accepted"),
+            Self::Silence(member) => write!(f, "it was attested that {member} is down"),
+        }
+    }
 }
 
 /// The journal keeps what people accepted although a guard asks for more. [`admit::waiver`](crate::contract::admit::waiver) makes the proof of it.
@@ -230,8 +277,8 @@ pub struct Waived {
     pub given: Vec<Given>,
     /// Why.
     pub reason: String,
-    /// The least grade that they accept.
-    pub accepts: Grade,
+    /// What they accept.
+    pub accepts: Accepted,
     /// What somebody has to do by hand therefore; `None` where the plan has a step for it.
     pub owes: Option<String>,
     /// Until when it can be made use of.
@@ -251,6 +298,20 @@ pub struct Given {
     pub at: Timestamp,
     /// What they noted.
     pub note: Option<String>,
+}
+
+impl Given {
+    /// Counts the different people who gave these answers: two names of one identity are one person, and so are all whom nobody checked.
+    #[must_use]
+    pub fn people<'a>(given: impl IntoIterator<Item = &'a Self>) -> usize {
+        let mut people: Vec<&'a Actor> = Vec::new();
+        for yes in given {
+            if !people.iter().any(|person| person.may_be(&yes.by)) {
+                people.push(&yes.by);
+            }
+        }
+        people.len()
+    }
 }
 
 /// What people agreed to: this plan, these facts, at most this loss (I04).

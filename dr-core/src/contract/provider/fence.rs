@@ -176,6 +176,17 @@ pub struct ClearFence {
     pub key: IdempotencyKey,
 }
 
+/// When a fence can be engaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FencePlace {
+    /// While a standby still follows: it authorises the promotion.
+    BeforePromotion,
+    /// Only once no standby follows any more, because the provider refuses it before: a stop of an instance that has replicas. It keeps
+    /// closed what another fence closed before the promotion.
+    AfterPromotion,
+}
+
 /// One way to fence a member.
 #[async_trait]
 pub trait Fence: Debug + Send + Sync + 'static {
@@ -272,6 +283,15 @@ pub trait Fence: Debug + Send + Sync + 'static {
     /// A caller may drop the call at any time; what it left behind [`Fence::carried`] tells.
     async fn clear(&self, _request: ClearFence) -> Outcome<()> {
         Outcome::refused(format_args!("`{}` does not travel: there is nothing to clear", self.name()))
+    }
+
+    /// Tells when the fence can be engaged. Makes no call. Fences of both kinds may be listed for one member: the first kind is engaged before
+    /// the promotion, the second by a step of its own behind the confirmed writer, where the former primary does not come back as a
+    /// standby.
+    ///
+    /// - a fence that stands before the promotion is engaged while a standby follows
+    fn place(&self) -> FencePlace {
+        FencePlace::BeforePromotion
     }
 
     /// How often it may be looked at while it is being engaged.
@@ -452,6 +472,11 @@ impl Fence for FenceSet {
             all.add(&name, outcome);
         }
         all.outcome()
+    }
+
+    fn place(&self) -> FencePlace {
+        let late = self.fences.iter().any(|fence| fence.place() == FencePlace::AfterPromotion);
+        if late { FencePlace::AfterPromotion } else { FencePlace::BeforePromotion }
     }
 
     fn poll_every(&self) -> Millis {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::fence::{ClearFence, EngageFence, Fence, FenceReading, FenceToken, Reach, RetireFence};
+use super::fence::{ClearFence, EngageFence, Fence, FencePlace, FenceReading, FenceToken, Reach, RetireFence};
 use crate::{
     base::Millis,
     contract::{Effort, Grade, Outcome, Planes, ProviderError, Rehearsal, ReleaseOrder},
@@ -100,6 +100,10 @@ impl Fence for GradedFence {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         self.inner.clear(request).await
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

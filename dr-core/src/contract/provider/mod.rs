@@ -27,7 +27,7 @@ pub use database::{
     SwapOffer,
 };
 pub use evidence::EvidenceSink;
-pub use fence::{ClearFence, EngageFence, Fence, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
+pub use fence::{ClearFence, EngageFence, Fence, FencePlace, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use graded::GradedFence;
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
@@ -52,6 +52,8 @@ pub struct MemberProvider {
     pub probe: Arc<dyn DatabaseProbe>,
     /// The fences of this member, composed; `None` where only a role swap can take the writes away.
     pub fence: Option<Arc<dyn Fence>>,
+    /// Those of its fences that can be engaged only after the promotion, composed.
+    pub late_fence: Option<Arc<dyn Fence>>,
     /// How slow its service is, for the time when it says nothing itself.
     pub pace: ServicePace,
 }

@@ -11,12 +11,12 @@ use crate::{
     base::{Millis, SecretVersion},
     contract::{
         AppReading, AppTier, Binding, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Effort,
-        EngageFence, Fence, FenceReading, FenceToken, FollowRequest, Health, LongTransaction, ManagedDatabase,
-        OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position, PositionReading, PromoteRequest, ProviderError,
-        Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
-        ReleaseOrder, Replication, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
-        ScaleRequest, SecretReference, SecretStore, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum,
-        TrafficRouter, Tri, WriteProbe, WritesSince, verb,
+        EngageFence, Fence, FencePlace, FenceReading, FenceToken, FollowRequest, Health, LongTransaction,
+        ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position, PositionReading, PromoteRequest,
+        ProviderError, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
+        RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
+        Rows, ScaleRequest, SecretReference, SecretStore, Sequences, Sessions, SnapshotRequest, SwapRequest, Table,
+        TableSum, TrafficRouter, Tri, WriteProbe, WritesSince, verb,
     },
 };
 
@@ -240,6 +240,10 @@ impl Fence for GatedFence {
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         pass!(self, &self.name, verb::CLEAR_FENCE, None);
         self.inner.clear(request).await
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

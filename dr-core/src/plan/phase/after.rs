@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     base::{BindingName, MemberId, Millis, minutes, seconds},
-    contract::{Binding, FollowsBy, LossMeasurement, Rejoin, WriterReceipt},
+    contract::{Binding, FollowsBy, Grade, LossMeasurement, Rejoin, WriterReceipt},
     plan::{
         Edge, PlanBuilder, Ref, Situation, StepExt,
         steps::{
-            AwaitRejoined, CheckWriter, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret, RejoinMember,
-            RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
+            AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret,
+            RejoinMember, RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
         },
     },
 };
@@ -184,6 +184,25 @@ pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver,
     done
 }
 
+/// Engages what could not be engaged before the promotion, where the former primary does not come back as a standby: the fence that was
+/// engaged before stands between it and its clients, and this one outlives what lifts that. Nobody waits for it, and it is owed if it
+/// does not come about.
+fn fence_late(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, after: &[Ref<()>]) -> Option<Ref<()>> {
+    let comes_back = matches!(handed.offer.rejoin, Rejoin::InPlace | Rejoin::ByProvider);
+    let separate = handed.fenced.is_some() || handed.owes_fence.is_some();
+    let promised = now.primary.late_fence.filter(|_| separate && !comes_back)?;
+    let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
+    let old = &now.writer;
+    let pace = Pace::of_fence(now, &now.primary);
+    // A server that died cannot be stopped cleanly any more.
+    let dead = matches!(handed.proof, Proof::Bounded(_));
+    let minimum = if dead { promised.grade().min(Grade::Enforced) } else { promised.grade() };
+    let take = FenceMember::of(old, minimum).late().after_all(&edges);
+    let take = take.within(pace.within).every(pace.every).visibility(pace.visibility);
+    let text = format!("{} is not stopped; only the fence from before the promotion keeps it from writing", old.member);
+    Some(edge(&plan.attempt("fence-late", take, text, "dba")))
+}
+
 /// Makes the former primary a standby of the writer and retires its fence, or records who owes it. It comes after traffic and
 /// reopening: nobody waits for it.
 pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opened: &[Ref<()>]) {
@@ -202,6 +221,7 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
             format!("take a snapshot of {} when it answers: it may hold writes that nobody else has", old.member);
         after.push(edge(&plan.attempt("final-snapshot", snapshot, text, "dba")));
     }
+    after.extend(fence_late(plan, now, &handed, &after));
     let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
     let pace = Pace::of_rejoin(now, &now.primary, handed.offer.takes);
     let text = format!("make a standby of the new writer; {} has not become one (plan the failback then)", old.member);

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     base::{Kind, MemberId, Millis},
     contract::{
-        Cause, Class, FenceReceipt, Grade, Lineage, PromotionReceipt, ProviderError, Retry, Shortfall, Target, Tri,
-        Waived, WriteProbe, WriterOrigin, WriterReceipt, admit,
+        Cause, Class, FenceReceipt, Grade, Lack, Lineage, PromotionReceipt, ProviderError, Retry, Shortfall, Target,
+        Tri, Waived, WriteProbe, WriterOrigin, WriterReceipt, admit,
     },
     plan::{Carries, Duty, Effect, Input, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
@@ -315,10 +315,9 @@ fn enough(
         return Ok(Some(waiver.into_record()));
     }
     Err(Box::new(Observed::Short(Shortfall {
-        measured: grade,
-        needed: step.minimum,
+        lack: Lack::Grade { measured: grade, needed: step.minimum },
         why: Cause::new(why),
-        owes: fence_owed(from),
+        owes: Some(fence_owed(from)),
     })))
 }
 

@@ -1,18 +1,20 @@
 //! Is the primary really down? Asked from independent places; one silent probe only raises suspicion (D09, E08, X04).
 
 use async_trait::async_trait;
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{join, join_all, join3};
 use serde::{Deserialize, Serialize};
 
-use super::read::{conflict, members, not_yet};
+use super::read::{conflict, not_yet};
 use crate::{
-    base::{Kind, MemberId},
-    contract::{Class, DatabaseProbe, Description, Peer, ProviderError, Replication, Target, Tri},
+    base::{Endpoint, Kind, MemberId},
+    contract::{
+        Binding, Cause, Class, DatabaseProbe, Description, Lack, Peer, ProviderError, Replication, Shortfall, Target,
+        Tri, admit,
+    },
     plan::{Duty, Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
-/// The primary is down, as seen from its management plane, from inside it and from the candidate's stream, and no other standby of the plan
-/// receives from it.
+/// The primary is down, as seen from its management plane, from inside it and from the candidate's stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckPrimaryDown {
@@ -48,8 +50,10 @@ pub(super) struct Vantages {
     pub(super) management: Tri,
     /// The server itself answers.
     pub(super) inside: Tri,
-    /// A standby receives from it. Only the candidate's word counts for silence: another standby may lag, stand still or be lost.
+    /// The candidate, or another standby of the group, receives from it.
     pub(super) stream: Tri,
+    /// Two people attest that it is down.
+    pub(super) attested: bool,
 }
 
 /// What the places say together.
@@ -70,11 +74,17 @@ impl Vantages {
             return Verdict::Alive;
         }
         let silent = [self.management, self.inside, self.stream].into_iter().filter(|alive| *alive == Tri::No).count();
-        if silent >= 2 { Verdict::Down } else { Verdict::Unclear }
+        if silent + usize::from(self.attested) >= 2 { Verdict::Down } else { Verdict::Unclear }
+    }
+
+    /// Whether people's word is all that is missing: the word of people alone proves nothing.
+    fn lacks_a_word(self) -> bool {
+        self.verdict() == Verdict::Unclear && Self { attested: true, ..self }.verdict() == Verdict::Down
     }
 
     fn words(self) -> String {
-        format!("provider says alive: {}, itself: {}, stream: {}", self.management, self.inside, self.stream)
+        let attested = if self.attested { ", attested by two people: down" } else { "" };
+        format!("provider says alive: {}, itself: {}, stream: {}{attested}", self.management, self.inside, self.stream)
     }
 }
 
@@ -98,19 +108,12 @@ pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
     }
 }
 
-/// One look from all places.
+/// One look from all places, and what people attest.
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
         (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
-    let others: Vec<&MemberId> = members(cx).filter(|member| **member != primary.member).collect();
-    // Of a pair the candidate is the only standby, and is read anyway.
-    let others = others.iter().filter(|_| others.len() > 1);
-    let others = join_all(others.map(|member| standby(cx, member)));
-    let (described, inside, stream, others) =
-        join4(old.describe(), answers(probe.as_ref()), new.replication(), others).await;
-    let stream = receives(cx, stream);
-    let others: Vec<Standby<'_>> = others.into_iter().collect::<Result<_, _>>()?;
-    let stream = if fed(primary, described.as_ref().ok(), &others) { Tri::Yes } else { stream };
+    let (described, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
+    let endpoint = described.as_ref().ok().map(|description| description.endpoint.clone());
     let management = match described {
         Ok(description) => description.healthy,
         Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
@@ -121,50 +124,69 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
             | ProviderError::Unreachable { .. },
         ) => Tri::No,
     };
-    Ok(Vantages { management, inside, stream })
+    let stream = match streamed(cx, stream) {
+        // A standby that the group knows beside the candidate may still receive.
+        not_yes if not_yes != Tri::Yes && others_receive(cx, primary, endpoint.as_ref()).await => Tri::Yes,
+        seen => seen,
+    };
+    let attested = cx.waived().is_some_and(|waived| admit::attested(&cx.door(), waived, &primary.member).is_ok());
+    Ok(Vantages { management, inside, stream, attested })
 }
 
-/// What a standby of the plan says of its upstream.
-struct Standby<'a> {
-    member: &'a MemberId,
-    described: Option<Description>,
-    receives: Tri,
-}
-
-async fn standby<'a>(cx: &StepCx, member: &'a MemberId) -> Result<Standby<'a>, StepError> {
-    let database = cx.database(member)?;
-    let (described, stream) = join(database.describe(), database.replication()).await;
-    Ok(Standby { member, described: described.ok(), receives: receives(cx, stream) })
-}
-
-/// Whether a standby receives. A reading that is too old tells nothing.
-fn receives(cx: &StepCx, reading: Result<Replication, ProviderError>) -> Tri {
+/// What a reading says of the stream, if it is not too old to say anything.
+fn streamed(cx: &StepCx, reading: Result<Replication, ProviderError>) -> Tri {
     match reading {
         Ok(reading) if cx.now().since(reading.at) <= cx.policy().fact_age_of(reading.cadence) => reading.streaming,
         Ok(_) | Err(_) => Tri::Unknown,
     }
 }
 
-/// Whether one of the standbys receives from the primary. A dark primary does not tell its endpoint: a stream whose other end is named by
-/// an endpoint, or in words, counts as the primary's then, unless it is that of another standby.
-fn fed(primary: &Target, described: Option<&Description>, standbys: &[Standby<'_>]) -> bool {
-    let endpoint = described.map(|description| &description.endpoint);
-    let from_primary = |standby: &Standby<'_>| {
-        let Some(link) = standby.described.as_ref().and_then(|description| description.follows.as_ref()) else {
-            return false;
-        };
-        let another = || {
-            let others = standbys.iter().filter(|other| other.member != standby.member);
-            let mut others = others.filter_map(|other| other.described.as_ref());
-            others.any(|other| link.peer.means(&other.address, Some(&other.endpoint)))
-        };
-        match &link.peer {
-            Peer::Address(_) => link.peer.means(&primary.address, None),
-            Peer::Endpoint(named) => endpoint.map_or_else(|| !another(), |known| known == named),
-            Peer::Other(_) => endpoint.is_none() && !another(),
-        }
-    };
-    standbys.iter().any(|standby| standby.receives == Tri::Yes && from_primary(standby))
+/// What a standby of the plan says of its upstream.
+struct Standby<'a> {
+    member: &'a MemberId,
+    described: Option<Description>,
+    receives: bool,
+}
+
+impl Standby<'_> {
+    /// Tells whether its upstream is this standby.
+    fn follows(&self, other: &Standby<'_>) -> bool {
+        let link = self.described.as_ref().and_then(|seen| seen.follows.as_ref());
+        let means = |seen: &Description| link.is_some_and(|link| link.peer.means(&seen.address, Some(&seen.endpoint)));
+        other.member != self.member && other.described.as_ref().is_some_and(means)
+    }
+}
+
+/// Tells whether a member of the plan is seen to receive the primary's history now: one live stream is proof of life, whoever has it.
+/// Others that say nothing prove nothing. A dark primary does not tell its `endpoint`: a stream whose other end is no address counts as the
+/// primary's then, unless another standby sends it.
+async fn others_receive(cx: &StepCx, primary: &Target, endpoint: Option<&Endpoint>) -> bool {
+    let members = cx.plan().bindings.keys().filter_map(|name| match name {
+        Binding::Member(member) if *member != primary.member => Some(member),
+        Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+    });
+    let members: Vec<&MemberId> = members.collect();
+    if members.len() < 2 {
+        return false;
+    }
+    let standbys = join_all(members.into_iter().map(|member| standby(cx, primary, member))).await;
+    standbys.iter().filter(|standby| standby.receives).any(|standby| {
+        let link = standby.described.as_ref().and_then(|seen| seen.follows.as_ref());
+        let elsewhere = || standbys.iter().any(|other| standby.follows(other));
+        link.is_some_and(|link| match &link.peer {
+            Peer::Address(named) => *named == primary.address,
+            Peer::Endpoint(named) => endpoint.map_or_else(|| !elsewhere(), |known| known == named),
+            Peer::Other(_) => endpoint.is_none() && !elsewhere(),
+        })
+    })
+}
+
+async fn standby<'a>(cx: &StepCx, primary: &Target, member: &'a MemberId) -> Standby<'a> {
+    let Ok(database) = cx.database(member) else { return Standby { member, described: None, receives: false } };
+    let (described, reading) = join(database.describe(), database.replication()).await;
+    let same = |seen: &Replication| seen.lineage.as_ref().is_none_or(|lineage| *lineage == primary.lineage);
+    let receives = reading.as_ref().is_ok_and(same) && streamed(cx, reading) == Tri::Yes;
+    Standby { member, described: described.ok(), receives }
 }
 
 pub(super) struct PrimaryDown;
@@ -187,6 +209,16 @@ impl Look for PrimaryDown {
                 second.words()
             )),
             (Verdict::Down, Verdict::Down) => Observed::Done(()),
+            (Verdict::Unclear, Verdict::Unclear) if first.lacks_a_word() && second.lacks_a_word() => {
+                Observed::Short(Shortfall {
+                    lack: Lack::Silence { member: member.clone() },
+                    why: Cause::new(format_args!(
+                        "nobody else can say whether `{member}` is down ({})",
+                        second.words()
+                    )),
+                    owes: None,
+                })
+            }
             (Verdict::Unclear, _) | (_, Verdict::Unclear) => not_yet(format_args!(
                 "nobody can say whether `{member}` is down ({}); investigate before failing over",
                 second.words()

@@ -29,13 +29,28 @@ pub struct FenceMember {
     minimum: Grade,
     /// The primary is silent: what it cannot be asked does not stop the fence.
     silent: bool,
+    /// The fence is the one that can be engaged only after the promotion; another one stands already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
 }
 
 impl FenceMember {
     /// Fences `target`, worth at least `minimum`.
     #[must_use]
     pub fn of(target: &Target, minimum: Grade) -> Self {
-        Self { target: target.clone(), minimum, silent: false }
+        Self { target: target.clone(), minimum, silent: false, late: false }
+    }
+
+    /// Engages what can be engaged only after the promotion ([`FencePlace::AfterPromotion`](crate::contract::FencePlace)). It authorises
+    /// nothing: it keeps closed what was closed before.
+    #[must_use]
+    pub fn late(self) -> Self {
+        Self { late: true, silent: true, ..self }
+    }
+
+    fn fence(&self, cx: &StepCx) -> Result<std::sync::Arc<dyn Fence>, StepError> {
+        let member = &self.target.member;
+        if self.late { cx.late_fence(member) } else { cx.fence(member) }
     }
 
     /// The member is silent; who it is cannot be asked.
@@ -52,11 +67,18 @@ impl Step for FenceMember {
     type Output = FenceReceipt;
 
     fn sentence(&self) -> String {
-        format!("fence {}, read back as `{}` or better", self.target.member, self.minimum)
+        let (member, minimum) = (&self.target.member, self.minimum);
+        match self.late {
+            false => format!("fence {member}, read back as `{minimum}` or better"),
+            true => format!("fence {member} by what its provider refuses before, read back as `{minimum}` or better"),
+        }
     }
 
     fn marks(&self) -> Marks {
-        Marks::at(Stage::Fence).or(Stage::Owe).asks_for(self.minimum)
+        match self.late {
+            false => Marks::at(Stage::Fence).or(Stage::Owe).asks_for(self.minimum),
+            true => Marks::at(Stage::After).asks_for(self.minimum),
+        }
     }
 
     fn touches(&self) -> Vec<Touch> {
@@ -228,7 +250,7 @@ impl Handler for Fencing {
         if cx.intended_at().is_none() {
             return Ok(Observed::NotStarted);
         }
-        let fence = cx.fence(&step.target.member)?;
+        let fence = step.fence(cx)?;
         let reading = fence.inspect().await?;
         let member = &step.target.member;
         if let Err(other) = reading.is_of(&step.target) {
@@ -268,7 +290,7 @@ impl Handler for Fencing {
 
     async fn prepare(&self, cx: &StepCx, step: &FenceMember) -> Result<Prepared<FenceReceipt>, StepError> {
         let member = &step.target.member;
-        let fence = cx.fence(member)?;
+        let fence = step.fence(cx)?;
         // Over every way that could be open: what is worth less than that can never be had.
         let best = fence.promises().grade();
         if best < step.minimum {
@@ -312,7 +334,7 @@ impl Handler for Fencing {
 
     async fn submit(&self, cx: &StepCx, step: &FenceMember) -> Result<Outcome<FenceReceipt>, StepError> {
         let request = EngageFence { target: step.target.clone(), token: token(cx)?, key: cx.key() };
-        let outcome = cx.fence(&step.target.member)?.engage(request).await;
+        let outcome = step.fence(cx)?.engage(request).await;
         Ok(super::read_back(outcome, self.observe(cx, step)).await)
     }
 }

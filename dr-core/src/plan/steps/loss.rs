@@ -176,12 +176,8 @@ pub(super) fn bound(
     let grown = growth(&good, until.stop.since(last.at));
     let amount = grown.map(|grown| Position { value: gap.saturating_add(grown), ..has.clone() });
     let stop = if until.fenced { "fenced" } else { "assumed to write until" };
-    let because = format!(
-        "{gap} behind at the last good sample {} ago; {} {stop} {}",
-        text::human(until.stop.since(last.at)),
-        primary.member,
-        until.stop
-    );
+    let because =
+        format!("{gap} behind at the last good sample, taken {}; {} {stop} {}", last.at, primary.member, until.stop);
     (Loss::AtMost { time, amount, because }, Some(last.at))
 }
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     confirm::takes_no_writes,
-    read::{conflict, members, not_yet, offered, replaced, see},
+    read::{conflict, not_yet, offered, replaced, see},
 };
 use crate::{
     base::{Kind, MemberId, Millis, Timestamp},
-    contract::{Binding, Class, Fence, Grade, ProviderError, Target, Tri, WriterOrigin, WriterReceipt},
+    contract::{Binding, Class, Fence, Grade, ProviderError, ResourceKind, Target, Tri, WriterOrigin, WriterReceipt},
     plan::{Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
@@ -65,9 +65,7 @@ impl Look for Observing {
         let member = &step.writer.member;
         let probe = cx.probe(member)?;
         let ours = join(probe.write(), probe.write_as_application());
-        // None can be left out.
-        let others = members(cx).filter(|other| *other != member);
-        let others = join_all(others.map(|other| kept(cx, &step.writer, other)));
+        let others = join_all(others(cx, member).map(|other| kept(cx, &step.writer, other)));
         let (seen, others, (write, application)) = join3(see(cx, member), others, ours).await;
         let (seen, write, application) = (seen?, write?, offered(application)?);
         if let Some(why) = seen.differs(&step.writer) {
@@ -107,6 +105,16 @@ impl Look for Observing {
             at: write.at,
         }))
     }
+}
+
+/// Every member of the plan but the writer: none can be left out.
+fn others<'a>(cx: &'a StepCx, writer: &'a MemberId) -> impl Iterator<Item = &'a MemberId> {
+    let bindings = cx.plan().bindings.iter().filter(|(_, bound)| bound.kind == ResourceKind::Database);
+    let members = bindings.filter_map(|(name, _)| match name {
+        Binding::Member(name) => Some(name),
+        Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+    });
+    members.filter(move |name| *name != writer)
 }
 
 /// What keeps one other member from writing: that it does not exist, that it follows the writer, or its fences.
@@ -156,10 +164,16 @@ fn bound(cx: &StepCx, member: &MemberId) -> Option<Target> {
 
 /// What the fences of a member are worth that does not follow the writer, for as long as a proof may be trusted.
 async fn fenced(cx: &StepCx, member: &MemberId, why: String) -> Result<Other, StepError> {
-    let Ok(fence) = cx.fence(member) else {
+    let mut best: Option<(Grade, String)> = None;
+    for fence in [cx.fence(member), cx.late_fence(member)].into_iter().flatten() {
+        let found = worth(cx, member, fence.as_ref()).await;
+        if best.as_ref().is_none_or(|best| found.0 > best.0) {
+            best = Some(found);
+        }
+    }
+    let Some((grade, words)) = best else {
         return Ok(Other::Kept(Grade::Unconfirmable, format!("{why}; it has no fence")));
     };
-    let (grade, words) = worth(cx, member, fence.as_ref()).await;
     Ok(Other::Kept(grade, format!("{why}; its fences are worth `{grade}`: {words}")))
 }
 

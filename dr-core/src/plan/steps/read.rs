@@ -4,10 +4,7 @@ use futures_util::future::join;
 
 use crate::{
     base::{MemberId, text},
-    contract::{
-        Binding, Cause, Description, Lineage, Mismatch, NotDone, PositionReading, ProviderError, ResourceKind, Retry,
-        Target, Tri,
-    },
+    contract::{Cause, Description, Lineage, Mismatch, NotDone, PositionReading, ProviderError, Retry, Target, Tri},
     plan::{Observed, Prepared, StepCx, StepError},
 };
 
@@ -38,15 +35,6 @@ pub(super) fn offered<T>(read: Result<T, ProviderError>) -> Result<Option<T>, Pr
         Err(ProviderError::Unsupported { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The members that the plan binds.
-pub(super) fn members(cx: &StepCx) -> impl Iterator<Item = &MemberId> {
-    let bindings = cx.plan().bindings.iter().filter(|(_, bound)| bound.kind == ResourceKind::Database);
-    bindings.filter_map(|(name, _)| match name {
-        Binding::Member(name) => Some(name),
-        Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
-    })
 }
 
 /// One member, through both planes.

@@ -229,6 +229,11 @@ impl Those {
     fn find<'a>(self, look: &Look<'a>) -> Vec<&'a NodeId> {
         match self {
             Self::Duty(duty) => look.on(duty).map(|(id, _)| id).collect(),
+            // What is fenced late was fenced before: it keeps closed what is closed.
+            Self::Class(Class::Fence) => {
+                let late = |node: &Node| node.call.marks.stages == [Stage::After];
+                look.of(Class::Fence).filter(|(_, node)| !late(node)).map(|(id, _)| id).collect()
+            }
             Self::Class(class) => look.of(class).map(|(id, _)| id).collect(),
             Self::WayBack => {
                 let old = Binding::from(&look.plan.expects.member);

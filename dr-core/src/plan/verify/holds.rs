@@ -2,6 +2,7 @@
 
 use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
+    base::NodeId,
     contract::{Binding, Class, PromotionReceipt, verb},
     plan::{Node, Purpose, references},
 };
@@ -42,7 +43,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 144,
         name: "drain-is-held",
-        sentence: "Every drain is a hold, and so is the fence of a plan that is no failover",
+        sentence: "Every drain is a hold, and so is the fence of a plan that is no failover, unless it comes behind the promotion",
         why: "a run that turns back would leave writes stopped",
         helps: "take it with `hold`",
         check: drain_is_held,
@@ -122,10 +123,12 @@ fn undo_knows_enough(look: &Look<'_>) -> Vec<Fault> {
 }
 
 fn drain_is_held(look: &Look<'_>) -> Vec<Fault> {
-    let fence = |class| class == Class::Fence && look.plan.purpose != Purpose::Failover;
+    // Behind the promotion there is no turning back that could give a fence back.
+    let behind = |id: &NodeId| look.pivot().is_some_and(|(pivot, _)| look.follows(id, pivot));
+    let fence = |id: &NodeId, class| class == Class::Fence && look.plan.purpose != Purpose::Failover && !behind(id);
     look.nodes()
         .filter(|(id, node)| {
-            (node.call.class == Class::Drain || fence(node.call.class)) && !look.plan.holds.contains_key(*id)
+            (node.call.class == Class::Drain || fence(id, node.call.class)) && !look.plan.holds.contains_key(*id)
         })
         .map(|(id, _)| Fault::at(id, format!("`{id}` is not a hold")))
         .collect()

@@ -130,7 +130,7 @@ impl Driver {
             self.clocks.remove(node);
             return Ok(());
         }
-        let facts = match result.and_then(within_limits) {
+        let facts = match result.map(|facts| self.with_attestation(facts)).and_then(within_limits) {
             Ok(facts) => facts,
             Err(error) => {
                 if error.class == StepErrorClass::Stop || self.drive.runtime.now_mono() >= self.clock(node).deadline {
@@ -162,6 +162,18 @@ impl Driver {
         Ok(())
     }
 
+    /// What two people attested stands in every later question: others agree to what follows from it.
+    fn with_attestation(&self, mut facts: Vec<Fact>) -> Vec<Fact> {
+        if let Some(waived) = self.state.attested() {
+            let people: Vec<&str> = waived.given.iter().map(|given| given.by.name.as_str()).collect();
+            let notes: Vec<&str> = waived.given.iter().filter_map(|given| given.note.as_deref()).collect();
+            let notes = if notes.is_empty() { String::new() } else { format!(": {}", notes.join("; ")) };
+            let words = format!("{} by {}{notes}", waived.accepts, people.join(" and "));
+            facts.push(Fact::any("attested", words, "people", waived.expires));
+        }
+        facts
+    }
+
     fn question(&self, node: &NodeId, facts: Vec<Fact>) -> Result<Ask, Cause> {
         let terms = self.terms(node)?;
         let (loss, mut asked) = match &terms.loss {
@@ -190,7 +202,7 @@ impl Driver {
             ],
             people,
             roles: terms.roles.clone(),
-            not: (people > 0).then(|| self.state.by.name.clone()),
+            not: (people > 0).then(|| self.state.by.clone()),
             since: now,
             expires: Some(now + terms.expires_in),
             short: None,
@@ -280,6 +292,11 @@ impl Driver {
 
     fn event_of(&self, row: String, request: Request) -> Event {
         let away = |why: &str| Event::TurnedAway { row: row.clone(), why: why.to_owned() };
+        if let Request::Pause { by, .. } | Request::Resume { by } | Request::Cancel { by, .. } = &request
+            && let Err(refused) = self.state.may_steer(by)
+        {
+            return away(&refused.to_string());
+        }
         match request {
             Request::Answer(answer) => {
                 let Some(ask) = &self.state.ask else { return away("DR302  the run asks nothing now") };
@@ -288,8 +305,12 @@ impl Driver {
                     Err(refused) => away(&refused.to_string()),
                 }
             }
-            Request::Pause { by } if self.state.phase == Phase::Running => Event::PauseSet { row, by, on: true },
-            Request::Resume { by } if self.state.phase == Phase::Paused => Event::PauseSet { row, by, on: false },
+            Request::Pause { by, because } if self.state.phase == Phase::Running => {
+                Event::PauseSet { row, by, on: true, because: Some(because) }
+            }
+            Request::Resume { by } if self.state.phase == Phase::Paused => {
+                Event::PauseSet { row, by, on: false, because: None }
+            }
             Request::Pause { .. } => away("it cannot be paused now"),
             Request::Resume { .. } => away("it is not paused"),
             Request::Cancel { by, because } => self.cancel_of(row, by, because),

@@ -1,11 +1,11 @@
-//! Asking two people to accept what was measured, where all holds but the grade of the former primary.
+//! Asking two people for what a look lacks: to accept the grade that was measured of a former primary, or to attest that a primary is down.
 
 use serde::Deserialize;
 
 use super::{Clock, DriveError, Driver, outcome::Doubt};
 use crate::{
     base::{Json, Millis, Mono, NodeId, Role},
-    contract::{Cause, Class, Fact, Loss, Shortfall, Waived},
+    contract::{Accepted, Cause, Class, Fact, Lack, Loss, Shortfall, Waived},
     plan::{Observed, StepError, StepErrorClass},
     run::{APPROVE, Ask, AskKind, Choice, Event, Phase, REJECT, decided},
 };
@@ -25,13 +25,17 @@ impl Driver {
     /// accepted the grade before.
     pub(super) fn asks_for_less(&mut self, node: &NodeId, began: Mono, short: &Shortfall) -> bool {
         let now = self.drive.runtime.now_wall();
-        let covers = |waived: &Waived| waived.accepts <= short.measured && now <= waived.expires;
+        let covers = |waived: &Waived| short.lack.is_covered_by(&waived.accepts) && now <= waived.expires;
         if self.state.node(node).waived.as_ref().is_some_and(covers) {
             return false;
         }
         let first = *self.short_since.entry(node.clone()).or_insert(began);
         let apart = self.state.paced(node).map_or(Millis::seconds(1), |paced| paced.visibility);
-        began >= first + apart || began >= self.clock(node).deadline
+        // A look that takes as long as this one would be cut off by the deadline, and tell nothing.
+        let now = self.drive.runtime.now_mono();
+        let took = Millis::new(u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX));
+        let next = now + took;
+        began >= first + apart || next >= self.clock(node).deadline
     }
 
     /// Asks two people whether what was measured is enough. The step goes on looking meanwhile.
@@ -53,23 +57,41 @@ impl Driver {
             approval.unwrap_or_else(|| Approval { roles: Vec::new(), expires_in: OPEN });
         let fact = |name: &str, value: String| Fact::any(name, value, "measured", now);
         Ask {
-            kind: AskKind::Grade,
+            kind: AskKind::Waiver,
             node: Some(node.clone()),
             plan: self.state.hash,
-            question: format!(
-                "the new writer writes, but the former primary is worth `{}` and the plan asks for `{}`: is that enough?",
-                short.measured, short.needed
-            ),
-            facts: vec![fact("why", short.why.to_string()), fact("owed afterwards", short.owes.clone())],
+            question: match &short.lack {
+                Lack::Grade { measured, needed } => format!(
+                    "the new writer writes, but the former primary is worth `{measured}` and the plan asks for `{needed}`: is that enough?"
+                ),
+                Lack::Silence { member } => format!(
+                    "only one place does not see {member}, and no other one can tell; do you know from elsewhere that it is down?"
+                ),
+            },
+            facts: [
+                Some(fact("why", short.why.to_string())),
+                short.owes.clone().map(|owes| fact("owed afterwards", owes)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             loss: Loss::Nothing,
             asked: None,
             choices: vec![
-                Choice::new(APPROVE, "accept what was measured and go on", "what the remaining steps change"),
+                match &short.lack {
+                    Lack::Grade { .. } => {
+                        Choice::new(APPROVE, "accept what was measured and go on", "what the remaining steps change")
+                    }
+                    Lack::Silence { .. } => {
+                        let means = "attest that it is down, and say with --note how you know; an answer of its own still counts more";
+                        Choice::new(APPROVE, means, "nothing yet")
+                    }
+                },
                 Choice::new(REJECT, "stop here; a person decides how the run goes on", "nothing"),
             ],
             people: 2,
             roles,
-            not: Some(self.state.by.name.clone()),
+            not: Some(self.state.by.clone()),
             since: now,
             expires: Some(now + expires_in),
             rule: None,
@@ -106,7 +128,9 @@ impl Driver {
     async fn waive(&mut self, node: &NodeId, ask: Ask) -> Result<(), DriveError> {
         let digest = ask.digest().map_err(|source| DriveError::Canonical { run: self.drive.run.clone(), source })?;
         let Some(short) = ask.short else {
-            return self.fail(node, Cause::new("the question names no grade"), Doubt::None).await;
+            return self
+                .fail(node, Cause::new("the question names nothing that people could accept"), Doubt::None)
+                .await;
         };
         let given = self.state.given.iter().filter(|given| given.choice == APPROVE).cloned().collect();
         let waived = Waived {
@@ -115,8 +139,11 @@ impl Driver {
             ask: digest,
             given,
             reason: short.why.to_string(),
-            accepts: short.measured,
-            owes: Some(short.owes),
+            accepts: match short.lack {
+                Lack::Grade { measured, .. } => Accepted::Grade(measured),
+                Lack::Silence { member } => Accepted::Silence(member),
+            },
+            owes: short.owes,
             expires: ask.expires.unwrap_or_else(|| self.drive.runtime.now_wall()),
         };
         self.clocks.remove(node);
@@ -158,9 +185,9 @@ impl Driver {
         }
     }
 
-    /// Tells whether people were shown another grade than this, or no grade at all since the run parked.
+    /// Tells whether people were shown something else than this, or nothing at all since the run parked.
     fn shows_another_grade(&self, node: &NodeId, short: &Shortfall) -> bool {
         let ask = self.state.ask.as_ref().filter(|ask| ask.node.as_ref() == Some(node));
-        ask.and_then(|ask| ask.short.as_ref()).is_none_or(|shown| shown.measured != short.measured)
+        ask.and_then(|ask| ask.short.as_ref()).is_none_or(|shown| shown.lack != short.lack)
     }
 }

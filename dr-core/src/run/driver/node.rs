@@ -171,7 +171,7 @@ impl Driver {
             origin: self.state.origin,
             every: paced.every,
             intended_at: known.intended,
-            waived: known.waived.clone(),
+            waived: known.waived.clone().or_else(|| self.state.attested().cloned()),
             claimed_by: known.claimed_by.clone(),
             pre_image,
             promotion: self.state.promotion(),

@@ -284,7 +284,7 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
             asked: None,
             choices,
             people: 1,
-            roles: park_roles(state),
+            roles: state.roles(),
             not: None,
             since: state.last,
             expires: None,
@@ -307,13 +307,4 @@ fn held_facts(state: &RunState) -> Vec<Fact> {
         facts.insert(name.clone(), Fact::any(&name, format!("since {}", thing.since), "journal", state.last));
     }
     facts.into_values().collect()
-}
-
-/// Whoever may approve the run may also decide about it.
-fn park_roles(state: &RunState) -> Vec<crate::base::Role> {
-    let consent = state.plan.nodes.values().find(|node| node.call.class == Class::Consent);
-    consent
-        .and_then(|node| node.call.params.0.get("roles").cloned())
-        .and_then(|roles| serde_json::from_value(roles).ok())
-        .unwrap_or_default()
 }

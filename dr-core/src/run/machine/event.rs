@@ -202,6 +202,8 @@ pub enum Event {
         by: Actor,
         /// Paused or not.
         on: bool,
+        /// Why, where it was said.
+        because: Option<String>,
     },
     /// A person wants the run to turn back.
     CancelAsked {

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RunOutcome;
 use crate::{
-    base::{Actor, BindingName, Digest, Epoch, Json, Millis, NodeId, RunId, Timestamp},
-    contract::{Binding, Cause, Class, Given, OpHandle, PromotionReceipt, Target, Waived},
+    base::{Actor, BindingName, Digest, Epoch, Json, Millis, NodeId, Role, RunId, Timestamp},
+    contract::{Accepted, Binding, Cause, Class, Given, OpHandle, PromotionReceipt, Target, Waived},
     plan::{Effect, Node, OnFailure, Plan, Promotion, RetiredLineage},
-    run::{Ask, Debt},
+    run::{AnswerRefused, Ask, Debt},
 };
 
 /// Where a run stands.
@@ -225,6 +225,36 @@ pub struct RunState {
 }
 
 impl RunState {
+    /// Returns the roles of which one is needed to approve this run; whoever may approve it may also decide about it. Empty means any.
+    #[must_use]
+    pub fn roles(&self) -> Vec<Role> {
+        let consent = self.plan.nodes.values().find(|node| node.call.class == Class::Consent);
+        consent
+            .and_then(|node| node.call.params.0.get("roles").cloned())
+            .and_then(|roles| serde_json::from_value(roles).ok())
+            .unwrap_or_default()
+    }
+
+    /// Tells whether somebody may pause this run, let it go on, turn it back or take it from another engine: whoever asked for it, and
+    /// whoever may approve it.
+    ///
+    /// # Errors
+    /// [`AnswerRefused::WrongRole`] with the roles that it needs.
+    pub fn may_steer(&self, by: &Actor) -> Result<(), AnswerRefused> {
+        let needs = self.roles();
+        if needs.is_empty() || by.may_be(&self.by) || by.roles.iter().any(|role| needs.contains(role)) {
+            return Ok(());
+        }
+        Err(AnswerRefused::WrongRole { needs, who: by.name.clone() })
+    }
+
+    /// Returns what people attested of a member that is silent, if they did: every later look at it may count on their word, for as long as
+    /// it is good.
+    pub(crate) fn attested(&self) -> Option<&Waived> {
+        let silence = |waived: &&Waived| matches!(waived.accepts, Accepted::Silence(_));
+        self.nodes.values().filter_map(|node| node.waived.as_ref()).filter(silence).max_by_key(|waived| waived.expires)
+    }
+
     /// What is known of a step; a step that has not begun is waiting.
     #[must_use]
     pub fn node(&self, id: &NodeId) -> NodeState {

@@ -428,9 +428,9 @@ const NODE: &[NodeRow] = rows! { NodeRow, N, NodeWhen, NodeDoes:
     554 Asking   Failed          [Always] Failed   [KeepCause JudgeDoubt CloseQuestion]
         "people refused, nobody answered in time, or it cannot be so any more"
     556 Looking  Asked           [Always] Asking   [OpenQuestion]
-        "all holds but the grade; two people are asked"
+        "all holds but what people may accept or attest; two people are asked"
     557 Asking   Waived          [Always] Looking  [KeepWaiver CloseQuestion Restart]
-        "two people accepted what was measured; a look confirms it"
+        "two people accepted or attested it; a look confirms it"
     555 Done     Voided          [Always] Waiting  [Forget]
         "what people agreed to does not hold any more"
     561 Intended LeaseTaken      [Always] InDoubt  [ForgetAbsence BlameLostEngine]

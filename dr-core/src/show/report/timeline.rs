@@ -57,10 +57,17 @@ fn said(event: &Event) -> Option<String> {
             Some(format!("{} by {}{note}", given.choice, person(given)))
         }
         Event::TurnedAway { why, .. } => Some(why.clone()),
-        Event::Waived { waived, .. } => Some(format!("`{}`: {}", waived.accepts, waived.reason)),
+        Event::Waived { waived, .. } => Some(format!(
+            "{} by {}: {}",
+            waived.accepts,
+            waived.given.iter().map(person).collect::<Vec<_>>().join(", "),
+            waived.reason
+        )),
         Event::Voided { diff, .. } => Some(diff.join("; ")),
-        Event::PauseSet { by, .. } => Some(by.to_string()),
-        Event::CancelAsked { by, because, .. } => Some(format!("{by}: {because}")),
+        Event::PauseSet { by, because: None, .. } => Some(by.to_string()),
+        Event::PauseSet { by, because: Some(because), .. } | Event::CancelAsked { by, because, .. } => {
+            Some(format!("{by}: {because}"))
+        }
         Event::Aborting { reason } => Some(reason.clone()),
         Event::Decided { choice, by } if by.is_empty() => Some(choice.clone()),
         Event::Decided { choice, by } => Some(format!("{choice} ({})", by.join(", "))),

@@ -224,7 +224,7 @@ fn sentence(state: &RunState, standing: &Standing) -> Sentence {
         Standing::Asking => {
             let asked = state.ask.as_ref().map(|ask| Sentence {
                 text: format!("waits for people: {}", ask.question),
-                rule: ask.rule.unwrap_or(if ask.kind == AskKind::Grade { 556 } else { 551 }),
+                rule: ask.rule.unwrap_or(if ask.kind == AskKind::Waiver { 556 } else { 551 }),
                 since: ask.since,
             });
             asked.unwrap_or_else(|| of_run("people are asked".into()))

@@ -69,7 +69,7 @@ impl View {
         Some(match ask.kind {
             AskKind::Consent => self.consent(ask),
             AskKind::Park => self.park(ask),
-            AskKind::Grade => self.grade(ask),
+            AskKind::Waiver => self.grade(ask),
         })
     }
 

@@ -162,7 +162,7 @@ impl Tape {
             ],
             people: 1,
             roles: vec!["dba".into(), "service-owner".into()],
-            not: Some("mira".into()),
+            not: Some(Actor::local("mira")),
             since: self.now,
             expires: Some(self.now + minutes(15)),
             rule: None,
@@ -188,7 +188,7 @@ impl Tape {
 
     fn given(&self, who: &str) -> Given {
         Given {
-            by: Actor::local(who).with_role("dba"),
+            by: Actor::local(who).authenticated("a test", who).with_role("dba"),
             role: Some("dba".into()),
             choice: "approve".into(),
             at: self.now,
@@ -261,7 +261,7 @@ fn a_question_about_a_grade_tells_what_was_measured_and_what_is_owed() {
     tape.push(0, Event::Began { node: "confirm-writer".into() });
     let fact = |name: &str, value: &str| Fact::any(name, value.to_owned(), "measured", tape.now);
     let ask = Ask {
-        kind: AskKind::Grade,
+        kind: AskKind::Waiver,
         node: Some("confirm-writer".into()),
         question: "the former primary is worth `unconfirmable`: is that enough?".into(),
         facts: vec![fact("why", "`neu` does not answer"), fact("owed afterwards", "fence neu")],

@@ -14,8 +14,8 @@ use dr_core::{
     Target, TrafficRouter, Tri,
     base::{Digest, IdempotencyKey, SecretVersion},
     contract::{
-        AppReading, ClearFence, DrainRequest, Effort, EngageFence, EvidenceSink, FenceReading, FenceToken, Health,
-        LongTransaction, Notice, PatchSecret, Planes, Position, PositionReading, Query, Reach, RecycleRequest,
+        AppReading, ClearFence, DrainRequest, Effort, EngageFence, EvidenceSink, FencePlace, FenceReading, FenceToken,
+        Health, LongTransaction, Notice, PatchSecret, Planes, Position, PositionReading, Query, Reach, RecycleRequest,
         Rehearsal, RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest, RetireFence, RotateSecret, RouteReading,
         RouteRequest, Rows, Runtime, ScaleRequest, SecretReference, Sequences, Sessions, Table, TableSum, WriteProbe,
         WritesSince,
@@ -159,6 +159,10 @@ impl Fence for WrongFence {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         if self.how == Wrong::ForgetsToClear { Outcome::Done(()) } else { self.inner.clear(request).await }
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

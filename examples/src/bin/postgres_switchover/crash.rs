@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use dr_core::{
     AppTier, Backend, Fence, GroupSpec, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, TrafficRouter,
     contract::{
-        AppReading, AppSpec, Capabilities, ClearFence, ConfigError, Description, DrainRequest, EngageFence,
+        AppReading, AppSpec, Capabilities, ClearFence, ConfigError, Description, DrainRequest, EngageFence, FencePlace,
         FenceReading, FenceSpec, FenceToken, FollowRequest, MemberSpec, OpHandle, OpProgress, Opened, Planes,
         PromoteRequest, Provider, Reach, RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, Route,
         RouteReading, RouteRequest, TrafficSpec,
@@ -258,6 +258,10 @@ impl Fence for Hit<dyn Fence> {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         self.around(self.inner.clear(request)).await
+    }
+
+    fn place(&self) -> FencePlace {
+        self.inner.place()
     }
 
     fn poll_every(&self) -> Millis {

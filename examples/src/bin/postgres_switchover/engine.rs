@@ -57,7 +57,12 @@ pub(crate) struct Switched {
 /// Starts a plan and waits for its end; `approver` says yes when the run asks.
 pub(crate) async fn start(engine: &Engine, plan: Verified, approver: &str) -> Result<Switched, Failure> {
     let begun = Instant::now();
-    let run = engine.start(plan, Start::by(Actor::local("planner")).because("demonstration")).await?;
+    let run = engine
+        .start(
+            plan,
+            Start::by(Actor::local("planner").authenticated("the example", "planner")).because("demonstration"),
+        )
+        .await?;
     let outcome = follow(&run, approver, None, |_| {}).await?;
     let took = begun.elapsed();
     Ok(Switched { outcome, report: run.report().await?, fence: fence(&run).await?, took })
@@ -94,13 +99,13 @@ pub(crate) async fn follow(
         {
             let parked = || format!("{} parked: {}", run.id(), ask.question);
             let (choice, who) = match (ask.kind, decider) {
-                (dr_core::run::AskKind::Consent | dr_core::run::AskKind::Grade, _) => (dr_core::APPROVE, approver),
+                (dr_core::run::AskKind::Consent | dr_core::run::AskKind::Waiver, _) => (dr_core::APPROVE, approver),
                 (dr_core::run::AskKind::Park, Some(decider)) => {
                     (ask.choices.first().ok_or_else(parked)?.name.as_str(), decider)
                 }
                 (dr_core::run::AskKind::Park, None) => return Err(parked().into()),
             };
-            run.answer(Answer::choose(choice, digest, Actor::local(who))).await?;
+            run.answer(Answer::choose(choice, digest, Actor::local(who).authenticated("the example", who))).await?;
             answered = Some(digest);
         }
         if let Some(outcome) = view.outcome() {

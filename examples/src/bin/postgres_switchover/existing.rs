@@ -24,7 +24,9 @@ pub(crate) async fn switch(file: &Path, approver: Option<&str>) -> Result<Value,
         eprintln!("nothing was started; `--approve-as NAME` starts it");
         return Ok(json!({ "outcome": "success", "started": false, "plan": plan.hash().hex() }));
     };
-    let run = engine.start(plan, Start::by(Actor::local("planner")).because("--group")).await?;
+    let run = engine
+        .start(plan, Start::by(Actor::local("planner").authenticated("the example", "planner")).because("--group"))
+        .await?;
     let mut last = String::new();
     let outcome = engine::follow(&run, approver, None, |view| {
         let line = format!("{:?}", view.sentence);

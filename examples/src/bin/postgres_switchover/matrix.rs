@@ -55,7 +55,12 @@ pub(crate) async fn child(words: &[String]) -> Result<(), Failure> {
         }
     } else {
         let plan = engine::plan(&engine, Path::new(group), to).await?;
-        engine.start(plan, Start::by(Actor::local("planner")).because("kill matrix")).await?
+        engine
+            .start(
+                plan,
+                Start::by(Actor::local("planner").authenticated("the example", "planner")).because("kill matrix"),
+            )
+            .await?
     };
     let mut records = run.events(0);
     let watcher = crash.clone();

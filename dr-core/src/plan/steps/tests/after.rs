@@ -12,8 +12,8 @@ use super::{
 use crate::{
     base::{Actor, Digest, Endpoint, Epoch, Json, MemberId, SecretVersion, Timestamp, canonical},
     contract::{
-        Given, Grade, NotDone, OpHandle, Outcome, Parted, Planes, PromotionReceipt, Retry, SecretReference, Shape,
-        Target, Tri, Waived, WriterOrigin, WriterReceipt,
+        Accepted, Given, Grade, NotDone, OpHandle, Outcome, Parted, Planes, PromotionReceipt, Retry, SecretReference,
+        Shape, Target, Tri, Waived, WriterOrigin, WriterReceipt,
     },
     plan::{
         Attempted, Handler, Look, Observed, Polled,
@@ -174,7 +174,7 @@ fn one_writer_after_a_swap() {
 
 fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
     let given = |name: &&str| Given {
-        by: Actor::local(*name),
+        by: Actor::local(*name).authenticated("a test", *name),
         role: None,
         choice: crate::run::APPROVE.into(),
         at: world.now(),
@@ -186,7 +186,7 @@ fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
         ask: Digest::zero(),
         given: people.iter().map(given).collect(),
         reason: "its region is dark".into(),
-        accepts: Grade::Unconfirmable,
+        accepts: Accepted::Grade(Grade::Unconfirmable),
         owes: Some("fence a".into()),
         expires: Timestamp::from_millis(world.now().millis() + until),
     }
@@ -223,7 +223,7 @@ fn bug_a_grade_that_nothing_raises_is_asked_about() {
         let found = now(Confirming.look(&call.cx(), &step));
         assert_eq!(seen(&found), want, "{name}: {found:?}");
         if let Ok(Observed::Done(receipt)) = found {
-            assert_eq!(receipt.waived.map(|waived| waived.accepts), Some(receipt.old_side), "{name}");
+            assert_eq!(receipt.waived.map(|waived| waived.accepts), Some(Accepted::Grade(receipt.old_side)), "{name}");
         }
     }
 }

@@ -497,7 +497,7 @@ fn a_primary_is_down_for_two_of_three() {
         ((yes, unknown, unknown), Verdict::Unclear),
     ];
     for ((management, inside, stream), want) in table {
-        let vantages = Vantages { management, inside, stream };
+        let vantages = Vantages { management, inside, stream, attested: false };
         assert_eq!(vantages.verdict(), want, "{vantages:?}");
     }
 }

@@ -684,6 +684,7 @@ impl<'a> Call<'a> {
                 database: Arc::new(of(name)),
                 probe: Arc::new(of(name)),
                 fence: Some(Arc::new(of(name))),
+                late_fence: None,
                 pace: ServicePace::CAUTIOUS,
             })
         };
@@ -790,7 +791,13 @@ pub(super) fn consent(world: &Arc<World>, people: &[&str]) -> Consent {
     let cx = Call::of(world).cx();
     let facts = now(super::super::facts::read(&cx, &[FactSpec::Candidate { member: "b".into() }])).unwrap();
     let at = world.now();
-    let given = |name: &&str| Given { by: Actor::local(*name), role: None, choice: APPROVE.into(), at, note: None };
+    let given = |name: &&str| Given {
+        by: Actor::local(*name).authenticated("a test", *name),
+        role: None,
+        choice: APPROVE.into(),
+        at,
+        note: None,
+    };
     Consent {
         run: run(),
         plan: plan().hash().unwrap(),

@@ -1,0 +1,103 @@
+//! What `dr` says at three in the morning is true: nothing is called quiet that is not.
+
+use std::{process::Child, sync::Arc};
+
+use dr_cli::Exit;
+use dr_engine::TokioRuntime;
+use dr_testkit::{Setup, SimCloud};
+
+use crate::{
+    process::{spawn, until},
+    stage::{GROUP, Stage},
+};
+
+/// An engine whose run waits for people.
+fn asking(stage: &Stage) -> Child {
+    let said = stage.dr("plan switchover orders --to weu --save DIR/orders.plan");
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    let plan = stage.path("orders.plan").display().to_string();
+    let mut child = spawn(stage, &["start", &plan, "--because", "CHG-1"]);
+    until(&mut child, "answer with:");
+    child
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Looking in the wrong directory made a journal there, and said that there were no runs.
+#[test]
+fn bug_looking_makes_no_journal() {
+    let stage = Stage::new();
+    for line in ["list", "watch orders-1 --once", "report orders-1", "debts"] {
+        let said = stage.dr(line);
+        assert_eq!(said.exit, Exit::Input, "{line}");
+        assert!(said.err.contains("there is no journal in "), "{line}: {}", said.err);
+    }
+    let said = stage.dr("status");
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert!(said.out.contains("there is no journal in ") && said.out.contains("orders  neu"), "{}", said.out);
+    assert!(!stage.path("journal").exists() && !stage.path("leases").exists());
+}
+
+/// Open runs were called nothing, because their group file was in another directory, or had a typo.
+#[test]
+fn bug_a_run_is_seen_whatever_became_of_its_group_file() {
+    let stage = Stage::new();
+    end(asking(&stage));
+    std::fs::rename(stage.path("groups/orders.toml"), stage.path("orders.toml")).unwrap();
+    let said = stage.dr("status");
+    assert_eq!(said.exit, Exit::Waits, "{}", said.out);
+    assert!(said.out.contains("orders-1 ASKS, no engine: its group has no file here"), "{}", said.out);
+    assert!(said.out.contains("1 not over, 1 waiting for somebody."), "{}", said.out);
+
+    std::fs::write(stage.path("groups/orders.toml"), GROUP.replace("rpo_forced", "rpo_force")).unwrap();
+    let said = stage.dr("status --json");
+    let json = said.json();
+    assert_eq!(said.exit, Exit::Waits);
+    assert!(json["groups"][0]["error"]["error"].as_str().unwrap().contains("rpo_force"), "{json}");
+    assert_eq!(json["groups"][1]["run"]["run"], "orders-1", "{json}");
+}
+
+/// The primary was dead, and the page said that nothing waits for anybody.
+#[test]
+fn bug_a_writer_that_does_not_answer_is_no_quiet_group() {
+    let stage = Stage::new();
+    assert_eq!(stage.dr("plan switchover orders --to weu").exit, Exit::Done, "the writer is known from here on");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let setup = Setup::pair("orders", "neu", "weu");
+        let time = Arc::new(TokioRuntime::current().unwrap());
+        SimCloud::open(&stage.path("sim/orders.json"), setup, time).unwrap().break_down("neu");
+    });
+    for line in ["status", "status orders"] {
+        let said = stage.dr(line);
+        assert_eq!(said.exit, Exit::Waits, "{line}: {}", said.out);
+        let words = "THE WRITER neu DOES NOT ANSWER; if it is down:  dr plan failover orders --to weu";
+        assert!(said.out.contains(words) && !said.out.contains("nothing waits"), "{line}: {}", said.out);
+    }
+}
+
+/// A watcher's line went on for ever after the engine had been killed.
+#[test]
+fn bug_a_watcher_is_told_that_the_engine_is_gone() {
+    let stage = Stage::new();
+    let engine = asking(&stage);
+    let mut watcher = spawn(&stage, &["watch", "orders-1"]);
+    until(&mut watcher, "answer with:");
+    end(engine);
+    until(&mut watcher, "ITS ENGINE IS GONE.  No engine drives orders-1 now");
+    end(watcher);
+}
+
+/// A parked or asking run was said to go on elsewhere, with exit code 0.
+#[test]
+fn bug_resuming_says_what_the_run_waits_for() {
+    let stage = Stage::new();
+    let engine = asking(&stage);
+    let said = stage.dr("resume orders-1");
+    assert_eq!(said.exit, Exit::Waits, "{}", said.out);
+    assert!(said.out.contains("driven by another engine; it waits for people:  dr approve orders-1"), "{}", said.out);
+    end(engine);
+}
