@@ -1,13 +1,16 @@
 //! Is the primary really down? Asked from independent places; one silent probe only raises suspicion (D09, E08, X04).
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join, join_all, join3};
 use serde::{Deserialize, Serialize};
 
 use super::read::{conflict, not_yet};
 use crate::{
-    base::Kind,
-    contract::{Binding, Cause, Class, DatabaseProbe, Lack, ProviderError, Replication, Shortfall, Target, Tri, admit},
+    base::{Endpoint, Kind, MemberId},
+    contract::{
+        Binding, Cause, Class, DatabaseProbe, Description, Lack, Peer, ProviderError, Replication, Shortfall, Target,
+        Tri, admit,
+    },
     plan::{Duty, Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
@@ -109,8 +112,9 @@ pub(super) async fn answers(probe: &dyn DatabaseProbe) -> Tri {
 pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) -> Result<Vantages, StepError> {
     let (old, new, probe) =
         (cx.database(&primary.member)?, cx.database(&candidate.member)?, cx.probe(&primary.member)?);
-    let (management, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
-    let management = match management {
+    let (described, inside, stream) = join3(old.describe(), answers(probe.as_ref()), new.replication()).await;
+    let endpoint = described.as_ref().ok().map(|description| description.endpoint.clone());
+    let management = match described {
         Ok(description) => description.healthy,
         Err(ProviderError::Throttled { .. } | ProviderError::Strange { .. }) => Tri::Unknown,
         Err(
@@ -122,7 +126,7 @@ pub(super) async fn vantages(cx: &StepCx, primary: &Target, candidate: &Target) 
     };
     let stream = match streamed(cx, stream) {
         // A standby that the group knows beside the candidate may still receive.
-        not_yes if not_yes != Tri::Yes && others_receive(cx, primary, candidate).await => Tri::Yes,
+        not_yes if not_yes != Tri::Yes && others_receive(cx, primary, endpoint.as_ref()).await => Tri::Yes,
         seen => seen,
     };
     let attested = cx.waived().is_some_and(|waived| admit::attested(&cx.door(), waived, &primary.member).is_ok());
@@ -137,20 +141,52 @@ fn streamed(cx: &StepCx, reading: Result<Replication, ProviderError>) -> Tri {
     }
 }
 
-/// Tells whether another member of the plan is seen to receive the primary's history now: one live stream is proof of life, whoever has it.
-/// Others that say nothing prove nothing.
-async fn others_receive(cx: &StepCx, primary: &Target, candidate: &Target) -> bool {
+/// What a standby of the plan says of its upstream.
+struct Standby<'a> {
+    member: &'a MemberId,
+    described: Option<Description>,
+    receives: bool,
+}
+
+impl Standby<'_> {
+    /// Tells whether its upstream is this standby.
+    fn follows(&self, other: &Standby<'_>) -> bool {
+        let link = self.described.as_ref().and_then(|seen| seen.follows.as_ref());
+        let means = |seen: &Description| link.is_some_and(|link| link.peer.means(&seen.address, Some(&seen.endpoint)));
+        other.member != self.member && other.described.as_ref().is_some_and(means)
+    }
+}
+
+/// Tells whether a member of the plan is seen to receive the primary's history now: one live stream is proof of life, whoever has it.
+/// Others that say nothing prove nothing. A dark primary does not tell its `endpoint`: a stream whose other end is no address counts as the
+/// primary's then, unless another standby sends it.
+async fn others_receive(cx: &StepCx, primary: &Target, endpoint: Option<&Endpoint>) -> bool {
     let members = cx.plan().bindings.keys().filter_map(|name| match name {
-        Binding::Member(member) if *member != primary.member && *member != candidate.member => Some(member),
+        Binding::Member(member) if *member != primary.member => Some(member),
         Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
     });
-    let looks = members.filter_map(|member| cx.database(member).ok()).map(|database| async move {
-        let Ok(reading) = database.replication().await else { return false };
-        let follows = database.describe().await.is_ok_and(|seen| seen.follows(&primary.address, None));
-        let same = reading.lineage.as_ref().is_none_or(|lineage| *lineage == primary.lineage);
-        follows && same && streamed(cx, Ok(reading)) == Tri::Yes
-    });
-    join_all(looks).await.into_iter().any(|receives| receives)
+    let members: Vec<&MemberId> = members.collect();
+    if members.len() < 2 {
+        return false;
+    }
+    let standbys = join_all(members.into_iter().map(|member| standby(cx, primary, member))).await;
+    standbys.iter().filter(|standby| standby.receives).any(|standby| {
+        let link = standby.described.as_ref().and_then(|seen| seen.follows.as_ref());
+        let elsewhere = || standbys.iter().any(|other| standby.follows(other));
+        link.is_some_and(|link| match &link.peer {
+            Peer::Address(named) => *named == primary.address,
+            Peer::Endpoint(named) => endpoint.map_or_else(|| !elsewhere(), |known| known == named),
+            Peer::Other(_) => endpoint.is_none() && !elsewhere(),
+        })
+    })
+}
+
+async fn standby<'a>(cx: &StepCx, primary: &Target, member: &'a MemberId) -> Standby<'a> {
+    let Ok(database) = cx.database(member) else { return Standby { member, described: None, receives: false } };
+    let (described, reading) = join(database.describe(), database.replication()).await;
+    let same = |seen: &Replication| seen.lineage.as_ref().is_none_or(|lineage| *lineage == primary.lineage);
+    let receives = reading.as_ref().is_ok_and(same) && streamed(cx, reading) == Tri::Yes;
+    Standby { member, described: described.ok(), receives }
 }
 
 pub(super) struct PrimaryDown;

@@ -4,6 +4,7 @@ mod after;
 mod before;
 mod clear;
 mod dangerous;
+mod down;
 mod gate;
 mod loss;
 mod observe;

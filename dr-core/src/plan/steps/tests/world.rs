@@ -150,6 +150,15 @@ pub(super) fn pair() -> Arc<World> {
     })
 }
 
+/// The pair, and `c`, which follows `a` too.
+pub(super) fn three() -> Arc<World> {
+    let world = pair();
+    let mut third = world.servers.lock().unwrap()["b"].clone();
+    (third.address, third.identity) = ("res-c".into(), "uid-c".into());
+    world.servers.lock().unwrap().insert("c".into(), third);
+    world
+}
+
 impl World {
     /// Changes a server.
     pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut Server)) {
@@ -211,7 +220,10 @@ impl ManagedDatabase for Of {
             address: ResourceAddress::new(seen.address),
             identity: Some(ResourceIdentity::new(seen.identity)),
             lineage: None,
-            follows: seen.follows.map(ReplicationLink::physical),
+            follows: seen.follows.map(|other| match other.ends_with(":5432") {
+                true => ReplicationLink { peer: Peer::Endpoint(Endpoint::new(other)), ..ReplicationLink::physical("") },
+                false => ReplicationLink::physical(other),
+            }),
             followers: Vec::new(),
             writable: Tri::Unknown,
             healthy: seen.healthy,
@@ -685,7 +697,16 @@ impl<'a> Call<'a> {
             ]
             .into(),
         };
-        let plan = plan();
+        let mut plan = plan();
+        let mut by_name = bound.by_name;
+        if self.world.servers.lock().unwrap().contains_key("c") {
+            by_name.insert("c".into(), member("c"));
+            let mut third = plan.bindings[&"b".into()].clone();
+            (third.address, third.identity) = (target("c", 1).address, target("c", 1).identity);
+            plan.bindings.insert("c".into(), third);
+            plan.lineages.insert("c".into(), lineage(1));
+        }
+        let bound = Bound { by_name };
         let live = Arc::new(Liveness::new(self.driven_under));
         live.lasts(Mono::new(Duration::from_secs(1 << 30)));
         let runtime: Arc<dyn Runtime> = Arc::new(Clock(Arc::clone(self.world)));
