@@ -239,6 +239,7 @@ struct Named {
     name: String,
 }
 
+#[expect(clippy::unwrap_used, reason = "a test")]
 #[async_trait::async_trait]
 impl Notifier for Bell {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {

@@ -7,8 +7,9 @@ use futures_util::future::{join, join_all, join3};
 use crate::{
     base::{BindingName, Finding, MemberId, Millis, Refusal, ResourceIdentity, known},
     contract::{
-        Binding, Cause, Description, DrainSpec, Effort, FenceReading, GroupSpec, IntendedRole, Lineage, MemberProvider,
-        MemberSpec, ProviderError, Reach, Rehearsal, Resolved, ResourceRef, Runtime, Target, Tri, contain,
+        Binding, Cause, DatabaseProbe, Description, DrainSpec, Effort, FenceReading, GroupSpec, IntendedRole, Lineage,
+        MemberProvider, MemberSpec, PositionReading, ProviderError, Reach, Rehearsal, Resolved, ResourceRef, Runtime,
+        Target, Tri, contain,
     },
     plan::{
         AppFacts, MemberFacts, Presence, RetiredLineage, SecretFacts, Situation,
@@ -161,15 +162,7 @@ impl Survey {
         hear("capabilities", capabilities.as_ref().err().cloned());
         hear("position", position.as_ref().err().map(|quiet| quiet.why.clone()));
         let management = description.as_ref().map_or_else(Quiet::management, |_| Tri::Yes);
-        let server = match &position {
-            Ok(_) => Tri::Yes,
-            Err(Quiet { error: Some(ProviderError::Unsupported { .. }), .. }) => {
-                let answers = answers_a_write(probe.as_ref());
-                contain::within(self.runtime.as_ref(), self.patience, answers).await.unwrap_or(Tri::No)
-            }
-            Err(_) => Tri::No,
-        };
-        let reach = Reach { management, server };
+        let reach = Reach { management, server: self.answers(&position, probe.as_ref()).await };
         let out_of_reach = provider.fence.as_ref().map(|fence| fence.out_of_reach(reach)).unwrap_or_default();
         let mut facts = MemberFacts {
             name: name.clone(),
@@ -199,6 +192,18 @@ impl Survey {
         };
         facts.retired = self.retired(facts.target().as_ref());
         facts
+    }
+
+    /// Whether the server itself answers: with its position, or where none is offered, on a probe write.
+    async fn answers(&self, position: &Result<PositionReading, Quiet>, probe: &dyn DatabaseProbe) -> Tri {
+        match position {
+            Ok(_) => Tri::Yes,
+            Err(Quiet { error: Some(ProviderError::Unsupported { .. }), .. }) => {
+                let answers = answers_a_write(probe);
+                contain::within(self.runtime.as_ref(), self.patience, answers).await.unwrap_or(Tri::No)
+            }
+            Err(_) => Tri::No,
+        }
     }
 
     /// Whether a member is there, by what its provider and its server say.
