@@ -22,7 +22,7 @@ pub mod run;
 pub mod show;
 
 pub use base::{
-    Actor, GroupName, Kind, MemberId, Millis, NodeId, RunId, RunbookId, Timestamp, millis, minutes, seconds,
+    Actor, GroupName, Kind, MemberId, Millis, NodeId, Refusal, RunId, RunbookId, Timestamp, millis, minutes, seconds,
 };
 pub use contract::{
     AppTier, Backend, Binding, Cause, DatabaseProbe, Fence, Grade, GroupSpec, ManagedDatabase, Notifier, Outcome,

@@ -10,7 +10,7 @@ use super::{Broken, CallKind, Drift, Fault, FaultPlan, SimCloud, ms};
 use crate::{
     crash::CrashSwitch,
     journal::MemoryJournal,
-    world::{Access, Condition, Due, Effect, Fate, Law, Reply, World},
+    world::{Access, Condition, Due, Effect, Fate, Flavour, Law, Reply, World},
 };
 
 /// One call as it was made.
@@ -385,6 +385,12 @@ fn strike(world: &mut World, fault: Fault, point: &Point) {
         Fault::Drift(kind) => drift(world, kind, point.changes_writer()),
         Fault::Zombie => {
             let at = world.now;
+            // A forced swap brings no fence that a dark region keeps: that its old side comes back as it was, nobody can prevent. The run is
+            // to see it, and not to end well.
+            let unfenced = world.instances.get(&source).is_some_and(|found| !found.denied && !found.stopped);
+            world.duties.stranger |= world.setup.flavour == Flavour::RoleSwap
+                && unfenced
+                && (point.changes_writer() || world.promotion_asked());
             world.schedule(at, Due::Returns { member: source });
         }
         Fault::IgnoredTtl => {

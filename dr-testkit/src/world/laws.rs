@@ -325,7 +325,8 @@ impl World {
     }
 
     fn check_loss(&mut self, planned: bool, loss: &Loss) {
-        if self.usurped() {
+        // What a colleague let be written on the old side after the promotion is not held against the run.
+        if self.usurped() || self.duties.stranger {
             return;
         }
         let lost = self.lost();

@@ -215,6 +215,15 @@ impl MemberSetup {
 }
 
 impl Setup {
+    /// Whether the operation that a call starts, ten times as slow, takes longer than any run waits: at the pace of a real service that is no
+    /// trouble that passes, and the run asks people.
+    pub(crate) fn outlasts(&self, call: &str) -> bool {
+        let Timing { promote, swap, rejoin, snapshot, .. } = self.timing;
+        let verbs = [(".promote#", promote), (".swap-roles#", swap), (".rejoin#", rejoin), (".snapshot#", snapshot)];
+        let takes = verbs.into_iter().find(|(verb, _)| call.contains(verb)).map_or(Millis::ZERO, |(_, takes)| takes);
+        takes.count().saturating_mul(10) > Millis::minutes(1).count()
+    }
+
     /// The group `group` with the primary `primary` and the standby `standby`: 8 writers, one route, realistic timing.
     #[must_use]
     pub fn pair(group: &str, primary: &str, standby: &str) -> Self {

@@ -1,18 +1,15 @@
 //! A runbook of one's own, with two steps of one's own: while applications are drained, pause the consumers that write into the same
 //! database, wait until a ledger total is equal on both sides, and let the built-in hand-over go on. The same phases, the same guards.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use async_trait::async_trait;
 use clap::Parser;
 use dr_core::{
-    Catalog, Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose, Runbook, RunbookId,
-    Situation, Step, StepCx, StepError, StepExt as _, Touch,
-    base::Refusal,
+    Catalog, Handler, Input, Kind, Look, MemberId, Observed, Outcome, PlanBuilder, Purpose, Refusal, Runbook,
+    RunbookId, Situation, Step, StepCx, StepError, StepExt as _, Touch,
     contract::{DrainReceipt, Query, Rows},
     millis, minutes,
     plan::{Effect, phase},
