@@ -164,6 +164,11 @@ fn bug_a_stop_that_cannot_precede_the_promotion_is_engaged_behind_it() {
         let played = ends(Preset::RdsReplica, what, &explorer);
         assert!(!played.end.words().contains("is not stopped"), "{what}: {}", played.end.words());
     }
+    // Somebody moves the server while it is to be stopped: that look is no look at the fence, and people are told to look.
+    for call in ["app.resume#1", "neu.fence.engage/stop-alone#1"] {
+        let line = format!("{} {call}:F22-place", planned(Preset::RdsReplica).scenario());
+        planned(Preset::RdsReplica).replay(&line).unwrap().assert_clean();
+    }
     // In the dark it cannot be had, and is owed.
     let played = region_lost_unfenced().play(&FaultPlan::none());
     let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };

@@ -199,7 +199,10 @@ fn fence_late(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, afte
     let minimum = if dead { promised.grade().min(Grade::Enforced) } else { promised.grade() };
     let take = FenceMember::of(old, minimum).late().after_all(&edges);
     let take = take.within(pace.within).every(pace.every).visibility(pace.visibility);
-    let text = format!("{} is not stopped; only the fence from before the promotion keeps it from writing", old.member);
+    let text = format!(
+        "{} is not stopped; look whether the fence from before the promotion still keeps it from writing",
+        old.member
+    );
     Some(edge(&plan.attempt("fence-late", take, text, "dba")))
 }
 
