@@ -110,6 +110,16 @@ fn bug_calls_that_hang_neither_refuse_nor_park_a_failover() {
     }
 }
 
+/// One old answer said that the stream of a dead primary lives, and the failover was refused at once instead of looked at again.
+#[test]
+fn bug_one_old_answer_about_a_stream_refuses_no_failover() {
+    let explorer = server_died(Preset::PatronilessPostgres);
+    for look in 1..=4 {
+        let line = format!("{} weu.replication#{look}:F9", explorer.scenario());
+        explorer.replay(&line).unwrap().assert_clean();
+    }
+}
+
 /// A call that was on its way when the orchestrator died took effect after the first look, and was sent again: the member was busy with
 /// the first one, and somebody owed a standby that came by itself.
 #[test]

@@ -199,13 +199,19 @@ impl Look for PrimaryDown {
         let member = &step.primary.member;
         let first = vantages(cx, &step.primary, &step.candidate).await?;
         let verdict = first.verdict();
-        if verdict == Verdict::Down {
+        // Both grave answers, down and alive, are looked at twice: one late reading must neither promote nor refuse.
+        if verdict != Verdict::Unclear {
             cx.pause(cx.every()).await;
         }
         let second = vantages(cx, &step.primary, &step.candidate).await?;
         Ok(match (verdict, second.verdict()) {
-            (Verdict::Alive, _) | (_, Verdict::Alive) => conflict(format_args!(
+            (Verdict::Alive, Verdict::Alive) => conflict(format_args!(
                 "`{member}` is alive ({}); a failover would make a second writer; use a switchover",
+                second.words()
+            )),
+            (Verdict::Alive, _) | (_, Verdict::Alive) => not_yet(format_args!(
+                "two looks at `{member}` differ (first {}; then {}); investigate before failing over",
+                first.words(),
                 second.words()
             )),
             (Verdict::Down, Verdict::Down) => Observed::Done(()),

@@ -56,3 +56,24 @@ fn what_another_standby_says_only_ever_speaks_for_life() {
     cut_off(&world);
     assert_eq!(look(&world), "done", "a pair");
 }
+
+/// One late reading said that the stream lives, and the failover of a dead primary was refused at once.
+#[test]
+fn bug_one_late_reading_of_a_live_stream_refuses_no_failover() {
+    let world = pair();
+    cut_off(&world);
+    world.set("b", |b| b.streaming = Tri::Yes);
+    *world.meanwhile.lock().unwrap() = Some(|b| b.streaming = Tri::No);
+    assert_eq!(look(&world), "not yet", "two looks differ: it is looked at again");
+    assert_eq!(look(&world), "done", "and then seen down twice");
+}
+
+/// A primary that comes back between the looks is looked at again, and refused when it is seen alive twice.
+#[test]
+fn a_primary_that_comes_back_between_two_looks_is_not_down() {
+    let world = pair();
+    cut_off(&world);
+    *world.meanwhile.lock().unwrap() = Some(|b| b.streaming = Tri::Yes);
+    assert_eq!(look(&world), "not yet");
+    assert_eq!(look(&world), "conflict");
+}
