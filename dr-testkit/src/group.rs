@@ -49,6 +49,7 @@ impl SimCloud {
             "secret": [{ "name": Self::SECRET, "store": "sim", "set": { "host": "{writer.endpoint}" } }],
             "app": if setup.tier { vec![tier] } else { Vec::new() },
             "traffic": routes.collect::<Vec<_>>(),
+            "hardening": setup.hardening,
             "limits": { "gap_budget": format!("{budget} ms") },
             "approval": { "switchover": { "people": 1 }, "failover": { "people": 1 } },
         });

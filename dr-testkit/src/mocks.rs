@@ -8,12 +8,14 @@ use dr_core::{
     RunId, SecretStore, Timestamp, TrafficRouter, Tri,
     base::{Digest, SecretVersion},
     contract::{
-        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, EvidenceSink, FencePlace,
-        FenceReading, FenceToken, FollowRequest, Health, LongTransaction, Notice, OpHandle, OpProgress, PatchSecret,
-        Planes, Position, PositionReading, PositionSample, PromoteRequest, Providers, Query, Reach, RecycleRequest,
+        AppReading, Capabilities, ClearFence, CreateReplica, Description, DestroyRequest, DrainRequest, Effort,
+        EngageFence, EvidenceSink, FencePlace, FenceReading, FenceToken, FollowRequest, HardenRequest, Health,
+        LongTransaction, Notice, OpHandle, OpProgress, PatchSecret, Planes, Position, PositionReading, PositionSample,
+        PreserveRequest, PromoteRequest, Protections, Providers, Query, Reach, RecoveryWindow, RecycleRequest,
         Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved,
-        ResourceRef, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows, ScaleRequest,
-        SecretReference, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, WriteProbe, WritesSince,
+        ResourceRef, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
+        ScaleRequest, SecretReference, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, WriteProbe,
+        WritesSince,
     },
 };
 use mockall::mock;
@@ -39,6 +41,13 @@ mock! {
         async fn follow(&self, request: FollowRequest) -> Outcome<()>;
         async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()>;
         async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError>;
+        async fn create_replica(&self, request: CreateReplica) -> Outcome<()>;
+        async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError>;
+        async fn restore(&self, request: RestoreRequest) -> Outcome<()>;
+        async fn destroy(&self, request: DestroyRequest) -> Outcome<()>;
+        async fn harden(&self, request: HardenRequest) -> Outcome<()>;
+        async fn protections(&self) -> Result<Protections, ProviderError>;
+        async fn preserve(&self, request: PreserveRequest) -> Outcome<()>;
         async fn settle(&self) -> Outcome<()>;
         async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError>;
         fn manual(&self, verb: &str) -> Vec<String>;

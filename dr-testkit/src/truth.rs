@@ -28,6 +28,17 @@ impl<'a> Truth<'a> {
         self.world.lost()
     }
 
+    /// How many acknowledged writes of rebuilt members are kept for good, by the name of the copy.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, u64)> {
+        let writes = |kept: &crate::world::Kept| {
+            let history = self.world.histories.get(&kept.lineage);
+            let until = |position| history.map_or(0, |history| history.writes_until(position));
+            until(kept.to).saturating_sub(until(kept.from))
+        };
+        self.world.kept.iter().map(|(name, kept)| (name.clone(), writes(kept))).collect()
+    }
+
     /// What promotions dropped beside the log, sorted.
     #[must_use]
     pub fn gone(&self) -> Vec<String> {
@@ -225,6 +236,12 @@ pub struct MemberTruth<'a> {
 }
 
 impl MemberTruth<'_> {
+    /// The protections that it has.
+    #[must_use]
+    pub fn protections(&self) -> dr_core::contract::Hardening {
+        self.instance.protections
+    }
+
     /// Whether some client could commit here now.
     #[must_use]
     pub fn takes_commits(&self) -> bool {

@@ -23,10 +23,10 @@ pub use group::{
     MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
 };
 pub use guard::{
-    Accepted, AskedLoss, Attested, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DrainReceipt, Ends,
-    FenceReceipt, Fenced, Given, Lack, LossBound, LossBounded, LossMeasurement, Origin, PromoteRequest,
-    PromotionReceipt, PromotionTerms, QuiesceReceipt, Quiesced, RecoveryPoint, ReleaseGround, ReleaseOrder,
-    RestoreReceipt, Shape, Shortfall, SwapRequest, Waived, Waiver, WriterOrigin, WriterReceipt, admit,
+    Accepted, AskedLoss, Attested, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DestroyRequest,
+    DrainReceipt, Ends, FenceReceipt, Fenced, Given, Lack, LossBound, LossBounded, LossMeasurement, NotWriter, Origin,
+    PromoteRequest, PromotionReceipt, PromotionTerms, QuiesceReceipt, Quiesced, RecoveryPoint, ReleaseGround,
+    ReleaseOrder, RestoreReceipt, Shape, Shortfall, SwapRequest, Waived, Waiver, WriterOrigin, WriterReceipt, admit,
 };
 pub use model::{
     Fact, Follows, Grade, Lineage, Loss, Mismatch, Peer, Planes, Position, PositionUnit, ReplicationLink, ResourceKind,
@@ -35,14 +35,16 @@ pub use model::{
 pub use op_handle::{BadHandle, OpHandle};
 pub use outcome::{Cause, NotDone, Outcome, ProviderError, Retry};
 pub use provider::{
-    AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, DatabaseProbe, Description,
-    DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence, FencePlace, FenceReading, FenceSet, FenceToken,
-    FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence, Health, LagSample, LongTransaction,
-    ManagedDatabase, MemberProvider, Notice, Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading,
-    PositionSample, PromoteOffer, Providers, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute,
-    RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved, ResumeRequest, RetireFence, RotateSecret,
-    RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions,
-    SnapshotOffer, SnapshotRequest, SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
+    AppReading, AppTier, Attribution, Becomes, Bound, Capabilities, ClearFence, CreateOffer, CreateReplica,
+    DatabaseProbe, Description, DestroyOffer, DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence,
+    FencePlace, FenceReading, FenceSet, FenceToken, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence,
+    HardenOffer, HardenRequest, Hardening, Health, LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice,
+    Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PreserveOffer,
+    PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, Reach, RecoveryWindow, RecycleRequest,
+    Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved,
+    RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
+    ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer, SnapshotRequest,
+    SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
 };
 pub use runtime::{Runtime, Task};
 pub use verb::Verb;

@@ -94,6 +94,11 @@ verbs! {
     REJOIN = ManagedDatabase::rejoin, Database "rejoin", Some(Class::Rejoin), false;
     FOLLOW = ManagedDatabase::follow, Database "follow", Some(Class::Rejoin), false;
     SNAPSHOT = ManagedDatabase::snapshot, Database "snapshot", None, false;
+    CREATE_REPLICA = ManagedDatabase::create_replica, Database "create-replica", Some(Class::Topology), false;
+    RESTORE = ManagedDatabase::restore, Database "restore", Some(Class::Topology), false;
+    DESTROY = ManagedDatabase::destroy, Database "destroy", Some(Class::Destroy), true;
+    HARDEN = ManagedDatabase::harden, Database "harden", None, false;
+    PRESERVE = ManagedDatabase::preserve, Database "preserve", None, false;
     SETTLE = ManagedDatabase::settle, Database "settle", None, false;
     FENCE = Fence::engage, Database "fence", Some(Class::Fence), false;
     RELEASE_FENCE = Fence::release, Database "release-fence", Some(Class::ReleaseFence), false;

@@ -5,10 +5,11 @@ use dr_core::{
     Binding, Grade, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri,
     base::BindingName,
     contract::{
-        Attribution, Capabilities, Description, FenceReading, FollowOffer, FollowRequest, Follows, FollowsBy,
-        ForcedOffer, OpHandle, OpProgress, Peer, Planes, Position, PositionUnit, PromoteOffer, PromoteRequest,
-        Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ReplicationLink, SnapshotOffer, SnapshotRequest,
-        SwapOffer, SwapRequest,
+        Attribution, Capabilities, CreateOffer, CreateReplica, Description, DestroyOffer, DestroyRequest, FenceReading,
+        FollowOffer, FollowRequest, Follows, FollowsBy, ForcedOffer, HardenOffer, HardenRequest, OpHandle, OpProgress,
+        Peer, Planes, Position, PositionUnit, PreserveOffer, PreserveRequest, PromoteOffer, PromoteRequest, Protection,
+        Protections, RecoveryPoint, RecoveryWindow, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication,
+        ReplicationLink, RestoreOffer, RestoreRequest, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest,
     },
 };
 
@@ -17,7 +18,7 @@ use super::{
     ms, rehearse,
 };
 use crate::world::{
-    ChangeKind, Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, OpState, TruthLine, World, applied,
+    ChangeKind, Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, Life, OpState, TruthLine, World, applied,
 };
 
 #[derive(Clone, Debug)]
@@ -72,6 +73,13 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
             by: if separate { FollowsBy::Verb } else { FollowsBy::Itself },
         }),
         snapshot: Some(SnapshotOffer { takes: longest(timing.snapshot), blocks_promotion: service.snapshot_blocks }),
+        create: service.lifecycle.then(|| CreateOffer { takes: longest(timing.rejoin) }),
+        restore: service.lifecycle.then(|| RestoreOffer { takes: longest(timing.rejoin) }),
+        destroy: service.lifecycle.then(|| DestroyOffer { takes: longest(timing.snapshot), last_snapshot: true }),
+        harden: service
+            .lifecycle
+            .then(|| HardenOffer { takes: longest(timing.snapshot), can: Protection::ALL.to_vec() }),
+        preserve: service.preserves.map(|kept| PreserveOffer { takes: longest(timing.snapshot), kept_for: Some(kept) }),
         poll_every: timing.poll,
         // A call that is under way when a look begins takes effect after it, and shows in the view later still.
         visibility: timing.view_lag.saturating_add(timing.read.1).saturating_add(timing.send.1),
@@ -327,10 +335,89 @@ impl ManagedDatabase for SimDatabase {
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
         self.line
             .read(self.point("has-snapshot"), "snapshot", |world, _| {
+                if world.kept.contains_key(name) {
+                    return Ok(Tri::Yes);
+                }
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("snapshot", &self.member))?;
                 Ok(Tri::from(found.snapshots.contains(name)))
             })
             .await
+    }
+
+    async fn create_replica(&self, request: CreateReplica) -> Outcome<()> {
+        let effect =
+            Effect::Life { member: self.member.clone(), change: Life::Create { source: request.source.member } };
+        self.line.send(self.start("create-replica", "create-replica"), effect).await.map(drop)
+    }
+
+    async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
+        let point = Point::read(format!("{}.recovery-window", self.member), Plane::Other);
+        self.line
+            .read(point, "recovery-window", |world, glass| {
+                if !world.setup.service.lifecycle {
+                    return Err(ProviderError::Unsupported { verb: "recovery-window" });
+                }
+                Ok(RecoveryWindow {
+                    earliest: Timestamp::from_millis(world.began),
+                    latest: Timestamp::from_millis(world.newest_point(glass.at).max(world.began)),
+                    region: None,
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Outcome<()> {
+        let RecoveryPoint { source, at } = request.point;
+        let effect = Effect::Life {
+            member: self.member.clone(),
+            change: Life::Restore { source: source.lineage, at: at.millis() },
+        };
+        self.line.send(self.start("restore", "restore"), effect).await.map(drop)
+    }
+
+    async fn destroy(&self, request: DestroyRequest) -> Outcome<()> {
+        let effect = Effect::Life {
+            member: self.member.clone(),
+            change: Life::Destroy {
+                identity: request.target().identity.clone(),
+                keep: request.keep().map(str::to_owned),
+            },
+        };
+        self.line.send(self.start("destroy", "destroy"), effect).await.map(drop)
+    }
+
+    async fn harden(&self, request: HardenRequest) -> Outcome<()> {
+        let effect = Effect::Life { member: self.member.clone(), change: Life::Harden { want: request.want } };
+        self.line.send(self.start("harden", "harden"), effect).await.map(drop)
+    }
+
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        self.line
+            .read(self.point("protections"), "protections", |world, glass| {
+                if !world.setup.service.lifecycle {
+                    return Err(ProviderError::Unsupported { verb: "protections" });
+                }
+                let found = world.instances.get(&self.member).ok_or_else(|| gone("protections", &self.member))?;
+                let has = found.protections;
+                let told = |on: bool| if glass.contradicts { Tri::Unknown } else { Tri::from(on) };
+                Ok(Protections {
+                    high_availability: told(has.high_availability),
+                    deletion_protection: told(has.deletion_protection),
+                    point_in_time: told(has.point_in_time),
+                    retention: has.retention,
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
+        let effect = Effect::Life {
+            member: self.member.clone(),
+            change: Life::Preserve { name: request.name, since: request.since.millis() },
+        };
+        self.line.send(self.start("preserve", "preserve"), effect).await.map(drop)
     }
 
     async fn settle(&self) -> Outcome<()> {

@@ -87,6 +87,11 @@ impl Offer {
             }
             Self::Follow => offers.follow.is_some_and(|offer| offer.by == FollowsBy::Verb),
             Self::Snapshot => offers.snapshot.is_some(),
+            Self::Create => offers.create.is_some(),
+            Self::Restore => offers.restore.is_some(),
+            Self::Destroy => offers.destroy.is_some(),
+            Self::Harden => offers.harden.is_some(),
+            Self::Preserve => offers.preserve.is_some(),
             Self::HandOver => offers.promote.is_some() || offers.swap.is_some(),
         }
     }
@@ -98,6 +103,11 @@ impl Offer {
             Self::Rejoin => "rejoin",
             Self::Follow => "follow",
             Self::Snapshot => "snapshot",
+            Self::Create => "create-replica",
+            Self::Restore => "restore",
+            Self::Destroy => "destroy",
+            Self::Harden => "harden",
+            Self::Preserve => "preserve",
             Self::HandOver => "promote or swap-roles",
         }
     }
@@ -114,6 +124,7 @@ impl Part {
             Self::Notifier => pair.notifier.is_some(),
             Self::Evidence => pair.evidence.is_some(),
             Self::Missing => pair.missing.is_some(),
+            Self::Anew => pair.anew.is_some(),
             Self::Login => pair.login,
             Self::NoLogin => !pair.login,
             Self::RouteLogin => pair.route_login,
@@ -132,6 +143,7 @@ impl Part {
             Self::Notifier => "there is no notifier",
             Self::Evidence => "there is no sink of evidence",
             Self::Missing => "the rig brings no object of a missing resource",
+            Self::Anew => "the rig brings no member that could be made",
             Self::Table => "the rig names no table",
             Self::Login | Self::RouteLogin => "no login of an application is known",
             Self::NoLogin | Self::NoRouteLogin => "a login of an application is known",
@@ -146,7 +158,7 @@ fn unmet(need: Need, offers: &Capabilities, pair: &Pair, rig: &dyn Rig) -> Optio
         Need::Sight(sight) => (rig.sights().contains(&sight), format!("this rig cannot see {}", sight.words()), true),
         Need::Offer(offer) => (offer.is_in(offers), format!("the backend does not offer {}", offer.word()), false),
         Need::Lacks(offer) => (!offer.is_in(offers), format!("the backend offers {}", offer.word()), false),
-        Need::Part(part) => (part.is_in(pair), part.words().to_owned(), part == Part::Missing),
+        Need::Part(part) => (part.is_in(pair), part.words().to_owned(), matches!(part, Part::Missing | Part::Anew)),
     };
     (!met).then_some(Shown::Ignored { because, beyond_rig })
 }

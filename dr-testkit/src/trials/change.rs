@@ -4,10 +4,10 @@ use dr_core::{
     Actor, Grade, ManagedDatabase, Outcome, Target, Timestamp, Tri,
     base::{Digest, Epoch, SecretVersion},
     contract::{
-        CatchUpReceipt, ClearFence, Consent, Description, DrainRequest, Ends, EngageFence, FenceReceipt, FollowRequest,
-        Given, Loss, LossBound, OpHandle, OpProgress, PatchSecret, PromoteRequest, QuiesceReceipt, RecycleRequest,
-        RejoinRequest, ReleaseOrder, ResumeRequest, RotateSecret, RouteRequest, SwapRequest, WriterOrigin,
-        WriterReceipt, admit,
+        CatchUpReceipt, ClearFence, Consent, Description, DestroyRequest, DrainRequest, Ends, EngageFence,
+        FenceReceipt, FollowRequest, Given, Loss, LossBound, OpHandle, OpProgress, PatchSecret, PromoteRequest,
+        QuiesceReceipt, RecycleRequest, RejoinRequest, ReleaseOrder, ResumeRequest, RotateSecret, RouteRequest,
+        SwapRequest, WriterOrigin, WriterReceipt, admit,
     },
     minutes, seconds,
 };
@@ -93,6 +93,27 @@ impl Case {
             .await?;
         let consented = self.ok("people agreed", admit::consented(&self.door(), &self.consent(), &[]))?;
         Ok(SwapRequest::planned(self.key("swap"), quiesced, consented))
+    }
+
+    /// A forced swap, which may lose anything.
+    pub(super) async fn forced_swap(&self) -> Result<SwapRequest, Stop> {
+        let (from, to) = (self.target(Side::Primary).await?, self.target(Side::Standby).await?);
+        let consent = self.consent();
+        let bounded = self.ok("the loss is bounded", admit::loss_bounded(&self.door(), &self.bound(), &consent))?;
+        let consented = self.ok("people agreed", admit::consented(&self.door(), &consent, &[]))?;
+        Ok(SwapRequest::forced(self.key("swap"), from, to, bounded, consented))
+    }
+
+    /// The request to destroy the standby, as the resource that it is now.
+    pub(super) async fn destroy_request(&self, key: &str) -> Result<DestroyRequest, Stop> {
+        let writer = self.target(Side::Primary).await?;
+        let identity = self.described(Side::Standby).await?.identity;
+        let target = Target { identity, ..self.target(Side::Standby).await? };
+        let (door, seat) = (self.door(), &self.pair.standby.provider);
+        let proof = admit::not_writer(&door, seat.database.as_ref(), seat.probe.as_ref(), &target, &writer).await;
+        let proof = self.ok("the standby is admitted as no writer", proof)?;
+        let consented = self.ok("people agreed", admit::consented(&door, &self.consent(), &[]))?;
+        Ok(DestroyRequest::of(self.key(key), proof, consented))
     }
 
     /// The request to fence the primary.

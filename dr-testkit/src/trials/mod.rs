@@ -18,6 +18,7 @@ mod change;
 mod database;
 mod evidence;
 mod fence;
+mod lifecycle;
 mod mutate;
 mod notify;
 mod probe;
@@ -99,6 +100,16 @@ pub enum Offer {
     Follow,
     /// A snapshot.
     Snapshot,
+    /// A member is made as a standby of another one.
+    Create,
+    /// A member is made from another one's backups.
+    Restore,
+    /// A member is destroyed.
+    Destroy,
+    /// Protections are turned on.
+    Harden,
+    /// What was lost is copied.
+    Preserve,
     /// Promotion or swap.
     HandOver,
 }
@@ -122,6 +133,8 @@ pub enum Part {
     Evidence,
     /// A database object of a resource that does not exist.
     Missing,
+    /// A member that does not exist yet, and that the backend can make.
+    Anew,
     /// The probes know a login of an application.
     Login,
     /// The probes know none.
@@ -189,9 +202,10 @@ impl Trial {
 /// Every trial, in the order of the traits.
 #[must_use]
 pub fn all() -> Vec<&'static Trial> {
-    let parts: [&'static [Trial]; 9] = [
+    let parts: [&'static [Trial]; 10] = [
         database::TRIALS,
         mutate::TRIALS,
+        lifecycle::TRIALS,
         probe::TRIALS,
         fence::TRIALS,
         secret::TRIALS,

@@ -172,6 +172,8 @@ pub struct Pair {
     pub evidence: Option<Arc<dyn EvidenceSink>>,
     /// A database object of a resource that does not exist.
     pub missing: Option<Arc<dyn ManagedDatabase>>,
+    /// A member that does not exist yet, and that the backend can make or restore.
+    pub anew: Option<Seat>,
     /// Whether the probes know a login of an application.
     pub login: bool,
     /// Whether the route knows one.
@@ -195,6 +197,7 @@ impl Pair {
             notifier: None,
             evidence: None,
             missing: None,
+            anew: None,
             login: false,
             route_login: false,
             question: Query::new("one", "SELECT 1"),

@@ -21,6 +21,7 @@ use crate::{
 
 const PRIMARY: &str = "neu";
 const STANDBY: &str = "weu";
+const NEW: &str = "frc";
 
 /// One way in which the simulated cloud can be set up, on trial.
 #[derive(Clone, Debug)]
@@ -42,6 +43,7 @@ impl SimSubject {
         let logins = Setup { login_fence: true, ..setup(Flavour::Separate) };
         let record = Service { attribution: Some(millis(3)), ..Service::default() };
         let recorded = setup(Flavour::Separate).service(record);
+        let keeping = Service { preserves: Some(minutes(7 * 24 * 60)), ..Service::default() };
         let of = |name, setup| Self { name, setup };
         vec![
             of("sim.separate", recorded),
@@ -50,7 +52,7 @@ impl SimSubject {
             of("sim.separate-login", logins),
             of("sim.role-swap", setup(Flavour::RoleSwap)),
             of("sim.role-swap-fenced", fenced),
-            of("sim.storage-fence", setup(Flavour::StorageFence)),
+            of("sim.storage-fence", setup(Flavour::StorageFence).service(keeping)),
         ]
     }
 
@@ -123,6 +125,11 @@ impl SimRig {
         pair.notifier = sims.notifiers(dr_core::base::Digest::zero()).into_iter().next();
         let sink: Arc<dyn EvidenceSink> = Arc::<MemoryEvidence>::clone(&evidence);
         pair.evidence = Some(sink);
+        pair.anew = Some(Seat {
+            member: MemberId::new(NEW),
+            address: cloud.member_ref(NEW).address,
+            provider: sims.member(MemberId::new(NEW)),
+        });
         pair.missing = Some(sims.member(MemberId::new("nobody")).database);
         runtime.sleep_until(runtime.now_mono() + seconds(1)).await;
         Self { runtime, cloud, pair, evidence }

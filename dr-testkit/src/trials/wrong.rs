@@ -38,6 +38,12 @@ pub enum Wrong {
     CallsAllItsOwn,
     /// A snapshot gets another name than it was asked for.
     RenamesSnapshots,
+    /// A restore brings the newest point, whatever was asked for.
+    RestoresAnotherPoint,
+    /// A member whose end was accepted is told as destroyed.
+    SaysDestroyedEarly,
+    /// A protection that nobody tells is told as off.
+    TakesSilenceForOff,
     /// A fence does not know that it is engaged.
     ForgetsFence,
     /// A fence calls itself engaged after it was lifted.
@@ -99,7 +105,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -112,6 +118,9 @@ impl Wrong {
         Self::DiscardsSilently,
         Self::CallsAllItsOwn,
         Self::RenamesSnapshots,
+        Self::RestoresAnotherPoint,
+        Self::SaysDestroyedEarly,
+        Self::TakesSilenceForOff,
         Self::ForgetsFence,
         Self::RemembersFence,
         Self::PromisesInTheDark,
@@ -147,9 +156,7 @@ impl Wrong {
             Self::IsDoneEarly => ("wrong.is-done-early", &["database::promote::answers_before_it_is_done"]),
             Self::FinishesEarly => ("wrong.finishes-early", END_OF_AN_OPERATION),
             Self::HidesLostReplies => ("wrong.hides-lost-replies", &["database::promote::a_lost_reply_is_unknown"]),
-            Self::NamesItselfByAddress => {
-                ("wrong.names-itself-by-address", &["database::describe::a_resource_made_anew_is_another_one"])
-            }
+            Self::NamesItselfByAddress => ("wrong.names-itself-by-address", IDENTITY),
             Self::StampsOldRoles => ("wrong.stamps-old-roles", TIME_OF_A_ROLE),
             Self::TidiesWhileLooking => {
                 ("wrong.tidies-while-looking", &["database::describe::looking_changes_nothing"])
@@ -157,6 +164,9 @@ impl Wrong {
             Self::DiscardsSilently => ("wrong.discards-silently", &["database::rejoin::keeps_what_only_it_has"]),
             Self::CallsAllItsOwn => ("wrong.calls-all-its-own", BY_HAND),
             Self::RenamesSnapshots => ("wrong.renames-snapshots", &["database::snapshot::the_same_name_twice_is_one"]),
+            Self::RestoresAnotherPoint => ("wrong.restores-another-point", ANOTHER_POINT),
+            Self::SaysDestroyedEarly => ("wrong.says-destroyed-early", DESTROYED_EARLY),
+            Self::TakesSilenceForOff => ("wrong.takes-silence-for-off", &["database::protections::silence_is_not_off"]),
             Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
             Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),
             Self::PromisesInTheDark => ("wrong.promises-in-the-dark", &["fence::offers::nothing_over_a_closed_way"]),
@@ -223,6 +233,15 @@ impl Wrong {
     }
 }
 
+const ANOTHER_POINT: &[&str] =
+    &["database::restore::a_point_outside_is_refused", "database::restore::has_what_was_acknowledged_and_no_more"];
+const DESTROYED_EARLY: &[&str] = &["database::destroy::done_means_missing", "database::destroy::keeps_the_data_first"];
+/// What cannot be shown where a provider does not know the identity that it tells: nothing is destroyed by it.
+const IDENTITY: &[&str] = &[
+    "database::describe::a_resource_made_anew_is_another_one",
+    "database::destroy::done_means_missing",
+    "database::destroy::keeps_the_data_first",
+];
 const BY_HAND: &[&str] = &["database::attribution::a_change_by_hand_is_not_ours"];
 
 /// What cannot be shown where a fence that travelled is never taken away.
@@ -241,7 +260,13 @@ const ROUTE_TWICE: &[&str] =
     &["traffic::apply::saying_it_twice_is_no_change", "traffic::apply::the_present_writer_is_no_change"];
 const ROTATION: &[&str] = &["secret::rotate::sent_twice_is_one", "secret::rotate::the_version_before_stays_valid"];
 const CAPACITY: &[&str] = &["app::scale::done_means_healthy", "app::scale::the_same_capacity_twice_is_one_change"];
-const END_OF_AN_OPERATION: &[&str] = &["database::poll::finished_is_true", "database::rejoin::done_means_streaming"];
+const END_OF_AN_OPERATION: &[&str] = &[
+    "database::destroy::keeps_the_data_first",
+    "database::harden::asked_again_it_changes_nothing",
+    "database::poll::finished_is_true",
+    "database::rejoin::done_means_streaming",
+    "database::restore::has_what_was_acknowledged_and_no_more",
+];
 const TIME_OF_A_ROLE: &[&str] =
     &["database::describe::an_old_role_has_an_old_time", "database::describe::sees_a_promotion_by_hand"];
 

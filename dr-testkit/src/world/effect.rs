@@ -1,6 +1,10 @@
 //! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
 
-use dr_core::{MemberId, Millis, base::Endpoint, contract::Lineage};
+use dr_core::{
+    MemberId, Millis,
+    base::{Endpoint, ResourceIdentity},
+    contract::{Hardening, Lineage},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{ChangeKind, Due, FailsHow, Fate, Flavour, OpState, Operation, Work, World, dials::Reached};
@@ -29,6 +33,11 @@ pub(crate) enum Effect {
     Snapshot {
         member: MemberId,
         name: String,
+    },
+    /// The member is made, restored, destroyed, protected, or what it lost is copied.
+    Life {
+        member: MemberId,
+        change: Life,
     },
     Settle {
         member: MemberId,
@@ -102,6 +111,16 @@ pub(crate) enum Effect {
     },
 }
 
+/// What happens to a member beside its role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Life {
+    Create { source: MemberId },
+    Restore { source: Lineage, at: i64 },
+    Destroy { identity: Option<ResourceIdentity>, keep: Option<String> },
+    Harden { want: Hardening },
+    Preserve { name: String, since: i64 },
+}
+
 /// A part of a fence that the service may take its time for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Part {
@@ -141,6 +160,7 @@ impl World {
             }
             Effect::Follow { member, primary } => self.ask_follow(member, primary, (call, fate)),
             Effect::Snapshot { member, name } => self.ask_snapshot(&member, &name, call, fate),
+            Effect::Life { member, change } => self.ask_life(member, change, call, fate),
             Effect::Settle { member } => self.with(&member, |instance| instance.settled = true),
             Effect::Deny { member } => self.ask_fence(Part::Deny, member, call),
             Effect::Terminate { member } => self.ask_fence(Part::Terminate, member, call),

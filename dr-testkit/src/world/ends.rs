@@ -56,7 +56,7 @@ impl World {
             // A network fence leaves the server running: nobody gets in, and what becomes of it stands among the debts.
             let shut_out = debts && (found.denied || found.no_login.is_some()) && !self.takes_commits(found);
             let fenced = (found.storage_fenced && !found.stopped) || shut_out;
-            found.running && found.follows.is_none() && found.lineage != self.current && !fenced
+            found.running && !found.apart && found.follows.is_none() && found.lineage != self.current && !fenced
         });
         let known =
             primaries.filter(|_| !usurped).filter(|found| !self.duties.stranger || self.seen_since_drift(&found.name));

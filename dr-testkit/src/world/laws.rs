@@ -66,6 +66,12 @@ pub enum Law {
     S25,
     /// After success without debts every standby that is no reader receives from the writer.
     S26,
+    /// Nothing is destroyed that takes writes or that others follow.
+    S27,
+    /// After success without debts, what a rebuilt member lost is kept, where its provider kept it for a while.
+    S28,
+    /// After success without debts the writer has the protections that the group asks for.
+    S29,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.
@@ -172,7 +178,7 @@ impl World {
             return;
         }
         let fine = {
-            let mut taking = self.instances.values().filter(|found| self.takes_commits(found));
+            let mut taking = self.instances.values().filter(|found| !found.apart && self.takes_commits(found));
             let first = taking.next();
             let current = first.is_none_or(|found| self.histories.get(&found.lineage).is_some_and(|of| !of.retired));
             current && taking.next().is_none()
@@ -282,6 +288,7 @@ impl World {
                 self.check_served();
                 self.check_others(*debts);
                 self.check_fences(*debts);
+                self.check_kept(*debts);
                 let count = self.promotions_in_run();
                 if count != usize::from(!self.duties.keeps_writer) {
                     self.violate(Law::S6, format!("a success with {count} promotions"));

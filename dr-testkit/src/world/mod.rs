@@ -11,6 +11,7 @@ mod effect;
 mod ends;
 mod history;
 mod laws;
+mod lifecycle;
 mod operation;
 mod service;
 mod setup;
@@ -39,8 +40,9 @@ pub use setup::{Flavour, MemberSetup, Setup, Timing};
 pub use state::{Condition, FailsHow};
 
 pub(crate) use dials::{Elsewhere, applied, not_the_server};
-pub(crate) use effect::{Effect, Part, Reply};
+pub(crate) use effect::{Effect, Life, Part, Reply};
 pub(crate) use history::History;
+pub(crate) use lifecycle::Kept;
 pub(crate) use state::{
     App, Instance, OpState, Operation, Route, Secret, SecretVersionRow, Stream, Via, Work, Writer, pairs,
 };
@@ -172,6 +174,10 @@ pub(crate) struct World {
     pub(crate) samples: VecDeque<Sample>,
     /// What the simulated backend leaves out.
     pub(crate) careless: BTreeSet<Careless>,
+    /// What the provider keeps for a while of members that it rebuilt.
+    pub(crate) left: BTreeMap<MemberId, Kept>,
+    /// What is kept for good, by its name.
+    pub(crate) kept: BTreeMap<String, Kept>,
     /// What promotions dropped beside the log, and whose it was.
     pub(crate) gone: Vec<(MemberId, Keeps)>,
 }
@@ -239,6 +245,8 @@ impl World {
             hooks: Hooks::default(),
             samples: VecDeque::new(),
             careless: BTreeSet::new(),
+            left: BTreeMap::new(),
+            kept: BTreeMap::new(),
             gone: Vec::new(),
             setup,
         };
@@ -433,7 +441,7 @@ impl World {
 
     /// The members on which some client could commit now.
     pub(crate) fn writers_now(&self) -> Vec<MemberId> {
-        let taking = self.instances.values().filter(|instance| self.takes_commits(instance));
+        let taking = self.instances.values().filter(|instance| !instance.apart && self.takes_commits(instance));
         taking.map(|instance| instance.name.clone()).collect()
     }
 

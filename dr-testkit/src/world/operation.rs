@@ -20,7 +20,10 @@ impl World {
             Work::Swap { forced: true, .. } => "failing-over",
             Work::Rejoin { .. } => "rejoining",
             Work::Follow { .. } => "repointing",
-            Work::Snapshot { .. } => "backing-up",
+            Work::Snapshot { .. } | Work::Preserve { .. } => "backing-up",
+            Work::Create { .. } | Work::Restore { .. } => "creating",
+            Work::Destroy { .. } => "deleting",
+            Work::Harden { .. } => "modifying",
         };
         for name in &busied {
             if let Some(instance) = self.instances.get_mut(name) {
@@ -207,6 +210,16 @@ impl World {
                 Ok(())
             }
             Work::Rejoin { .. } | Work::Follow { .. } => Ok(()),
+            Work::Create { .. }
+            | Work::Restore { .. }
+            | Work::Destroy { .. }
+            | Work::Harden { .. }
+            | Work::Preserve { .. } => {
+                if whole {
+                    self.finish_lifecycle(&op.work, &op.by);
+                }
+                Ok(())
+            }
             Work::Snapshot { member, name } => {
                 if let Some(instance) = self.instances.get_mut(member)
                     && whole
@@ -340,6 +353,7 @@ impl World {
     pub(super) fn follow(&mut self, member: &MemberId, primary: &MemberId, by: &str) {
         let lineage = self.instances.get(primary).map(|new| new.lineage.clone());
         let Some(lineage) = lineage else { return };
+        self.keep_before_rebuild(member);
         let floor = self.histories.get(&lineage).map_or(0, |history| history.base);
         let now = self.now;
         if let Some(old) = self.instances.get_mut(member) {
@@ -459,15 +473,29 @@ impl World {
 /// Whose work an operation is.
 fn busied(work: &Work) -> Vec<MemberId> {
     match work {
-        Work::Snapshot { member, .. } => vec![member.clone()],
-        Work::Promote(_) | Work::Swap { .. } | Work::Rejoin { .. } | Work::Follow { .. } => names(work),
+        Work::Snapshot { member, .. } | Work::Harden { member, .. } => vec![member.clone()],
+        Work::Promote(_)
+        | Work::Swap { .. }
+        | Work::Rejoin { .. }
+        | Work::Follow { .. }
+        | Work::Create { .. }
+        | Work::Restore { .. }
+        | Work::Destroy { .. }
+        | Work::Preserve { .. } => names(work),
     }
 }
 
 fn names(work: &Work) -> Vec<MemberId> {
     match work {
-        Work::Promote(member) | Work::Rejoin { member, .. } | Work::Follow { member, .. } => vec![member.clone()],
+        Work::Promote(member)
+        | Work::Rejoin { member, .. }
+        | Work::Follow { member, .. }
+        | Work::Destroy { member, .. } => vec![member.clone()],
         Work::Swap { from, to, .. } => vec![from.clone(), to.clone()],
-        Work::Snapshot { .. } => Vec::new(),
+        Work::Snapshot { .. }
+        | Work::Harden { .. }
+        | Work::Create { .. }
+        | Work::Restore { .. }
+        | Work::Preserve { .. } => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@
 use dr_core::{Millis, contract::Rejoin, millis, minutes, seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Flavour, Setup, Timing};
+use super::{Flavour, Setup, Timing, World};
 
 /// The dials of a simulated service, beyond the way in which it moves the primary. The default is a server that is asked directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,11 @@ pub struct Service {
     pub late_stop: bool,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
     pub snapshot_blocks: bool,
+    /// Its members can be made, restored, protected and destroyed.
+    pub lifecycle: bool,
+    /// When it rebuilds a member, it keeps what only that member had for so long: a system snapshot that can be copied. `None`: it keeps
+    /// nothing.
+    pub preserves: Option<Millis>,
     /// How long after a change of a role its record tells who made it. `None`: there is no record that could be read.
     pub attribution: Option<Millis>,
     /// An accepted change of a role is given the name of an operation. Where it is not, an event tells that the change was given up.
@@ -57,6 +62,8 @@ impl Default for Service {
             flatters: false,
             late_stop: false,
             snapshot_blocks: false,
+            lifecycle: true,
+            preserves: None,
             attribution: None,
             names_operations: true,
         }
@@ -158,7 +165,8 @@ impl Preset {
     pub fn service(self) -> Service {
         let direct = Service::default();
         match self {
-            Self::AzurePgFlexible | Self::PatronilessPostgres => direct,
+            Self::AzurePgFlexible => direct,
+            Self::PatronilessPostgres => Service { lifecycle: false, ..direct },
             // One operation at a time on an instance.
             Self::CloudSql => Service { snapshot_blocks: true, ..direct },
             Self::SqlManagedInstance => Service {
@@ -183,6 +191,8 @@ impl Preset {
                 generations: false,
                 lag: LagSource::Metric { every: seconds(5), late: Millis::ZERO },
                 attribution: Some(minutes(1)),
+                // As long as automated backups are kept.
+                preserves: Some(minutes(7 * 24 * 60)),
                 names_operations: false,
                 ..direct
             },
@@ -283,6 +293,7 @@ impl Setup {
             drain_limit: minutes(2),
             network_fence: preset == Preset::RdsReplica,
             swap_gives_up: preset == Preset::CloudSql,
+            hardening: preset.service().lifecycle.then_some(World::PROTECTED),
             ..Self::pair(group, primary, standby)
         }
     }

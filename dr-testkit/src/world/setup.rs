@@ -1,6 +1,10 @@
 //! What a world is made from: members, flavour, timing, clients.
 
-use dr_core::{GroupName, Millis, contract::IntendedRole, millis, minutes, seconds};
+use dr_core::{
+    GroupName, Millis,
+    contract::{Hardening, IntendedRole},
+    millis, minutes, seconds,
+};
 use serde::{Deserialize, Serialize};
 
 use super::Service;
@@ -193,6 +197,8 @@ pub struct Setup {
     pub login_fence: bool,
     /// The applications have a tier that can hold their writes back. Without one they write until the change of the writer stops them.
     pub tier: bool,
+    /// The protections that the group asks its writer to have.
+    pub hardening: Option<Hardening>,
     /// From which number the latencies of calls are drawn.
     pub seed: u64,
 }
@@ -219,7 +225,14 @@ impl Setup {
     /// trouble that passes, and the run asks people.
     pub(crate) fn outlasts(&self, call: &str) -> bool {
         let Timing { promote, swap, rejoin, snapshot, .. } = self.timing;
-        let verbs = [(".promote#", promote), (".swap-roles#", swap), (".rejoin#", rejoin), (".snapshot#", snapshot)];
+        let verbs = [
+            (".promote#", promote),
+            (".swap-roles#", swap),
+            (".rejoin#", rejoin),
+            (".snapshot#", snapshot),
+            (".harden#", snapshot),
+            (".preserve#", snapshot),
+        ];
         let takes = verbs.into_iter().find(|(verb, _)| call.contains(verb)).map_or(Millis::ZERO, |(_, takes)| takes);
         takes.count().saturating_mul(10) > Millis::minutes(1).count()
     }
@@ -246,6 +259,7 @@ impl Setup {
             network_fence: false,
             login_fence: false,
             tier: true,
+            hardening: None,
             seed: 1,
         }
     }

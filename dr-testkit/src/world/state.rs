@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use dr_core::{
     MemberId,
     base::{Endpoint, Region, ResourceAddress, ResourceIdentity},
-    contract::{Lineage, LongTransaction},
+    contract::{Hardening, Lineage, LongTransaction},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Access, BASE, Elsewhere, FormerLife, Keeps, MemberSetup, Setup};
+use super::{Access, BASE, Elsewhere, FormerLife, Keeps, Kept, MemberSetup, Setup};
 
 /// One database instance as it really is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,11 @@ pub(crate) struct Instance {
     pub(crate) snapshots: BTreeSet<String>,
     pub(crate) newest_backup: Option<i64>,
     pub(crate) lock_holder: Option<String>,
+    /// It was restored beside the group: no client knows it.
+    #[serde(default)]
+    pub(crate) apart: bool,
+    #[serde(default)]
+    pub(crate) protections: Hardening,
 }
 
 impl Instance {
@@ -110,6 +115,8 @@ impl Instance {
             snapshots: BTreeSet::new(),
             newest_backup: Some(at.saturating_sub(2 * 3600 * 1000)),
             lock_holder: None,
+            apart: false,
+            protections: if follows.is_none() { super::World::PROTECTED } else { Hardening::default() },
             follows,
             name,
         }
@@ -225,7 +232,14 @@ impl Operation {
     pub(crate) fn changes(&self, member: &MemberId) -> bool {
         match &self.work {
             Work::Promote(to) | Work::Swap { to, .. } => to == member,
-            Work::Rejoin { .. } | Work::Follow { .. } | Work::Snapshot { .. } => false,
+            Work::Rejoin { .. }
+            | Work::Follow { .. }
+            | Work::Snapshot { .. }
+            | Work::Create { .. }
+            | Work::Restore { .. }
+            | Work::Destroy { .. }
+            | Work::Harden { .. }
+            | Work::Preserve { .. } => false,
         }
     }
 }
@@ -238,6 +252,11 @@ pub(crate) enum Work {
     Rejoin { member: MemberId, primary: MemberId },
     Follow { member: MemberId, primary: MemberId },
     Snapshot { member: MemberId, name: String },
+    Create { member: MemberId, source: MemberId },
+    Restore { member: MemberId, lineage: Lineage, at: i64 },
+    Destroy { member: MemberId, keep: Option<String> },
+    Harden { member: MemberId, want: Hardening },
+    Preserve { left: Kept, name: String },
 }
 
 impl Work {
@@ -245,7 +264,14 @@ impl Work {
     pub(crate) fn changes_writer(&self) -> bool {
         match self {
             Self::Promote(_) | Self::Swap { .. } => true,
-            Self::Rejoin { .. } | Self::Follow { .. } | Self::Snapshot { .. } => false,
+            Self::Rejoin { .. }
+            | Self::Follow { .. }
+            | Self::Snapshot { .. }
+            | Self::Create { .. }
+            | Self::Restore { .. }
+            | Self::Destroy { .. }
+            | Self::Harden { .. }
+            | Self::Preserve { .. } => false,
         }
     }
 }

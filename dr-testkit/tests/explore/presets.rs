@@ -4,7 +4,7 @@
 
 use dr_core::{
     PlannedSwitchover, UnplannedFailover,
-    contract::{Loss, Rejoin},
+    contract::{Hardening, Loss, Rejoin},
     minutes,
     run::RunOutcome,
     seconds,
@@ -108,6 +108,36 @@ fn bug_calls_that_hang_neither_refuse_nor_park_a_failover() {
     for preset in Preset::ALL {
         ends(preset, "forced", &server_died(preset));
     }
+}
+
+/// The member that becomes the writer has none of the protections that the group asks for, and gets them.
+#[test]
+fn a_new_writer_is_protected_as_the_group_asks() {
+    let week = Some(minutes(7 * 24 * 60));
+    let wanted = Hardening { high_availability: true, deletion_protection: true, point_in_time: true, retention: week };
+    for preset in [Preset::AzurePgFlexible, Preset::RdsReplica, Preset::CloudSql] {
+        let explorer = planned(preset).finally("the writer is protected", move |truth, ()| {
+            truth.member("weu").is_some_and(|member| member.protections() == wanted)
+        });
+        ends(preset, "planned", &explorer);
+    }
+    // A service that cannot turn them on: somebody owes it.
+    let bare = Service { lifecycle: false, ..Preset::AzurePgFlexible.service() };
+    let explorer = Explorer::new(setup(Preset::AzurePgFlexible).service(bare), PlannedSwitchover::to("weu"));
+    let played = ends(Preset::AzurePgFlexible, "without a way to protect", &explorer);
+    let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+    assert!(debts.iter().any(|debt| debt.contains("weu, the new writer, has: high availability")), "{debts:?}");
+}
+
+/// What the storage of a former primary had and its successor had not is thrown away when the provider rebuilds it: it is copied first.
+#[test]
+fn what_a_rebuilt_member_lost_is_kept() {
+    let explorer = server_died(Preset::AuroraGlobal).finally("every lost write is kept", |truth, ()| {
+        let lost = u64::try_from(truth.lost_acknowledged().len()).unwrap_or(u64::MAX);
+        let kept: u64 = truth.kept().iter().map(|(_, writes)| writes).sum();
+        lost > 0 && kept == lost
+    });
+    ends(Preset::AuroraGlobal, "forced", &explorer);
 }
 
 /// One old answer said that the stream of a dead primary lives, and the failover was refused at once instead of looked at again.
@@ -306,6 +336,15 @@ fn bug_a_group_without_an_application_tier_is_swapped_by_its_provider() {
         ends(preset, "without a tier", &explorer);
         explorer.every_nth_fault(SAMPLE).assert_clean();
     }
+}
+
+/// The time that a provider may take was counted from a drain that held nothing back: a look that hung before the swap left it too
+/// little, and it gave up.
+#[test]
+fn bug_a_hung_look_takes_nothing_from_a_swap_for_which_nobody_waits_yet() {
+    let setup = Setup { tier: false, ..setup(Preset::CloudSql) };
+    let explorer = Explorer::new(setup, PlannedSwitchover::to("weu"));
+    explorer.replay(&format!("{} weu.probe.group-lock#2:F2", explorer.scenario())).unwrap().assert_clean();
 }
 
 /// Links may name the endpoint of a member that answers.

@@ -46,7 +46,7 @@ impl GroupSpec {
     /// Everything that is wrong with the group, in the order of the file; empty if it can be worked with.
     #[must_use]
     pub fn check(&self) -> Vec<GroupFinding> {
-        let rules: [fn(&Self) -> Findings; 15] = [
+        let rules: [fn(&Self) -> Findings; 16] = [
             format,
             names,
             distinct_names,
@@ -58,6 +58,7 @@ impl GroupSpec {
             secrets,
             placeholders,
             traffic,
+            hardening,
             limits,
             approvals,
             fences,
@@ -277,6 +278,22 @@ fn traffic(group: &GroupSpec) -> Findings {
             let message = format!("the route {} is not told where `{}` is", route.name, member.name);
             findings.push(finding(place.clone(), message, format!("add it: member = {{ {} = \"...\" }}", member.name)));
         }
+    }
+    findings
+}
+
+/// A table that asks for nothing looks like one that does.
+fn hardening(group: &GroupSpec) -> Findings {
+    let Some(want) = &group.hardening else { return Vec::new() };
+    let mut findings = Findings::new();
+    if want.wants().is_empty() {
+        let helps =
+            "say `high_availability`, `deletion_protection`, `point_in_time` or `retention`, or leave the table out";
+        findings.push(finding(at("hardening"), "asks for no protection", helps));
+    }
+    if want.retention == Some(Millis::ZERO) {
+        let message = "backups that are kept for no time are none";
+        findings.push(finding(at("hardening").then("retention"), message, "`7 d` is usual"));
     }
     findings
 }

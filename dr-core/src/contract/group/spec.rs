@@ -13,7 +13,7 @@ use crate::{
         millis, minutes, seconds,
         text::as_duration,
     },
-    contract::{Binding, Grade, Touch},
+    contract::{Binding, Grade, Hardening, Touch},
 };
 
 /// A group: databases that follow each other, what surrounds them and the rules under which they change places.
@@ -65,6 +65,9 @@ pub struct GroupSpec {
     /// `[[notify]]`: who is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<NotifySpec>,
+    /// `[hardening]`: the protections that a writer has to have. A change of the writer turns them on where they are off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardening: Option<Hardening>,
     /// `[limits]`: what stops a run.
     #[serde(default)]
     pub limits: LimitsSpec,

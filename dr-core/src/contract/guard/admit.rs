@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use crate::{
     base::{Digest, Epoch, MemberId, Millis, RunId},
     contract::{
-        Accepted, CatchUpReceipt, Cause, Consent, DatabaseProbe, Fact, Fence, FenceReceipt, Grade, Loss, LossBound,
-        ProviderError, QuiesceReceipt, Retry, Runtime, Tri, Waived,
-        guard::proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, Quiesced, Seal, Waiver},
+        Accepted, CatchUpReceipt, Cause, Consent, DatabaseProbe, Description, Fact, Fence, FenceReceipt, Grade, Loss,
+        LossBound, ManagedDatabase, ProviderError, QuiesceReceipt, RestoreReceipt, Retry, Runtime, Target, Tri, Waived,
+        guard::proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, NotWriter, Quiesced, Seal, Waiver},
     },
 };
 
@@ -336,6 +336,73 @@ pub fn unfenced(door: &Door<'_>, consent: &Consent, reason: &str) -> Result<Waiv
         expires: consent.expires,
     };
     waiver(door, &waived, Grade::Unconfirmable)
+}
+
+/// The member is a standby of `writer` which nobody follows, and refuses a write: it has nothing that the writer has not.
+///
+/// # Errors
+/// [`Refused::Lost`] for another resource than `target`, one whose identity is not told, one that follows somebody else or nobody, one
+/// with followers of its own, or one that may take writes; [`Refused::Silent`] where that cannot be asked.
+pub async fn not_writer(
+    door: &Door<'_>,
+    database: &dyn ManagedDatabase,
+    probe: &dyn DatabaseProbe,
+    target: &Target,
+    writer: &Target,
+) -> Result<NotWriter, Refused> {
+    const WHAT: &str = "standby";
+    let seen = same_resource(database, target, WHAT).await?;
+    let lost = |why: String| Err(Refused::Lost { what: WHAT, why });
+    let member = &target.member;
+    if !seen.follows(&writer.address, None) {
+        return lost(format!("`{member}` does not follow `{}`, the writer", writer.member));
+    }
+    if let Some(follower) = seen.followers.first() {
+        return lost(format!("`{member}` is followed by {}", follower.peer));
+    }
+    if seen.writable != Tri::No {
+        return lost(format!("whether `{member}` takes writes: {}", seen.writable));
+    }
+    match probe.write().await {
+        Ok(write) if write.accepted == Tri::No => {}
+        Ok(write) => return lost(format!("a write on `{member}` was accepted: {}", write.accepted)),
+        // What its provider says is all there is.
+        Err(ProviderError::Unsupported { .. }) => {}
+        Err(source) => return Err(Refused::Silent { what: WHAT, source: Box::new(source) }),
+    }
+    Ok(NotWriter { seal: door.seal(), target: target.clone() })
+}
+
+/// This very run restored the member, and it is still the same resource.
+///
+/// # Errors
+/// [`Refused::Foreign`] for another run's; [`Refused::Lost`] for another resource; [`Refused::Silent`] where that cannot be asked.
+pub async fn own_making(
+    door: &Door<'_>,
+    database: &dyn ManagedDatabase,
+    receipt: &RestoreReceipt,
+) -> Result<NotWriter, Refused> {
+    const WHAT: &str = "restore receipt";
+    door.mine(&receipt.run, WHAT)?;
+    same_resource(database, &receipt.target, WHAT).await?;
+    Ok(NotWriter { seal: door.seal(), target: receipt.target.clone() })
+}
+
+/// The resource is the one that `target` pins, by an identity that both sides tell.
+async fn same_resource(
+    database: &dyn ManagedDatabase,
+    target: &Target,
+    what: &'static str,
+) -> Result<Description, Refused> {
+    let seen = database.describe().await.map_err(|source| Refused::Silent { what, source: Box::new(source) })?;
+    if let Err(other) = target.is(&seen.address, seen.identity.as_ref()) {
+        return Err(Refused::Lost { what, why: other.to_string() });
+    }
+    if target.identity.is_none() || seen.identity.is_none() {
+        let why = format!("nobody tells whether the resource at {} is still the same", target.address);
+        return Err(Refused::Lost { what, why });
+    }
+    Ok(seen)
 }
 
 /// Whether a loss of at most `bound` is within `accepted`.

@@ -13,10 +13,12 @@ mod proof;
 mod receipt;
 mod request;
 
-pub use proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, Quiesced, Waiver};
+pub use proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, NotWriter, Quiesced, Waiver};
 pub use receipt::{
     Accepted, AskedLoss, CatchUpReceipt, Consent, DrainReceipt, FenceReceipt, Given, Lack, LossBound, LossMeasurement,
     Origin, PromotionReceipt, QuiesceReceipt, RecoveryPoint, RestoreReceipt, Shape, Shortfall, Waived, WriterOrigin,
     WriterReceipt,
 };
-pub use request::{Certified, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest};
+pub use request::{
+    Certified, DestroyRequest, Ends, PromoteRequest, PromotionTerms, ReleaseGround, ReleaseOrder, SwapRequest,
+};

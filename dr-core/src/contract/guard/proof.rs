@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Epoch, Millis, Mono},
-    contract::{CatchUpReceipt, Consent, FenceReceipt, Grade, Loss, LossBound, Planes, QuiesceReceipt, Waived},
+    contract::{CatchUpReceipt, Consent, FenceReceipt, Grade, Loss, LossBound, Planes, QuiesceReceipt, Target, Waived},
 };
 
 /// What every proof knows of its own making.
@@ -93,6 +93,22 @@ impl LossBounded {
     #[must_use]
     pub fn loss(&self) -> &Loss {
         &self.bound.loss
+    }
+}
+
+/// A member is not the writer, and nobody follows it: asked just now. What it has is elsewhere, or this run put it there.
+#[derive(Debug)]
+#[must_use = "a proof that is not moved into a request proves nothing"]
+pub struct NotWriter {
+    pub(super) seal: Seal,
+    pub(super) target: Target,
+}
+
+impl NotWriter {
+    /// The member, with the identity that was seen.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 }
 

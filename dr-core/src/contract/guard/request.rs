@@ -3,8 +3,8 @@
 use crate::{
     base::{Actor, Epoch, IdempotencyKey, Millis, Mono},
     contract::{
-        CaughtUp, Consented, FenceToken, Fenced, Grade, Loss, LossBounded, Position, Quiesced, Target, Waived, Waiver,
-        guard::proof::Seal,
+        CaughtUp, Consented, FenceToken, Fenced, Grade, Loss, LossBounded, NotWriter, Position, Quiesced, Target,
+        Waived, Waiver, guard::proof::Seal,
     },
 };
 
@@ -236,6 +236,54 @@ impl SwapRequest {
     #[must_use]
     pub fn allow_loss(&self) -> Option<&Loss> {
         self.allow_loss.as_ref()
+    }
+
+    /// The run-scoped key.
+    #[must_use]
+    pub fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+
+    /// What the proofs say about themselves.
+    #[must_use]
+    pub fn certified(&self) -> &Certified {
+        &self.certified
+    }
+}
+
+/// Asks that a member is destroyed. Consumes its proofs.
+#[derive(Debug)]
+pub struct DestroyRequest {
+    target: Target,
+    keep: Option<String>,
+    key: IdempotencyKey,
+    certified: Certified,
+}
+
+impl DestroyRequest {
+    /// Destroys what `not_writer` was seen to be, and nothing that has another identity; people agreed.
+    #[must_use]
+    pub fn of(key: IdempotencyKey, not_writer: NotWriter, consented: Consented) -> Self {
+        let NotWriter { seal, target } = not_writer;
+        Self { target, keep: None, key, certified: Certified { seals: vec![seal, consented.seal] } }
+    }
+
+    /// Keeps the data under `name` first.
+    #[must_use]
+    pub fn keeping(self, name: impl Into<String>) -> Self {
+        Self { keep: Some(name.into()), ..self }
+    }
+
+    /// Which member, with its identity.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The name under which the data is kept; `None` where nothing is.
+    #[must_use]
+    pub fn keep(&self) -> Option<&str> {
+        self.keep.as_deref()
     }
 
     /// The run-scoped key.

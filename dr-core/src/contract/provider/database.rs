@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{Endpoint, IdempotencyKey, Millis, ResourceAddress, ResourceIdentity, Timestamp},
     contract::{
-        Binding, Lineage, OpHandle, Outcome, Planes, Position, PromoteRequest, ProviderError, Rehearsal,
-        RehearseMember, ReplicationLink, SwapRequest, Target, Tri,
+        Binding, CreateOffer, CreateReplica, DestroyOffer, DestroyRequest, HardenOffer, HardenRequest, Lineage,
+        OpHandle, Outcome, Planes, Position, PreserveOffer, PreserveRequest, PromoteRequest, Protections,
+        ProviderError, RecoveryWindow, Rehearsal, RehearseMember, ReplicationLink, RestoreOffer, RestoreRequest,
+        SwapRequest, Target, Tri,
     },
 };
 
@@ -27,6 +29,16 @@ pub struct Capabilities {
     pub follow: Option<FollowOffer>,
     /// A snapshot can be asked for.
     pub snapshot: Option<SnapshotOffer>,
+    /// This member can be made as a standby of another one while it does not exist.
+    pub create: Option<CreateOffer>,
+    /// This member can be made from another one's backups while it does not exist.
+    pub restore: Option<RestoreOffer>,
+    /// This member can be destroyed.
+    pub destroy: Option<DestroyOffer>,
+    /// Protections of this member can be turned on.
+    pub harden: Option<HardenOffer>,
+    /// What this member lost in a change of the writer is kept by its provider for a while, and can be copied.
+    pub preserve: Option<PreserveOffer>,
     /// How often a running operation or a wait may be looked at.
     pub poll_every: Millis,
     /// How long after it was sent a change may stay unseen, its own way to the provider included: two looks that must agree that
@@ -44,6 +56,11 @@ impl Capabilities {
             forced_swap: None,
             follow: None,
             snapshot: None,
+            create: None,
+            restore: None,
+            destroy: None,
+            harden: None,
+            preserve: None,
             poll_every: Millis::seconds(1),
             visibility: Millis::seconds(1),
         }
@@ -422,12 +439,74 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
         Outcome::unsupported("snapshot")
     }
 
-    /// Whether the snapshot of this name exists.
+    /// Whether the snapshot, or the [preserved](Self::preserve) copy, of this name exists.
     ///
     /// # Errors
     /// Any [`ProviderError`].
     async fn has_snapshot(&self, _name: &str) -> Result<Tri, ProviderError> {
         Err(ProviderError::Unsupported { verb: "snapshot" })
+    }
+
+    /// Makes this member, which does not exist yet, a standby of another one. Its own table of the group file says what it is made of.
+    ///
+    /// - done only when it streams from its source, which was read and not changed
+    /// - on a member that exists it changes nothing: `Conflict`, or done where that member is a standby of the source
+    async fn create_replica(&self, _request: CreateReplica) -> Outcome<()> {
+        Outcome::unsupported("create-replica")
+    }
+
+    /// From when to when this member's backups can be restored. A member that is gone or dark may still have some.
+    ///
+    /// - `latest` lies in no future, and `earliest` not after it
+    ///
+    /// # Errors
+    /// Any [`ProviderError`]. `Unsupported`: no backup of it can be restored.
+    async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "recovery-window" })
+    }
+
+    /// Makes this member, which does not exist yet, from the backups of another one. It carries a history of its own and follows nobody.
+    ///
+    /// - a restore makes a new resource: on a member that exists, `Conflict`, and it keeps what it has
+    /// - everything that the source acknowledged up to the point is in it, and nothing that came later
+    /// - a point outside the window is refused for ever
+    async fn restore(&self, _request: RestoreRequest) -> Outcome<()> {
+        Outcome::unsupported("restore")
+    }
+
+    /// Destroys this member's resource. There is no way back but a snapshot.
+    ///
+    /// - a resource with another identity than the proof's is not touched: `Conflict`
+    /// - done only when the provider calls it missing; one that is missing already is done
+    /// - a name to keep the data under is a snapshot before the end, or nothing is destroyed
+    async fn destroy(&self, _request: DestroyRequest) -> Outcome<()> {
+        Outcome::unsupported("destroy")
+    }
+
+    /// Turns protections of this member on.
+    ///
+    /// - what is on already, and what was not asked for, stays as it is
+    /// - asked again, it changes nothing
+    async fn harden(&self, _request: HardenRequest) -> Outcome<()> {
+        Outcome::unsupported("harden")
+    }
+
+    /// The protections of this member.
+    ///
+    /// - what the provider does not tell is `Unknown`, never off
+    ///
+    /// # Errors
+    /// Any [`ProviderError`].
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        Err(ProviderError::Unsupported { verb: "protections" })
+    }
+
+    /// Copies what the provider keeps, for a while, of the writes that this member lost in a change of the writer.
+    ///
+    /// - without anything kept since then it is `NotDone`, for now: it may come when the member returns
+    /// - the same name twice is one copy, and [`has_snapshot`](Self::has_snapshot) finds it
+    async fn preserve(&self, _request: PreserveRequest) -> Outcome<()> {
+        Outcome::unsupported("preserve")
     }
 
     /// Called before the write gap opens: whatever makes the coming stop and promotion short and changes no data

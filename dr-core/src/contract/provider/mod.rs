@@ -8,6 +8,7 @@ mod database;
 mod evidence;
 mod fence;
 mod graded;
+mod lifecycle;
 mod notify;
 mod probe;
 mod rehearsal;
@@ -29,6 +30,10 @@ pub use database::{
 pub use evidence::EvidenceSink;
 pub use fence::{ClearFence, EngageFence, Fence, FencePlace, FenceReading, FenceSet, FenceToken, Reach, RetireFence};
 pub use graded::GradedFence;
+pub use lifecycle::{
+    CreateOffer, CreateReplica, DestroyOffer, HardenOffer, HardenRequest, Hardening, PreserveOffer, PreserveRequest,
+    Protection, Protections, RecoveryWindow, RestoreOffer, RestoreRequest,
+};
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use rehearsal::{

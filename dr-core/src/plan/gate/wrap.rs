@@ -10,13 +10,14 @@ use super::MutationGate;
 use crate::{
     base::{Millis, SecretVersion},
     contract::{
-        AppReading, AppTier, Binding, Capabilities, ClearFence, DatabaseProbe, Description, DrainRequest, Effort,
-        EngageFence, Fence, FencePlace, FenceReading, FenceToken, FollowRequest, Health, LongTransaction,
-        ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, Planes, Position, PositionReading, PromoteRequest,
-        ProviderError, Query, Reach, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
-        RejoinRequest, ReleaseOrder, Replication, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest,
-        Rows, ScaleRequest, SecretReference, SecretStore, Sequences, Sessions, SnapshotRequest, SwapRequest, Table,
-        TableSum, TrafficRouter, Tri, WriteProbe, WritesSince, verb,
+        AppReading, AppTier, Binding, Capabilities, ClearFence, CreateReplica, DatabaseProbe, Description,
+        DestroyRequest, DrainRequest, Effort, EngageFence, Fence, FencePlace, FenceReading, FenceToken, FollowRequest,
+        HardenRequest, Health, LongTransaction, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, Planes,
+        Position, PositionReading, PreserveRequest, PromoteRequest, Protections, ProviderError, Query, Reach,
+        RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
+        ReleaseOrder, Replication, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading,
+        RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, Sessions, SnapshotRequest,
+        SwapRequest, Table, TableSum, TrafficRouter, Tri, WriteProbe, WritesSince, verb,
     },
 };
 
@@ -99,6 +100,39 @@ impl ManagedDatabase for Database {
 
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
         self.gate.read("snapshot", self.inner.has_snapshot(name)).await
+    }
+
+    async fn create_replica(&self, request: CreateReplica) -> Outcome<()> {
+        pass!(self, &self.name, verb::CREATE_REPLICA, None);
+        self.inner.create_replica(request).await
+    }
+
+    async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
+        self.gate.read("recovery-window", self.inner.recovery_window()).await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::RESTORE, None);
+        self.inner.restore(request).await
+    }
+
+    async fn destroy(&self, request: DestroyRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::DESTROY, Some(request.certified()));
+        self.inner.destroy(request).await
+    }
+
+    async fn harden(&self, request: HardenRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::HARDEN, None);
+        self.inner.harden(request).await
+    }
+
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        self.gate.read("protections", self.inner.protections()).await
+    }
+
+    async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
+        pass!(self, &self.name, verb::PRESERVE, None);
+        self.inner.preserve(request).await
     }
 
     async fn settle(&self) -> Outcome<()> {

@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     base::{BindingName, MemberId, Millis, minutes, seconds},
-    contract::{Binding, FollowsBy, Grade, LossMeasurement, Rejoin, WriterReceipt},
+    contract::{Binding, FollowsBy, Grade, LossMeasurement, Protection, Rejoin, WriterReceipt},
     plan::{
         Edge, PlanBuilder, Ref, Situation, StepExt,
         steps::{
-            AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, MeasureLoss, Notify, PointSecret,
-            RejoinMember, RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
+            AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, HardenWriter, MeasureLoss, Notify,
+            PointSecret, PreserveOldSide, RejoinMember, RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
         },
     },
 };
@@ -184,6 +184,37 @@ pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver,
     done
 }
 
+/// Gives the new writer the protections that the group asks for, or records who owes it. Nobody waits for it.
+pub fn harden(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) {
+    let Some(want) = now.group.hardening.filter(|want| !want.wants().is_empty()) else { return };
+    let to = &handed.to;
+    let edges: Vec<&dyn Edge> = opened.iter().map(|edge| edge as &dyn Edge).collect();
+    let member = now.member(to).unwrap_or(&now.primary);
+    let takes = member.capabilities.as_ref().and_then(|offers| offers.harden.as_ref()).map(|offer| offer.takes);
+    let pace = Pace::of(now, member, takes.unwrap_or(Millis::ZERO));
+    let step = HardenWriter::of(to, &handed.writer, want).after_all(&edges);
+    let step = step.within(pace.within).every(pace.every).visibility(pace.visibility);
+    let wanted: Vec<&str> = want.wants().into_iter().map(Protection::words).collect();
+    let text = format!("see that {to}, the new writer, has: {}", wanted.join(", "));
+    plan.attempt("harden-writer", step, text, "dba");
+}
+
+/// Copies what the provider of the former primary keeps of lost writes, where it keeps them for a while and something may be lost.
+fn preserve(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, after: &[Ref<()>]) -> Option<Ref<()>> {
+    let offers = now.primary.capabilities.as_ref();
+    let offers = offers.or_else(|| now.member(&handed.to).and_then(|member| member.capabilities.as_ref()));
+    let lossy = matches!(handed.proof, Proof::Bounded(_));
+    let offer = offers.and_then(|offers| offers.preserve).filter(|_| lossy)?;
+    let (old, edges) = (&now.writer, after.iter().map(|edge| edge as &dyn Edge).collect::<Vec<_>>());
+    let pace = Pace::of(now, &now.primary, offer.takes);
+    let step = PreserveOldSide::of(old, &handed.promotion).after_all(&edges);
+    let step = step.within(pace.within).every(pace.every).visibility(pace.visibility);
+    let until = offer.kept_for.map(|time| format!(", for {}", crate::base::text::human(time))).unwrap_or_default();
+    let text =
+        format!("copy what the provider keeps of the writes that {} lost{until}: nobody else has them", old.member);
+    Some(edge(&plan.attempt("preserve-old-side", step, text, "dba")))
+}
+
 /// Engages what could not be engaged before the promotion, where the former primary does not come back as a standby: the fence that was
 /// engaged before stands between it and its clients, and this one outlives what lifts that. Nobody waits for it, and it is owed if it
 /// does not come about.
@@ -225,6 +256,9 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
         after.push(edge(&plan.attempt("final-snapshot", snapshot, text, "dba")));
     }
     after.extend(fence_late(plan, now, &handed, &after));
+    if how == Rejoin::InPlace {
+        after.extend(preserve(plan, now, &handed, &after));
+    }
     let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
     let pace = Pace::of_rejoin(now, &now.primary, handed.offer.takes);
     let text = format!("make a standby of the new writer; {} has not become one (plan the failback then)", old.member);
@@ -244,6 +278,10 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
             plan.attempt("rejoin", step, text, "dba")
         }
     };
+    if how != Rejoin::InPlace {
+        // The provider keeps it when it rebuilds the member.
+        preserve(plan, now, &handed, &[edge(&rejoined)]);
+    }
     let Some((fenced, _)) = &handed.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
     let text = format!(

@@ -137,7 +137,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     );
     let limits = &now.group.limits;
     let primary = &now.writer.member;
-    let watch = vec![
+    let mut watch = vec![
         FactSpec::Writer { member: primary.clone() },
         FactSpec::Candidate { member: to.clone() },
         FactSpec::Streaming { member: to.clone() },
@@ -146,6 +146,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
         FactSpec::Positions { primary: primary.clone(), candidate: to.clone() },
         FactSpec::Backup { member: primary.clone() },
     ];
+    watch.extend(protections(now, to));
     let ask = ask(plan, now, (question, watch), Some(&rehearsed));
     let consent = plan.add("consent", askable(ask).after_all(&edges));
     let mut last = shorten(plan, now, member, &consent);
@@ -292,6 +293,12 @@ pub fn ready_to_fail_over(
     Ok(Ready { target, consent, offer, terms, last: vec![still, told, again] })
 }
 
+/// What the coming writer lacks of the protections that the group asks for, where it asks for any.
+fn protections(now: &Situation, to: &MemberId) -> Option<FactSpec> {
+    let want = now.group.hardening.filter(|want| !want.wants().is_empty())?;
+    Some(FactSpec::Protections { member: to.clone(), want })
+}
+
 /// What people are shown of a failover beside its facts.
 struct Shown<'a> {
     bound: &'a Ref<LossBound>,
@@ -318,6 +325,7 @@ fn ask_to_lose(
     if !others.is_empty() {
         watch.push(FactSpec::OtherStandbys { candidate: member.name.clone(), others });
     }
+    watch.extend(protections(now, &member.name));
     let shape = offer.shape;
     if shape == Shape::BuiltInFence {
         watch.push(FactSpec::SwapFence { member: member.name.clone() });

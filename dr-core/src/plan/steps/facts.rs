@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     down::{Verdict, vantages},
+    keep::lacking,
     read::{offered, position, replaced, see},
 };
 use crate::{
     base::{MemberId, Millis, Timestamp, text},
-    contract::{Consent, Fact, Grade, Target, Tolerance},
+    contract::{Consent, Fact, Grade, Hardening, Target, Tolerance},
     plan::{StepCx, StepError, stop},
 };
 
@@ -68,6 +69,13 @@ pub enum FactSpec {
         /// The others.
         others: Vec<MemberId>,
     },
+    /// `protections`: what the coming writer lacks of those that the group asks for. For information: they are turned on afterwards.
+    Protections {
+        /// The candidate.
+        member: MemberId,
+        /// What a writer of the group has to have.
+        want: Hardening,
+    },
     /// `newest backup`: how old it is. For information.
     Backup {
         /// Of which member.
@@ -109,6 +117,7 @@ impl FactSpec {
             Self::Transactions { .. } => "old transactions",
             Self::Positions { .. } => "positions",
             Self::OtherStandbys { .. } => "other standbys",
+            Self::Protections { .. } => "protections",
             Self::Backup { .. } => "newest backup",
             Self::SwapFence { .. } => "fence at worst",
             Self::NoFence { .. } => "fence",
@@ -167,6 +176,7 @@ async fn one(cx: &StepCx, spec: &FactSpec) -> Result<Fact, StepError> {
         }
         FactSpec::Positions { primary, candidate } => positions(cx, primary, candidate).await,
         FactSpec::OtherStandbys { candidate, others } => other_standbys(cx, candidate, others).await,
+        FactSpec::Protections { member, want } => Ok(protections(cx, member, *want).await),
         FactSpec::Backup { member } => backup(cx, member).await,
         FactSpec::SwapFence { member } => {
             let offered = cx.database(member)?.capabilities().await?.forced_swap;
@@ -230,6 +240,15 @@ async fn other_standbys(cx: &StepCx, candidate: &MemberId, others: &[MemberId]) 
     });
     let words = join_all(words).await.join("; ");
     Ok(Fact::any("other standbys", words, "SQL", cx.now()))
+}
+
+async fn protections(cx: &StepCx, member: &MemberId, want: Hardening) -> Fact {
+    let told = match cx.database(member) {
+        Ok(database) => database.protections().await.ok(),
+        Err(_) => None,
+    };
+    let words = told.map_or_else(|| "unknown".to_owned(), |seen| lacking(&want.missing(&seen)));
+    Fact::any("protections", words, "provider", cx.now())
 }
 
 async fn backup(cx: &StepCx, member: &MemberId) -> Result<Fact, StepError> {

@@ -20,6 +20,7 @@ mod drain;
 pub mod facts;
 mod fence;
 mod follow;
+mod keep;
 mod lags;
 mod lock;
 mod loss;
@@ -52,6 +53,7 @@ pub use drain::{Drain, NoDrain, NothingToResume, ResumeWrites};
 pub use facts::FactSpec;
 pub use fence::{FenceMember, ReleaseFence, RetireMemberFence};
 pub use follow::FollowWriter;
+pub use keep::{HardenWriter, PreserveOldSide};
 pub use lock::TakeGroupLock;
 pub use loss::{BoundLoss, MeasureLoss};
 pub use notify::Notify;
@@ -117,6 +119,8 @@ impl Catalog {
             .with(rejoin::Rejoining)
             .with(attach::Attaching)
             .with(follow::Following)
+            .with(keep::Hardened)
+            .with(keep::Preserving)
             .looking(rejoin::Rejoined)
             .looking(loss::Measuring)
     }

@@ -115,7 +115,10 @@ impl SwapRoles {
     /// What is left of the time for which writes may wait. Never nothing: some providers read that as no limit.
     fn left(&self, now: Timestamp) -> Result<Option<Millis>, StepError> {
         let Some(HeldBack { drained, limit, .. }) = &self.held else { return Ok(None) };
-        Ok(Some(limit.saturating_sub(now.since(drained.get()?.at)).max(LEAST)))
+        let drained = drained.get()?;
+        // Where no tier was drained, writes go on until the provider itself stops them: they wait from the call on.
+        let waited = if drained.budget == Millis::ZERO { Millis::ZERO } else { now.since(drained.at) };
+        Ok(Some(limit.saturating_sub(waited).max(LEAST)))
     }
 
     fn expected(&self) -> Result<Expected<'_>, StepError> {

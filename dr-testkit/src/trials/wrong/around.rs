@@ -36,7 +36,8 @@ pub(super) fn pair(how: Wrong, pair: Pair, clock: &Arc<dyn Runtime>) -> Pair {
     let notifier = pair.notifier.map(|inner| -> Arc<dyn Notifier> { Arc::new(Around::new(inner, how)) });
     let evidence = pair.evidence.map(|inner| -> Arc<dyn EvidenceSink> { Arc::new(Around::new(inner, how)) });
     let (primary, standby) = (seat(how, pair.primary, clock), seat(how, pair.standby, clock));
-    Pair { primary, standby, secret, route, app, notifier, evidence, ..pair }
+    let anew = pair.anew.map(|new| seat(how, new, clock));
+    Pair { anew, primary, standby, secret, route, app, notifier, evidence, ..pair }
 }
 
 fn seat(how: Wrong, mut seat: Seat, clock: &Arc<dyn Runtime>) -> Seat {

@@ -10,8 +10,10 @@ use dr_core::{
     ManagedDatabase, Millis, Outcome, ProviderError, Timestamp, Tri,
     base::ResourceIdentity,
     contract::{
-        Attribution, Capabilities, Description, FenceReading, FollowRequest, OpHandle, OpProgress, PromoteRequest,
-        Rehearsal, RehearseMember, RejoinRequest, Replication, Runtime, SnapshotRequest, SwapRequest,
+        Attribution, Capabilities, CreateReplica, Description, DestroyRequest, FenceReading, FollowRequest,
+        HardenRequest, OpHandle, OpProgress, PreserveRequest, PromoteRequest, Protections, RecoveryPoint,
+        RecoveryWindow, Rehearsal, RehearseMember, RejoinRequest, Replication, RestoreRequest, Runtime,
+        SnapshotRequest, SwapRequest,
     },
     millis,
 };
@@ -126,6 +128,56 @@ impl ManagedDatabase for WrongDatabase {
 
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
         self.inner.has_snapshot(name).await
+    }
+
+    async fn create_replica(&self, request: CreateReplica) -> Outcome<()> {
+        self.inner.create_replica(request).await
+    }
+
+    async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
+        self.inner.recovery_window().await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Outcome<()> {
+        let moved = self.is(Wrong::RestoresAnotherPoint).then(|| self.inner.recovery_window());
+        let newest = match moved {
+            Some(window) => window.await.ok().map(|window| window.latest),
+            None => None,
+        };
+        let at = newest.unwrap_or(request.point.at);
+        self.inner.restore(RestoreRequest { point: RecoveryPoint { at, ..request.point }, ..request }).await
+    }
+
+    async fn destroy(&self, request: DestroyRequest) -> Outcome<()> {
+        match self.inner.destroy(request).await {
+            Outcome::Accepted(_) if self.is(Wrong::SaysDestroyedEarly) => Outcome::Done(()),
+            told @ (Outcome::Done(())
+            | Outcome::Accepted(_)
+            | Outcome::NotDone(_)
+            | Outcome::Unknown(_)
+            | Outcome::Conflict(_)) => told,
+        }
+    }
+
+    async fn harden(&self, request: HardenRequest) -> Outcome<()> {
+        self.inner.harden(request).await
+    }
+
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        match self.inner.protections().await {
+            Err(ProviderError::Unreachable { .. }) if self.is(Wrong::TakesSilenceForOff) => Ok(Protections {
+                high_availability: Tri::No,
+                deletion_protection: Tri::No,
+                point_in_time: Tri::No,
+                retention: None,
+                at: self.clock.now_wall(),
+            }),
+            told => told,
+        }
+    }
+
+    async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
+        self.inner.preserve(request).await
     }
 
     async fn settle(&self) -> Outcome<()> {

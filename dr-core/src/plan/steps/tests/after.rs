@@ -48,7 +48,7 @@ pub(super) fn promotion(shape: Shape) -> PromotionReceipt {
     }
 }
 
-fn writer() -> WriterReceipt {
+pub(super) fn writer() -> WriterReceipt {
     WriterReceipt {
         run: run(),
         target: Target { lineage: lineage(2), ..target("b", 2) },

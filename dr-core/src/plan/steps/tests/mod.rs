@@ -6,6 +6,7 @@ mod clear;
 mod dangerous;
 mod down;
 mod gate;
+mod keep;
 mod loss;
 mod observe;
 mod rehearse;

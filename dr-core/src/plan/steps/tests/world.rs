@@ -59,6 +59,14 @@ pub(super) struct Server {
     /// Whether its fence travels, and what of one has come here.
     pub(super) travels: bool,
     pub(super) carries: Vec<String>,
+    /// What its provider says of writes, and who follows it.
+    pub(super) writable: Tri,
+    pub(super) followers: Vec<&'static str>,
+    /// Its protections, and those that can be turned on.
+    pub(super) protections: Option<Protections>,
+    pub(super) can: Vec<Protection>,
+    /// Its provider keeps what it lost.
+    pub(super) keeps: bool,
 }
 
 /// Everything that is true.
@@ -130,6 +138,11 @@ pub(super) fn pair() -> Arc<World> {
         swap_fence: None,
         travels: false,
         carries: Vec::new(),
+        writable: Tri::Unknown,
+        followers: Vec::new(),
+        protections: None,
+        can: Vec::new(),
+        keeps: false,
     };
     Arc::new(World {
         servers: Mutex::new([("a".into(), server("a", None)), ("b".into(), server("b", Some("a")))].into()),
@@ -206,7 +219,9 @@ impl ManagedDatabase for Of {
         let (takes, rejoin, restarts) = (Millis::minutes(2), Rejoin::InPlace, false);
         let catches_up = self.0.servers.lock().unwrap()[self.1].catches_up;
         let swap = SwapOffer { takes, rejoin, catches_up, limit: false, moves: Vec::new(), restarts };
+        let can = self.0.servers.lock().unwrap()[self.1].can.clone();
         Ok(Capabilities {
+            harden: Some(HardenOffer { takes, can }),
             promote: Some(PromoteOffer { takes, rejoin, restarts }),
             swap: Some(swap),
             visibility: Millis::seconds(3),
@@ -224,8 +239,8 @@ impl ManagedDatabase for Of {
                 true => ReplicationLink { peer: Peer::Endpoint(Endpoint::new(other)), ..ReplicationLink::physical("") },
                 false => ReplicationLink::physical(other),
             }),
-            followers: Vec::new(),
-            writable: Tri::Unknown,
+            followers: seen.followers.into_iter().map(ReplicationLink::physical).collect(),
+            writable: seen.writable,
             healthy: seen.healthy,
             status: "status".into(),
             endpoint: Endpoint::new(format!("{}:5432", self.1)),
@@ -260,6 +275,27 @@ impl ManagedDatabase for Of {
 
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
         Ok(Tri::from(self.0.snapshots.lock().unwrap().contains(name)))
+    }
+
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        self.0.read(self.1, "protections")?.protections.ok_or(ProviderError::Unsupported { verb: "protections" })
+    }
+
+    async fn harden(&self, request: HardenRequest) -> Outcome<()> {
+        self.0.call(format!("harden {} {:?}", request.target.member, request.want.wants()));
+        if self.0.obeys.load(Ordering::SeqCst) {
+            let on = |seen: &mut Protections| seen.high_availability = Tri::Yes;
+            self.0.set(self.1, |server| server.protections.iter_mut().for_each(on));
+        }
+        Outcome::Done(())
+    }
+
+    async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
+        if !self.0.read(self.1, "preserve").is_ok_and(|server| server.keeps) {
+            return Outcome::not_done_yet("nothing is kept", Millis::seconds(1));
+        }
+        self.0.snapshots.lock().unwrap().insert(request.name);
+        Outcome::Done(())
     }
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
