@@ -19,8 +19,8 @@ use std::{
 use dr_core::{
     AppTier, Backend, Cause, Fence, GroupName, GroupSpec, MemberId, Notifier, SecretStore,
     contract::{
-        AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, NotifySpec, Opened, Provider, Route, SecretSpec,
-        TrafficSpec,
+        AppSpec, ConfigError, FenceSpec, KeyPath, MemberSpec, NotifySpec, Opened, Provider, ReadersRouter, Route,
+        SecretSpec, TrafficSpec,
     },
     millis,
 };
@@ -153,6 +153,10 @@ impl Backend for Simulated {
 
     fn route(&self, group: &GroupSpec, route: &TrafficSpec) -> Result<Route, ConfigError> {
         self.cloud(group)?.backend().route(group, route)
+    }
+
+    fn readers(&self, group: &GroupSpec, route: &TrafficSpec) -> Result<Opened<dyn ReadersRouter>, ConfigError> {
+        self.cloud(group)?.backend().readers(group, route)
     }
 
     fn app(&self, group: &GroupSpec, app: &AppSpec) -> Result<Opened<dyn AppTier>, ConfigError> {

@@ -67,6 +67,12 @@ name   = "public"
 router = "sim"
 member = { neu = "neu", weu = "weu", uks = "uks" }
 
+[[traffic]]
+name   = "reports"
+serves = "readers"
+router = "sim"
+member = { neu = "neu", weu = "weu" }
+
 [[fence]]
 member = "neu"
 with   = "sim"
@@ -329,6 +335,7 @@ async fn planned(file: &Value, dir: &Path, primary: Primary) -> String {
     let mut setup =
         Setup::pair("orders", "neu", "weu").with("uks", dr_core::contract::IntendedRole::Follower).writers(0);
     setup.flavour = Flavour::Separate;
+    setup.readers = 1;
     setup.timing = Timing::brisk();
     let cloud = SimCloud::new(setup, Arc::new(TokioRuntime::current().unwrap()));
     match primary {

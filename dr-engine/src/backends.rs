@@ -13,7 +13,7 @@ use dr_core::{
     base::{BindingName, Region, text},
     contract::{
         BackendName, ConfigError, FencePlace, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec,
-        Notice, Notices, Opened, Provider, Resolved, ResourceKind, ResourceRef,
+        Notice, Notices, Opened, Provider, Resolved, ResourceKind, ResourceRef, Serves,
     },
 };
 
@@ -113,6 +113,14 @@ impl Backends {
         }
         for (index, spec) in group.traffic.iter().enumerate().filter(|(_, route)| !route.router.is_none()) {
             let backend = self.find(&spec.router, &place("traffic", index).then("router"))?;
+            if spec.serves == Serves::Readers {
+                let opened = backend.readers(group, spec)?;
+                let reference = refer(&spec.router, ResourceKind::Readers, &opened, None);
+                bindings.refuse_twice(&reference, &place("traffic", index).then("at"))?;
+                let router = Resolved::Readers(opened.provider);
+                bindings.by_name.insert(Binding::Readers(spec.name.clone()), (reference, router));
+                continue;
+            }
             let route = backend.route(group, spec)?;
             let reference = refer(&spec.router, ResourceKind::Traffic, &route.router, None);
             bindings.refuse_twice(&reference, &place("traffic", index).then("at"))?;

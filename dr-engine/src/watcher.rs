@@ -149,7 +149,7 @@ struct Seen {
 fn member_of<'a>(bindings: &'a Bindings, member: &MemberId) -> Option<&'a MemberProvider> {
     match bindings.by_name.get(&Binding::from(member)) {
         Some((_, Resolved::Member(provider))) => Some(provider),
-        Some((_, Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_))) | None => None,
+        Some((_, Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_) | Resolved::App(_))) | None => None,
     }
 }
 

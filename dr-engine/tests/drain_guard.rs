@@ -145,7 +145,9 @@ impl Scene {
         self.engine_writes(intended("drain")).await.unwrap();
         let app = match self.cloud.providers().resolve(Digest::zero(), &self.cloud.app_ref()).await.unwrap() {
             Resolved::App(app) => app,
-            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => unreachable!("{other:?}"),
+            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_)) => {
+                unreachable!("{other:?}")
+            }
         };
         let request = DrainRequest {
             budget: BUDGET,
@@ -474,7 +476,7 @@ impl Providers for Stray {
             Resolved::App(inner) => {
                 Resolved::App(Arc::new(StrayTier { inner, how: self.how, calls: Arc::clone(&self.calls) }))
             }
-            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => other,
+            other @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_)) => other,
         })
     }
 

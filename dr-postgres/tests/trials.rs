@@ -246,6 +246,7 @@ impl Rig for Servers {
                 if taken { Ok(()) } else { Err("the lock was not free".to_owned()) }
             }
             Power::DarkManagement
+            | Power::StrangeReader
             | Power::StrangeWord
             | Power::LoseReply(_)
             | Power::MakeAnew

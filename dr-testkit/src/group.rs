@@ -24,6 +24,12 @@ impl SimCloud {
         BindingName::new(format!("route-{number}"))
     }
 
+    /// Returns what plans call one of its routes for readers.
+    #[must_use]
+    pub fn readers_name(number: usize) -> BindingName {
+        BindingName::new(format!("readers-{number}"))
+    }
+
     /// The group, as its file would say it: one person approves, the gap budget lies below the clients' own limit.
     ///
     /// # Errors
@@ -37,6 +43,9 @@ impl SimCloud {
             setup.members.iter().map(|member| (member.name.as_str(), member.name.as_str())).collect();
         let routes = (0..setup.routes)
             .map(|number| json!({ "name": Self::route_name(number), "router": "sim", "member": names }));
+        let readers = (0..setup.readers).map(|number| {
+            json!({ "name": Self::readers_name(number), "serves": "readers", "router": "sim", "member": names })
+        });
         let drain = json!({ "within": "30 s", "client_limit": format!("{} ms", setup.drain_limit.count()) });
         let budget = setup.gap_budget.map_or_else(|| setup.drain_limit.count() / 5 * 4, dr_core::Millis::count);
         let tier = json!({ "name": Self::APP, "tier": "sim", "drain": drain });
@@ -48,7 +57,7 @@ impl SimCloud {
             "member": members.collect::<Vec<_>>(),
             "secret": [{ "name": Self::SECRET, "store": "sim", "set": { "host": "{writer.endpoint}" } }],
             "app": if setup.tier { vec![tier] } else { Vec::new() },
-            "traffic": routes.collect::<Vec<_>>(),
+            "traffic": routes.chain(readers).collect::<Vec<_>>(),
             "hardening": setup.hardening,
             "limits": { "gap_budget": format!("{budget} ms") },
             "approval": { "switchover": { "people": 1 }, "failover": { "people": 1 } },
@@ -75,6 +84,9 @@ impl SimCloud {
         }
         let routes = 0..setup.routes;
         wanted.extend(routes.map(|number| (Binding::Traffic(Self::route_name(number)), self.route_ref(number))));
+        let readers = 0..setup.readers;
+        let of = |number| (Binding::Readers(Self::readers_name(number)), self.readers_ref(number));
+        wanted.extend(readers.map(of));
         let mut bindings = BTreeMap::new();
         for (name, reference) in wanted {
             let resolved = providers.resolve(group, &reference).await?;

@@ -11,11 +11,11 @@ use dr_core::{
         AppReading, Capabilities, ClearFence, CreateReplica, Description, DestroyRequest, DrainRequest, Effort,
         EngageFence, EvidenceSink, FencePlace, FenceReading, FenceToken, FollowRequest, HardenRequest, Health,
         LongTransaction, Notice, OpHandle, OpProgress, PatchSecret, Planes, Position, PositionReading, PositionSample,
-        PreserveRequest, PromoteRequest, Protections, Providers, Query, Reach, RecoveryWindow, RecycleRequest,
-        Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest, ReleaseOrder, Replication, Resolved,
-        ResourceRef, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
-        ScaleRequest, SecretReference, Sequences, Sessions, SnapshotRequest, SwapRequest, Table, TableSum, WriteProbe,
-        WritesSince,
+        PreserveRequest, PromoteRequest, Protections, Providers, Query, Reach, ReadersReading, ReadersRouter,
+        RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
+        ReleaseOrder, Replication, Resolved, ResourceRef, RestoreRequest, ResumeRequest, RetireFence, RotateSecret,
+        RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, Sequences, Sessions, SnapshotRequest,
+        SpreadReaders, SwapRequest, Table, TableSum, WriteProbe, WritesSince,
     },
 };
 use mockall::mock;
@@ -130,6 +130,20 @@ mock! {
         async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError>;
         async fn write(&self) -> Result<Vec<WriteProbe>, ProviderError>;
         async fn sample(&self, samples: u8) -> Result<Vec<Option<MemberId>>, ProviderError>;
+        fn poll_every(&self) -> Millis;
+        fn manual(&self, verb: &str) -> Vec<String>;
+    }
+}
+
+mock! {
+    /// A mocked [`ReadersRouter`].
+    #[derive(Debug)]
+    pub ReadersRouter {}
+
+    #[async_trait]
+    impl ReadersRouter for ReadersRouter {
+        async fn read(&self) -> Result<ReadersReading, ProviderError>;
+        async fn spread(&self, request: SpreadReaders) -> Outcome<()>;
         fn poll_every(&self) -> Millis;
         fn manual(&self, verb: &str) -> Vec<String>;
     }

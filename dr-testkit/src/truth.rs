@@ -28,6 +28,12 @@ impl<'a> Truth<'a> {
         self.world.lost()
     }
 
+    /// Where the route for readers of this number leads.
+    #[must_use]
+    pub fn readers(&self, number: usize) -> Vec<MemberId> {
+        self.world.readers.get(number).into_iter().flatten().cloned().collect()
+    }
+
     /// How many acknowledged writes of rebuilt members are kept for good, by the name of the copy.
     #[must_use]
     pub fn kept(&self) -> Vec<(String, u64)> {

@@ -11,7 +11,7 @@ fn reports() -> Vec<Report> {
 }
 
 #[test]
-fn every_trial_holds_on_every_flavour_with_150_assertions_over_eight_traits() {
+fn every_trial_holds_on_every_flavour_with_150_assertions_over_nine_traits() {
     let reports = reports();
     for report in &reports {
         assert!(report.failed().is_empty(), "{report}");

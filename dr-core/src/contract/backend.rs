@@ -13,7 +13,8 @@ use crate::{
     base::{Region, ResourceAddress},
     contract::{
         AppSpec, AppTier, BackendName, ConfigError, DatabaseProbe, Fence, FenceSpec, GroupSpec, ManagedDatabase,
-        MemberSpec, Notifier, NotifySpec, SecretSpec, SecretStore, ServicePace, TrafficRouter, TrafficSpec,
+        MemberSpec, Notifier, NotifySpec, ReadersRouter, SecretSpec, SecretStore, ServicePace, TrafficRouter,
+        TrafficSpec,
     },
 };
 
@@ -166,6 +167,14 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// This backend has no such router, or its table does not do.
     fn route(&self, _group: &GroupSpec, route: &TrafficSpec) -> Result<Route, ConfigError> {
         Err(not_offered(&route.at, "router", route.router.as_str(), "router"))
+    }
+
+    /// Opens a route for readers (`serves = "readers"`).
+    ///
+    /// # Errors
+    /// This backend has no such router, or its table does not do.
+    fn readers(&self, _group: &GroupSpec, route: &TrafficSpec) -> Result<Opened<dyn ReadersRouter>, ConfigError> {
+        Err(not_offered(&route.at, "router", route.router.as_str(), "router for readers"))
     }
 
     /// Opens the applications' write path.

@@ -6,6 +6,7 @@
 //! | [`Binding::Secret`] | `secret:orders` |
 //! | [`Binding::App`] | `app:api` |
 //! | [`Binding::Traffic`] | `traffic:public` |
+//! | [`Binding::Readers`] | `readers:reports` |
 //! | [`Binding::Custom`] | `kafka:billing`, whatever else has a colon |
 
 use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
@@ -37,6 +38,8 @@ pub enum Binding {
     App(BindingName),
     /// A route by which clients find the writer.
     Traffic(BindingName),
+    /// A route by which readers find standbys.
+    Readers(BindingName),
     /// A thing of the user's own, such as `kafka:billing`. The group file's `allow` list has to name it.
     Custom(String),
 }
@@ -50,6 +53,7 @@ impl Binding {
             Some((SECRET, name)) => Self::Secret(name.into()),
             Some((APP, name)) => Self::App(name.into()),
             Some((TRAFFIC, name)) => Self::Traffic(name.into()),
+            Some((READERS, name)) => Self::Readers(name.into()),
             Some(_) => Self::Custom(text.to_owned()),
         }
     }
@@ -80,6 +84,7 @@ impl fmt::Display for Binding {
             Self::Secret(name) => write!(f, "{SECRET}:{name}"),
             Self::App(name) => write!(f, "{APP}:{name}"),
             Self::Traffic(name) => write!(f, "{TRAFFIC}:{name}"),
+            Self::Readers(name) => write!(f, "{READERS}:{name}"),
             Self::Custom(text) => f.write_str(text),
         }
     }
@@ -138,6 +143,7 @@ impl<'de> Deserialize<'de> for Binding {
 const SECRET: &str = "secret";
 const APP: &str = "app";
 const TRAFFIC: &str = "traffic";
+const READERS: &str = "readers";
 
 #[cfg(test)]
 mod tests {
@@ -154,6 +160,7 @@ mod tests {
             (Binding::secret("orders"), "secret:orders"),
             (Binding::app("api"), "app:api"),
             (Binding::traffic("public"), "traffic:public"),
+            (Binding::Readers("reports".into()), "readers:reports"),
             (Binding::Custom("kafka:billing".into()), "kafka:billing"),
             // A member may be called as a kind is: only what has a colon is something else.
             (Binding::Member("secret".into()), "secret"),

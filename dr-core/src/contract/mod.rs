@@ -20,7 +20,8 @@ pub use class::Class;
 pub use group::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
     ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, IntendedRole, Key, KeyPath, LimitsSpec,
-    MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, TrafficSpec,
+    MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, Serves,
+    TrafficSpec,
 };
 pub use guard::{
     Accepted, AskedLoss, Attested, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DestroyRequest,
@@ -40,11 +41,11 @@ pub use provider::{
     FencePlace, FenceReading, FenceSet, FenceToken, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence,
     HardenOffer, HardenRequest, Hardening, Health, LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice,
     Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PreserveOffer,
-    PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, Reach, RecoveryWindow, RecycleRequest,
-    Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest, Replication, Resolved,
-    RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading, RouteRequest, Rows,
-    ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer, SnapshotRequest,
-    SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
+    PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, Reach, ReadersReading, ReadersRouter,
+    RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
+    Replication, Resolved, RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading,
+    RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer,
+    SnapshotRequest, SpreadReaders, SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
 };
 pub use runtime::{Runtime, Task};
 pub use verb::Verb;

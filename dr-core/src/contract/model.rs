@@ -346,6 +346,8 @@ pub enum ResourceKind {
     Secret,
     /// A traffic route.
     Traffic,
+    /// A route for readers.
+    Readers,
     /// The applications' write path: flags, poolers, scale.
     App,
     /// Something that a user's own step touches.

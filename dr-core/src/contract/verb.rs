@@ -107,6 +107,7 @@ verbs! {
     PATCH = SecretStore::patch, Secret "patch", Some(Class::Secret), false;
     ROTATE = SecretStore::rotate, Secret "rotate", Some(Class::Secret), false;
     APPLY = TrafficRouter::apply, Traffic "apply", Some(Class::Traffic), false;
+    SPREAD = ReadersRouter::spread, Readers "spread", None, false;
     DRAIN = AppTier::drain, App "drain", Some(Class::Drain), false;
     RESUME = AppTier::resume, App "resume", Some(Class::Resume), false;
     FAIL_FAST = AppTier::fail_fast, App "fail-fast", Some(Class::Drain), false;

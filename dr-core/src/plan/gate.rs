@@ -19,7 +19,8 @@ use crate::{
     base::{BindingName, Epoch, GroupName, MemberId, Millis, Mono, Timestamp},
     contract::{
         AppTier, Binding, Bound, Certified, DatabaseProbe, Fence, ManagedDatabase, MemberProvider, Notifier, Outcome,
-        PositionSample, ProviderError, Providers, Resolved, Runtime, SecretStore, Touch, TrafficRouter, Verb,
+        PositionSample, ProviderError, Providers, ReadersRouter, Resolved, Runtime, SecretStore, Touch, TrafficRouter,
+        Verb,
         contain::{self, NoAnswer},
     },
     plan::{StepError, Survey, handler::stop},
@@ -206,7 +207,7 @@ impl MutationGate {
     fn member(&self, name: &MemberId) -> Result<&MemberProvider, StepError> {
         match self.resolved(&name.into())? {
             Resolved::Member(member) => Ok(member),
-            Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_) => {
+            Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_) | Resolved::App(_) => {
                 Err(stop(format_args!("`{name}` is bound to something that is no member")))
             }
         }
@@ -254,7 +255,7 @@ impl MutationGate {
             Resolved::Secret(inner) => {
                 Ok(Arc::new(wrap::Secret { inner: Arc::clone(inner), gate: self.clone(), name }))
             }
-            Resolved::Member(_) | Resolved::Traffic(_) | Resolved::App(_) => {
+            Resolved::Member(_) | Resolved::Traffic(_) | Resolved::Readers(_) | Resolved::App(_) => {
                 Err(stop(format_args!("`{name}` is bound to no secret store")))
             }
         }
@@ -266,8 +267,20 @@ impl MutationGate {
             Resolved::Traffic(inner) => {
                 Ok(Arc::new(wrap::Traffic { inner: Arc::clone(inner), gate: self.clone(), name }))
             }
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => {
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Readers(_) | Resolved::App(_) => {
                 Err(stop(format_args!("`{name}` is bound to no route")))
+            }
+        }
+    }
+
+    pub(crate) fn readers(&self, name: &BindingName) -> Result<Arc<dyn ReadersRouter>, StepError> {
+        let name = Binding::Readers(name.clone());
+        match self.resolved(&name)? {
+            Resolved::Readers(inner) => {
+                Ok(Arc::new(wrap::Readers { inner: Arc::clone(inner), gate: self.clone(), name }))
+            }
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_) => {
+                Err(stop(format_args!("`{name}` is bound to no route for readers")))
             }
         }
     }
@@ -276,7 +289,7 @@ impl MutationGate {
         let name = Binding::App(name.clone());
         match self.resolved(&name)? {
             Resolved::App(inner) => Ok(Arc::new(wrap::App { inner: Arc::clone(inner), gate: self.clone(), name })),
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) => {
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_) => {
                 Err(stop(format_args!("`{name}` is bound to no application tier")))
             }
         }

@@ -8,7 +8,8 @@ use crate::{
     base::{BindingName, Digest, Epoch, GroupName, IdempotencyKey, Json, MemberId, Millis, NodeId, RunId, Timestamp},
     contract::{
         AppTier, Cause, DatabaseProbe, Fact, Fence, ManagedDatabase, NotDone, Notifier, OpHandle, Outcome,
-        PositionSample, ProviderError, Retry, Runtime, SecretStore, Shortfall, TrafficRouter, Waived, admit::Door,
+        PositionSample, ProviderError, ReadersRouter, Retry, Runtime, SecretStore, Shortfall, TrafficRouter, Waived,
+        admit::Door,
     },
     plan::{Plan, Policy, Step, Unresolved, gate::MutationGate},
 };
@@ -449,6 +450,14 @@ impl StepCx {
     /// The plan binds none of this name.
     pub fn traffic(&self, name: &BindingName) -> Result<Arc<dyn TrafficRouter>, StepError> {
         self.gate.traffic(name)
+    }
+
+    /// Returns the route for readers of this name.
+    ///
+    /// # Errors
+    /// The plan binds none of this name.
+    pub fn readers(&self, name: &BindingName) -> Result<Arc<dyn ReadersRouter>, StepError> {
+        self.gate.readers(name)
     }
 
     /// Returns the application tier of this name.

@@ -164,6 +164,7 @@ fn touches(plan: &Plan) -> String {
             Some(ResourceKind::Database) => (0, "database "),
             Some(ResourceKind::Secret) => (1, ""),
             Some(ResourceKind::Traffic) => (2, ""),
+            Some(ResourceKind::Readers) => (3, ""),
             Some(ResourceKind::App) => (3, ""),
             Some(ResourceKind::Custom) | None => (4, ""),
         };

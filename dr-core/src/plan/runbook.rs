@@ -6,7 +6,10 @@ mod redirect;
 mod rejoin;
 mod switchover;
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -218,6 +221,17 @@ pub struct AppFacts {
     pub expires: bool,
 }
 
+/// A route for readers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadersFacts {
+    /// What it is bound to.
+    pub binding: ResourceRef,
+    /// The members that it knows.
+    pub members: BTreeSet<MemberId>,
+    /// How often it may be looked at.
+    pub poll: Millis,
+}
+
 /// What was seen before planning: roles as derived from edges, facts with their ages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation {
@@ -239,6 +253,8 @@ pub struct Situation {
     pub apps: BTreeMap<BindingName, AppFacts>,
     /// The routes, by name.
     pub routes: BTreeMap<BindingName, ResourceRef>,
+    /// The routes for readers, by name.
+    pub readers: BTreeMap<BindingName, ReadersFacts>,
     /// How often routes may be looked at.
     pub route_poll: Millis,
     /// How long clients may keep an older answer, at worst.
@@ -299,6 +315,8 @@ impl Situation {
             .extend(self.secrets.iter().map(|(name, secret)| (Binding::Secret(name.clone()), secret.binding.clone())));
         bindings.extend(self.apps.iter().map(|(name, app)| (Binding::App(name.clone()), app.binding.clone())));
         bindings.extend(self.routes.iter().map(|(name, route)| (Binding::Traffic(name.clone()), route.clone())));
+        let readers = self.readers.iter();
+        bindings.extend(readers.map(|(name, route)| (Binding::Readers(name.clone()), route.binding.clone())));
         Ok(PlanHeader {
             runbook,
             purpose,

@@ -12,7 +12,7 @@ use crate::{
         Target, Tri, contain,
     },
     plan::{
-        AppFacts, MemberFacts, Presence, RetiredLineage, SecretFacts, Situation,
+        AppFacts, MemberFacts, Presence, ReadersFacts, RetiredLineage, SecretFacts, Situation,
         document::fact_age_of,
         roles,
         steps::{Cast, answers_a_write},
@@ -121,9 +121,19 @@ impl Survey {
         let rehearsals = candidates.iter().map(|standby| standby.name.clone()).zip(rehearsals).collect();
         let routes = self.bindings.iter().filter_map(|(name, (binding, _))| match name {
             Binding::Traffic(name) => Some((name.clone(), binding.clone())),
-            Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Custom(_) => None,
+            Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Readers(_) | Binding::Custom(_) => {
+                None
+            }
         });
+        let readers = self.group.traffic.iter().filter_map(|route| {
+            let (binding, resolved) = self.bindings.get(&Binding::Readers(route.name.clone()))?;
+            let Resolved::Readers(router) = resolved else { return None };
+            let members = route.members.keys().cloned().collect();
+            Some((route.name.clone(), ReadersFacts { binding: binding.clone(), members, poll: router.poll_every() }))
+        });
+        let readers = readers.collect();
         Ok(Situation {
+            readers,
             primary_answers: derived.answers,
             primary,
             writer,
@@ -234,7 +244,14 @@ impl Survey {
         };
         let old = match self.resolved(&primary.name) {
             Some(Resolved::Member(old)) if answers => Some(old),
-            Some(Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
+            Some(
+                Resolved::Member(_)
+                | Resolved::Secret(_)
+                | Resolved::Traffic(_)
+                | Resolved::Readers(_)
+                | Resolved::App(_),
+            )
+            | None => None,
         };
         let endpoint = |member: &MemberFacts| member.description.as_ref().map(|seen| seen.endpoint.clone());
         let (mut secrets, mut routes) = (Vec::new(), Vec::new());
@@ -242,7 +259,14 @@ impl Survey {
             match (binding, resolved) {
                 (Binding::Secret(name), Resolved::Secret(secret)) => secrets.push((name.clone(), Arc::clone(secret))),
                 (Binding::Traffic(name), Resolved::Traffic(route)) => routes.push((name.clone(), Arc::clone(route))),
-                (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => {}
+                (
+                    _,
+                    Resolved::Member(_)
+                    | Resolved::Secret(_)
+                    | Resolved::Traffic(_)
+                    | Resolved::Readers(_)
+                    | Resolved::App(_),
+                ) => {}
             }
         }
         let cast = Cast {
@@ -308,7 +332,14 @@ impl Survey {
                 };
                 (name.clone(), facts)
             }),
-            (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => None,
+            (
+                _,
+                Resolved::Member(_)
+                | Resolved::Secret(_)
+                | Resolved::Traffic(_)
+                | Resolved::Readers(_)
+                | Resolved::App(_),
+            ) => None,
         });
         join_all(looks).await.into_iter().collect()
     }
@@ -319,7 +350,14 @@ impl Survey {
                 let reference = self.within(store.read()).await.ok();
                 (name.clone(), SecretFacts { binding: binding.clone(), reference })
             }),
-            (_, Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => None,
+            (
+                _,
+                Resolved::Member(_)
+                | Resolved::Secret(_)
+                | Resolved::Traffic(_)
+                | Resolved::Readers(_)
+                | Resolved::App(_),
+            ) => None,
         });
         join_all(looks).await.into_iter().collect()
     }
@@ -328,7 +366,7 @@ impl Survey {
     async fn route_ttl(&self) -> Millis {
         let routers = self.bindings.values().filter_map(|(_, resolved)| match resolved {
             Resolved::Traffic(router) => Some(router),
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Readers(_) | Resolved::App(_) => None,
         });
         let readings = join_all(routers.map(|router| self.within(router.read()))).await;
         readings.into_iter().flatten().map(|reading| reading.ttl).max().unwrap_or(Millis::ZERO)
@@ -338,7 +376,7 @@ impl Survey {
     fn route_poll(&self) -> Millis {
         let polls = self.bindings.values().filter_map(|(_, resolved)| match resolved {
             Resolved::Traffic(router) => Some(router.poll_every()),
-            Resolved::Member(_) | Resolved::Secret(_) | Resolved::App(_) => None,
+            Resolved::Member(_) | Resolved::Secret(_) | Resolved::Readers(_) | Resolved::App(_) => None,
         });
         polls.max().unwrap_or(Millis::seconds(1))
     }

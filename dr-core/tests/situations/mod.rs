@@ -8,12 +8,12 @@ use dr_core::{
     Binding, Grade, GroupSpec, MemberId, Millis, Situation, Target, Timestamp, Tri,
     base::{Endpoint, ResourceAddress, ResourceIdentity, SystemId},
     contract::{
-        Capabilities, Description, ForcedOffer, Lineage, Parted, Planes, Position, PositionReading, PositionUnit,
-        PromoteOffer, Reach, Rejoin, Replication, ReplicationLink, ResourceKind, ResourceRef, SnapshotOffer, SwapOffer,
-        Tier,
+        Capabilities, Description, ForcedOffer, HardenOffer, Lineage, Parted, Planes, Position, PositionReading,
+        PositionUnit, PreserveOffer, PromoteOffer, Protection, Reach, Rejoin, Replication, ReplicationLink,
+        ResourceKind, ResourceRef, Serves, SnapshotOffer, SwapOffer, Tier,
     },
     millis, minutes,
-    plan::{AppFacts, MemberFacts, Presence, SecretFacts},
+    plan::{AppFacts, MemberFacts, Presence, ReadersFacts, SecretFacts},
     seconds,
 };
 use serde_json::json;
@@ -182,7 +182,12 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         let (limit, within) = (Some(seconds(120)), app.drain.within);
         (app.name.clone(), AppFacts { binding, limit, within, poll, expires: false })
     });
-    let routes = group.traffic.iter().map(|route| {
+    let (writers, readers): (Vec<_>, Vec<_>) = group.traffic.iter().partition(|route| route.serves == Serves::Writer);
+    let readers = readers.into_iter().map(|route| {
+        let binding = resource(ResourceKind::Readers, route.router.as_str(), &format!("readers/{}", route.name));
+        (route.name.clone(), ReadersFacts { binding, members: route.members.keys().cloned().collect(), poll })
+    });
+    let routes = writers.into_iter().map(|route| {
         let binding = resource(ResourceKind::Traffic, route.router.as_str(), &format!("route/{}", route.name));
         (route.name.clone(), binding)
     });
@@ -201,6 +206,7 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
         apps: apps.collect(),
         rehearsals: BTreeMap::new(),
         routes: routes.collect(),
+        readers: readers.collect(),
         route_poll: service.offers.poll_every.min(seconds(5)),
         route_ttl: seconds(60),
         at: AT,
@@ -345,6 +351,11 @@ pub(crate) fn aurora() -> Scene {
             swap: swaps(minutes(5), true, &[]),
             forced_swap: forces(minutes(10), &[]),
             snapshot: Some(SnapshotOffer { takes: minutes(30), blocks_promotion: false }),
+            harden: Some(HardenOffer {
+                takes: minutes(10),
+                can: vec![Protection::DeletionProtection, Protection::Retention],
+            }),
+            preserve: Some(PreserveOffer { takes: minutes(60), kept_for: Some(minutes(7 * 24 * 60)) }),
             ..everything(seconds(5), minutes(3))
         },
         fence: None,
@@ -352,7 +363,10 @@ pub(crate) fn aurora() -> Scene {
         generation: 0,
     };
     let secret = json!([{"name": "none", "store": "none", "because": "the global writer endpoint follows the writer"}]);
-    scene(&service, &group(&service, &json!({"secret": secret})))
+    let readers = json!([{"name": "reports", "serves": "readers", "router": "aws.route53",
+        "member": {"ireland": "r1", "frankfurt": "r2"}}]);
+    let hardening = json!({"deletion_protection": true, "retention": "7 d"});
+    scene(&service, &group(&service, &json!({"secret": secret, "traffic": readers, "hardening": hardening})))
 }
 
 /// Cloud SQL with a designated replica: both shapes are offered.

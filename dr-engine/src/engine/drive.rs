@@ -353,7 +353,14 @@ impl Engine {
             match self.inner.desk.resolve(plan.group_digest, binding).await {
                 Ok(Resolved::App(app)) if !app.drain_expires_by_itself() => return true,
                 // The driver refuses a binding that cannot be opened.
-                Ok(Resolved::App(_) | Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) | Err(_) => {}
+                Ok(
+                    Resolved::App(_)
+                    | Resolved::Member(_)
+                    | Resolved::Secret(_)
+                    | Resolved::Traffic(_)
+                    | Resolved::Readers(_),
+                )
+                | Err(_) => {}
             }
         }
         false

@@ -198,6 +198,7 @@ fn manual(call: &Call, bindings: &Bindings) -> Vec<String> {
             },
             Resolved::Secret(secret) => secret.manual(verb),
             Resolved::Traffic(router) => router.manual(verb),
+            Resolved::Readers(router) => router.manual(verb),
             Resolved::App(app) => app.manual(verb),
         })
     });

@@ -7,7 +7,7 @@ use dr_core::{
     AppTier, Backend, Fence, GroupSpec, MemberId, Notifier, SecretStore,
     contract::{
         AppSpec, BackendName, ConfigError, FenceSpec, KeyPath, MemberProvider, MemberSpec, NotifySpec, Opened,
-        Provider, ResourceRef, Route, SecretSpec, ServicePace, TrafficSpec,
+        Provider, ReadersRouter, ResourceRef, Route, SecretSpec, Serves, ServicePace, TrafficSpec,
     },
 };
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     SimCloud,
     line::Line,
-    plane::{SimApp, SimNotifier, SimRoute, SimSecret},
+    plane::{SimApp, SimNotifier, SimReaders, SimRoute, SimSecret},
     providers::{PROVIDER, SimProviders, pace},
 };
 use crate::crash::CrashSwitch;
@@ -98,7 +98,8 @@ impl Backend for SimBackend {
 
     fn open(&self, group: &GroupSpec, member: &MemberSpec) -> Result<Provider, ConfigError> {
         let name = self.name(group, member)?;
-        let routes = group.traffic.iter().map(|route| route.name.clone()).collect();
+        let writers = group.traffic.iter().filter(|route| route.serves == Serves::Writer);
+        let routes = writers.map(|route| route.name.clone()).collect();
         let found = SimProviders { line: self.line() }.member_of(MemberId::new(name.as_str()), routes);
         let reference = self.cloud.member_ref(&name);
         let provider = Provider::of(opened(reference, found.database), found.probe);
@@ -127,7 +128,8 @@ impl Backend for SimBackend {
 
     fn route(&self, group: &GroupSpec, route: &TrafficSpec) -> Result<Route, ConfigError> {
         self.mine(group)?;
-        let number = group.traffic.iter().position(|known| std::ptr::eq(known, route)).unwrap_or(0);
+        let mut writers = group.traffic.iter().filter(|known| known.serves == Serves::Writer);
+        let number = writers.position(|known| std::ptr::eq(known, route)).unwrap_or(0);
         let routes = self.cloud.setup().routes;
         if number >= routes {
             let what = format!("is route {number}; the simulated cloud has {routes}");
@@ -135,6 +137,19 @@ impl Backend for SimBackend {
         }
         let router: Arc<dyn dr_core::TrafficRouter> = Arc::new(SimRoute { line: self.line(), number });
         Ok(Route::only(opened(self.cloud.route_ref(number), router)))
+    }
+
+    fn readers(&self, group: &GroupSpec, route: &TrafficSpec) -> Result<Opened<dyn ReadersRouter>, ConfigError> {
+        self.mine(group)?;
+        let mut readers = group.traffic.iter().filter(|known| known.serves == Serves::Readers);
+        let number = readers.position(|known| std::ptr::eq(known, route)).unwrap_or(0);
+        let routes = self.cloud.setup().readers;
+        if number >= routes {
+            let what = format!("is route {number} for readers; the simulated cloud has {routes}");
+            return Err(ConfigError::value(route.at.place().parent().then("router"), what));
+        }
+        let router: Arc<dyn ReadersRouter> = Arc::new(SimReaders { line: self.line(), number });
+        Ok(opened(self.cloud.readers_ref(number), router))
     }
 
     fn app(&self, group: &GroupSpec, _app: &AppSpec) -> Result<Opened<dyn AppTier>, ConfigError> {

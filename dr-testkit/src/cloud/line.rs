@@ -36,9 +36,9 @@ impl CallRecord {
     /// Whether it looks after the old side, or changes a service of the author's own; what a success claims of the writer does not
     /// rest on it.
     pub(super) fn is_clean_up(&self) -> bool {
-        self.touch
-            .as_ref()
-            .is_none_or(|touch| ["rejoin", "retire-fence", "harden", "preserve"].contains(&touch.verb.as_str()))
+        self.touch.as_ref().is_none_or(|touch| {
+            ["rejoin", "retire-fence", "harden", "preserve", "spread"].contains(&touch.verb.as_str())
+        })
     }
 
     /// Whether it looks at a database.
@@ -346,6 +346,7 @@ fn fate(fault: Option<Fault>, effect: &Effect, timing: &crate::world::Timing) ->
         | Effect::Rotate { .. }
         | Effect::Scale { .. }
         | Effect::Recycle
+        | Effect::Spread { .. }
         | Effect::Drain { .. }
         | Effect::Resume
         | Effect::FailFast

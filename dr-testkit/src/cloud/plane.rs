@@ -5,9 +5,9 @@ use dr_core::{
     AppTier, Binding, MemberId, Millis, Notifier, Outcome, ProviderError, SecretStore, Timestamp, TrafficRouter, Tri,
     base::{IdempotencyKey, SecretVersion},
     contract::{
-        AppReading, DrainRequest, Health, Notice, PatchSecret, RecycleRequest, Rehearsal, RehearseRoute,
-        RehearseSecret, ResumeRequest, RotateSecret, RouteReading, RouteRequest, ScaleRequest, SecretReference,
-        WriteProbe,
+        AppReading, DrainRequest, Health, Notice, PatchSecret, ReadersReading, ReadersRouter, RecycleRequest,
+        Rehearsal, RehearseRoute, RehearseSecret, ResumeRequest, RotateSecret, RouteReading, RouteRequest,
+        ScaleRequest, SecretReference, SpreadReaders, WriteProbe,
     },
 };
 
@@ -172,6 +172,57 @@ impl TrafficRouter for SimRoute {
 
     fn manual(&self, verb: &str) -> Vec<String> {
         vec![format!("sim route {} {verb}", self.number)]
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimReaders {
+    pub(crate) line: Line,
+    pub(crate) number: usize,
+}
+
+impl SimReaders {
+    fn name(&self) -> String {
+        Binding::Readers(SimCloud::readers_name(self.number)).to_string()
+    }
+}
+
+#[async_trait]
+impl ReadersRouter for SimReaders {
+    async fn read(&self) -> Result<ReadersReading, ProviderError> {
+        self.line
+            .read(Point::read(format!("{}.read", self.name()), Plane::Other), "read", |world, glass| {
+                let gone = || ProviderError::Refused { verb: "read", why: format!("there is no {}", self.name()) };
+                let found = world.readers.get(self.number).ok_or_else(gone)?;
+                let (strangers, members): (Vec<_>, Vec<_>) =
+                    found.iter().cloned().partition(|name| !world.instances.contains_key(name));
+                let names = |list: &[MemberId]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let detail = match strangers.as_slice() {
+                    [] => format!("sends to {}", names(&members)),
+                    others => format!("sends to {}, and to no member: {}", names(&members), names(others)),
+                };
+                Ok(ReadersReading {
+                    members: members.into_iter().collect(),
+                    settled: Tri::from(strangers.is_empty() != glass.contradicts),
+                    detail,
+                    at: Timestamp::from_millis(glass.at),
+                })
+            })
+            .await
+    }
+
+    async fn spread(&self, request: SpreadReaders) -> Outcome<()> {
+        let name = self.name();
+        let point = Point::change(format!("{name}.spread"), Plane::Other, (name.as_str(), "spread"));
+        self.line.send(point, Effect::Spread { route: self.number, to: request.to }).await.map(drop)
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.line.cloud.inner.setup.timing.poll
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![format!("sim readers {} {verb}", self.number)]
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     database::{SimDatabase, position},
     fence::{FenceKind, SimFence},
     line::Line,
-    plane::{SimApp, SimNotifier, SimRoute, SimSecret},
+    plane::{SimApp, SimNotifier, SimReaders, SimRoute, SimSecret},
     probe::SimProbe,
 };
 use crate::world::{Flavour, Setup, Timing};
@@ -53,6 +53,12 @@ impl SimCloud {
     #[must_use]
     pub fn route_ref(&self, number: usize) -> ResourceRef {
         self.reference(ResourceKind::Traffic, &Binding::Traffic(Self::route_name(number)).to_string(), None)
+    }
+
+    /// What a plan binds a route for readers to.
+    #[must_use]
+    pub fn readers_ref(&self, number: usize) -> ResourceRef {
+        self.reference(ResourceKind::Readers, &Binding::Readers(Self::readers_name(number)).to_string(), None)
     }
 
     fn reference(&self, kind: ResourceKind, name: &str, region: Option<Region>) -> ResourceRef {
@@ -127,6 +133,11 @@ impl Providers for SimProviders {
             Binding::Traffic(name) => {
                 let number = (0..setup.routes).find(|number| SimCloud::route_name(*number) == name);
                 let route = |number| Resolved::Traffic(Arc::new(SimRoute { line: line(), number }));
+                number.map(route).ok_or_else(gone)
+            }
+            Binding::Readers(name) => {
+                let number = (0..setup.readers).find(|number| SimCloud::readers_name(*number) == name);
+                let route = |number| Resolved::Readers(Arc::new(SimReaders { line: line(), number }));
                 number.map(route).ok_or_else(gone)
             }
             Binding::Secret(_) | Binding::App(_) | Binding::Custom(_) => Err(gone()),

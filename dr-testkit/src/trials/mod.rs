@@ -22,6 +22,7 @@ mod lifecycle;
 mod mutate;
 mod notify;
 mod probe;
+mod readers;
 mod report;
 mod rig;
 mod secret;
@@ -50,6 +51,8 @@ pub enum Contract {
     SecretStore,
     /// [`dr_core::TrafficRouter`].
     TrafficRouter,
+    /// [`dr_core::contract::ReadersRouter`].
+    ReadersRouter,
     /// [`dr_core::AppTier`].
     AppTier,
     /// [`dr_core::Notifier`].
@@ -59,13 +62,14 @@ pub enum Contract {
 }
 
 impl Contract {
-    /// All eight.
-    pub const ALL: [Self; 8] = [
+    /// All nine.
+    pub const ALL: [Self; 9] = [
         Self::ManagedDatabase,
         Self::DatabaseProbe,
         Self::Fence,
         Self::SecretStore,
         Self::TrafficRouter,
+        Self::ReadersRouter,
         Self::AppTier,
         Self::Notifier,
         Self::EvidenceSink,
@@ -80,6 +84,7 @@ impl Contract {
             Self::Fence => "fence",
             Self::SecretStore => "secret",
             Self::TrafficRouter => "traffic",
+            Self::ReadersRouter => "readers",
             Self::AppTier => "app",
             Self::Notifier => "notifier",
             Self::EvidenceSink => "evidence",
@@ -125,6 +130,8 @@ pub enum Part {
     Secret,
     /// A route.
     Route,
+    /// A route for readers.
+    Readers,
     /// The applications' write path.
     App,
     /// A way to tell people.
@@ -202,7 +209,7 @@ impl Trial {
 /// Every trial, in the order of the traits.
 #[must_use]
 pub fn all() -> Vec<&'static Trial> {
-    let parts: [&'static [Trial]; 10] = [
+    let parts: [&'static [Trial]; 11] = [
         database::TRIALS,
         mutate::TRIALS,
         lifecycle::TRIALS,
@@ -210,6 +217,7 @@ pub fn all() -> Vec<&'static Trial> {
         fence::TRIALS,
         secret::TRIALS,
         traffic::TRIALS,
+        readers::TRIALS,
         app::TRIALS,
         notify::TRIALS,
         evidence::TRIALS,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use dr_core::{
     AppTier, ManagedDatabase, MemberId, Notifier, SecretStore, TrafficRouter,
     base::ResourceAddress,
-    contract::{EvidenceSink, MemberProvider, Query, Runtime, Table},
+    contract::{EvidenceSink, MemberProvider, Query, ReadersRouter, Runtime, Table},
 };
 
 /// How close to the real service the backend is shown. The order is the order of worth.
@@ -83,6 +83,8 @@ pub enum Power {
     RefuseOnPrimary,
     /// The standby gets a setting that keeps it from being a candidate.
     SpoilCandidate,
+    /// The route for readers leads to `stranger` too, which is no member.
+    StrangeReader,
     /// Another object takes the lock of the group on the primary.
     RivalLock,
 }
@@ -108,6 +110,7 @@ impl Power {
             Self::RefuseApplications => "shut applications out of the standby".to_owned(),
             Self::RefuseOnPrimary => "shut applications out of the primary".to_owned(),
             Self::SpoilCandidate => "spoil the candidate's settings".to_owned(),
+            Self::StrangeReader => "send readers to a stranger".to_owned(),
             Self::RivalLock => "take the group's lock as somebody else".to_owned(),
         }
     }
@@ -164,6 +167,8 @@ pub struct Pair {
     pub secret: Option<Arc<dyn SecretStore>>,
     /// A route; it leads to the primary.
     pub route: Option<Arc<dyn TrafficRouter>>,
+    /// A route for readers; it leads to the standby.
+    pub readers: Option<Arc<dyn ReadersRouter>>,
     /// The applications' write path; it is open.
     pub app: Option<Arc<dyn AppTier>>,
     /// A way to tell people.
@@ -193,6 +198,7 @@ impl Pair {
             standby,
             secret: None,
             route: None,
+            readers: None,
             app: None,
             notifier: None,
             evidence: None,

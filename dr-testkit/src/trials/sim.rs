@@ -36,7 +36,7 @@ impl SimSubject {
     /// Every flavour, and those whose surroundings are otherwise.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let setup = |flavour| Setup::pair("trials", PRIMARY, STANDBY).fast().flavour(flavour);
+        let setup = |flavour| Setup { readers: 1, ..Setup::pair("trials", PRIMARY, STANDBY).fast().flavour(flavour) };
         let guarded = Setup { drain_expires: false, routes: 2, ..setup(Flavour::Separate) };
         let fenced = Setup { own_fence: true, ..setup(Flavour::RoleSwap) };
         let network = Setup { network_fence: true, ..setup(Flavour::Separate) };
@@ -115,6 +115,9 @@ impl SimRig {
         }
         if let Ok(Resolved::Traffic(route)) = sims.resolve(Digest::zero(), &cloud.route_ref(0)).await {
             pair.route = Some(route);
+        }
+        if let Ok(Resolved::Readers(readers)) = sims.resolve(Digest::zero(), &cloud.readers_ref(0)).await {
+            pair.readers = Some(readers);
         }
         if let Ok(Resolved::App(app)) = sims.resolve(Digest::zero(), &cloud.app_ref()).await {
             pair.app = Some(app);
@@ -197,6 +200,7 @@ impl Rig for SimRig {
             Power::OpenTransaction,
             Power::RefuseApplications,
             Power::RefuseOnPrimary,
+            Power::StrangeReader,
             Power::RivalLock,
         ];
         let verbs = [Verb::Promote, Verb::Swap, Verb::Engage, Verb::Clear, Verb::Patch, Verb::Apply, Verb::Drain];
@@ -231,6 +235,9 @@ impl Rig for SimRig {
             Power::OpenTransaction => cloud.tweak(PRIMARY, Tweak::LongTransaction(open_transaction())),
             Power::RefuseApplications => cloud.tweak(STANDBY, Tweak::Access(Access::Refused)),
             Power::RefuseOnPrimary => cloud.tweak(PRIMARY, Tweak::Access(Access::Refused)),
+            Power::StrangeReader => cloud.with(|world| {
+                world.readers.iter_mut().for_each(|route| route.extend([MemberId::new("stranger")]));
+            }),
             Power::RivalLock => {
                 let rival = SimProviders { line: cloud.line("rival", CrashSwitch::new()) };
                 let probe = rival.member(MemberId::new(PRIMARY)).probe;

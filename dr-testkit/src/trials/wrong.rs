@@ -78,6 +78,8 @@ pub enum Wrong {
     TogglesTraffic,
     /// A route is moved without looking at the proof.
     MovesTrafficBlindly,
+    /// Readers are sent to more members, and taken away from none.
+    AddsReaders,
     /// A tier is told as drained while its work still runs.
     SaysDrainedEarly,
     /// Each notice is a new one.
@@ -105,7 +107,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -138,6 +140,7 @@ impl Wrong {
         Self::AddsToTheCapacity,
         Self::TogglesTraffic,
         Self::MovesTrafficBlindly,
+        Self::AddsReaders,
         Self::SaysDrainedEarly,
         Self::TellsTwice,
         Self::SealsNothing,
@@ -192,6 +195,7 @@ impl Wrong {
             Self::MovesTrafficBlindly => {
                 ("wrong.moves-traffic-blindly", &["traffic::apply::the_present_writer_is_no_change"])
             }
+            Self::AddsReaders => ("wrong.adds-readers", ADDED_READERS),
             Self::SaysDrainedEarly => ("wrong.says-drained-early", &["app::drain::drained_means_that_nobody_writes"]),
             Self::TellsTwice => ("wrong.tells-twice", &["notifier::notify::the_same_key_twice_is_one_notice"]),
             Self::SealsNothing => ("wrong.seals-nothing", &["evidence::seal::is_there_when_it_is_answered"]),
@@ -242,6 +246,8 @@ const IDENTITY: &[&str] = &[
     "database::destroy::done_means_missing",
     "database::destroy::keeps_the_data_first",
 ];
+const ADDED_READERS: &[&str] =
+    &["readers::spread::asking_again_is_no_change", "readers::spread::to_these_and_to_nobody_else"];
 const BY_HAND: &[&str] = &["database::attribution::a_change_by_hand_is_not_ours"];
 
 /// What cannot be shown where a fence that travelled is never taken away.

@@ -8,6 +8,25 @@ use super::{App, Careless, ChangeKind, Due, Reply, SecretVersionRow, World};
 use crate::cloud::SimCloud;
 
 impl World {
+    /// Sends readers to these members, and to nobody else.
+    pub(super) fn spread(&mut self, route: usize, to: &BTreeSet<MemberId>, call: &str) -> Reply {
+        if to.is_empty() {
+            return Reply::Refused("readers have to be sent to somebody".to_owned());
+        }
+        if let Some(stranger) = to.iter().find(|name| !self.instances.contains_key(*name)) {
+            return Reply::Refused(format!("there is no {stranger}"));
+        }
+        let Some(found) = self.readers.get_mut(route) else {
+            return Reply::Refused(format!("there is no route {route} for readers"));
+        };
+        if found != to {
+            let names: Vec<String> = to.iter().map(ToString::to_string).collect();
+            found.clone_from(to);
+            self.line(call, ChangeKind::Route, &format!("readers-{route}"), format!("sends to {}", names.join(", ")));
+        }
+        Reply::done()
+    }
+
     pub(super) fn patch(&mut self, endpoint: Endpoint, expected: &str, token: String, call: &str) -> Reply {
         let Some(newest) = self.secret.versions.last() else { return Reply::Refused("there is no secret".to_owned()) };
         if let Some(row) = self.secret.versions.iter().find(|row| row.token.as_deref() == Some(&token)) {

@@ -1,5 +1,7 @@
 //! What calls do, by the provider's own rules. An effect is data, so that it can arrive late, twice, or after its caller died.
 
+use std::collections::BTreeSet;
+
 use dr_core::{
     MemberId, Millis,
     base::{Endpoint, ResourceIdentity},
@@ -95,6 +97,10 @@ pub(crate) enum Effect {
         route: usize,
         member: MemberId,
     },
+    Spread {
+        route: usize,
+        to: BTreeSet<MemberId>,
+    },
     Drain {
         budget: Millis,
         within: Millis,
@@ -188,6 +194,7 @@ impl World {
             Effect::Scale { capacity } => self.scale(capacity, call),
             Effect::Recycle => self.recycle(call),
             Effect::Route { route, member } => self.point_route(route, &member, call),
+            Effect::Spread { route, to } => self.spread(route, &to, call),
             Effect::Drain { budget, within } => self.drain(budget, within, call),
             Effect::Resume => self.resume(call),
             Effect::FailFast => {

@@ -96,6 +96,25 @@ impl World {
         }
     }
 
+    /// Whether readers find somebody who has what the writer writes (S30). What broke after the last look at it could not be known.
+    pub(super) fn check_readers(&mut self, debts: bool) {
+        if debts || self.duties.stranger || self.usurped() {
+            return;
+        }
+        let receives = |name: &MemberId| {
+            self.instances.get(name).is_some_and(|found| {
+                let drift = self.log.iter().rfind(|line| line.by == "drift" && line.what == name.as_str());
+                let watched = self.duties.watched.get(name).copied().unwrap_or(i64::MIN);
+                let known = drift.is_none_or(|line| watched > line.at);
+                found.lineage == self.current && (found.follows.is_none() || found.stream.attached) || !known
+            })
+        };
+        let reader = self.readers.iter().flatten().find(|name| !receives(name)).cloned();
+        if let Some(name) = reader {
+            self.violate(Law::S30, format!("a success without debts, and readers are sent to {name}"));
+        }
+    }
+
     fn seen_since_drift(&self, member: &MemberId) -> bool {
         let drift = self.log.iter().rfind(|line| line.by == "drift" && line.what == member.as_str());
         let looked = self.duties.inspected.get(member).copied().unwrap_or(i64::MIN);

@@ -72,6 +72,8 @@ pub enum Law {
     S28,
     /// After success without debts the writer has the protections that the group asks for.
     S29,
+    /// After success without debts readers are sent to the writer or to standbys that receive from it.
+    S30,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.
@@ -289,6 +291,7 @@ impl World {
                 self.check_others(*debts);
                 self.check_fences(*debts);
                 self.check_kept(*debts);
+                self.check_readers(*debts);
                 let count = self.promotions_in_run();
                 if count != usize::from(!self.duties.keeps_writer) {
                     self.violate(Law::S6, format!("a success with {count} promotions"));

@@ -153,6 +153,8 @@ pub(crate) struct World {
     pub(crate) writers: Vec<Writer>,
     pub(crate) secret: Secret,
     pub(crate) routes: Vec<Route>,
+    /// Where readers are sent, by the number of their route.
+    pub(crate) readers: Vec<BTreeSet<MemberId>>,
     pub(crate) app: App,
     pub(crate) ops: BTreeMap<String, Operation>,
     #[serde(with = "pairs")]
@@ -221,6 +223,7 @@ impl World {
         let primary = primary.unwrap_or_else(|| MemberId::new("none"));
         let endpoint = instances.get(&primary).map_or_else(|| Endpoint::new(""), |found| found.endpoint.clone());
         let first = SecretVersionRow { version: "v1".to_owned(), endpoint, token: None, visible_at: at };
+        let standbys: BTreeSet<MemberId> = instances.keys().filter(|name| **name != primary).cloned().collect();
         let route = Route { member: primary.clone(), answers: primary, change: 0 };
         let mut world = Self {
             now: at,
@@ -231,6 +234,7 @@ impl World {
             writers: Vec::new(),
             secret: Secret { versions: vec![first], rotating: false },
             routes: vec![route; setup.routes],
+            readers: vec![standbys; setup.readers],
             app: App::of(App::PARTS),
             ops: BTreeMap::new(),
             queue: BTreeMap::new(),

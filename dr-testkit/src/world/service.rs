@@ -293,6 +293,7 @@ impl Setup {
             drain_limit: minutes(2),
             network_fence: preset == Preset::RdsReplica,
             swap_gives_up: preset == Preset::CloudSql,
+            readers: 1,
             hardening: preset.service().lifecycle.then_some(World::PROTECTED),
             ..Self::pair(group, primary, standby)
         }

@@ -177,6 +177,8 @@ pub struct Setup {
     pub rude_writers: u32,
     /// How many routes there are; half of the writers use them.
     pub routes: usize,
+    /// How many routes for readers there are. They lead to every standby at the start.
+    pub readers: usize,
     /// How long a drain may last before clients see errors.
     pub drain_limit: Millis,
     /// How long a drain may last before the promotion; without it, four fifths of `drain_limit`.
@@ -250,6 +252,7 @@ impl Setup {
             writers: 8,
             rude_writers: 0,
             routes: 1,
+            readers: 0,
             drain_limit: minutes(20),
             gap_budget: None,
             drain_expires: true,

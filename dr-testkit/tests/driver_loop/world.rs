@@ -418,15 +418,17 @@ impl Providers for Cloud {
         let one = Arc::new(Thing { world: self.world.clone(), engine: self.engine.clone(), thing });
         Ok(match wanted.kind {
             ResourceKind::App => Resolved::App(one),
-            ResourceKind::Database | ResourceKind::Secret | ResourceKind::Traffic | ResourceKind::Custom => {
-                Resolved::Member(MemberProvider {
-                    database: Arc::clone(&one) as Arc<dyn ManagedDatabase>,
-                    probe: one,
-                    fence: None,
-                    late_fence: None,
-                    pace: ServicePace::CAUTIOUS,
-                })
-            }
+            ResourceKind::Database
+            | ResourceKind::Secret
+            | ResourceKind::Traffic
+            | ResourceKind::Readers
+            | ResourceKind::Custom => Resolved::Member(MemberProvider {
+                database: Arc::clone(&one) as Arc<dyn ManagedDatabase>,
+                probe: one,
+                fence: None,
+                late_fence: None,
+                pace: ServicePace::CAUTIOUS,
+            }),
         })
     }
 

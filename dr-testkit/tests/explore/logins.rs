@@ -109,9 +109,11 @@ impl Providers for Broken {
                 let fence: Arc<dyn Fence> = Arc::new(BrokenFence { inner, bug: self.bug });
                 Resolved::Member(MemberProvider { fence: Some(fence), late_fence, database, probe, pace })
             }
-            resolved @ (Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) => {
-                resolved
-            }
+            resolved @ (Resolved::Member(_)
+            | Resolved::Secret(_)
+            | Resolved::Traffic(_)
+            | Resolved::Readers(_)
+            | Resolved::App(_)) => resolved,
         })
     }
 

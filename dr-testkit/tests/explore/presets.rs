@@ -3,7 +3,7 @@
 //! The suite plays a sample of the faults; `DR_EXPLORE=all` plays every one.
 
 use dr_core::{
-    PlannedSwitchover, UnplannedFailover,
+    MemberId, PlannedSwitchover, UnplannedFailover,
     contract::{Hardening, Loss, Rejoin},
     minutes,
     run::RunOutcome,
@@ -127,6 +127,21 @@ fn a_new_writer_is_protected_as_the_group_asks() {
     let played = ends(Preset::AzurePgFlexible, "without a way to protect", &explorer);
     let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
     assert!(debts.iter().any(|debt| debt.contains("weu, the new writer, has: high availability")), "{debts:?}");
+}
+
+/// Readers are never left on a member that does not receive: they go to the former primary once it follows, and to the writer until then.
+#[test]
+fn readers_are_sent_to_the_standby_of_the_new_writer() {
+    for (preset, explorer, to) in [
+        (Preset::AzurePgFlexible, planned(Preset::AzurePgFlexible), "neu"),
+        (Preset::RdsReplica, planned(Preset::RdsReplica), "weu"),
+        (Preset::CloudSql, region_lost(Preset::CloudSql), "weu"),
+        (Preset::PatronilessPostgres, server_died(Preset::PatronilessPostgres), "neu"),
+    ] {
+        let explorer = explorer
+            .finally("readers have what the writer writes", move |truth, ()| truth.readers(0) == [MemberId::new(to)]);
+        ends(preset, "readers", &explorer);
+    }
 }
 
 /// What the storage of a former primary had and its successor had not is thrown away when the provider rebuilds it: it is copied first.

@@ -9,10 +9,12 @@ use dr_core::{
     Timestamp, TrafficRouter, Tri,
     base::Digest,
     contract::{
-        AppReading, Capabilities, ClearFence, Description, DrainRequest, Effort, EngageFence, FencePlace, FenceReading,
-        FenceToken, FollowRequest, MemberProvider, OpHandle, OpProgress, Planes, PositionSample, PromoteRequest,
-        Providers, Reach, Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved,
-        ResourceRef, ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest, SwapRequest,
+        AppReading, Capabilities, ClearFence, CreateReplica, Description, DestroyRequest, DrainRequest, Effort,
+        EngageFence, FencePlace, FenceReading, FenceToken, FollowRequest, HardenRequest, MemberProvider, OpHandle,
+        OpProgress, Planes, PositionSample, PreserveRequest, PromoteRequest, Protections, Providers, Reach,
+        RecoveryWindow, Rehearsal, RehearseMember, RehearseRoute, RejoinRequest, ReleaseOrder, Replication, Resolved,
+        ResourceRef, RestoreRequest, ResumeRequest, RetireFence, RouteReading, RouteRequest, SnapshotRequest,
+        SwapRequest,
     },
 };
 use dr_testkit::{Careless, Drift, Explorer, Fault, FaultPlan, Flavour, FormerLife, Law, Place, SimCloud, Tweak};
@@ -63,7 +65,7 @@ impl Providers for Trusting {
             }
             Resolved::Traffic(inner) => Resolved::Traffic(Arc::new(TrustingRoute { inner, bug })),
             Resolved::App(inner) => Resolved::App(Arc::new(TrustingApp { inner, bug })),
-            Resolved::Secret(inner) => Resolved::Secret(inner),
+            other @ (Resolved::Secret(_) | Resolved::Readers(_)) => other,
         })
     }
 
@@ -83,6 +85,7 @@ struct TrustingDatabase {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl ManagedDatabase for TrustingDatabase {
     async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
         self.inner.capabilities().await
@@ -142,6 +145,34 @@ impl ManagedDatabase for TrustingDatabase {
 
     async fn settle(&self) -> Outcome<()> {
         self.inner.settle().await
+    }
+
+    async fn create_replica(&self, request: CreateReplica) -> Outcome<()> {
+        self.inner.create_replica(request).await
+    }
+
+    async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
+        self.inner.recovery_window().await
+    }
+
+    async fn restore(&self, request: RestoreRequest) -> Outcome<()> {
+        self.inner.restore(request).await
+    }
+
+    async fn destroy(&self, request: DestroyRequest) -> Outcome<()> {
+        self.inner.destroy(request).await
+    }
+
+    async fn harden(&self, request: HardenRequest) -> Outcome<()> {
+        self.inner.harden(request).await
+    }
+
+    async fn protections(&self) -> Result<Protections, ProviderError> {
+        self.inner.protections().await
+    }
+
+    async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
+        self.inner.preserve(request).await
     }
 
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use serde_json::Value;
 
 use super::{
-    AtTable, GroupSpec, IntendedRole, KeyPath, LimitsSpec, SecretPattern, SecretSpec, TrafficSpec, written_secret,
+    AtTable, GroupSpec, IntendedRole, KeyPath, LimitsSpec, SecretPattern, SecretSpec, Serves, TrafficSpec,
+    written_secret,
 };
 use crate::base::{MemberId, Millis, canonical, text};
 
@@ -273,6 +274,13 @@ fn traffic(group: &GroupSpec) -> Findings {
         let place = at("traffic").then(index);
         for member in route.members.keys().filter(|member| group.member(member).is_none()) {
             findings.push(no_member(group, place.then("member").then(member.as_str()), member));
+        }
+        if route.serves == Serves::Readers {
+            if route.members.is_empty() {
+                let message = format!("the route {} leads readers to no member", route.name);
+                findings.push(finding(place, message, "name the members that readers may use: member = { ... }"));
+            }
+            continue;
         }
         for member in group.members.iter().filter(|member| !route.members.contains_key(&member.name)) {
             let message = format!("the route {} is not told where `{}` is", route.name, member.name);

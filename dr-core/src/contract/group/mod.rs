@@ -26,5 +26,6 @@ pub use reader::read;
 pub use secret::{BadSecretRef, SecretRef, written_secret};
 pub use spec::{
     AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AutomaticSpec, BackendName, DrainSpec, FenceSpec, GroupSpec,
-    IntendedRole, LimitsSpec, MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, TrafficSpec,
+    IntendedRole, LimitsSpec, MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, Serves,
+    TrafficSpec,
 };

@@ -380,12 +380,15 @@ impl Default for DrainSpec {
     }
 }
 
-/// `[[traffic]]`: one route by which clients find the writer.
+/// `[[traffic]]`: one route by which clients find the writer, or readers find standbys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrafficSpec {
     /// Its name, such as `public`: `traffic:public` in plans.
     pub name: BindingName,
+    /// Whom it leads to: the writer (default), or standbys that readers may use.
+    #[serde(default, skip_serializing_if = "Serves::is_writer")]
+    pub serves: Serves,
     /// The router, such as `azure.front-door`.
     pub router: BackendName,
     /// The router's own table.
@@ -394,6 +397,24 @@ pub struct TrafficSpec {
     /// Member to what the router calls it; `{member.endpoint}` stands for the member's endpoint.
     #[serde(rename = "member", default)]
     pub members: BTreeMap<MemberId, String>,
+}
+
+/// Whom a route leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Serves {
+    /// The writer. A change of the writer moves the route before applications write again.
+    #[default]
+    Writer,
+    /// Standbys that receive from the writer. A change of the writer moves the route afterwards, and nobody waits for it.
+    Readers,
+}
+
+impl Serves {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_writer(&self) -> bool {
+        *self == Self::Writer
+    }
 }
 
 impl TrafficSpec {

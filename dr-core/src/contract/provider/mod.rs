@@ -11,6 +11,7 @@ mod graded;
 mod lifecycle;
 mod notify;
 mod probe;
+mod readers;
 mod rehearsal;
 mod samples;
 mod secret;
@@ -36,6 +37,7 @@ pub use lifecycle::{
 };
 pub use notify::{Notice, Notifier};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
+pub use readers::{ReadersReading, ReadersRouter, SpreadReaders};
 pub use rehearsal::{
     Becomes, Dropped, Effort, Obstacle, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Weight,
 };
@@ -72,6 +74,8 @@ pub enum Resolved {
     Secret(Arc<dyn SecretStore>),
     /// A route.
     Traffic(Arc<dyn TrafficRouter>),
+    /// A route for readers.
+    Readers(Arc<dyn ReadersRouter>),
     /// The applications' write path.
     App(Arc<dyn AppTier>),
 }
@@ -111,7 +115,14 @@ impl Bound {
     pub(crate) fn apps(&self) -> impl Iterator<Item = (&BindingName, &Arc<dyn AppTier>)> {
         self.by_name.iter().filter_map(|(name, resolved)| match (name, resolved) {
             (Binding::App(name), Resolved::App(app)) => Some((name, app)),
-            (_, Resolved::App(_) | Resolved::Member(_) | Resolved::Secret(_) | Resolved::Traffic(_)) => None,
+            (
+                _,
+                Resolved::App(_)
+                | Resolved::Member(_)
+                | Resolved::Secret(_)
+                | Resolved::Traffic(_)
+                | Resolved::Readers(_),
+            ) => None,
         })
     }
 }

@@ -14,10 +14,11 @@ use crate::{
         DestroyRequest, DrainRequest, Effort, EngageFence, Fence, FencePlace, FenceReading, FenceToken, FollowRequest,
         HardenRequest, Health, LongTransaction, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, Planes,
         Position, PositionReading, PreserveRequest, PromoteRequest, Protections, ProviderError, Query, Reach,
-        RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
-        ReleaseOrder, Replication, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading,
-        RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, Sessions, SnapshotRequest,
-        SwapRequest, Table, TableSum, TrafficRouter, Tri, WriteProbe, WritesSince, verb,
+        ReadersReading, ReadersRouter, RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute,
+        RehearseSecret, RejoinRequest, ReleaseOrder, Replication, RestoreRequest, ResumeRequest, RetireFence,
+        RotateSecret, RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences,
+        Sessions, SnapshotRequest, SpreadReaders, SwapRequest, Table, TableSum, TrafficRouter, Tri, WriteProbe,
+        WritesSince, verb,
     },
 };
 
@@ -416,6 +417,33 @@ impl AppTier for App {
     async fn recycle(&self, request: RecycleRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::RECYCLE, None);
         self.inner.recycle(request).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Readers {
+    pub(super) inner: Arc<dyn ReadersRouter>,
+    pub(super) gate: MutationGate,
+    pub(super) name: Binding,
+}
+
+#[async_trait]
+impl ReadersRouter for Readers {
+    async fn read(&self) -> Result<ReadersReading, ProviderError> {
+        self.gate.read("read", self.inner.read()).await
+    }
+
+    async fn spread(&self, request: SpreadReaders) -> Outcome<()> {
+        pass!(self, &self.name, verb::SPREAD, None);
+        self.inner.spread(request).await
     }
 
     fn poll_every(&self) -> Millis {

@@ -12,7 +12,8 @@ use crate::{
         Edge, PlanBuilder, Ref, Situation, StepExt,
         steps::{
             AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, HardenWriter, MeasureLoss, Notify,
-            PointSecret, PreserveOldSide, RejoinMember, RetireMemberFence, ShiftTraffic, VerifyServing, WarmUp,
+            PointSecret, PreserveOldSide, RejoinMember, RetireMemberFence, ShiftReaders, ShiftTraffic, VerifyServing,
+            WarmUp,
         },
     },
 };
@@ -184,6 +185,37 @@ pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver,
     done
 }
 
+/// Sends readers to the standbys of the new writer, or records who owes it. Nobody waits for it.
+pub fn readers(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) {
+    for name in now.readers.keys() {
+        spread(plan, now, (name, ""), &handed.writer, opened);
+    }
+}
+
+/// Once more, where a route knows the former primary, which may be a standby now.
+fn readers_again(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, rejoined: &Ref<()>) {
+    let old = &now.writer.member;
+    for (name, _) in now.readers.iter().filter(|(_, route)| route.members.contains(old)) {
+        spread(plan, now, (name, "-again"), &handed.writer, std::slice::from_ref(rejoined));
+    }
+}
+
+pub(super) fn spread(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    (name, again): (&BindingName, &str),
+    writer: &Ref<WriterReceipt>,
+    after: &[Ref<()>],
+) {
+    let Some(route) = now.readers.get(name) else { return };
+    let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
+    let step = ShiftReaders::of(name, route.members.iter().cloned(), writer).after_all(&edges);
+    let step = step.within(minutes(5)).every(route.poll).visibility(route.poll);
+    let text =
+        format!("send the readers of {name} to standbys of the new writer; they may read what is old, or nothing");
+    plan.attempt(&format!("readers-{name}{again}"), step, text, "dba");
+}
+
 /// Gives the new writer the protections that the group asks for, or records who owes it. Nobody waits for it.
 pub fn harden(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) {
     let Some(want) = now.group.hardening.filter(|want| !want.wants().is_empty()) else { return };
@@ -282,6 +314,7 @@ pub fn rejoin(plan: &mut PlanBuilder, now: &Situation, handed: HandedOver, opene
         // The provider keeps it when it rebuilds the member.
         preserve(plan, now, &handed, &[edge(&rejoined)]);
     }
+    readers_again(plan, now, &handed, &edge(&rejoined));
     let Some((fenced, _)) = &handed.fenced else { return };
     let retire = RetireMemberFence::of(&old.member, fenced, writer, &rejoined).within(pace.within);
     let text = format!(

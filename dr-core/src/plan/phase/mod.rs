@@ -25,7 +25,7 @@ mod pace;
 mod ready;
 mod redirect;
 
-pub use after::{bring_along, finish, harden, rejoin, reopen, repoint};
+pub use after::{bring_along, finish, harden, readers, rejoin, reopen, repoint};
 pub use hand_over::{Drained, HandedOver, drain, hand_over};
 pub use ready::{Accepts, Ready, ready, ready_for, ready_to_fail_over};
 pub use redirect::{Agreed, observe, ready_to_redirect, redirect};

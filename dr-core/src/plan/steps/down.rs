@@ -163,7 +163,12 @@ impl Standby<'_> {
 async fn others_receive(cx: &StepCx, primary: &Target, endpoint: Option<&Endpoint>) -> bool {
     let members = cx.plan().bindings.keys().filter_map(|name| match name {
         Binding::Member(member) if *member != primary.member => Some(member),
-        Binding::Member(_) | Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+        Binding::Member(_)
+        | Binding::Secret(_)
+        | Binding::App(_)
+        | Binding::Traffic(_)
+        | Binding::Readers(_)
+        | Binding::Custom(_) => None,
     });
     let members: Vec<&MemberId> = members.collect();
     if members.len() < 2 {

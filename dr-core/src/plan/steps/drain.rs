@@ -238,7 +238,9 @@ impl Look for NothingHeld {
 pub(super) async fn not_held_back<T>(cx: &StepCx) -> Result<Option<Observed<T>>, StepError> {
     let names = cx.plan().bindings.keys().filter_map(|binding| match binding {
         Binding::App(name) => Some(name),
-        Binding::Member(_) | Binding::Secret(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+        Binding::Member(_) | Binding::Secret(_) | Binding::Traffic(_) | Binding::Readers(_) | Binding::Custom(_) => {
+            None
+        }
     });
     let looks = names.map(|name| async move { Ok::<_, StepError>((name, cx.app(name)?.read().await?)) });
     let mut unsure = None;

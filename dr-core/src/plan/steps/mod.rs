@@ -30,6 +30,7 @@ mod parity;
 mod pivot;
 mod promote;
 mod read;
+mod readers;
 mod rehearse;
 mod rejoin;
 mod secret;
@@ -61,6 +62,7 @@ pub use observe::ObserveWriter;
 pub use parity::{CheckParity, CheckTransactions};
 pub(crate) use parity::{major, missing_extensions, transactions_in_words};
 pub use promote::Promote;
+pub use readers::ShiftReaders;
 pub(crate) use rehearse::Cast;
 pub use rehearse::{Rehearse, RehearseAgain, Rehearsed, Terms as RehearsalTerms};
 pub use rejoin::{AwaitRejoined, RejoinMember};
@@ -116,6 +118,7 @@ impl Catalog {
             .looking(warm_up::Smoke)
             .with(traffic::Shifting)
             .looking(traffic::Serving)
+            .with(readers::Spreading)
             .with(rejoin::Rejoining)
             .with(attach::Attaching)
             .with(follow::Following)

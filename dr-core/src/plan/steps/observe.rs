@@ -112,7 +112,7 @@ fn others<'a>(cx: &'a StepCx, writer: &'a MemberId) -> impl Iterator<Item = &'a 
     let bindings = cx.plan().bindings.iter().filter(|(_, bound)| bound.kind == ResourceKind::Database);
     let members = bindings.filter_map(|(name, _)| match name {
         Binding::Member(name) => Some(name),
-        Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+        Binding::Secret(_) | Binding::App(_) | Binding::Traffic(_) | Binding::Readers(_) | Binding::Custom(_) => None,
     });
     members.filter(move |name| *name != writer)
 }

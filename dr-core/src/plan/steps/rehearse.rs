@@ -296,7 +296,7 @@ impl Rehearse {
             match binding {
                 Binding::Secret(name) => secrets.push((name.clone(), cx.secret(name)?)),
                 Binding::Traffic(name) => routes.push((name.clone(), cx.traffic(name)?)),
-                Binding::Member(_) | Binding::App(_) | Binding::Custom(_) => {}
+                Binding::Member(_) | Binding::App(_) | Binding::Readers(_) | Binding::Custom(_) => {}
             }
         }
         Ok(Cast {

@@ -149,6 +149,7 @@ fn not_pointed(look: &Look<'_>) -> Vec<String> {
     for (name, bound) in look.plan.bindings.iter().filter(|(name, _)| !look.plan.leaves_out.contains_key(*name)) {
         let touched =
             |class| look.of(class).any(|(_, node)| node.call.touches.iter().any(|touch| touch.resource == *name));
+        let spread = || look.nodes().any(|(_, node)| node.call.touches.iter().any(|touch| touch.resource == *name));
         let sampled = || look.on(Duty::Serving).any(|(_, node)| node.call.marks.looks_at.as_ref() == Some(name));
         match bound.kind {
             ResourceKind::Secret if !touched(Class::Secret) => {
@@ -156,7 +157,9 @@ fn not_pointed(look: &Look<'_>) -> Vec<String> {
             }
             ResourceKind::Traffic if !touched(Class::Traffic) => found.push(format!("step that shifts `{name}`")),
             ResourceKind::Traffic if !sampled() => found.push(format!("look at what `{name}` serves")),
+            ResourceKind::Readers if !spread() => found.push(format!("step that sends the readers of `{name}` on")),
             ResourceKind::Database
+            | ResourceKind::Readers
             | ResourceKind::Secret
             | ResourceKind::Traffic
             | ResourceKind::App

@@ -41,7 +41,7 @@ pub(super) async fn same_resources(drive: &Drive, plan: &Plan, bound: &Bound) ->
             };
             target.is(&seen.address, seen.identity.as_ref()).err()
         }),
-        Some(Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::App(_)) | None => None,
+        Some(Resolved::Secret(_) | Resolved::Traffic(_) | Resolved::Readers(_) | Resolved::App(_)) | None => None,
     });
     match join_all(looks).await.into_iter().flatten().next() {
         Some(other) => Err(DriveError::Replaced { run: drive.run.clone(), source: Box::new(other) }),

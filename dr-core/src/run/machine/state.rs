@@ -322,7 +322,11 @@ impl RunState {
         let touches = drains.filter_map(|thing| self.plan.call(&thing.node)).flat_map(|call| &call.touches);
         let apps = touches.filter_map(|touch| match &touch.resource {
             Binding::App(name) => Some(name.clone()),
-            Binding::Member(_) | Binding::Secret(_) | Binding::Traffic(_) | Binding::Custom(_) => None,
+            Binding::Member(_)
+            | Binding::Secret(_)
+            | Binding::Traffic(_)
+            | Binding::Readers(_)
+            | Binding::Custom(_) => None,
         });
         apps.collect()
     }

@@ -15,10 +15,10 @@ use dr_core::{
     base::{Digest, IdempotencyKey, SecretVersion},
     contract::{
         AppReading, ClearFence, DrainRequest, Effort, EngageFence, EvidenceSink, FencePlace, FenceReading, FenceToken,
-        Health, LongTransaction, Notice, PatchSecret, Planes, Position, PositionReading, Query, Reach, RecycleRequest,
-        Rehearsal, RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest, RetireFence, RotateSecret, RouteReading,
-        RouteRequest, Rows, Runtime, ScaleRequest, SecretReference, Sequences, Sessions, Table, TableSum, WriteProbe,
-        WritesSince,
+        Health, LongTransaction, Notice, PatchSecret, Planes, Position, PositionReading, Query, Reach, ReadersReading,
+        ReadersRouter, RecycleRequest, Rehearsal, RehearseRoute, RehearseSecret, ReleaseOrder, ResumeRequest,
+        RetireFence, RotateSecret, RouteReading, RouteRequest, Rows, Runtime, ScaleRequest, SecretReference, Sequences,
+        Sessions, SpreadReaders, Table, TableSum, WriteProbe, WritesSince,
     },
 };
 
@@ -32,12 +32,13 @@ pub(super) fn pair(how: Wrong, pair: Pair, clock: &Arc<dyn Runtime>) -> Pair {
     let route = pair
         .route
         .map(|inner| -> Arc<dyn TrafficRouter> { Arc::new(WrongRoute { around: Around::new(inner, how), members }) });
+    let readers = pair.readers.map(|inner| -> Arc<dyn ReadersRouter> { Arc::new(Around::new(inner, how)) });
     let app = pair.app.map(|inner| -> Arc<dyn AppTier> { Arc::new(Around::new(inner, how)) });
     let notifier = pair.notifier.map(|inner| -> Arc<dyn Notifier> { Arc::new(Around::new(inner, how)) });
     let evidence = pair.evidence.map(|inner| -> Arc<dyn EvidenceSink> { Arc::new(Around::new(inner, how)) });
     let (primary, standby) = (seat(how, pair.primary, clock), seat(how, pair.standby, clock));
     let anew = pair.anew.map(|new| seat(how, new, clock));
-    Pair { anew, primary, standby, secret, route, app, notifier, evidence, ..pair }
+    Pair { anew, primary, standby, secret, route, readers, app, notifier, evidence, ..pair }
 }
 
 fn seat(how: Wrong, mut seat: Seat, clock: &Arc<dyn Runtime>) -> Seat {
@@ -329,6 +330,32 @@ impl TrafficRouter for WrongRoute {
 
     fn manual(&self, verb: &str) -> Vec<String> {
         self.around.inner.manual(verb)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ReadersRouter for Around<dyn ReadersRouter> {
+    async fn read(&self) -> Result<ReadersReading, ProviderError> {
+        self.inner.read().await
+    }
+
+    async fn spread(&self, mut request: SpreadReaders) -> Outcome<()> {
+        if self.is(Wrong::AddsReaders)
+            && !request.to.is_empty()
+            && let Ok(seen) = self.inner.read().await
+        {
+            request.to.extend(seen.members);
+        }
+        self.inner.spread(request).await
+    }
+
+    fn poll_every(&self) -> Millis {
+        self.inner.poll_every()
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        self.inner.manual(verb)
     }
 }
 

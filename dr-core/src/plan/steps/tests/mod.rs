@@ -9,6 +9,7 @@ mod gate;
 mod keep;
 mod loss;
 mod observe;
+mod readers;
 mod rehearse;
 mod world;
 

@@ -1,7 +1,7 @@
 //! Two servers that say and do what a test wants, and a clock that only moves when somebody waits.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) servers: Mutex<BTreeMap<String, Server>>,
     pub(super) calls: Mutex<Vec<String>>,
     pub(super) secret: Mutex<SecretReference>,
+    /// Where the route for readers leads, and whether it is settled.
+    pub(super) readers: Mutex<(BTreeSet<MemberId>, Tri)>,
     /// The names of the snapshots that exist.
     pub(super) snapshots: Mutex<std::collections::BTreeSet<String>>,
     pub(super) drained: Mutex<(Tri, Millis)>,
@@ -153,6 +155,7 @@ pub(super) fn pair() -> Arc<World> {
             token: None,
             rotating: Tri::No,
         }),
+        readers: Mutex::new((BTreeSet::new(), Tri::Yes)),
         snapshots: Mutex::default(),
         drained: Mutex::new((Tri::Yes, Millis::seconds(120))),
         samples: Mutex::default(),
@@ -501,6 +504,27 @@ impl Fence for Of {
 }
 
 #[async_trait]
+impl ReadersRouter for Of {
+    async fn read(&self) -> Result<ReadersReading, ProviderError> {
+        let (members, settled) = self.0.readers.lock().unwrap().clone();
+        Ok(ReadersReading { members, settled, detail: "told".into(), at: self.0.now() })
+    }
+
+    async fn spread(&self, request: SpreadReaders) -> Outcome<()> {
+        self.0.readers.lock().unwrap().0 = request.to;
+        Outcome::Done(())
+    }
+
+    fn poll_every(&self) -> Millis {
+        Millis::seconds(1)
+    }
+
+    fn manual(&self, verb: &str) -> Vec<String> {
+        vec![verb.to_owned()]
+    }
+}
+
+#[async_trait]
 impl SecretStore for Of {
     async fn read(&self) -> Result<SecretReference, ProviderError> {
         Ok(self.0.secret.lock().unwrap().clone())
@@ -713,7 +737,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub(super) fn cx(self) -> StepCx {
+    fn bound(&self) -> Bound {
         let of = |name| Of(Arc::clone(self.world), name);
         let member = |name| {
             Resolved::Member(MemberProvider {
@@ -724,15 +748,20 @@ impl<'a> Call<'a> {
                 pace: ServicePace::CAUTIOUS,
             })
         };
-        let bound = Bound {
+        Bound {
             by_name: [
                 ("a".into(), member("a")),
                 ("b".into(), member("b")),
                 (Binding::secret("orders"), Resolved::Secret(Arc::new(of("a")))),
+                (Binding::Readers("reports".into()), Resolved::Readers(Arc::new(of("a")))),
                 (Binding::app("api"), Resolved::App(Arc::new(of("a")))),
             ]
             .into(),
-        };
+        }
+    }
+
+    pub(super) fn cx(self) -> StepCx {
+        let bound = self.bound();
         let mut plan = plan();
         let mut by_name = bound.by_name;
         if self.world.servers.lock().unwrap().contains_key("c") {
