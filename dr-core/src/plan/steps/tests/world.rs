@@ -737,35 +737,35 @@ impl<'a> Call<'a> {
         self
     }
 
-    fn bound(&self) -> Bound {
-        let of = |name| Of(Arc::clone(self.world), name);
-        let member = |name| {
-            Resolved::Member(MemberProvider {
-                database: Arc::new(of(name)),
-                probe: Arc::new(of(name)),
-                fence: Some(Arc::new(of(name))),
-                late_fence: None,
-                pace: ServicePace::CAUTIOUS,
-            })
-        };
-        Bound {
-            by_name: [
-                ("a".into(), member("a")),
-                ("b".into(), member("b")),
-                (Binding::secret("orders"), Resolved::Secret(Arc::new(of("a")))),
-                (Binding::Readers("reports".into()), Resolved::Readers(Arc::new(of("a")))),
-                (Binding::app("api"), Resolved::App(Arc::new(of("a")))),
-            ]
-            .into(),
-        }
+    /// Everything that reaches the member `name`.
+    fn member(&self, name: &'static str) -> Resolved {
+        let of = || Of(Arc::clone(self.world), name);
+        Resolved::Member(MemberProvider {
+            database: Arc::new(of()),
+            probe: Arc::new(of()),
+            fence: Some(Arc::new(of())),
+            late_fence: None,
+            pace: ServicePace::CAUTIOUS,
+        })
+    }
+
+    fn by_name(&self) -> BTreeMap<Binding, Resolved> {
+        let of = || Of(Arc::clone(self.world), "a");
+        [
+            ("a".into(), self.member("a")),
+            ("b".into(), self.member("b")),
+            (Binding::secret("orders"), Resolved::Secret(Arc::new(of()))),
+            (Binding::Readers("reports".into()), Resolved::Readers(Arc::new(of()))),
+            (Binding::app("api"), Resolved::App(Arc::new(of()))),
+        ]
+        .into()
     }
 
     pub(super) fn cx(self) -> StepCx {
-        let bound = self.bound();
         let mut plan = plan();
-        let mut by_name = bound.by_name;
+        let mut by_name = self.by_name();
         if self.world.servers.lock().unwrap().contains_key("c") {
-            by_name.insert("c".into(), member("c"));
+            by_name.insert("c".into(), self.member("c"));
             let mut third = plan.bindings[&"b".into()].clone();
             (third.address, third.identity) = (target("c", 1).address, target("c", 1).identity);
             plan.bindings.insert("c".into(), third);
