@@ -375,6 +375,9 @@ pub(crate) struct PlanOptions {
     /// Write the plan to this file; `dr start` runs exactly what is in it
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+    /// Begin at any time, although the group has windows for it; people read the reason before they agree
+    #[arg(long, value_name = "REASON")]
+    pub(crate) outside_window: Option<String>,
     /// Show every fact that the plan rests on
     #[arg(long)]
     pub(crate) all: bool,

@@ -26,6 +26,7 @@ home        = "neu"
 iac_outputs = "outputs.json"
 allow       = ["kafka:billing set-running"]
 objectives  = { rto = "5 min", rpo = "0 s", rpo_forced = "60 s" }
+windows     = { switchover = ["Sat 02:00-05:00"] }
 hardening   = { high_availability = true, deletion_protection = true, point_in_time = true, retention = "7 d" }
 limits      = { lag_before_drain = "10 s", long_transaction = "30 s", fact_age = "60 s", proof_age = "60 s", gap_budget = "5 s" }
 

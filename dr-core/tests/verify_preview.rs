@@ -5,12 +5,12 @@
 
 mod situations;
 
-use std::{env, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fs, path::PathBuf, sync::Arc};
 
 use dr_core::{
-    Catalog, Grade, PlanBuilder, PlannedSwitchover, Runbook, Situation, Timestamp, UnplannedFailover,
+    Catalog, Grade, NodeId, PlanBuilder, PlannedSwitchover, Runbook, Situation, Timestamp, UnplannedFailover,
     contract::Fact,
-    plan::{Policy, Verified},
+    plan::{OutsideWindow, Policy, Verified},
     seconds,
 };
 use situations::{mi, postgres, rds};
@@ -82,4 +82,29 @@ fn the_preview_says_where_the_way_back_ends_and_what_is_held() {
     let number = release.split_whitespace().next().unwrap();
     assert!(drain.ends_with(&format!("taken, given back in {number}")), "{drain}");
     assert!(text.contains("nothing acknowledged, or it stops"), "{text}");
+}
+
+/// A group lets planned operations begin in windows: the plan looks at the clock before people are asked and once more after their answer,
+/// unless it says why it need not, and then people read the reason. A failover waits for no window.
+#[test]
+fn windows_hold_back_what_is_planned_and_nothing_else() {
+    let windows = BTreeMap::from([("switchover".to_owned(), vec!["Sat 02:00-05:00".parse().unwrap()])]);
+    let held = |scene: situations::Scene| scene.with(|now| now.group.windows = windows.clone());
+    let looks = |plan: &Verified| -> Vec<String> {
+        let nodes = plan.plan().nodes.iter().filter(|(_, node)| node.call.kind.name() == "dr.check-window");
+        nodes.map(|(id, _)| id.to_string()).collect()
+    };
+    let question = |plan: &Verified| plan.plan().nodes[&NodeId::new("consent")].call.params.0.to_string();
+    let switchover = PlannedSwitchover::to("pg2");
+    let plan = verified(&held(postgres()), &switchover);
+    assert_eq!(looks(&plan), ["in-window", "still-in-window"]);
+    let at = |id: &str| plan.plan().order.iter().position(|node| node.as_str() == id).unwrap();
+    assert!(at("in-window") < at("consent") && at("consent") < at("still-in-window"));
+    assert!(at("still-in-window") < at("drain"));
+    let outside = OutsideWindow::of(Arc::new(switchover), "the volume fills up");
+    let plan = verified(&held(postgres()), &outside);
+    assert_eq!(looks(&plan), Vec::<String>::new());
+    assert!(question(&plan).contains("and not only Sat 02:00-05:00 UTC (the volume fills up)"), "{}", question(&plan));
+    let failover = verified(&held(postgres().silent_primary()), &UnplannedFailover::to("pg2"));
+    assert_eq!(looks(&failover), Vec::<String>::new());
 }

@@ -6,7 +6,7 @@ use dr_core::{
     Plan, Runbook,
     base::text::suggest,
     contract::Fact,
-    plan::{PromotionOnly, Redirect, Verified, preview},
+    plan::{OutsideWindow, PromotionOnly, Redirect, Verified, preview},
 };
 use serde_json::json;
 
@@ -39,6 +39,10 @@ pub(super) async fn plan(app: &App, places: &Places, what: &PlanVerb, screen: &m
         Wanted::Failover(to, accepts) => link::failover(&files::member(&file, to)?, accepts),
         Wanted::Rejoin(member, discard) => link::rejoin(&files::member(&file, member)?, discard),
         Wanted::Own(runbook) => runbook,
+    };
+    let runbook = match &how.outside_window {
+        Some(because) => Arc::new(OutsideWindow::of(runbook, because)) as Arc<dyn Runbook>,
+        None => runbook,
     };
     let link = Link::open(app, places).await?;
     let verified = link.plan(&file, &*runbook).await?;
@@ -116,7 +120,7 @@ fn load(app: &App, path: &Path) -> Result<Verified, Stop> {
 }
 
 fn show(app: &App, path: &Path, markdown: bool, screen: &mut Screen) -> Result<Exit, Stop> {
-    let how = PlanOptions { save: None, all: false, markdown };
+    let how = PlanOptions { save: None, outside_window: None, all: false, markdown };
     reply(&load(app, path)?, &how, screen)
 }
 

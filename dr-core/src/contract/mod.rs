@@ -18,10 +18,10 @@ pub use backend::{Backend, Opened, Provider, Route};
 pub use binding::Binding;
 pub use class::Class;
 pub use group::{
-    AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, ConfigError,
-    ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, IntendedRole, Key, KeyPath, LimitsSpec,
-    MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec, Serves,
-    TrafficSpec,
+    AllowSpec, AppSpec, ApplicationSpec, ApprovalSpec, AtTable, AutomaticSpec, BackendName, BadSecretRef, BadWindow,
+    ConfigError, ConfigFault, DrainSpec, FenceSpec, FoundPattern, GroupFinding, GroupSpec, IntendedRole, Key, KeyPath,
+    LimitsSpec, MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretPattern, SecretRef, SecretSpec,
+    Serves, TrafficSpec, Window,
 };
 pub use guard::{
     Accepted, AskedLoss, Attested, CatchUpReceipt, CaughtUp, Certified, Consent, Consented, DestroyRequest,

@@ -27,8 +27,8 @@ pub use handler::{
 pub use mark::{Duty, Marks, Stage};
 pub use roles::{MemberRole, Roles, roles};
 pub use runbook::{
-    AppFacts, MemberFacts, PlannedSwitchover, Presence, PromotionOnly, ReadersFacts, Redirect, RejoinStandby,
-    RetiredLineage, Runbook, SecretFacts, Situation, UnplannedFailover,
+    AppFacts, MemberFacts, OutsideWindow, PlannedSwitchover, Presence, PromotionOnly, ReadersFacts, Redirect,
+    RejoinStandby, RetiredLineage, Runbook, SecretFacts, Situation, UnplannedFailover,
 };
 pub use step::{Attempted, Effect, Output, Step};
 pub use survey::Survey;

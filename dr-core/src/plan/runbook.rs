@@ -1,6 +1,7 @@
 //! A runbook turns a situation into a plan. The built-in ones are written with public phases and nothing else.
 
 mod failover;
+mod outside;
 mod promotion;
 mod redirect;
 mod rejoin;
@@ -14,6 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use failover::UnplannedFailover;
+pub use outside::OutsideWindow;
 pub use promotion::PromotionOnly;
 pub use redirect::Redirect;
 pub use rejoin::RejoinStandby;

@@ -13,6 +13,9 @@ use crate::base::{MemberId, Millis, canonical, text};
 /// The operations for which a runbook asks people; other names belong to users' runbooks and have a dot.
 const OPERATIONS: [&str; 6] = ["switchover", "failover", "promotion", "failback", "redirect", "restore"];
 
+/// The operations that a window may hold back: a failover waits for none.
+const PLANNED: [&str; 4] = ["switchover", "promotion", "failback", "redirect"];
+
 /// The operations that may run without a person.
 const AUTOMATIC: [&str; 2] = ["switchover", "failover"];
 
@@ -47,7 +50,7 @@ impl GroupSpec {
     /// Everything that is wrong with the group, in the order of the file; empty if it can be worked with.
     #[must_use]
     pub fn check(&self) -> Vec<GroupFinding> {
-        let rules: [fn(&Self) -> Findings; 16] = [
+        let rules: [fn(&Self) -> Findings; 17] = [
             format,
             names,
             distinct_names,
@@ -60,6 +63,7 @@ impl GroupSpec {
             placeholders,
             traffic,
             hardening,
+            windows,
             limits,
             approvals,
             fences,
@@ -302,6 +306,23 @@ fn hardening(group: &GroupSpec) -> Findings {
     if want.retention == Some(Millis::ZERO) {
         let message = "backups that are kept for no time are none";
         findings.push(finding(at("hardening").then("retention"), message, "`7 d` is usual"));
+    }
+    findings
+}
+
+fn windows(group: &GroupSpec) -> Findings {
+    let mut findings = Findings::new();
+    for (operation, windows) in &group.windows {
+        let place = at("windows").then(operation.as_str());
+        let known = PLANNED.contains(&operation.as_str());
+        if !known {
+            let meant = text::suggest(operation, PLANNED).map(|meant| format!("did you mean `{meant}`?   "));
+            let helps = format!("{}windows are for: {}", meant.unwrap_or_default(), PLANNED.join(", "));
+            findings.push(finding(place, format!("`{operation}` waits for no window"), helps));
+        } else if windows.is_empty() {
+            let message = format!("{operation} could never begin");
+            findings.push(finding(place, message, "name a window, such as `Sat 02:00-05:00`, or leave the key out"));
+        }
     }
     findings
 }

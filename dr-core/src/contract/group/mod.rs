@@ -17,6 +17,7 @@ mod reader;
 mod secret;
 mod short;
 mod spec;
+mod window;
 
 pub use at::AtTable;
 pub use check::GroupFinding;
@@ -29,3 +30,4 @@ pub use spec::{
     IntendedRole, LimitsSpec, MemberSpec, Notices, NotifySpec, ObjectivesSpec, ProbeSpec, SecretSpec, Serves,
     TrafficSpec,
 };
+pub use window::{BadWindow, Window};

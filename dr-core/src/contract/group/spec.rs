@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{AtTable, ConfigError, KeyPath, SecretPattern, SecretRef, read, short};
+use super::{AtTable, ConfigError, KeyPath, SecretPattern, SecretRef, Window, read, short};
 use crate::{
     base::{
         BindingName, Digest, Endpoint, GroupName, MemberId, Millis, Region, Role,
@@ -68,6 +68,10 @@ pub struct GroupSpec {
     /// `[hardening]`: the protections that a writer has to have. A change of the writer turns them on where they are off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardening: Option<Hardening>,
+    /// `[windows]`: when planned operations may begin, such as `switchover = ["Sat 02:00-05:00"]`, in UTC. An operation that is not named
+    /// may begin at any time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub windows: BTreeMap<String, Vec<Window>>,
     /// `[limits]`: what stops a run.
     #[serde(default)]
     pub limits: LimitsSpec,

@@ -155,6 +155,7 @@ impl<S: Step> StepExt for S {}
 pub struct PlanBuilder {
     plan: Plan,
     faults: Vec<Finding>,
+    outside: Option<String>,
 }
 
 /// What a builder starts from.
@@ -217,7 +218,7 @@ impl PlanBuilder {
             order: Vec::new(),
             holds: BTreeMap::new(),
         };
-        Self { plan, faults: Vec::new() }
+        Self { plan, outside: None, faults: Vec::new() }
     }
 
     /// The limits that the plan goes by.
@@ -248,6 +249,17 @@ impl PlanBuilder {
     #[must_use]
     pub fn leaves_out(&self) -> &BTreeMap<Binding, String> {
         &self.plan.leaves_out
+    }
+
+    /// Says that the operation may begin outside the windows of the group, and why: people see it before they agree.
+    pub fn outside_window(&mut self, because: impl Into<String>) {
+        self.outside = Some(because.into());
+    }
+
+    /// Why the operation may begin at any time; `None` where the windows of the group count.
+    #[must_use]
+    pub fn is_outside_window(&self) -> Option<&str> {
+        self.outside.as_deref()
     }
 
     /// Says which member becomes the writer.

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     base::{Finding, MemberId, Millis, Refusal, known, seconds},
-    contract::{ApprovalSpec, Consent, Grade, Loss, LossBound, Shape, Target},
+    contract::{ApprovalSpec, Consent, Grade, Loss, LossBound, Shape, Target, Window},
     plan::{
         Edge, MemberFacts, PlanBuilder, Purpose, Ref, Situation, Spec, Step, StepExt,
         steps::{
             AskConsent, AwaitSnapshot, BeginSnapshot, BoundLoss, CheckCandidate, CheckLag, CheckParity,
-            CheckPrimaryDown, CheckReplication, CheckSides, CheckTransactions, FactSpec, Notify, Rehearse,
+            CheckPrimaryDown, CheckReplication, CheckSides, CheckTransactions, CheckWindow, FactSpec, Notify, Rehearse,
             RehearseAgain, Rehearsed, SettleMember, SidesSeen, TakeGroupLock,
         },
     },
@@ -134,7 +134,7 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
         offer.word(),
         crate::base::text::human(offer.takes),
         stays(plan),
-    );
+    ) + &outside(plan, now);
     let limits = &now.group.limits;
     let primary = &now.writer.member;
     let mut watch = vec![
@@ -149,9 +149,10 @@ pub fn ready_for(plan: &mut PlanBuilder, now: &Situation, to: &MemberId) -> Resu
     watch.extend(protections(now, to));
     let ask = ask(plan, now, (question, watch), Some(&rehearsed));
     let consent = plan.add("consent", askable(ask).after_all(&edges));
-    let mut last = shorten(plan, now, member, &consent);
+    let agreed = window(plan, now, "still-in-window", edge(&consent));
+    let mut last = shorten(plan, now, member, &agreed);
     let again = RehearseAgain::of(Rehearse::planned(&now.writer, &target), &rehearsed);
-    last.push(plan.add("rehearse-again", again.after(&consent).within(REHEARSAL)));
+    last.push(plan.add("rehearse-again", again.after(&agreed).within(REHEARSAL)));
     let edges: Vec<&dyn Edge> = last.iter().map(|edge| edge as &dyn Edge).collect();
     let still = CheckSides { primary: now.writer.clone(), candidate: target.clone() };
     let still = paced(still.after_all(&edges), Pace::of_check(now, member));
@@ -189,6 +190,30 @@ pub(super) fn ask(
     }
 }
 
+/// The windows that hold the plan back, unless it may begin at any time.
+fn windows<'a>(plan: &PlanBuilder, now: &'a Situation) -> Option<&'a Vec<Window>> {
+    let windows = now.group.windows.get(plan.purpose().operation());
+    windows.filter(|windows| !windows.is_empty() && plan.is_outside_window().is_none())
+}
+
+/// Sees after `after` that the operation may begin now, where the group has windows for it.
+pub(super) fn window(plan: &mut PlanBuilder, now: &Situation, name: &str, after: Ref<()>) -> Ref<()> {
+    match windows(plan, now).cloned() {
+        Some(windows) => plan.add(name, CheckWindow { windows }.after(&after).within(CHECK)),
+        None => after,
+    }
+}
+
+/// What the question says of a window that does not count.
+pub(super) fn outside(plan: &PlanBuilder, now: &Situation) -> String {
+    match (now.group.windows.get(plan.purpose().operation()), plan.is_outside_window()) {
+        (Some(windows), Some(because)) => {
+            format!("; at any time, and not only {} ({because})", CheckWindow::words(windows))
+        }
+        (Some(_) | None, _) => String::new(),
+    }
+}
+
 /// A check looks no oftener than its member's provider likes, and long enough for a few looks.
 fn paced<S: Step>(check: Spec<S>, pace: Pace) -> Spec<S> {
     check.within(pace.within).every(pace.every)
@@ -199,6 +224,7 @@ fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (
     let pace = Pace::of_check(now, now.member(&target.member).unwrap_or(&now.primary));
     let limits = &now.group.limits;
     let lock = plan.add("group-lock", TakeGroupLock { at: target.member.clone() }.within(CHECK));
+    let lock = window(plan, now, "in-window", lock);
     let sides = CheckSides { primary: primary.clone(), candidate: target.clone() };
     let look = plan.add("check-sides", paced(sides.after(&lock), pace));
     let replication = CheckReplication { candidate: target.clone() };
@@ -236,7 +262,7 @@ fn snapshot(plan: &mut PlanBuilder, now: &Situation, look: &Ref<SidesSeen>) -> V
 }
 
 /// A notice and checkpoints: after the yes, before the gap.
-fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consent: &Ref<Consent>) -> Vec<Ref<()>> {
+fn shorten(plan: &mut PlanBuilder, now: &Situation, target: &MemberFacts, consent: &Ref<()>) -> Vec<Ref<()>> {
     let (group, purpose) = (&now.group.name, plan.purpose());
     let text = format!("{group}: {purpose} from {} to {} begins", now.primary.name, target.name);
     let told = plan.add("notify-start", Notify { urgent: false, text }.after(consent).within(CHECK));

@@ -3,7 +3,7 @@
 use super::{
     after, checks,
     pace::{CHECK, Pace},
-    ready::{ask, askable, edge},
+    ready::{self, ask, askable, edge},
 };
 use crate::{
     base::{Finding, MemberId, Refusal, known, minutes, seconds},
@@ -34,11 +34,14 @@ pub fn ready_to_redirect(plan: &mut PlanBuilder, now: &Situation, to: &MemberId)
     }
     let lock = plan.add("group-lock", TakeGroupLock { at: to.clone() }.within(CHECK));
     let moved = moved(plan, now).join(", ");
-    let question = format!("{}: point {moved} at {to}, which is the writer; nobody is promoted", now.group.name);
+    let question = format!("{}: point {moved} at {to}, which is the writer; nobody is promoted", now.group.name)
+        + &ready::outside(plan, now);
+    let lock = ready::window(plan, now, "in-window", lock);
     let ask = ask(plan, now, (question, vec![FactSpec::Writer { member: to.clone() }]), None);
     let consent = plan.add("consent", askable(ask).after(&lock));
     let text = format!("{}: {} to {to} begins", now.group.name, plan.purpose());
-    let told = plan.add("notify-start", Notify { urgent: false, text }.after(&consent).within(CHECK));
+    let still = ready::window(plan, now, "still-in-window", edge(&consent));
+    let told = plan.add("notify-start", Notify { urgent: false, text }.after(&still).within(CHECK));
     Ok(Agreed { consent, told })
 }
 

@@ -39,6 +39,7 @@ mod swap;
 mod tests;
 mod traffic;
 mod warm_up;
+mod window;
 
 pub use attach::AttachStandby;
 pub use before::{AwaitSnapshot, BeginSnapshot, FinalSnapshot, SettleMember, SnapshotBegun};
@@ -70,6 +71,7 @@ pub use secret::{PointSecret, SecretReceipt};
 pub use swap::SwapRoles;
 pub use traffic::{Served, ShiftTraffic, VerifyServing};
 pub use warm_up::{SmokeTest, WarmUp};
+pub use window::CheckWindow;
 
 use crate::{
     contract::Outcome,
@@ -82,6 +84,7 @@ impl Catalog {
     pub fn built_in() -> Self {
         Self::empty()
             .looking(lock::GroupLock)
+            .looking(window::Windowed)
             .looking(checks::Sides)
             .looking(checks::Candidate)
             .looking(checks::ReplicationHealth)
