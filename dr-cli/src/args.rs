@@ -255,6 +255,16 @@ pub(crate) enum ActVerb {
         #[arg(long)]
         take_over: bool,
     },
+    /// Ends a run whose applications write again: what it still waits for is owed, and another run can begin
+    ///
+    /// It takes effect when nothing is left but work for which nobody waits, such as the way back to a pair.
+    Finish {
+        /// The run, such as orders-17, or a group with one open run
+        run: String,
+        /// Why; it stands in the journal
+        #[arg(long, value_name = "TEXT")]
+        because: String,
+    },
     /// Turns a run back and gives back what it took, as long as that is possible
     Cancel {
         /// The run, such as orders-17, or a group with one open run

@@ -270,7 +270,13 @@ pub(crate) fn stop(error: &Error) -> Stop {
     let text = chain(error);
     match error {
         Error::Refused(refusal) => Stop::from(refusal),
-        Error::Busy { run, .. } => Stop::refused(text, &[format!("see what it does:  dr status {run}")]),
+        Error::Busy { run, .. } => Stop::refused(
+            text,
+            &[
+                format!("see what it does:  dr status {run}"),
+                format!("if its applications write again and it only waits:  dr finish {run} --because TEXT"),
+            ],
+        ),
         Error::Answer { .. } | Error::Over(_) | Error::Debt { .. } | Error::Driven(_) | Error::Guard { .. } => {
             Stop::refused(text, &[])
         }

@@ -125,6 +125,14 @@ impl Run {
         Self { state, head: Head { seq: line.seq, hash: line.hash }, clock: 0 }
     }
 
+    /// Every step is done, but for the rejoin.
+    fn only_the_rejoin_is_left(&mut self, as_it_is: NodePhase) {
+        for id in self.state.plan.order.clone() {
+            let phase = if id.as_str() == "rejoin" { as_it_is } else { NodePhase::Done };
+            self.state.nodes.entry(id).or_default().phase = phase;
+        }
+    }
+
     fn record(&mut self, event: Event) -> Record {
         self.clock += 1000;
         Record::after(self.head, Timestamp::from_millis(self.clock), Epoch::new(1), event)
@@ -238,6 +246,8 @@ fn of_kind(kind: EventKind, node: &str) -> Event {
         EventKind::Voided => Event::Voided { node, diff: vec!["lag".into()] },
         EventKind::PauseSet => Event::PauseSet { row: row(), by: by(), on: true, because: None },
         EventKind::CancelAsked => Event::CancelAsked { row: row(), by: by(), because: "because".into() },
+        EventKind::FinishAsked => Event::FinishAsked { row: row(), by: by(), because: "because".into() },
+        EventKind::RestOwed => Event::RestOwed { cause },
         EventKind::DrainOverBudget => Event::DrainOverBudget,
         EventKind::ClientsTurnedAway => Event::ClientsTurnedAway,
         EventKind::SpaceLow => Event::SpaceLow,
@@ -279,6 +289,9 @@ fn every_pair_of_run_phase_and_event_is_a_row_or_refused() {
             }
             let mut run = Run::started();
             run.state.phase = from;
+            if kind == EventKind::RestOwed {
+                run.only_the_rejoin_is_left(NodePhase::Waiting);
+            }
             let record = run.record(event);
             let row = run_rows().iter().find(|row| row.from == from && row.event == kind);
             let applied = run.state.apply(&record);
@@ -324,7 +337,8 @@ fn an_event_of_the_run_moves_steps_by_rows_too() {
         (EventKind::Decided, "it-was-ours", NodePhase::Failed, true, NodePhase::InDoubt, 573),
     ];
     let moved: BTreeSet<u16> = rows.iter().map(|row| row.5).collect();
-    let listed = node_rows().iter().filter(|row| of_kind(row.event, "fence").node().is_none());
+    let others = node_rows().iter().filter(|row| row.event != EventKind::RestOwed);
+    let listed = others.filter(|row| of_kind(row.event, "fence").node().is_none());
     assert_eq!(moved, listed.map(|row| row.number).collect(), "every such row is played here");
     for (kind, choice, from, may_stand, to, number) in rows {
         let mut run = Run::started();
@@ -341,6 +355,43 @@ fn an_event_of_the_run_moves_steps_by_rows_too() {
         assert_eq!((node.phase, node.rule), (to, number), "{from:?} + {kind:?}");
         assert_eq!(run.state.phase_of(&"drain".into()), NodePhase::Done, "a settled step stays settled");
     }
+}
+
+/// A run is ended before its rest is done only where nothing but owed work is left, of which no call is on its way.
+#[test]
+fn what_nobody_waits_for_is_owed_when_a_person_ends_the_run() {
+    let rows = [
+        (NodePhase::Waiting, 581),
+        (NodePhase::Looking, 582),
+        (NodePhase::Accepted, 583),
+        (NodePhase::InDoubt, 584),
+        (NodePhase::Backoff, 585),
+    ];
+    for (from, number) in rows {
+        let mut run = Run::started();
+        run.only_the_rejoin_is_left(from);
+        run.state.finish = Some("ana: the other region is going down".into());
+        let commands = decide(&run.state);
+        let [Command::Record(event)] = commands.as_slice() else { panic!("{from:?}: {commands:?}") };
+        run.apply((**event).clone());
+        let node = run.state.node(&"rejoin".into());
+        assert_eq!((node.phase, node.rule), (NodePhase::Owed, number), "{from:?}");
+        assert!(node.cause.unwrap().as_str().contains("ana: the other region is going down"));
+        let ends =
+            matches!(decide(&run.state).as_slice(), [Command::Record(event)] if event.kind() == EventKind::Ended);
+        assert!(ends, "{from:?}: {:?}", decide(&run.state));
+    }
+    // A call that this engine sent is answered first.
+    let mut run = Run::started();
+    run.only_the_rejoin_is_left(NodePhase::Intended);
+    run.state.finish = Some("ana: now".into());
+    assert!(matches!(decide(&run.state).as_slice(), [Command::Begin(_)]));
+    // What others wait for is never owed, whoever says so.
+    let mut run = Run::started();
+    run.only_the_rejoin_is_left(NodePhase::Waiting);
+    run.state.nodes.entry("release-drain".into()).or_default().phase = NodePhase::Looking;
+    let record = run.record(of_kind(EventKind::RestOwed, "fence"));
+    assert!(run.state.apply(&record).is_err());
 }
 
 /// A run that parked while it turned back goes on turning back.

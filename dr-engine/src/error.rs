@@ -26,7 +26,9 @@ pub enum Error {
     #[error(transparent)]
     Refused(Refusal),
     /// Another run works on one of the resources.
-    #[error("{key} is held by {run} ({by}, since {since}); watch it, wait for it, or resume it")]
+    #[error(
+        "{key} is held by {run} ({by}, since {since}); watch it, wait for it, resume it, or end it early if nobody waits for the rest"
+    )]
     Busy {
         /// The resource.
         key: ResourceAddress,

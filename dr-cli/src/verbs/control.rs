@@ -1,4 +1,4 @@
-//! `dr pause`, `dr resume`, `dr cancel`.
+//! `dr pause`, `dr resume`, `dr finish`, `dr cancel`.
 
 use dr_core::{View, contract::Class, show::Standing};
 use dr_engine::Run;
@@ -54,6 +54,27 @@ pub(super) async fn cancel(link: &Link, name: &str, because: &str, screen: &mut 
         undriven(&view, driven)
     );
     screen.reply(&page, &json!({"run": view.run, "asked": "cancel", "driven": driven, "exit": 0}));
+    Ok(Exit::Done)
+}
+
+pub(super) async fn finish(link: &Link, name: &str, because: &str, screen: &mut Screen) -> Result<Exit, Stop> {
+    let (run, view) = going(link, name).await?;
+    link.may_steer(&run).await?;
+    run.finish(link.actor()?.clone(), because).await.map_err(|error| link::stop(&error))?;
+    let driven = link::driven(&run).await?;
+    let when = if view.only_owed_left {
+        "what is left becomes a debt"
+    } else {
+        "it goes on until applications write and nothing is left that anybody waits for; the rest becomes a debt then"
+    };
+    let page = format!(
+        "{} is asked to end: {when}. See the debts with:  dr debts {}\n{}\n{}",
+        view.run,
+        view.group,
+        view.holding(),
+        undriven(&view, driven)
+    );
+    screen.reply(&page, &json!({"run": view.run, "asked": "finish", "driven": driven, "exit": 0}));
     Ok(Exit::Done)
 }
 

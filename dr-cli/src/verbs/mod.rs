@@ -73,6 +73,7 @@ async fn act(link: &Link, verb: &ActVerb, screen: &mut Screen) -> Result<Exit, S
         }
         ActVerb::Pause { run, because } => control::pause(link, run, because, screen).await,
         ActVerb::Resume { run, take_over } => control::resume(link, run, *take_over, screen).await,
+        ActVerb::Finish { run, because } => control::finish(link, run, because, screen).await,
         ActVerb::Cancel { run, because } => control::cancel(link, run, because, screen).await,
     }
 }

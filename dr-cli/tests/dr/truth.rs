@@ -101,3 +101,18 @@ fn bug_resuming_says_what_the_run_waits_for() {
     assert!(said.out.contains("driven by another engine; it waits for people:  dr approve orders-1"), "{}", said.out);
     end(engine);
 }
+
+/// A run can be told early that nobody waits for its rest; a run that is over has none.
+#[test]
+fn a_run_is_asked_to_end_before_its_rest_is_done() {
+    let stage = Stage::new();
+    end(asking(&stage));
+    let said = stage.by("mira", Some("dba"), "finish orders-1 --because later", None);
+    assert_eq!(said.exit, Exit::Done, "{}", said.err);
+    assert!(said.out.contains("orders-1 is asked to end: it goes on until applications write"), "{}", said.out);
+    assert!(said.out.contains("No engine drives it now. Do it with:  dr resume orders-1"), "{}", said.out);
+    let said = stage.by("mira", Some("dba"), "finish orders-1 --because later --json", None);
+    assert_eq!((said.json()["asked"].as_str(), said.json()["driven"].as_bool()), (Some("finish"), Some(false)));
+    let said = stage.by("eve", None, "finish orders-1 --because mine", None);
+    assert_eq!(said.exit, Exit::Refused, "{}", said.err);
+}

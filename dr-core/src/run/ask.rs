@@ -252,6 +252,13 @@ pub enum Request {
         /// Who.
         by: Actor,
     },
+    /// End as soon as only work is left for which nobody waits; what is left then is owed.
+    Finish {
+        /// Who.
+        by: Actor,
+        /// Why.
+        because: String,
+    },
     /// Turn back, if that is still possible.
     Cancel {
         /// Who.

@@ -168,6 +168,15 @@ impl Run {
         self.ask_for("cancel", &by.clone(), Request::Cancel { by, because: because.into() }).await
     }
 
+    /// Asks that the run ends as soon as only work is left for which nobody waits: the way back to a pair, a snapshot, a second look. What is
+    /// left then is owed by name, and another run of the group can begin. What is under way at a provider goes on there.
+    ///
+    /// # Errors
+    /// As [`Run::pause`].
+    pub async fn finish(&self, by: Actor, because: impl Into<String>) -> Result<(), Error> {
+        self.ask_for("finish", &by.clone(), Request::Finish { by, because: because.into() }).await
+    }
+
     async fn ask_for(&self, kind: &str, by: &Actor, request: Request) -> Result<(), Error> {
         let tail = Tail::read(&self.engine, &self.id).await?;
         if tail.state.outcome.is_some() {

@@ -391,3 +391,89 @@ fn what_has_no_way_back_parks_the_run_that_turns_back() {
     rig.wait_phase(Phase::Parked);
     assert!(rig.state().ask.unwrap().question.contains("`a` was done and has no way back"));
 }
+
+fn finish() -> Request {
+    Request::Finish { by: person("ana"), because: "the other region is going down".into() }
+}
+
+const ENDED: &str = "the run was ended before it was done, by ana: the other region is going down";
+
+/// A run whose applications wrote again held the group for as long as it waited for a way back, for hours: a second failure in that time
+/// had to wait for it.
+#[test]
+fn bug_a_run_that_only_waits_can_be_ended() {
+    let rig = Rig::new(|plan| {
+        let a = plan.add("a", Turn::on("a"));
+        let back = plan.attempt("back", Turn::on("b").within(minutes(60)).after(&a), "switch b on by hand", "dba");
+        plan.attempt("afterwards", Turn::on("c").after(&back), "switch c on by hand", "dba");
+    });
+    rig.world.fates("b", &[Fate::Stalled("op-1")]);
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("back", NodePhase::Accepted);
+    rig.post("1", &finish());
+    let RunOutcome::SucceededWithDebt { debts } = rig.wait_end(&ended).unwrap() else { panic!("{:?}", rig.events()) };
+    assert_eq!(
+        debts,
+        [format!("switch b on by hand (owed by dba): {ENDED}"), format!("switch c on by hand (owed by dba): {ENDED}")]
+    );
+    assert_eq!(changes(&rig), ["a on"], "what had not begun was not sent");
+    rig.assert_sound();
+}
+
+/// What the run still needs is done first; only then what nobody waits for is left.
+#[test]
+fn a_run_is_ended_only_when_nothing_is_left_that_anybody_waits_for() {
+    let rig = Rig::new(|plan| {
+        let seen = plan.add("seen", Check::on("b").within(minutes(5)));
+        plan.add("a", Turn::on("a").after(&seen));
+        plan.attempt("back", Turn::on("c").within(minutes(60)), "see it", "dba");
+    });
+    rig.world.fates("c", &[Fate::Stalled("op-1")]);
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("seen", NodePhase::Looking);
+    rig.post("1", &finish());
+    rig.wait("the request", |rig| rig.state().finish.is_some());
+    assert_eq!(rig.state().phase, Phase::Running);
+    rig.world.set("b", true);
+    let RunOutcome::SucceededWithDebt { debts } = rig.wait_end(&ended).unwrap() else { panic!("{:?}", rig.events()) };
+    assert_eq!((debts, rig.world.is_on("a")), (vec![format!("see it (owed by dba): {ENDED}")], true));
+    rig.assert_sound();
+}
+
+/// A call that is on its way is answered before the run ends; an operation that the provider has taken goes on there, and is owed.
+#[test]
+fn a_run_that_is_ended_early_leaves_no_call_behind() {
+    for (fate, story) in [(Fate::Slow(seconds(2)), Finished), (Fate::Stalled("op-1"), Accepted)] {
+        let rig = Rig::new(|plan| {
+            plan.attempt("a", Turn::on("a").within(minutes(60)), "switch a on by hand", "dba");
+            plan.attempt("back", Turn::on("c").within(minutes(60)), "see it", "dba");
+        });
+        rig.world.fates("a", &[fate]);
+        rig.world.fates("c", &[Fate::Stalled("op-2")]);
+        let ended = rig.engine().spawn_start();
+        rig.wait_node("back", NodePhase::Accepted);
+        rig.wait("the call", |rig| rig.story("a").contains(&Intended));
+        rig.post("1", &finish());
+        let outcome = rig.wait_end(&ended).unwrap();
+        assert!(matches!(outcome, RunOutcome::SucceededWithDebt { .. }), "{outcome:?}");
+        assert!(rig.story("a").contains(&story), "{fate:?}: {:?}", rig.story("a"));
+        rig.assert_sound();
+    }
+}
+
+/// Whoever has no role of the run ends none.
+#[test]
+fn a_run_is_ended_by_those_who_may_steer_it() {
+    let rig = Rig::with(asked(), |plan| {
+        let ask = plan.add("ask", AskPeople { roles: vec!["dba".into()], ..AskPeople::of(1) });
+        plan.attempt("back", Turn::on("b").within(seconds(60)).after(&ask), "see b on", "dba");
+    });
+    rig.world.fates("b", &[Fate::Accepted("op-1", seconds(20))]);
+    let ended = rig.engine().spawn_start();
+    rig.wait_node("ask", NodePhase::Asking);
+    rig.answer("1", APPROVE, &person("ana").with_role("dba"));
+    rig.wait_node("back", NodePhase::Accepted);
+    rig.post("2", &Request::Finish { by: person("eve"), because: "not mine".into() });
+    rig.wait("the refusal", |rig| !rig.turned_away().is_empty());
+    assert_eq!(rig.wait_end(&ended).unwrap(), RunOutcome::Succeeded);
+}

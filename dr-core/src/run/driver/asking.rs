@@ -292,7 +292,10 @@ impl Driver {
 
     fn event_of(&self, row: String, request: Request) -> Event {
         let away = |why: &str| Event::TurnedAway { row: row.clone(), why: why.to_owned() };
-        if let Request::Pause { by, .. } | Request::Resume { by } | Request::Cancel { by, .. } = &request
+        if let Request::Pause { by, .. }
+        | Request::Resume { by }
+        | Request::Cancel { by, .. }
+        | Request::Finish { by, .. } = &request
             && let Err(refused) = self.state.may_steer(by)
         {
             return away(&refused.to_string());
@@ -314,6 +317,12 @@ impl Driver {
             Request::Pause { .. } => away("it cannot be paused now"),
             Request::Resume { .. } => away("it is not paused"),
             Request::Cancel { by, because } => self.cancel_of(row, by, because),
+            Request::Finish { by, because } => match self.state.phase {
+                Phase::Running | Phase::Paused => Event::FinishAsked { row, by, because },
+                Phase::Aborting => away("it is turning back"),
+                Phase::Parked => away("it is parked: decide instead"),
+                Phase::New | Phase::Ended => away("it does not run"),
+            },
         }
     }
 

@@ -282,6 +282,9 @@ impl Driver {
         began: Mono,
         result: Result<Polled<Json>, StepError>,
     ) -> Result<(), DriveError> {
+        if self.state.phase_of(node) != NodePhase::Accepted {
+            return Ok(());
+        }
         let (pause, why) = match result {
             Ok(Polled::Pending { again_in, percent }) => {
                 self.progress(node, percent).await?;

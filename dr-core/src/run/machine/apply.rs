@@ -60,6 +60,7 @@ impl RunState {
             ask: None,
             given: Vec::new(),
             cancel: None,
+            finish: None,
             aborting: None,
             parked_from: Phase::Running,
             promote_intended: false,
@@ -100,7 +101,7 @@ impl RunState {
         let was = self.phase;
         self.enter(row, record.at);
         row.does.iter().for_each(|does| self.remember(*does, was, &record.event));
-        let ids: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let ids: BTreeSet<NodeId> = self.nodes.keys().chain(&self.plan.order).cloned().collect();
         for id in ids {
             if let Some(row) = table::of_node(self, &id, &record.event) {
                 self.move_node(&id, row, record);
@@ -149,6 +150,11 @@ impl RunState {
             Does::NoteCancel => {
                 if let Event::CancelAsked { by, because, .. } = event {
                     self.cancel = Some(format!("{by}: {because}"));
+                }
+            }
+            Does::NoteFinish => {
+                if let Event::FinishAsked { by, because, .. } = event {
+                    self.finish = Some(format!("{by}: {because}"));
                 }
             }
             Does::NoteOverBudget => self.gap_over = true,

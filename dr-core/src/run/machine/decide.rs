@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Event, NodePhase, Phase, RunOutcome, RunState};
 use crate::{
     base::NodeId,
-    contract::{Class, Fact, Loss, OpHandle},
+    contract::{Cause, Class, Fact, Loss, OpHandle},
     plan::{Effect, Promotion, Purpose},
     run::{Ask, AskKind, Choice},
 };
@@ -61,6 +61,10 @@ fn forward(state: &RunState) -> Vec<Command> {
         } else {
             record(Event::Aborting { reason })
         }];
+    }
+    if let Some(who) = state.finish.as_ref().filter(|_| state.only_owed_left()) {
+        let cause = Cause::new(format_args!("the run was ended before it was done, by {who}"));
+        return vec![record(Event::RestOwed { cause })];
     }
     let mut commands = in_flight;
     let mut open = false;

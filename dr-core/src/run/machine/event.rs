@@ -214,6 +214,20 @@ pub enum Event {
         /// Why.
         because: String,
     },
+    /// A person wants the run to end as soon as only work is left for which nobody waits.
+    FinishAsked {
+        /// The inbox row.
+        row: String,
+        /// Who.
+        by: Actor,
+        /// Why.
+        because: String,
+    },
+    /// What is left is owed: a person ended the run before it was done.
+    RestOwed {
+        /// Who, and why.
+        cause: Cause,
+    },
     /// A drain lasted longer than its budget (`limits.gap_budget`) although no promotion had been asked for.
     DrainOverBudget,
     /// A drain lasted longer than clients wait: they get errors at once from now on, and the run goes on.
@@ -267,6 +281,8 @@ pub enum EventKind {
     Voided,
     PauseSet,
     CancelAsked,
+    FinishAsked,
+    RestOwed,
     DrainOverBudget,
     ClientsTurnedAway,
     SpaceLow,
@@ -278,7 +294,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All kinds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Started,
         Self::LeaseTaken,
         Self::Began,
@@ -298,6 +314,8 @@ impl EventKind {
         Self::Voided,
         Self::PauseSet,
         Self::CancelAsked,
+        Self::FinishAsked,
+        Self::RestOwed,
         Self::DrainOverBudget,
         Self::ClientsTurnedAway,
         Self::SpaceLow,
@@ -332,6 +350,8 @@ impl Event {
             Self::Voided { .. } => EventKind::Voided,
             Self::PauseSet { .. } => EventKind::PauseSet,
             Self::CancelAsked { .. } => EventKind::CancelAsked,
+            Self::FinishAsked { .. } => EventKind::FinishAsked,
+            Self::RestOwed { .. } => EventKind::RestOwed,
             Self::DrainOverBudget => EventKind::DrainOverBudget,
             Self::ClientsTurnedAway => EventKind::ClientsTurnedAway,
             Self::SpaceLow => EventKind::SpaceLow,
@@ -365,6 +385,8 @@ impl Event {
             | Self::TurnedAway { .. }
             | Self::PauseSet { .. }
             | Self::CancelAsked { .. }
+            | Self::FinishAsked { .. }
+            | Self::RestOwed { .. }
             | Self::DrainOverBudget
             | Self::ClientsTurnedAway
             | Self::SpaceLow
@@ -381,7 +403,8 @@ impl Event {
         if let Self::Answered { row, .. }
         | Self::TurnedAway { row, .. }
         | Self::PauseSet { row, .. }
-        | Self::CancelAsked { row, .. } = self
+        | Self::CancelAsked { row, .. }
+        | Self::FinishAsked { row, .. } = self
         {
             Some(row)
         } else {
@@ -395,7 +418,8 @@ impl Event {
         if let Self::NotDone { cause, .. }
         | Self::InDoubt { cause, .. }
         | Self::Failed { cause, .. }
-        | Self::Owed { cause, .. } = self
+        | Self::Owed { cause, .. }
+        | Self::RestOwed { cause } = self
         {
             Some(cause)
         } else {

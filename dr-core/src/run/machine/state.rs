@@ -204,6 +204,8 @@ pub struct RunState {
     pub given: Vec<Given>,
     /// Who wants it to turn back, and why.
     pub cancel: Option<String>,
+    /// Who wants the run to end as soon as only owed work is left, and why.
+    pub finish: Option<String>,
     /// Why it turns back.
     pub aborting: Option<String>,
     /// Whether it was turning back when it parked.
@@ -307,6 +309,17 @@ impl RunState {
             .collect();
         held.sort_by_key(|thing| thing.since);
         held
+    }
+
+    /// Tells whether nothing is left but work for which nobody waits, of which no call is on its way to the provider now.
+    #[must_use]
+    pub fn only_owed_left(&self) -> bool {
+        let open = self.plan.order.iter().filter(|id| !self.phase_of(id).settled());
+        let mut open = open.peekable();
+        let may_be_owed = |id: &NodeId| {
+            matches!(self.on_failure(id), OnFailure::Debt { .. }) && self.phase_of(id) != NodePhase::Intended
+        };
+        open.peek().is_some() && open.all(may_be_owed)
     }
 
     /// Since when a drain is held, if one is.

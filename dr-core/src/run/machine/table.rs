@@ -64,6 +64,8 @@ pub enum When {
     BeforePromotion,
     /// The choice is to turn back.
     ChoseBack,
+    /// Nothing is left but work for which nobody waits.
+    OnlyOwedLeft,
 }
 
 impl When {
@@ -78,6 +80,7 @@ impl When {
             Self::ParkedTurningBack => "the run turned back when it parked",
             Self::BeforePromotion => "no promotion may stand",
             Self::ChoseBack => "the choice is to turn back",
+            Self::OnlyOwedLeft => "nothing is left but work for which nobody waits",
         }
     }
 
@@ -92,6 +95,7 @@ impl When {
             Self::ParkedTurningBack => state.parked_from == P::Aborting,
             Self::BeforePromotion => !state.pivot_stands(),
             Self::ChoseBack => back(),
+            Self::OnlyOwedLeft => state.only_owed_left(),
         }
     }
 }
@@ -141,6 +145,8 @@ pub enum Does {
     NoteRow,
     /// Who wants the run to turn back, and why.
     NoteCancel,
+    /// Keeps who ends the run before its rest is done.
+    NoteFinish,
     /// The drain has outlived its budget.
     NoteOverBudget,
     /// Clients got errors instead of waiting.
@@ -170,6 +176,7 @@ impl Does {
         match self {
             Self::NoteRow => "notes the inbox row",
             Self::NoteCancel => "notes who cancels",
+            Self::NoteFinish => "notes who ends it early",
             Self::NoteOverBudget => "notes the overrun",
             Self::NoteTurnedAway => "notes that clients know",
             Self::AcceptOverBudget => "takes the overrun as accepted",
@@ -294,6 +301,14 @@ const RUN: &[Row] = rows! { Row, P, When, Does:
         "asked to turn back; what is under way is driven to a known end first"
     422 Paused   CancelAsked     [Always] Paused   [NoteRow NoteCancel]
         "asked to turn back while paused"
+    423 Running  FinishAsked     [Always] Running  [NoteRow NoteFinish]
+        "asked to end as soon as only work is left for which nobody waits"
+    424 Paused   FinishAsked     [Always] Paused   [NoteRow NoteFinish]
+        "asked to end early while paused"
+    425 Running  RestOwed        [OnlyOwedLeft] Running  []
+        "what is left is owed"
+    426 Paused   RestOwed        [OnlyOwedLeft] Paused   []
+        "what is left is owed, while paused"
     431 Running  DrainOverBudget [BeforePromotion] Running  [NoteOverBudget]
         "the drain has outlived its budget"
     432 Paused   DrainOverBudget [BeforePromotion] Paused   [NoteOverBudget]
@@ -445,6 +460,16 @@ const NODE: &[NodeRow] = rows! { NodeRow, N, NodeWhen, NodeDoes:
         "two people said that the change was this run's; a look confirms what it led to"
     572 Failed   Decided         [TryAgain] Waiting  [ForgetAbsence Restart]
         "a person decided to try again"
+    581 Waiting  RestOwed        [Always] Owed     [KeepCause]
+        "not begun; a person ended the run, and somebody owes it"
+    582 Looking  RestOwed        [Always] Owed     [KeepCause]
+        "not seen yet; a person ended the run, and somebody owes it"
+    583 Accepted RestOwed        [Always] Owed     [KeepCause]
+        "still under way at the provider; a person ended the run, and somebody owes it"
+    584 InDoubt  RestOwed        [Always] Owed     [KeepCause]
+        "unknown; a person ended the run, and somebody owes it"
+    585 Backoff  RestOwed        [Always] Owed     [KeepCause]
+        "not done; a person ended the run, and somebody owes it"
 };
 
 /// The transitions of the run.

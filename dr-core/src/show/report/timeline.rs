@@ -50,7 +50,8 @@ fn said(event: &Event) -> Option<String> {
         Event::NotDone { cause, .. }
         | Event::InDoubt { cause, .. }
         | Event::Failed { cause, .. }
-        | Event::Owed { cause, .. } => Some(cause.to_string()),
+        | Event::Owed { cause, .. }
+        | Event::RestOwed { cause } => Some(cause.to_string()),
         Event::Asked { ask, .. } | Event::Parked { ask } => Some(ask.question.clone()),
         Event::Answered { given, .. } => {
             let note = given.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
@@ -65,9 +66,9 @@ fn said(event: &Event) -> Option<String> {
         )),
         Event::Voided { diff, .. } => Some(diff.join("; ")),
         Event::PauseSet { by, because: None, .. } => Some(by.to_string()),
-        Event::PauseSet { by, because: Some(because), .. } | Event::CancelAsked { by, because, .. } => {
-            Some(format!("{by}: {because}"))
-        }
+        Event::PauseSet { by, because: Some(because), .. }
+        | Event::CancelAsked { by, because, .. }
+        | Event::FinishAsked { by, because, .. } => Some(format!("{by}: {because}")),
         Event::Aborting { reason } => Some(reason.clone()),
         Event::Decided { choice, by } if by.is_empty() => Some(choice.clone()),
         Event::Decided { choice, by } => Some(format!("{choice} ({})", by.join(", "))),

@@ -121,6 +121,10 @@ pub struct View {
     pub no_return: bool,
     /// Whether somebody asked it to turn back, and why.
     pub cancel: Option<String>,
+    /// Whether nothing is left but work for which nobody waits: applications write, and the run can be ended early.
+    pub only_owed_left: bool,
+    /// Whether somebody asked it to end early, and why.
+    pub finish: Option<String>,
     /// What people are asked now.
     pub ask: Option<Ask>,
     /// The digest that an answer must quote.
@@ -164,6 +168,8 @@ impl View {
             held: held.collect(),
             no_return: state.pivot_stands(),
             cancel: state.cancel.clone(),
+            only_owed_left: state.pivot_stands() && state.only_owed_left(),
+            finish: state.finish.clone(),
             ask: state.ask.clone(),
             ask_digest: state.ask.as_ref().and_then(|ask| ask.digest().ok()),
             given: state.given.clone(),

@@ -19,7 +19,15 @@ impl fmt::Display for View {
         if let Some(reason) = &self.cancel {
             writeln!(f, "asked to turn back by {reason}")?;
         }
+        if let Some(reason) = &self.finish {
+            writeln!(f, "asked to end as soon as only work is left for which nobody waits, by {reason}")?;
+        }
         match &self.state {
+            Standing::Running if self.only_owed_left && self.finish.is_none() => writeln!(
+                f,
+                "applications write; nobody waits for the rest. What is left becomes a debt with:  dr finish {} --because TEXT",
+                self.run
+            )?,
             Standing::Running => {}
             Standing::Asking | Standing::Parked => f.write_str(&self.question().unwrap_or_default())?,
             Standing::Paused => writeln!(f, "PAUSED  since {}; go on with:  dr resume {}", self.since(), self.run)?,
