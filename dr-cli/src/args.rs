@@ -55,8 +55,10 @@ When something is in the way:
   dr status                     what is true, what runs, what waits for you
   dr decide orders-17 look      answers a parked run
   dr debts                      what runs left to people
+  dr explain DR205              what a number means, and what helps
   dr resume orders-17           goes on after a crash, a Ctrl-C or a pause
   dr cancel orders-17           turns back, as long as that is possible
+  dr finish orders-17           ends it where applications write and it only waits
 
 Who may approve stands in /etc/dr/people.toml, which belongs to root (name, uid, roles); whoever is not in it has no role.
 To try everything alone:  dr demo
@@ -102,6 +104,26 @@ pub(crate) enum Verb {
         /// Look at the databases, too: what would keep a switchover from working, or make it unsafe
         #[arg(long)]
         look: bool,
+    },
+    /// Says what a number such as DR205 means, why it matters and what helps
+    ///
+    /// Without a number it lists all of them: rules over plans, findings, refused answers, transitions.
+    Explain {
+        /// The number, with or without DR, or its name such as no-writer
+        what: Option<String>,
+    },
+    /// Says which version this is, what it reads and writes, and which backends are compiled in
+    Version,
+    /// Prints the completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages into a directory
+    Man {
+        /// The directory; it is made where it is not there
+        into: PathBuf,
     },
     /// Looks at a group and says what a run would do; changes nothing
     ///

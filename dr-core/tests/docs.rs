@@ -125,7 +125,12 @@ fn bug_no_two_things_share_a_number() {
     };
     verify::rules().for_each(|rule| take(rule.number, format!("the rule {}", rule.name), 100..=199));
     known::ALL.iter().for_each(|row| {
-        take(row.number, format!("the finding {}", row.name), if row.number < 300 { 200..=299 } else { 600..=699 })
+        let range = match row.number {
+            0..300 => 200..=299,
+            300..400 => 300..=399,
+            _ => 600..=699,
+        };
+        take(row.number, format!("the finding {}", row.name), range);
     });
     run_rows().iter().for_each(|row| take(row.number, format!("{:?} of a run", row.event), 400..=499));
     node_rows().iter().for_each(|row| take(row.number, format!("{:?} of a step", row.event), 500..=599));

@@ -1,5 +1,6 @@
 //! One module per group of verbs. Each answers a page, the same in JSON, and an exit code.
 
+mod about;
 mod answer;
 mod check;
 mod control;
@@ -22,6 +23,10 @@ use crate::{
 pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exit, Stop> {
     let places = &cli.places;
     match &cli.verb {
+        Verb::Explain { what } => about::explain(what.as_deref(), screen),
+        Verb::Version => Ok(about::version(app, screen)),
+        Verb::Completions { shell } => Ok(about::completions(*shell, screen)),
+        Verb::Man { into } => about::man(into, screen),
         Verb::Demo { into } => demo::demo(app, into, screen).await,
         Verb::Break { group, member } => demo::kill(places, group, member, screen),
         Verb::Check { group, look } => check::check(app, places, (group.as_deref(), *look), screen).await,

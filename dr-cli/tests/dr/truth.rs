@@ -116,3 +116,42 @@ fn a_run_is_asked_to_end_before_its_rest_is_done() {
     let said = stage.by("eve", None, "finish orders-1 --because mine", None);
     assert_eq!(said.exit, Exit::Refused, "{}", said.err);
 }
+
+/// Every number that a screen shows is explained, and a mistyped one says what it may have been.
+#[test]
+fn every_number_is_explained() {
+    let stage = Stage::new();
+    let all = stage.dr("explain --json").json();
+    let all = all["numbers"].as_array().unwrap();
+    assert!(all.len() > 150, "{}", all.len());
+    for one in all {
+        let said = stage.dr(&format!("explain {}", one["number"].as_str().unwrap()));
+        assert_eq!(said.exit, Exit::Done, "{one}");
+        let shown = ["means", "why", "helps"].iter().all(|key| said.out.contains(one[*key].as_str().unwrap()));
+        assert!(shown, "{one}: {}", said.out);
+    }
+    // What people may be told by an answer that does not count stands among them.
+    for number in 301..=308 {
+        assert_eq!(stage.dr(&format!("explain DR{number}")).exit, Exit::Done, "DR{number}");
+    }
+    assert_eq!(stage.dr("explain 205").out, stage.dr("explain no-writer").out);
+    let said = stage.dr("explain no-wirter");
+    assert!(said.exit == Exit::Input && said.err.contains("did you mean `no-writer`?"), "{}", said.err);
+}
+
+/// The program says what it is without a journal or a group, and writes completions and manual pages.
+#[test]
+fn the_program_speaks_of_itself() {
+    let stage = Stage::new();
+    let json = stage.dr("version --json").json();
+    assert_eq!((json["plan_format"].as_u64(), json["group_format"].as_u64()), (Some(4), Some(2)), "{json}");
+    assert!(json["steps"].as_array().unwrap().iter().any(|kind| kind == "dr.promote@1"), "{json}");
+    for (shell, word) in [("bash", "_dr()"), ("zsh", "#compdef dr"), ("fish", "complete -c dr")] {
+        let said = stage.dr(&format!("completions {shell}"));
+        assert!(said.exit == Exit::Done && said.out.contains(word), "{shell}: {}", said.err);
+    }
+    assert_eq!(stage.dr("man DIR/man").exit, Exit::Done);
+    let page = std::fs::read_to_string(stage.path("man/dr-plan-switchover.1")).unwrap();
+    assert!(page.contains("outside\\-window"), "{page}");
+    assert!(!stage.path("journal").exists());
+}

@@ -3,7 +3,8 @@
 //! ```text
 //!  100 to 199   rules over plans (`verify`)           400 to 499   transitions of a run
 //!  200 to 299   findings of the core                  500 to 599   transitions of a step
-//!  600 to 699   findings of the engine                900 and up   programs that are built on this library
+//!  300 to 399   refused answers and requests          900 and up   programs that are built on this library
+//!  600 to 699   findings of the engine
 //! ```
 //!
 //! A [`Finding`](crate::base::Finding) is made of a row of this registry, so a number that is not listed cannot be said.
@@ -150,6 +151,36 @@ known! {
         why "nothing can be promoted or attached there",
         helps "correct its address in the group file, create it, or mark it `planned = true` until it is there";
 
+    STALE_ANSWER = 301, "stale-answer": "what was shown to whoever answers is not what is asked now",
+        why "an approval means what was seen, and nothing else",
+        helps "look again with `dr status` or `dr watch`, and answer with the new code";
+    NOTHING_ASKED = 302, "nothing-asked": "the run asks nothing now",
+        why "an answer without a question would be counted for another one",
+        helps "see what it does with `dr status`";
+    WRONG_ROLE = 303, "wrong-role": "whoever answers or steers has none of the roles that may",
+        why "the group file says whose word counts",
+        helps "ask somebody with the role; roles stand in /etc/dr/people.toml";
+    ANSWERED_ALREADY = 304, "answered-already": "this person, or one who may be the same, has answered",
+        why "two approvals are two people",
+        helps "ask another person";
+    REQUESTER = 305, "requester": "whoever answers asked for the run, or may have",
+        why "nobody approves what they asked for",
+        helps "ask another person";
+    QUESTION_EXPIRED = 306, "question-expired": "the time of the question is over",
+        why "what was shown may not be so any more",
+        helps "make a new plan, and start it";
+    NO_SUCH_CHOICE = 307, "no-such-choice": "the question has no such choice",
+        why "a word that means nothing must not be read as a yes",
+        helps "the choices stand in the question: `dr status RUN`";
+    DECIDED_ALREADY = 308, "decided-already": "the question was decided",
+        why "a decision that came second must not undo the first one",
+        helps "see what the run does now with `dr status`";
+    NO_WAY_BACK = 311, "no-way-back": "the run cannot turn back any more: the promotion may have been sent",
+        why "the former primary may be a standby already, and a second writer cannot be taken back",
+        helps "let it go on, or decide where it parks; a failback is a switchover of its own";
+    OVER = 312, "over": "the run is over",
+        why "nothing of it goes on that could be steered",
+        helps "`dr report RUN` says what it came to";
     NO_GUARD = 601, "no-guard": "the drain does not end by itself, and no guard process is available",
         why "if this process died during the drain, writes would stay stopped until a person comes",
         helps "say `guarded_by` with the `dr` binary, or choose `unguarded` by name";
