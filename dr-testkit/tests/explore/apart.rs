@@ -63,6 +63,22 @@ fn a_redirect_survives_every_kill() {
     survives("redirect", &explorer);
 }
 
+/// The other region is dark, and applications are pointed at it: they were stuck there, because nobody could say whether its member still
+/// writes. Two people accept that, and its fence is owed.
+#[test]
+fn bug_a_redirect_beside_a_dark_region_asks_two_people() {
+    let explorer = redirect(Flavour::RoleSwap).given(|cloud| {
+        cloud.point_at("weu");
+        cloud.lose_region("weu");
+    });
+    let played = explorer.play(&FaultPlan::none());
+    assert_eq!((played.end.class(), played.asked), ("success", 2), "{}", played.end.words());
+    let RunEnd::Ended(outcome) = &played.end else { panic!("{}", played.end.words()) };
+    assert!(format!("{outcome:?}").contains("fence weu as soon as it answers"), "{outcome:?}");
+    assert_eq!(played.violations, []);
+    survives("redirect beside a dark region", &explorer);
+}
+
 #[test]
 fn a_redirect_to_a_member_that_is_no_writer_is_refused() {
     let stage = Stage::new(sim::pair("orders", "neu", "weu"));

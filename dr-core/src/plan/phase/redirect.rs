@@ -80,7 +80,8 @@ fn against(plan: &PlanBuilder, now: &Situation, to: &MemberId) -> Vec<Finding> {
 /// Sees exactly one writer: the expected one, with every other member kept from writing at the policy's grade.
 pub fn observe(plan: &mut PlanBuilder, now: &Situation, agreed: &Agreed) -> Ref<WriterReceipt> {
     let pace = Pace::of_check(now, &now.primary);
-    let observe = ObserveWriter::of(&now.writer, plan.policy().fence).after_all(&[&agreed.consent, &agreed.told]);
+    let observe =
+        ObserveWriter::of(&now.writer, plan.policy().fence).or_accepted().after_all(&[&agreed.consent, &agreed.told]);
     plan.add("observe-writer", observe.within(pace.within).every(pace.every))
 }
 

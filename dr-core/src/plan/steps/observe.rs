@@ -5,12 +5,15 @@ use futures_util::future::{join, join_all, join3};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    confirm::takes_no_writes,
+    confirm::{fence_owed, takes_no_writes},
     read::{conflict, not_yet, offered, replaced, see},
 };
 use crate::{
     base::{Kind, MemberId, Millis, Timestamp},
-    contract::{Binding, Class, Fence, Grade, ProviderError, ResourceKind, Target, Tri, WriterOrigin, WriterReceipt},
+    contract::{
+        Binding, Cause, Class, Fence, Grade, Lack, ProviderError, ResourceKind, Shortfall, Target, Tri, Waived,
+        WriterOrigin, WriterReceipt, admit,
+    },
     plan::{Effect, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
 
@@ -21,13 +24,22 @@ use crate::{
 pub struct ObserveWriter {
     writer: Target,
     minimum: Grade,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    or_accepted: bool,
 }
 
 impl ObserveWriter {
     /// This writer, with every other member kept from writing at `minimum` or better.
     #[must_use]
     pub fn of(writer: &Target, minimum: Grade) -> Self {
-        Self { writer: writer.clone(), minimum }
+        Self { writer: writer.clone(), minimum, or_accepted: false }
+    }
+
+    /// Two people may accept less than that of members that do not answer, once the writer writes and nothing else is missing. Somebody owes
+    /// their fences then. A member that answers, and is not seen to be kept from writing, is accepted by nobody.
+    #[must_use]
+    pub fn or_accepted(self) -> Self {
+        Self { or_accepted: true, ..self }
     }
 }
 
@@ -39,8 +51,10 @@ impl Step for ObserveWriter {
 
     fn sentence(&self) -> String {
         format!(
-            "see exactly one writer: {} takes a write, every other member is kept from writing at `{}` or better",
-            self.writer.member, self.minimum
+            "see exactly one writer: {} takes a write, every other member is kept from writing at `{}` or better{}",
+            self.writer.member,
+            self.minimum,
+            if self.or_accepted { ", or two people accept less of one that does not answer" } else { "" }
         )
     }
 
@@ -52,6 +66,8 @@ impl Step for ObserveWriter {
 /// What another member is worth, or why the look ends here.
 enum Other {
     Kept(Grade, String),
+    /// It does not answer, and its fences are worth this.
+    Dark(Grade, String),
     Writes(String),
 }
 
@@ -65,7 +81,8 @@ impl Look for Observing {
         let member = &step.writer.member;
         let probe = cx.probe(member)?;
         let ours = join(probe.write(), probe.write_as_application());
-        let others = join_all(others(cx, member).map(|other| kept(cx, &step.writer, other)));
+        let others =
+            join_all(others(cx, member).map(|other| async move { (other, kept(cx, &step.writer, other).await) }));
         let (seen, others, (write, application)) = join3(see(cx, member), others, ours).await;
         let (seen, write, application) = (seen?, write?, offered(application)?);
         if let Some(why) = seen.differs(&step.writer) {
@@ -77,12 +94,16 @@ impl Look for Observing {
         if seen.in_recovery() == Tri::Yes {
             return Ok(conflict(format_args!("`{member}` is no writer: it is in recovery; make a new plan")));
         }
-        let mut least = Grade::RoleSwap;
-        for other in others {
+        let (mut least, mut dark) = (Grade::RoleSwap, Vec::new());
+        for (name, other) in others {
             match other? {
                 Other::Writes(why) => return Ok(conflict(why)),
                 Other::Kept(grade, why) if grade < step.minimum => return Ok(not_yet(why)),
-                Other::Kept(grade, _) => least = least.min(grade),
+                Other::Dark(grade, why) if grade < step.minimum => {
+                    least = least.min(grade);
+                    dark.push((name, why));
+                }
+                Other::Kept(grade, _) | Other::Dark(grade, _) => least = least.min(grade),
             }
         }
         if let Some(work) = &seen.description.busy {
@@ -95,16 +116,44 @@ impl Look for Observing {
             let expected = &step.writer.lineage;
             return Ok(conflict(format_args!("`{member}` writes on lineage {lineage}, expected is {expected}")));
         }
+        let waived = match enough(cx, step, least, &dark) {
+            Ok(waived) => waived,
+            Err(verdict) => return Ok(*verdict),
+        };
         Ok(Observed::Done(WriterReceipt {
             run: cx.run().clone(),
             target: step.writer.clone(),
             endpoint: seen.description.endpoint,
             origin: WriterOrigin::Observed,
             old_side: least,
-            waived: None,
+            waived,
             at: write.at,
         }))
     }
+}
+
+/// What people accepted of the members that do not answer, if one of them needs that; or why it is not enough.
+fn enough(
+    cx: &StepCx,
+    step: &ObserveWriter,
+    least: Grade,
+    dark: &[(&MemberId, String)],
+) -> Result<Option<Waived>, Box<Observed<WriterReceipt>>> {
+    if dark.is_empty() {
+        return Ok(None);
+    }
+    let why = dark.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>().join("; ");
+    if !step.or_accepted {
+        return Err(Box::new(not_yet(why)));
+    }
+    if let Some(Ok(waiver)) = cx.waived().map(|waived| admit::waiver(&cx.door(), waived, least)) {
+        return Ok(Some(waiver.into_record()));
+    }
+    Err(Box::new(Observed::Short(Shortfall {
+        lack: Lack::Grade { measured: least, needed: step.minimum },
+        why: Cause::new(why),
+        owes: Some(dark.iter().map(|(member, _)| fence_owed(member)).collect::<Vec<_>>().join("; ")),
+    })))
 }
 
 /// Every member of the plan but the writer: none can be left out.
@@ -134,7 +183,14 @@ async fn kept(cx: &StepCx, writer: &Target, member: &MemberId) -> Result<Other, 
         Err(ProviderError::Missing { .. }) if inside.is_err() => {
             return Ok(Other::Kept(Grade::Confirmed, format!("`{member}` does not exist")));
         }
-        Err(error) => format!("`{member}` does not answer: {error}"),
+        Err(error) => {
+            let why = format!("`{member}` does not answer: {error}");
+            let dark = matches!(error, ProviderError::Unreachable { .. });
+            return Ok(match fenced(cx, member, why).await? {
+                Other::Kept(grade, why) if dark && recovery == Tri::Unknown => Other::Dark(grade, why),
+                other => other,
+            });
+        }
         Ok(seen) => {
             if let Some(other) = bound(cx, member).and_then(|bound| replaced(&seen, &bound).err()) {
                 return Ok(Other::Writes(format!("another resource than the one of the plan answers: {other}")));

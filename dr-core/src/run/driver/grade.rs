@@ -62,7 +62,7 @@ impl Driver {
             plan: self.state.hash,
             question: match &short.lack {
                 Lack::Grade { measured, needed } => format!(
-                    "the new writer writes, but the former primary is worth `{measured}` and the plan asks for `{needed}`: is that enough?"
+                    "the writer writes, but what keeps the other side from writing is worth `{measured}`, and the plan asks for `{needed}`: is that enough?"
                 ),
                 Lack::Silence { member } => format!(
                     "only one place does not see {member}, and no other one can tell; do you know from elsewhere that it is down?"

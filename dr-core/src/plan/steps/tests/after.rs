@@ -172,7 +172,7 @@ fn one_writer_after_a_swap() {
     }
 }
 
-fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
+pub(super) fn accepted(world: &Arc<World>, people: &[&str], until: i64) -> Waived {
     let given = |name: &&str| Given {
         by: Actor::local(*name).authenticated("a test", *name),
         role: None,

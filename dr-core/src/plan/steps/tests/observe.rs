@@ -1,6 +1,7 @@
 //! One writer where nobody was promoted.
 
 use super::{
+    after::accepted,
     seen,
     world::{Call, World, now, pair, promoted, target},
 };
@@ -59,4 +60,47 @@ fn a_member_that_follows_nobody_is_worth_its_fence() {
     assert_eq!(seen(&look(Grade::Confirmed)), "not yet");
     let Ok(Observed::Done(receipt)) = look(Grade::Enforced) else { panic!("{:?}", look(Grade::Enforced)) };
     assert_eq!((receipt.old_side, receipt.origin), (Grade::Enforced, WriterOrigin::Observed));
+}
+
+/// A member of a dark region, which no fence vouches for, kept applications from ever being pointed at the writer. Two people may accept
+/// what does not answer, and never what answers.
+#[test]
+fn bug_a_redirect_beside_a_dark_member_is_asked_about() {
+    type Change = fn(&World);
+    let dark: Change = |w| w.set("b", |b| b.dark = true);
+    let table: [(&str, Change, bool, bool, &str); 7] = [
+        ("nobody may accept it", dark, false, true, "not yet"),
+        ("nobody has accepted it", dark, true, false, "short"),
+        ("two people accepted it", dark, true, true, "done"),
+        ("it answers, and follows nobody", |w| w.set("b", |b| b.follows = None), true, true, "not yet"),
+        ("its server answers", |w| w.set("b", |b| (b.healthy, b.follows) = (Tri::No, None)), true, true, "not yet"),
+        ("it accepts a write", |w| w.set("b", |b| b.accepts = Tri::Yes), true, true, "conflict"),
+        (
+            "the writer is dark, too",
+            |w| {
+                w.set("a", |a| a.dark = true);
+                w.set("b", |b| b.dark = true);
+            },
+            true,
+            true,
+            "error",
+        ),
+    ];
+    for (name, change, asks, said, want) in table {
+        let world = pair();
+        change(&world);
+        let step = ObserveWriter::of(&target("a", 1), Grade::Confirmed);
+        let step = if asks { step.or_accepted() } else { step };
+        let call = Call::of(&world);
+        let call = if said { call.waived(accepted(&world, &["ana", "ben"], 60_000)) } else { call };
+        let answer = now(Observing.look(&call.cx(), &step));
+        assert_eq!(seen(&answer), want, "{name}: {answer:?}");
+        match answer {
+            Ok(Observed::Done(receipt)) => {
+                assert_eq!((receipt.old_side, receipt.waived.is_some()), (Grade::Unconfirmable, true), "{name}");
+            }
+            Ok(Observed::Short(short)) => assert!(short.owes.unwrap().starts_with("fence b as soon as"), "{name}"),
+            _ => {}
+        }
+    }
 }
