@@ -188,7 +188,7 @@ async fn kept(cx: &StepCx, writer: &Target, member: &MemberId) -> Result<Other, 
             let dark = matches!(error, ProviderError::Unreachable { .. });
             return Ok(match fenced(cx, member, why).await? {
                 Other::Kept(grade, why) if dark && recovery == Tri::Unknown => Other::Dark(grade, why),
-                other => other,
+                other @ (Other::Kept(..) | Other::Dark(..) | Other::Writes(_)) => other,
             });
         }
         Ok(seen) => {
