@@ -13,7 +13,7 @@ use dr_core::{
     base::{BindingName, Region, text},
     contract::{
         BackendName, ConfigError, FencePlace, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec,
-        Notice, Notices, Opened, Provider, Resolved, ResourceKind, ResourceRef, Serves,
+        Notice, Notices, Occasion, Opened, Provider, Resolved, ResourceKind, ResourceRef, Serves,
     },
 };
 
@@ -182,7 +182,12 @@ struct UrgentOnly {
 #[async_trait]
 impl Notifier for UrgentOnly {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
-        if notice.urgent { self.inner.notify(notice).await } else { Ok(()) }
+        let closing = notice.occasion == Occasion::EndedWell && self.inner.closes();
+        if notice.urgent || closing { self.inner.notify(notice).await } else { Ok(()) }
+    }
+
+    fn closes(&self) -> bool {
+        self.inner.closes()
     }
 }
 

@@ -160,7 +160,8 @@ mod tests {
         let run = RunId::new(GroupName::new("orders"), 1);
         for _ in 0..3 {
             for notifier in desk.notifiers(Digest::zero()) {
-                let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, text: "parked".into() };
+                let (occasion, text) = (dr_core::contract::Occasion::Parked, "parked".into());
+                let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, occasion, text };
                 let _may_fail = notifier.notify(notice).await;
             }
         }
