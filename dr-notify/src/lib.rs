@@ -14,7 +14,7 @@
 //! assert_eq!(all, ["webhook", "slack", "pagerduty", "smtp"]);
 //! ```
 //!
-//! A notifier makes one attempt and answers; the engine keeps what was not told and tries again. A secret is named in the group file
+//! A notifier makes one attempt and answers. A secret is named in the group file
 //! (`file:PATH`, `env:NAME`), read for each attempt, and stands in no error, no `Debug` and no journal.
 
 #[cfg(feature = "http")]

@@ -135,7 +135,7 @@ async fn a_server_that_refuses_hangs_or_is_not_there_has_told_nobody() {
             let drips = matches!(manner, Manner::Drips) && words(&error).contains("no answer");
             assert!(words(&error).contains(why) || drips, "{with} {manner:?}: {}", words(&error));
         }
-        assert_eq!(all(&got).len(), 3, "one attempt each: who tries again is the engine");
+        assert_eq!(all(&got).len(), 3, "one attempt each");
     }
     let dir = tempfile::tempdir().unwrap();
     for (with, at) in tables(dir.path(), &format!("http://127.0.0.1:{}", nobody().await), "2 s") {

@@ -44,7 +44,7 @@ pub enum Occasion {
     Test,
 }
 
-/// A way to tell people. It never blocks a failover: a failure is recorded, and the engine tries again.
+/// A way to tell people. It never blocks a failover: a failure is forgotten.
 #[async_trait]
 pub trait Notifier: Debug + Send + Sync + 'static {
     /// Tells, once per key.
