@@ -7,8 +7,8 @@
 //! at   = { run = ["/usr/local/bin/page", "orders"], within = "10 s" }
 //! ```
 //!
-//! The program is started directly, never by a shell, and is given one JSON object on its standard input: `key`, `run`, `urgent`, `occasion` and `text`. It
-//! has told people when it ends with 0; anything else, and a program that takes too long, is tried again with the next notice of the same key.
+//! The program is started directly, never by a shell, and is given one JSON object on its standard input: `key`, `run`, `urgent`,
+//! `occasion` and `text`. It has told people when it ends with 0; anything else, and a program that takes too long, has told nobody.
 //! A notice may be given twice: `key` says which one it is.
 
 use std::{process::Stdio, sync::Arc, time::Duration};

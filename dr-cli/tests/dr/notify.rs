@@ -45,3 +45,22 @@ fn a_test_notice_shows_who_took_it() {
     assert!(typo.err.contains("did you mean `exec`?"), "{}", typo.err);
     assert!(!stage.path("journal").exists(), "looking whom to tell makes no journal");
 }
+
+/// `dr start` ended with the run, and cut off whoever was telling its end: an incident stayed open that the end would have closed.
+#[test]
+fn bug_the_end_of_a_run_is_told_before_the_program_ends() {
+    let stage = Stage::new();
+    let out = stage.path("told");
+    let slow = runs(&format!("read line; sleep 0.5; echo \"$line\" >> {}", out.display()));
+    fs::write(stage.path("groups/orders.toml"), format!("{GROUP}\n{slow}")).unwrap();
+    assert_eq!(stage.dr("plan switchover orders --to weu --save DIR/orders.plan").exit, Exit::Done);
+    let start = stage.begin("start DIR/orders.plan --because CHG-1");
+    start.until("ASK");
+    let code = stage.code("orders-1");
+    assert_eq!(stage.by("ana", Some("dba"), &format!("approve orders-1 --code {code}"), None).exit, Exit::Done);
+    assert_eq!(start.end().exit, Exit::Done);
+    let told = fs::read_to_string(&out).unwrap_or_default();
+    let occasions: Vec<Value> =
+        told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["occasion"].clone()).collect();
+    assert!(occasions.contains(&json!("asked")) && occasions.contains(&json!("ended-well")), "{told}");
+}
