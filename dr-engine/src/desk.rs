@@ -233,7 +233,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = SqliteJournal::open(dir.path()).unwrap();
         let slow = Arc::new(Slow(tokio::sync::Semaphore::new(0), Bell::default()));
-        let all: Vec<Arc<dyn Notifier>> = vec![slow.clone()];
+        let told: Arc<dyn Notifier> = Arc::<Slow>::clone(&slow);
+        let all = vec![told];
         let desk = Desk::new(journal.samples().unwrap(), &journal, all);
         let run = RunId::new(GroupName::new("orders"), 1);
         let occasion = dr_core::contract::Occasion::EndedWell;
