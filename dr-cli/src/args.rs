@@ -56,6 +56,7 @@ When something is in the way:
   dr decide orders-17 look      answers a parked run
   dr debts                      what runs left to people
   dr explain DR205              what a number means, and what helps
+  dr notify test orders         can everybody be told who shall be?
   dr resume orders-17           goes on after a crash, a Ctrl-C or a pause
   dr cancel orders-17           turns back, as long as that is possible
   dr finish orders-17           ends it where applications write and it only waits
@@ -156,6 +157,9 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TEXT")]
         because: String,
     },
+    /// Whom runs of a group tell
+    #[command(subcommand)]
+    Notify(NotifyVerb),
     #[command(flatten)]
     Look(LookVerb),
     #[command(flatten)]
@@ -294,6 +298,21 @@ pub(crate) enum ActVerb {
         /// Why; it stands in the journal
         #[arg(long, value_name = "TEXT")]
         because: String,
+    },
+}
+
+/// What to do with those who are told.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyVerb {
+    /// Sends one test notice to everybody whom the group file names, and shows each answer
+    ///
+    /// Ends with 0 only if all took it. No run is needed, and nothing is changed.
+    Test {
+        /// A group's name or file
+        group: String,
+        /// Only this one: its `with`, and a number for the second of its kind (`slack-2`)
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
     },
 }
 

@@ -7,8 +7,8 @@
 //! at   = { run = ["/usr/local/bin/page", "orders"], within = "10 s" }
 //! ```
 //!
-//! The program is started directly, never by a shell, and is given one JSON object on its standard input: `key`, `run`, `urgent` and `text`. It
-//! has told people when it ends with 0; anything else, and a program that takes too long, is tried again with the next notice of the same key.
+//! The program is started directly, never by a shell, and is given one JSON object on its standard input: `key`, `run`, `urgent`,
+//! `occasion` and `text`. It has told people when it ends with 0; anything else, and a program that takes too long, has told nobody.
 //! A notice may be given twice: `key` says which one it is.
 
 use std::{process::Stdio, sync::Arc, time::Duration};
@@ -80,7 +80,8 @@ impl Notifier for Program {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
         let failed = |why: String| ProviderError::unreachable("notify", Cause::new(format!("{}: {why}", self.path)));
         let told = serde_json::json!({
-            "key": notice.key, "run": notice.run, "urgent": notice.urgent, "text": notice.text,
+            "key": notice.key, "run": notice.run, "urgent": notice.urgent, "occasion": notice.occasion,
+            "text": notice.text,
         });
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -107,7 +108,7 @@ impl Notifier for Program {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use dr_core::RunId;
+    use dr_core::{RunId, contract::Occasion};
     use serde_json::json;
 
     use super::*;
@@ -123,7 +124,8 @@ mod tests {
 
     fn notice() -> Notice {
         let run: RunId = "orders-1".parse().unwrap();
-        Notice { key: "orders-1/parked/7".into(), run, urgent: true, text: "orders-1: \"; rm -rf / #".into() }
+        let text = "orders-1: \"; rm -rf / #".into();
+        Notice { key: "orders-1/parked/7".into(), run, urgent: true, occasion: Occasion::Parked, text }
     }
 
     fn script(dir: &std::path::Path, text: &str) -> String {

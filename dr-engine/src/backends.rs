@@ -13,7 +13,7 @@ use dr_core::{
     base::{BindingName, Region, text},
     contract::{
         BackendName, ConfigError, FencePlace, FenceSet, FenceSpec, GradedFence, KeyPath, MemberProvider, MemberSpec,
-        Notice, Notices, Opened, Provider, Resolved, ResourceKind, ResourceRef, Serves,
+        Notice, Notices, Occasion, Opened, Provider, Resolved, ResourceKind, ResourceRef, Serves,
     },
 };
 
@@ -182,7 +182,12 @@ struct UrgentOnly {
 #[async_trait]
 impl Notifier for UrgentOnly {
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
-        if notice.urgent { self.inner.notify(notice).await } else { Ok(()) }
+        let closing = notice.occasion == Occasion::EndedWell && self.inner.closes();
+        if notice.urgent || closing { self.inner.notify(notice).await } else { Ok(()) }
+    }
+
+    fn closes(&self) -> bool {
+        self.inner.closes()
     }
 }
 
@@ -205,6 +210,45 @@ fn refer<T: ?Sized>(
         region: opened.region.clone().or_else(|| region.cloned()),
         profile: opened.profile.clone(),
     }
+}
+
+/// An entry of `[[notify]]`, opened.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What people call it.
+    pub name: String,
+    /// What tells.
+    pub notifier: Arc<dyn Notifier>,
+}
+
+/// Opens who is told by a group file, each with its name there: `with`, and a number for the second of its kind (`slack-2`). All of
+/// them are given every notice that they are asked to tell, whatever the file says of `only`. Nothing is called.
+///
+/// # Errors
+/// The first complaint about the file, with its line.
+pub fn notifiers(backends: &[Arc<dyn Backend>], file: &GroupFile) -> Result<Vec<Told>, GroupFileError> {
+    let mut all = Backends::default();
+    backends.iter().for_each(|backend| all.add(Arc::clone(backend)));
+    let spec = file.spec();
+    let open = |(index, name): (usize, String)| {
+        let place = KeyPath::root().then("notify").then(index).then("with");
+        let Some(notify) = spec.notify.get(index) else { return Ok(None) };
+        Ok(Some(Told { name, notifier: all.find(&notify.with, &place)?.notifier(spec, notify)? }))
+    };
+    let opened: Result<Vec<_>, ConfigError> = names(spec).into_iter().enumerate().map(open).collect();
+    Ok(opened.map_err(|error| file.locate(&error))?.into_iter().flatten().collect())
+}
+
+/// Returns what people call each entry of `[[notify]]`.
+fn names(group: &GroupSpec) -> Vec<String> {
+    let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
+    let name = |with: &BackendName, count: u32| if count == 1 { with.to_string() } else { format!("{with}-{count}") };
+    let all = group.notify.iter().map(|notify| {
+        let count = seen.entry(notify.with.as_str()).or_default();
+        *count += 1;
+        name(&notify.with, *count)
+    });
+    all.collect()
 }
 
 /// Whether the backends can open everything that a group file names. Nothing is called.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -11,11 +12,12 @@ use dr_core::{
     base::{Digest, ResourceAddress},
     contract::{Notice, PositionSample, Providers, Resolved, ResourceKind, ResourceRef},
 };
+use tokio::sync::watch;
 
 use crate::{
     backends::Bindings,
     journal::{Samples, SqliteJournal},
-    runtime::wall,
+    runtime::{forget, wall},
 };
 
 /// The providers of an engine. Opening a group puts its resources here; a plan's bindings find them again by the digest of
@@ -28,18 +30,22 @@ pub(crate) struct Desk {
     journal: SqliteJournal,
     notifiers: Vec<Arc<dyn Notifier>>,
     samples: Samples,
+    /// How many notices are being given.
+    telling: watch::Sender<usize>,
 }
 
 impl Desk {
     pub(crate) fn new(samples: Samples, journal: &SqliteJournal, notifiers: Vec<Arc<dyn Notifier>>) -> Self {
         let notifiers = notifiers.into_iter().enumerate();
-        let once = |(place, inner): (usize, _)| Once::of(inner, place.to_string(), journal);
+        let telling = watch::Sender::new(0);
+        let once = |(place, inner): (usize, _)| Once::of(inner, place.to_string(), journal, &telling);
         Self {
             open: Mutex::default(),
             told: Mutex::default(),
             journal: journal.clone(),
             notifiers: notifiers.map(once).collect(),
             samples,
+            telling,
         }
     }
 
@@ -49,12 +55,19 @@ impl Desk {
         // A file that has no digest makes no plan, so nothing asks for what it names.
         let Ok(group) = group.digest() else { return };
         let told = bindings.notifiers.iter().enumerate();
-        let told = told.map(|(place, inner)| Once::of(Arc::clone(inner), format!("group {place}"), &self.journal));
+        let told = told
+            .map(|(place, inner)| Once::of(Arc::clone(inner), format!("group {place}"), &self.journal, &self.telling));
         self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(group, told.collect());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (reference, resolved) in bindings.by_name.values() {
             open.insert(key(group, reference), resolved.clone());
         }
+    }
+
+    /// Completes when no notice is being given.
+    pub(crate) async fn all_told(&self) {
+        // An error means that nobody can tell any more.
+        let _told = self.telling.subscribe().wait_for(|now| *now == 0).await.is_ok();
     }
 
     pub(crate) fn samples_of(&self) -> &Samples {
@@ -98,28 +111,64 @@ struct Once {
     /// Several notifiers get the same notice: each is known by its place in its list.
     place: String,
     journal: SqliteJournal,
+    telling: watch::Sender<usize>,
+}
+
+/// One notice that is being given: counted until it is dropped.
+struct Counted(watch::Sender<usize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|now| *now = now.saturating_sub(1));
+    }
 }
 
 impl Once {
-    fn of(inner: Arc<dyn Notifier>, place: String, journal: &SqliteJournal) -> Arc<dyn Notifier> {
-        Arc::new(Self { inner, place, journal: journal.clone() })
+    fn of(
+        inner: Arc<dyn Notifier>,
+        place: String,
+        journal: &SqliteJournal,
+        telling: &watch::Sender<usize>,
+    ) -> Arc<dyn Notifier> {
+        Arc::new(Self { inner, place, journal: journal.clone(), telling: telling.clone() })
     }
 }
 
 #[async_trait]
 impl Notifier for Once {
+    /// A step waits for two seconds and a mail takes longer, so the attempt has a task of its own: it goes on when nobody waits any more.
     async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+        self.telling.send_modify(|now| *now = now.saturating_add(1));
+        let counted = Counted(self.telling.clone());
         let key = format!("{} {}", self.place, notice.key);
-        if self.journal.was_told(&key).await.unwrap_or(false) {
-            return Ok(());
-        }
-        let run = notice.run.clone();
-        self.inner.notify(notice).await?;
-        // A record that cannot be kept means one notice too many, never one too few.
-        let _kept = self.journal.told(&key, &run, wall()).await.is_ok();
-        Ok(())
+        let (inner, journal) = (Arc::clone(&self.inner), self.journal.clone());
+        let attempt = tokio::spawn(async move {
+            let _counted = counted;
+            if journal.was_told(&key).await.unwrap_or(false) {
+                return Ok(());
+            }
+            let run = notice.run.clone();
+            match tokio::time::timeout(PATIENCE, inner.notify(notice)).await {
+                Ok(answer) => answer?,
+                Err(_) => return Err(ProviderError::unreachable("notify", "no answer within 1 min")),
+            }
+            // A record that cannot be kept means one notice too many, never one too few.
+            let _kept = journal.told(&key, &run, wall()).await.is_ok();
+            Ok(())
+        });
+        attempt.await.unwrap_or_else(|failed| {
+            forget(failed);
+            Err(ProviderError::unreachable("notify", "the notifier failed"))
+        })
+    }
+
+    fn closes(&self) -> bool {
+        self.inner.closes()
     }
 }
+
+/// How long one attempt may take, whatever the notifier's own limit is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -160,12 +209,46 @@ mod tests {
         let run = RunId::new(GroupName::new("orders"), 1);
         for _ in 0..3 {
             for notifier in desk.notifiers(Digest::zero()) {
-                let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, text: "parked".into() };
+                let (occasion, text) = (dr_core::contract::Occasion::Parked, "parked".into());
+                let notice = Notice { key: "k".into(), run: run.clone(), urgent: true, occasion, text };
                 let _may_fail = notifier.notify(notice).await;
             }
         }
         let rings: Vec<usize> = bells.iter().map(|bell| bell.rings.lock().unwrap().len()).collect();
         assert_eq!(rings, [1, 1]);
+    }
+
+    /// A mail that took longer than a step waits was cut off, and so was every notice of the end of a run: nobody was told.
+    #[tokio::test]
+    async fn bug_a_notice_that_nobody_waits_for_is_given_all_the_same() {
+        #[derive(Debug)]
+        struct Slow(tokio::sync::Semaphore, Bell);
+        #[async_trait]
+        impl Notifier for Slow {
+            async fn notify(&self, notice: Notice) -> Result<(), ProviderError> {
+                drop(self.0.acquire().await.unwrap());
+                self.1.notify(notice).await
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let slow = Arc::new(Slow(tokio::sync::Semaphore::new(0), Bell::default()));
+        let told: Arc<dyn Notifier> = Arc::<Slow>::clone(&slow);
+        let all = vec![told];
+        let desk = Desk::new(journal.samples().unwrap(), &journal, all);
+        let run = RunId::new(GroupName::new("orders"), 1);
+        let occasion = dr_core::contract::Occasion::EndedWell;
+        let notice = Notice { key: "k".into(), run, urgent: false, occasion, text: "over".into() };
+        let notifier = desk.notifiers(Digest::zero()).remove(0);
+        {
+            let mut told = std::pin::pin!(notifier.notify(notice));
+            let once = std::future::poll_fn(|cx| std::task::Poll::Ready(told.as_mut().poll(cx).is_pending()));
+            assert!(once.await, "it is slow");
+        }
+        assert!(slow.1.rings.lock().unwrap().is_empty());
+        slow.0.add_permits(1);
+        desk.all_told().await;
+        assert_eq!(slow.1.rings.lock().unwrap().as_slice(), ["over"]);
     }
 
     /// A group file was edited while a run of its older version was about to begin: the run then held the fences of the new one.

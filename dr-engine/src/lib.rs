@@ -37,7 +37,7 @@ pub mod runbook {
     pub use dr_core::{PlannedSwitchover, UnplannedFailover};
 }
 
-pub use backends::opens;
+pub use backends::{Told, notifiers, opens};
 pub use engine::{Engine, EngineBuilder, Events, Group, GroupStatus, Resumed, Run, RunSummary, Start, Watch};
 pub use error::{Error, GuardFailure};
 pub use group_file::{GroupFault, GroupFile, GroupFileError, Outputs, OutputsError};

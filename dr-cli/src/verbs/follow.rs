@@ -100,8 +100,13 @@ async fn over(run: &Run, view: &View, screen: &mut Screen) -> Result<Exit, Stop>
     } else {
         screen.page(&report.to_string());
     }
+    // The report is there already; whoever is told of the end must not be cut off by the end of this program.
+    run.all_told(TELL_WITHIN).await;
     Ok(view.outcome().map_or(Exit::Waits, Exit::of))
 }
+
+/// How long this program stays for notices after the end of a run.
+const TELL_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// How following ended.
 enum Followed {

@@ -8,13 +8,14 @@ mod debts;
 mod demo;
 mod follow;
 mod list;
+mod notify;
 mod plan;
 mod report;
 mod status;
 
 use crate::{
     App, Exit, Screen,
-    args::{ActVerb, Cli, DebtVerb, LookVerb, Places, Verb},
+    args::{ActVerb, Cli, DebtVerb, LookVerb, NotifyVerb, Places, Verb},
     exit::Stop,
     link::Link,
 };
@@ -39,6 +40,9 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
             let (app, places) =
                 (app.clone().leases_in(leases), Places { dir: Some(journal.clone()), ..places.clone() });
             crate::link::guard(&app, &places, run).await.map(|()| Exit::Done)
+        }
+        Verb::Notify(NotifyVerb::Test { group, only }) => {
+            notify::test(app, places, (group, only.as_deref()), screen).await
         }
         Verb::Look(verb) => {
             let groups = matches!(verb, LookVerb::Status { .. });

@@ -55,6 +55,7 @@ fn every_help_is_complete() {
         "debts --help",
         "plan promotion --help",
         "plan redirect --help",
+        "notify test --help",
     ] {
         let said = stage.dr(verb);
         assert_eq!(said.exit, Exit::Done, "{verb}");

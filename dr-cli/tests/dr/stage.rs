@@ -125,6 +125,7 @@ impl Stage {
         let actor = Actor::local(who).authenticated("a test", who);
         let actor = role.into_iter().fold(actor, Actor::with_role);
         let app = App::new().backend(dr_postgres::Postgres::new()).backend(Simulated::in_dir(self.path("sim")));
+        let app = app.backend(dr_cli::Exec);
         app.acting_as(actor).leases_in(self.path("leases"))
     }
 

@@ -40,7 +40,7 @@ pub use provider::{
     DatabaseProbe, Description, DestroyOffer, DrainRequest, Dropped, Effort, EngageFence, EvidenceSink, Fence,
     FencePlace, FenceReading, FenceSet, FenceToken, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence,
     HardenOffer, HardenRequest, Hardening, Health, LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice,
-    Notifier, Obstacle, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PreserveOffer,
+    Notifier, Obstacle, Occasion, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PreserveOffer,
     PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, Reach, ReadersReading, ReadersRouter,
     RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
     Replication, Resolved, RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading,

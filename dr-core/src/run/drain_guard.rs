@@ -23,8 +23,8 @@ use futures_util::future::join_all;
 use crate::{
     base::{BindingName, Epoch, IdempotencyKey, MemberId, Millis, NodeId, RunId, Timestamp},
     contract::{
-        AppTier, Binding, Cause, Notice, Notifier, Outcome, ProviderError, Providers, Resolved, ResumeRequest, Runtime,
-        Tri,
+        AppTier, Binding, Cause, Notice, Notifier, Occasion, Outcome, ProviderError, Providers, Resolved,
+        ResumeRequest, Runtime, Tri,
         contain::{self, NoAnswer},
     },
     run::{DriveError, Event, Head, Journal, JournalError, Phase, Record, RunState},
@@ -312,7 +312,8 @@ impl ReadyGuard {
         let how = if commands.is_empty() { String::new() } else { format!("; by hand: {}", commands.join("; ")) };
         let (key, text) = (format!("{run}/drain-guard/{text}"), format!("{run}: {text}{how}"));
         let tell = |notifier: Arc<dyn Notifier>| {
-            let notice = Notice { key: key.clone(), run: run.clone(), urgent: true, text: text.clone() };
+            let occasion = Occasion::Outage;
+            let notice = Notice { key: key.clone(), run: run.clone(), urgent: true, occasion, text: text.clone() };
             self.ask(TELL_WITHIN, async move { notifier.notify(notice).await })
         };
         // Best effort: what is told is in the journal and in the guard's end as well.

@@ -1,6 +1,6 @@
 //! One run: watching it, answering it, reporting on it. All of it works from any process that can open the journal.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use dr_core::{
     Actor, Answer, Report, RunId, View,
@@ -14,7 +14,7 @@ use dr_core::{
 };
 use tokio::sync::watch as channel;
 
-use super::{Engine, drive::fresh};
+use super::{Engine, drive::fresh, lock};
 use crate::{Error, runtime::wall};
 
 /// A run. It goes on whether or not anybody has this value.
@@ -76,6 +76,21 @@ impl Run {
             last = view.outcome().cloned();
         }
         last.ok_or_else(|| Error::UnknownRun(self.id.clone()))
+    }
+
+    /// Completes when the notices of a run that is over were given, or refused, by everybody who is told; at the latest after `within`. A
+    /// program that ends before that cuts them off, and an incident stays open that the end of the run would have closed.
+    pub async fn all_told(&self, within: Duration) {
+        let told = async {
+            // Its driver tells the end last.
+            if lock(&self.engine.inner().drives).contains_key(&self.id) {
+                self.engine.stopped_driving(&self.id).await;
+            }
+            tokio::time::sleep(BEGIN_TELLING).await;
+            self.engine.inner().desk.all_told().await;
+        };
+        // What was not told by then is not waited for.
+        let _all = tokio::time::timeout(within, told).await.is_ok();
     }
 
     /// Answers what the run asks; the driver counts it, now or when it is resumed. The same answer twice is one answer.
@@ -224,6 +239,9 @@ impl Run {
         Ok(times)
     }
 }
+
+/// How long the tasks that tell may take to begin.
+const BEGIN_TELLING: Duration = Duration::from_millis(50);
 
 fn said_before(state: &RunState, answer: &Answer) -> bool {
     state.given.iter().any(|given| given.by.may_be(&answer.by) && given.choice == answer.choice)

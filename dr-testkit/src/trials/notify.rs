@@ -1,6 +1,6 @@
 //! What a notifier does.
 
-use dr_core::contract::Notice;
+use dr_core::contract::{Notice, Occasion};
 
 use super::{
     Case, Contract,
@@ -16,7 +16,8 @@ trials! { Contract::Notifier;
 }
 
 fn notice(c: &Case, key: &str) -> Notice {
-    Notice { key: format!("trials-1/{key}"), run: c.run.clone(), urgent: true, text: "a person must decide".into() }
+    let text = "a person must decide".into();
+    Notice { key: format!("trials-1/{key}"), run: c.run.clone(), urgent: true, occasion: Occasion::Parked, text }
 }
 
 async fn tells(c: &Case) -> Result<(), Stop> {

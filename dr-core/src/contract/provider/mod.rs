@@ -35,7 +35,7 @@ pub use lifecycle::{
     CreateOffer, CreateReplica, DestroyOffer, HardenOffer, HardenRequest, Hardening, PreserveOffer, PreserveRequest,
     Protection, Protections, RecoveryWindow, RestoreOffer, RestoreRequest,
 };
-pub use notify::{Notice, Notifier};
+pub use notify::{Notice, Notifier, Occasion};
 pub use probe::{DatabaseProbe, LongTransaction, Parted, PositionReading, Query, Rows, Sessions, Tier, WriteProbe};
 pub use readers::{ReadersReading, ReadersRouter, SpreadReaders};
 pub use rehearsal::{

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{Kind, Millis},
-    contract::{Class, Notice, Outcome},
+    contract::{Class, Notice, Occasion, Outcome},
     plan::{Duty, Effect, Handler, Marks, Observed, Prepared, Ready, Step, StepCx, StepError},
 };
 
@@ -59,6 +59,7 @@ impl Handler for Telling {
             key: cx.key().to_string(),
             run: cx.run().clone(),
             urgent: step.urgent,
+            occasion: Occasion::Progress,
             text: step.text.clone(),
         };
         let told = join_all(notifiers.iter().map(|notifier| notifier.notify(notice())));

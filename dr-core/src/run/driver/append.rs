@@ -10,7 +10,8 @@ use futures_util::{
 use super::{Drive, DriveError, Driver, INTENT_PATIENCE, OUTCOME_PATIENCE, task::Happened};
 use crate::{
     base::{Millis, RunId},
-    run::{Event, Head, Journal, JournalError, Line, Phase, Record},
+    contract::Occasion,
+    run::{Event, Head, Journal, JournalError, Line, Phase, Record, RunOutcome},
 };
 
 /// What a full disk means for an append.
@@ -240,15 +241,20 @@ impl Driver {
         if self.state.phase == was {
             return;
         }
-        let text = match self.state.phase {
+        let well = self.state.outcome.as_ref().is_some_and(RunOutcome::success);
+        let (occasion, text) = match self.state.phase {
             Phase::Parked => {
                 let question = self.state.ask.as_ref().map(|ask| ask.question.clone()).unwrap_or_default();
-                format!("parked, a person must decide: {question}")
+                (Occasion::Parked, format!("parked, a person must decide: {question}"))
             }
-            Phase::Aborting => format!("turning back: {}", self.state.aborting.clone().unwrap_or_default()),
-            Phase::Ended => "over".to_owned(),
+            Phase::Aborting => {
+                let why = self.state.aborting.clone().unwrap_or_default();
+                (Occasion::TurningBack, format!("turning back: {why}"))
+            }
+            Phase::Ended if well => (Occasion::EndedWell, "over".to_owned()),
+            Phase::Ended => (Occasion::Ended, "over, without success".to_owned()),
             Phase::New | Phase::Running | Phase::Paused => return,
         };
-        self.notify(&format!("{:?}", self.state.phase).to_lowercase(), &text);
+        self.notify(&format!("{:?}", self.state.phase).to_lowercase(), occasion, &text);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{DriveError, Driver, outcome::Doubt, task};
 use crate::{
     base::{Actor, Millis, NodeId, Role, canonical},
-    contract::{AskedLoss, Cause, Class, Consent, Fact, Loss, LossBound, admit::differences},
+    contract::{AskedLoss, Cause, Class, Consent, Fact, Loss, LossBound, Occasion, admit::differences},
     plan::{
         Input, Output as _, Prepared, StepCx, StepError, StepErrorClass, catalog::ErasedHandler, not_done, references,
         stop,
@@ -158,7 +158,7 @@ impl Driver {
         }
         let text = ask.question.clone();
         self.append(vec![Event::Asked { node: node.clone(), ask: Box::new(ask) }]).await?;
-        self.notify("asked", &text);
+        self.notify("asked", Occasion::Asked, &text);
         Ok(())
     }
 

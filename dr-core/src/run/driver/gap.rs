@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{DriveError, Driver, task};
 use crate::{
     base::Millis,
-    contract::AppTier,
+    contract::{AppTier, Occasion},
     run::{Event, Phase},
 };
 
@@ -95,7 +95,8 @@ impl Driver {
             self.append(vec![Event::ClientsTurnedAway]).await?;
         }
         self.fail_fast();
-        self.notify("clients-turned-away", if self.state.pivot_stands() { PROMOTING } else { STUCK });
+        let text = if self.state.pivot_stands() { PROMOTING } else { STUCK };
+        self.notify("clients-turned-away", Occasion::Outage, text);
         Ok(())
     }
 

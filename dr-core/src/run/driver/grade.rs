@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Clock, DriveError, Driver, outcome::Doubt};
 use crate::{
     base::{Json, Millis, Mono, NodeId, Role},
-    contract::{Accepted, Cause, Class, Fact, Lack, Loss, Shortfall, Waived},
+    contract::{Accepted, Cause, Class, Fact, Lack, Loss, Occasion, Shortfall, Waived},
     plan::{Observed, StepError, StepErrorClass},
     run::{APPROVE, Ask, AskKind, Choice, Event, Phase, REJECT, decided},
 };
@@ -44,7 +44,7 @@ impl Driver {
         let ask = self.grade_question(node, short);
         let text = ask.question.clone();
         self.append(vec![Event::Asked { node: node.clone(), ask: Box::new(ask) }]).await?;
-        self.notify("asked", &text);
+        self.notify("asked", Occasion::Asked, &text);
         self.look_while_asking(node);
         Ok(())
     }

@@ -32,7 +32,7 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::{
     base::{Actor, CanonicalError, Digest, Kind, Millis, Mono, NodeId, ResourceAddress, RunId},
-    contract::{Binding, Bound, Cause, Class, Mismatch, Notice, ProviderError, Providers, Runtime},
+    contract::{Binding, Bound, Cause, Class, Mismatch, Notice, Occasion, ProviderError, Providers, Runtime},
     plan::{Catalog, Effect, Liveness, Plan, Verified},
     run::{
         BadRecord, Event, Head, Illegal, Journal, JournalError, Lease, LeaseError, LeaseStore, Line, NodePhase, Phase,
@@ -439,10 +439,11 @@ impl Driver {
     }
 
     /// Tells people, without waiting for it.
-    fn notify(&self, what: &str, text: &str) {
+    fn notify(&self, what: &str, occasion: Occasion, text: &str) {
         let key = format!("{}/{what}/{}", self.drive.run, self.head.seq);
         let urgent = self.state.phase == Phase::Parked || self.state.gap_over || self.state.clients_turned_away;
-        let notice = Notice { key, run: self.drive.run.clone(), urgent, text: format!("{}: {text}", self.drive.run) };
+        let text = format!("{}: {text}", self.drive.run);
+        let notice = Notice { key, run: self.drive.run.clone(), urgent, occasion, text };
         for notifier in self.drive.providers.notifiers(self.state.plan.group_digest) {
             let notice = notice.clone();
             self.drive.runtime.spawn_detached(Box::pin(async move {

@@ -426,6 +426,10 @@ impl Notifier for Around<dyn Notifier> {
         }
         self.inner.notify(notice).await
     }
+
+    fn closes(&self) -> bool {
+        self.inner.closes()
+    }
 }
 
 #[async_trait]
