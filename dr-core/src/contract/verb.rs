@@ -72,7 +72,7 @@ impl Verb {
 macro_rules! verbs {
     ($($id:ident = $provider:ident::$method:ident, $of:ident $name:literal, $class:expr, $certified:literal;)*) => {
         $(
-            #[doc = concat!("[`", stringify!($provider), "::", stringify!($method), "`](crate::", stringify!($provider), "::",
+            #[doc = concat!("[`", stringify!($provider), "::", stringify!($method), "`](crate::contract::", stringify!($provider), "::",
                 stringify!($method), ").")]
             pub const $id: Verb = Verb {
                 provider: stringify!($provider),
