@@ -9,7 +9,7 @@ use crate::{
     base::{BindingName, MemberId, Millis, minutes, seconds},
     contract::{Binding, FollowsBy, Grade, LossMeasurement, Protection, Rejoin, WriterReceipt},
     plan::{
-        Edge, PlanBuilder, Ref, Situation, StepExt,
+        Edge, PlanBuilder, ReadersFacts, Ref, Situation, StepExt,
         steps::{
             AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, HardenWriter, MeasureLoss, Notify,
             PointSecret, PreserveOldSide, RejoinMember, RetireMemberFence, ShiftReaders, ShiftTraffic, VerifyServing,
@@ -186,28 +186,27 @@ pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver,
 }
 
 /// Sends readers to the standbys of the new writer, or records who owes it. Nobody waits for it.
-pub fn readers(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, opened: &[Ref<()>]) {
-    for name in now.readers.keys() {
-        spread(plan, now, (name, ""), &handed.writer, opened);
+pub fn readers(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterReceipt>, opened: &[Ref<()>]) {
+    for (name, route) in &now.readers {
+        spread(plan, (name, ""), route, writer, opened);
     }
 }
 
 /// Once more, where a route knows the former primary, which may be a standby now.
 fn readers_again(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver, rejoined: &Ref<()>) {
     let old = &now.writer.member;
-    for (name, _) in now.readers.iter().filter(|(_, route)| route.members.contains(old)) {
-        spread(plan, now, (name, "-again"), &handed.writer, std::slice::from_ref(rejoined));
+    for (name, route) in now.readers.iter().filter(|(_, route)| route.members.contains(old)) {
+        spread(plan, (name, "-again"), route, &handed.writer, std::slice::from_ref(rejoined));
     }
 }
 
-pub(super) fn spread(
+fn spread(
     plan: &mut PlanBuilder,
-    now: &Situation,
     (name, again): (&BindingName, &str),
+    route: &ReadersFacts,
     writer: &Ref<WriterReceipt>,
     after: &[Ref<()>],
 ) {
-    let Some(route) = now.readers.get(name) else { return };
     let edges: Vec<&dyn Edge> = after.iter().map(|edge| edge as &dyn Edge).collect();
     let step = ShiftReaders::of(name, route.members.iter().cloned(), writer).after_all(&edges);
     let step = step.within(minutes(5)).every(route.poll).visibility(route.poll);

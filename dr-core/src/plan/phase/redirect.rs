@@ -97,7 +97,5 @@ pub fn redirect(plan: &mut PlanBuilder, now: &Situation, writer: &Ref<WriterRece
     let edges: Vec<&dyn Edge> = seen.iter().map(|edge| edge as &dyn Edge).collect();
     let text = format!("{}: applications are pointed at {}", now.group.name, now.writer.member);
     plan.add("notify-end", Notify { urgent: false, text }.after_all(&edges).within(seconds(30)));
-    for name in now.readers.keys() {
-        after::spread(plan, now, (name, ""), writer, std::slice::from_ref(&edge(&ready)));
-    }
+    after::readers(plan, now, writer, &[edge(&ready)]);
 }

@@ -46,7 +46,7 @@ impl Runbook for PromotionOnly {
         let seen = phase::repoint(plan, now, &handed);
         let opened = phase::reopen(plan, drained, &seen);
         phase::finish(plan, now, &handed, &opened);
-        phase::readers(plan, now, &handed, &opened);
+        phase::readers(plan, now, &handed.writer, &opened);
         phase::harden(plan, now, &handed, &opened);
         phase::rejoin(plan, now, handed, &opened);
         Ok(())

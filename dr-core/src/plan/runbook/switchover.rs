@@ -36,7 +36,7 @@ impl Runbook for PlannedSwitchover {
         let opened = phase::reopen(plan, drained, &traffic);
         phase::finish(plan, now, &handed, &opened);
         phase::bring_along(plan, now, &handed, &opened);
-        phase::readers(plan, now, &handed, &opened);
+        phase::readers(plan, now, &handed.writer, &opened);
         phase::harden(plan, now, &handed, &opened);
         phase::rejoin(plan, now, handed, &opened);
         Ok(())
