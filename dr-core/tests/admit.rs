@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    DatabaseProbe, Fence, Grade, GroupName, MemberId, Millis, NodeId, Outcome, ProviderError, RunId, Target, Timestamp,
-    Tri,
+    DatabaseProbe, Fence, Grade, GroupName, ManagedDatabase, MemberId, Millis, NodeId, Outcome, ProviderError, RunId,
+    Target, Timestamp, Tri,
     base::{Digest, Epoch, Json, Mono, ResourceAddress, ResourceIdentity, SystemId},
     contract::{
-        CatchUpReceipt, Consent, EngageFence, Fact, FenceReading, FenceReceipt, FenceToken, Lineage, LongTransaction,
-        Loss, LossBound, Parted, Planes, Position, PositionReading, PositionUnit, PromoteRequest, PromotionTerms,
-        Query, QuiesceReceipt, Reach, ReleaseOrder, RetireFence, Retry, Rows, Runtime, Sessions, SwapRequest, Task,
-        Tier, Tolerance, WriteProbe,
+        Capabilities, CatchUpReceipt, Consent, Description, EngageFence, Fact, FenceReading, FenceReceipt, FenceToken,
+        Lineage, LongTransaction, Loss, LossBound, OpHandle, OpProgress, Parted, Planes, Position, PositionReading,
+        PositionUnit, PromoteRequest, PromotionTerms, Query, QuiesceReceipt, Reach, ReleaseOrder, Replication,
+        RetireFence, Retry, Rows, Runtime, Sessions, SwapRequest, Task, Tier, Tolerance, WriteProbe,
         admit::{self, Door, Refused},
     },
 };
@@ -112,6 +112,29 @@ impl DatabaseProbe for At {
     }
 }
 
+/// A member that says of its replication what the test says; `None` is silence.
+#[derive(Debug)]
+struct Fed(Option<Replication>);
+
+#[async_trait]
+impl ManagedDatabase for Fed {
+    async fn capabilities(&self) -> Result<Capabilities, ProviderError> {
+        Ok(Capabilities::none())
+    }
+    async fn describe(&self) -> Result<Description, ProviderError> {
+        Err(silence())
+    }
+    async fn replication(&self) -> Result<Replication, ProviderError> {
+        self.0.clone().ok_or_else(silence)
+    }
+    async fn poll(&self, _op: &OpHandle) -> Result<OpProgress, ProviderError> {
+        Err(silence())
+    }
+    fn manual(&self, _verb: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 fn silence() -> ProviderError {
     ProviderError::Unreachable { verb: "look", why: "no route to host".into(), source: None }
 }
@@ -146,6 +169,7 @@ fn target(member: &str, generation: u32) -> Target {
         address: ResourceAddress::new(format!("id-{member}")),
         identity: Some(ResourceIdentity::new(format!("uid-{member}"))),
         lineage: lineage(generation),
+        receives: None,
     }
 }
 
@@ -243,7 +267,7 @@ fn admit_fence(receipt: &FenceReceipt, reading: Option<FenceReading>, least: Gra
 
 fn admit_catch_up(receipt: &CatchUpReceipt, server: &At, fence: &FenceReceipt) -> Result<(), Refused> {
     let run = run("orders");
-    now(admit::caught_up(&door(&run, 1, &clock(100)), server, receipt, fence)).map(drop)
+    now(admit::caught_up(&door(&run, 1, &clock(100)), (&Fed(None), server), receipt, fence)).map(drop)
 }
 
 fn lost(result: Result<(), Refused>, words: &str) {
@@ -258,7 +282,9 @@ fn request(epoch: u64, at: u64) -> PromoteRequest {
     let clock = clock(at);
     let door = door(&run, epoch, &clock);
     let fenced = now(admit::fenced(&door, &Says(Some(fence_reading())), &fence_receipt(), Grade::Enforced)).unwrap();
-    let caught = now(admit::caught_up(&door, &server(4, 1000, 1000), &catch_up_receipt(), &fence_receipt())).unwrap();
+    let caught =
+        now(admit::caught_up(&door, (&Fed(None), &server(4, 1000, 1000)), &catch_up_receipt(), &fence_receipt()))
+            .unwrap();
     let consented = admit::consented(&door, &consent(), &facts_now()).unwrap();
     PromoteRequest::planned(run.key(&Digest::zero(), &NodeId::new("promote")), fenced, caught, consented)
 }
@@ -480,4 +506,53 @@ fn a_proof_that_is_too_old_is_refused_at_the_gate() {
 fn a_proof_of_another_epoch_is_refused_at_the_gate() {
     let refusal = request(1, 100).certified().refuse(mono(100), Epoch::new(2));
     assert_eq!(refusal.unwrap(), "the proof was made under epoch 1, this is 2");
+}
+
+/// The receipt of a logical copy: it has a history of its own, and what was proved is a position of its source.
+fn copy_receipt() -> CatchUpReceipt {
+    let own = Lineage { system: SystemId::new("9900"), generation: 1 };
+    let copy = Target { lineage: own, receives: Some(lineage(4)), ..target("weu", 4) };
+    CatchUpReceipt { target: copy, ..catch_up_receipt() }
+}
+
+fn fed(lineage: Option<Lineage>, applied: Option<Position>) -> Fed {
+    let received = applied.clone();
+    let at = at();
+    Fed(Some(Replication { streaming: Tri::No, lineage, received, applied, lag: None, cadence: Millis::ZERO, at }))
+}
+
+fn admit_copy(fed: &Fed) -> Result<(), Refused> {
+    let run = run("orders");
+    // Its own server is in no recovery, far ahead in positions of its own, and is not asked.
+    let own = At { position: None, sessions: Sessions::default() };
+    now(admit::caught_up(&door(&run, 1, &clock(100)), (fed, &own), &copy_receipt(), &fence_receipt())).map(drop)
+}
+
+#[test]
+fn a_logical_copy_has_everything_by_positions_of_its_source_alone() {
+    admit_copy(&fed(Some(lineage(4)), Some(position(1000)))).unwrap();
+    let behind = admit_copy(&fed(Some(lineage(4)), Some(position(999)))).unwrap_err();
+    assert!(matches!(behind, Refused::NotYet { .. }), "{behind:?}");
+    let own = Position { system: SystemId::new("9900"), ..position(5000) };
+    for (lineage_told, applied, words) in [
+        (Some(lineage(3)), Some(position(5000)), "is fed from lineage 7311/3, it was 7311/4"),
+        (Some(lineage(4)), Some(own), "is none of its source's"),
+        (None, Some(position(5000)), "nobody can say up to which position of 7311/4"),
+        (Some(lineage(4)), None, "nobody can say up to which position of 7311/4"),
+    ] {
+        let refused = admit_copy(&fed(lineage_told, applied)).unwrap_err();
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    assert!(matches!(admit_copy(&Fed(None)).unwrap_err(), Refused::Silent { .. }));
+}
+
+#[test]
+fn a_logical_copy_of_another_history_than_the_fenced_one_is_refused() {
+    let run = run("orders");
+    let own = At { position: None, sessions: Sessions::default() };
+    let copy = copy_receipt();
+    let other = CatchUpReceipt { target: Target { receives: Some(lineage(3)), ..copy.target.clone() }, ..copy };
+    let fed = fed(Some(lineage(3)), Some(position(1000)));
+    let answer = now(admit::caught_up(&door(&run, 1, &clock(100)), (&fed, &own), &other, &fence_receipt()));
+    lost(answer.map(drop), "the candidate follows 7311/3, fenced was 7311/4");
 }

@@ -17,11 +17,11 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use dr_core::{
     Catalog, Grade, Plan, PlanBuilder, PlannedSwitchover, Runbook, Situation, UnplannedFailover,
     base::Refusal,
-    contract::verb,
+    contract::{Lineage, verb},
     plan::{Policy, RejoinStandby},
     seconds,
 };
-use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
+use situations::{Scene, aurora, azure_pg, cloud_sql_external, cloud_sql_pair, mi, postgres, rds};
 
 fn policy() -> Policy {
     Policy {
@@ -120,6 +120,46 @@ fn c04_flexible_server_switchover() {
 #[test]
 fn c12_rds_switchover() {
     verified("c12-rds-switchover", planned(&rds(), &PlannedSwitchover::to("frankfurt")).unwrap());
+}
+
+/// The candidate is another system, fed with changes of rows: it is promoted by positions of its source, and its sequences are raised.
+#[test]
+fn cloud_sql_external_switchover() {
+    let plan = planned(&cloud_sql_external(), &PlannedSwitchover::to("cloud")).unwrap();
+    assert_eq!(plan.receives[&"cloud".into()], plan.expects.lineage);
+    assert_ne!(plan.lineages[&"cloud".into()].system, plan.expects.lineage.system);
+    let verdict = |plan: Plan| {
+        let refused = plan.verify(Vec::new(), &Catalog::built_in()).unwrap_err();
+        refused.findings.iter().map(|finding| finding.rule).collect::<std::collections::BTreeSet<_>>()
+    };
+    let mut other = plan.clone();
+    other.receives.get_mut(&"cloud".into()).unwrap().generation = 2;
+    assert_eq!(verdict(other), [174].into(), "fed from another history than the one that is to move");
+    let mut none = plan.clone();
+    none.receives.clear();
+    assert_eq!(verdict(none), [174].into(), "a copy that the plan does not call one");
+    verified("cloud-sql-external-switchover", plan);
+}
+
+/// The same with a dark source: sequences are raised above the rows that are there.
+#[test]
+fn cloud_sql_external_failover() {
+    let now = cloud_sql_external().silent_primary();
+    verified("cloud-sql-external-failover", planned(&now, &UnplannedFailover::to("cloud")).unwrap());
+}
+
+/// A copy of another history, and one that nobody can place, are no candidates.
+#[test]
+fn a_logical_copy_of_another_history_is_no_candidate() {
+    let other = |lineage: Option<Lineage>| {
+        let scene = cloud_sql_external();
+        let scene = scene.standby(|member| member.replication.as_mut().unwrap().lineage = lineage.clone());
+        planned(&scene, &PlannedSwitchover::to("cloud")).unwrap_err()
+    };
+    let older = Lineage { system: "orders-system".into(), generation: 2 };
+    for refused in [other(Some(older)), other(None)] {
+        assert_eq!(refused.findings.iter().map(|finding| finding.rule).collect::<Vec<_>>(), [213], "{refused}");
+    }
 }
 
 /// Separate fence, forced: the fence is never given back, the loss is bounded twice.

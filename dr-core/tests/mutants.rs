@@ -14,7 +14,7 @@ use dr_core::{
     seconds,
 };
 use serde_json::Value;
-use situations::{Scene, aurora, azure_pg, cloud_sql_pair, mi, postgres, rds};
+use situations::{Scene, aurora, azure_pg, cloud_sql_external, cloud_sql_pair, mi, postgres, rds};
 
 /// Figures that belong into the log of every test run. The test harness keeps what passing tests print to itself.
 fn tell(figures: &str) {
@@ -79,6 +79,8 @@ fn plans() -> Vec<(&'static str, Plan)> {
         ("aurora failover", planned(&aurora().silent_primary(), &UnplannedFailover::to("frankfurt"))),
         ("aurora failover, no fence", planned(&aurora().silent_primary(), &risk("frankfurt"))),
         ("cloud sql switchover", planned(&cloud_sql_pair(), &PlannedSwitchover::to("netherlands"))),
+        ("logical copy switchover", planned(&cloud_sql_external(), &PlannedSwitchover::to("cloud"))),
+        ("logical copy failover", planned(&cloud_sql_external().silent_primary(), &UnplannedFailover::to("cloud"))),
     ]
 }
 

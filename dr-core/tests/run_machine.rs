@@ -74,6 +74,7 @@ fn plan() -> Plan {
             address: ResourceAddress::new("neu-1"),
             identity: None,
             lineage: Lineage { system: SystemId::new("s"), generation: 1 },
+            receives: None,
         },
         to: Some("weu".into()),
         loss: Loss::Nothing,
@@ -100,6 +101,7 @@ fn plan() -> Plan {
             ),
             (NodeId::new("fence"), Hold { released_by: None, undo: undo("test.unfence", Class::ReleaseFence) }),
         ]),
+        receives: BTreeMap::new(),
     }
 }
 

@@ -135,7 +135,7 @@ async fn target(
     let Resolved::Member(provider) = resolved else { return None };
     let seen = tokio::time::timeout(PATIENCE, provider.database.describe()).await;
     let identity = seen.ok().and_then(Result::ok).and_then(|seen| seen.identity);
-    Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage })
+    Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage, receives: None })
 }
 
 /// What the servers of a group said in one look.
@@ -252,6 +252,7 @@ mod tests {
             address: dr_core::base::ResourceAddress::new(name),
             identity: None,
             lineage: lineage(generation),
+            receives: None,
         };
         let run = dr_core::RunId::new(dr_core::GroupName::new("g"), 1);
         let at = Timestamp::from_millis(9);

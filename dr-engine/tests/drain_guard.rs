@@ -113,6 +113,7 @@ impl Scene {
                 address: self.cloud.member_ref("neu").address,
                 identity: None,
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
+                receives: None,
             },
             bindings: BTreeMap::from(bindings),
             fence_travels: false,
@@ -127,6 +128,7 @@ impl Scene {
                 unguarded: false,
                 automatic: None,
             },
+            receives: BTreeMap::new(),
         }
     }
 

@@ -324,6 +324,10 @@ impl ManagedDatabase for PostgresDatabase {
         .map_err(unread("rehearse"))
     }
 
+    fn known_endpoint(&self) -> Option<dr_core::base::Endpoint> {
+        Some(self.member.endpoint())
+    }
+
     fn manual(&self, verb: &str) -> Vec<String> {
         crate::manual::database(&self.member, verb)
     }

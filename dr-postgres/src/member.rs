@@ -176,7 +176,7 @@ impl Member {
     #[must_use]
     pub fn bound(&self, lineage: Lineage) -> Bound {
         let identity = Some(identity(&lineage));
-        Bound { member: self.name.clone(), address: self.address(), identity, lineage }
+        Bound { member: self.name.clone(), address: self.address(), identity, lineage, receives: None }
     }
 
     /// The peer of this name and a session to it.

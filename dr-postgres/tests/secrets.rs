@@ -45,8 +45,13 @@ impl Stage {
     async fn patch(&self) -> Outcome<SecretVersion> {
         let run = RunId::new(GroupName::new("app"), 1);
         let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
-        let target =
-            Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
+        let target = Target {
+            member: MemberId::new("pg2"),
+            address: ResourceAddress::new("pg2"),
+            identity: None,
+            lineage,
+            receives: None,
+        };
         let (endpoint, at) = (Endpoint::new(NEW), Timestamp::from_millis(0));
         let key: IdempotencyKey = run.key(&dr_core::base::Digest::zero(), &NodeId::new("secret"));
         let writer = WriterReceipt {
@@ -270,8 +275,13 @@ async fn bug_a_token_of_an_older_version_wrote_a_second_one() {
     let run = RunId::new(GroupName::new("app"), 1);
     let ask = |endpoint: &str, expected: &str, node: &str| {
         let lineage = Lineage { system: SystemId::new("1"), generation: 2 };
-        let target =
-            Target { member: MemberId::new("pg2"), address: ResourceAddress::new("pg2"), identity: None, lineage };
+        let target = Target {
+            member: MemberId::new("pg2"),
+            address: ResourceAddress::new("pg2"),
+            identity: None,
+            lineage,
+            receives: None,
+        };
         let (endpoint, at) = (Endpoint::new(endpoint), Timestamp::from_millis(0));
         let writer = WriterReceipt {
             run: run.clone(),

@@ -177,7 +177,7 @@ impl Probe {
     }
 
     async fn read_sequences(&self) -> Result<Sequences, PgError> {
-        let mut told = Sequences::default();
+        let mut told = Sequences::none(now());
         for sequence in self.link.session().await?.sequences().await? {
             if sequence.readable {
                 told.values.insert(sequence.name, sequence.last.map(Int64));

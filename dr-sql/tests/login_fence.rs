@@ -24,7 +24,13 @@ fn key(node: &str) -> IdempotencyKey {
 }
 
 fn target(lineage: Lineage) -> Target {
-    Target { member: "pg1".into(), address: ResourceAddress::new("orders-neu"), identity: None, lineage }
+    Target {
+        member: "pg1".into(),
+        address: ResourceAddress::new("orders-neu"),
+        identity: None,
+        lineage,
+        receives: None,
+    }
 }
 
 async fn lineage(node: &Node) -> Lineage {

@@ -108,6 +108,7 @@ impl SimCloud {
                 address: found.instance.address.clone(),
                 identity: Some(found.instance.identity.clone()),
                 lineage: truth.world.told(found.lineage()),
+                receives: None,
             })
         });
         let digest =

@@ -11,11 +11,11 @@ use dr_core::{
         AppReading, Capabilities, ClearFence, CreateReplica, Description, DestroyRequest, DrainRequest, Effort,
         EngageFence, EvidenceSink, FencePlace, FenceReading, FenceToken, FollowRequest, HardenRequest, Health,
         LongTransaction, Notice, OpHandle, OpProgress, PatchSecret, Planes, Position, PositionReading, PositionSample,
-        PreserveRequest, PromoteRequest, Protections, Providers, Query, Reach, ReadersReading, ReadersRouter,
-        RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, RejoinRequest,
-        ReleaseOrder, Replication, Resolved, ResourceRef, RestoreRequest, ResumeRequest, RetireFence, RotateSecret,
-        RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, Sequences, Sessions, SnapshotRequest,
-        SpreadReaders, SwapRequest, Table, TableSum, WriteProbe, WritesSince,
+        PreserveRequest, PromoteRequest, Protections, Providers, Query, RaiseSequences, Reach, ReadersReading,
+        ReadersRouter, RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret,
+        RejoinRequest, ReleaseOrder, Replication, Resolved, ResourceRef, RestoreRequest, ResumeRequest, RetireFence,
+        RotateSecret, RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, Sequences, Sessions,
+        SnapshotRequest, SpreadReaders, SwapRequest, Table, TableSum, WriteProbe, WritesSince,
     },
 };
 use mockall::mock;
@@ -48,6 +48,8 @@ mock! {
         async fn harden(&self, request: HardenRequest) -> Outcome<()>;
         async fn protections(&self) -> Result<Protections, ProviderError>;
         async fn preserve(&self, request: PreserveRequest) -> Outcome<()>;
+        async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()>;
+        fn known_endpoint(&self) -> Option<dr_core::base::Endpoint>;
         async fn settle(&self) -> Outcome<()>;
         async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError>;
         fn manual(&self, verb: &str) -> Vec<String>;

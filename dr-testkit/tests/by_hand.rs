@@ -73,7 +73,13 @@ impl Hand {
 
     fn target(&self, name: &str) -> Target {
         let lineage = self.cloud.look(|truth| truth.member(name).unwrap().lineage().clone());
-        Target { member: MemberId::new(name), address: self.cloud.member_ref(name).address, identity: None, lineage }
+        Target {
+            member: MemberId::new(name),
+            address: self.cloud.member_ref(name).address,
+            identity: None,
+            lineage,
+            receives: None,
+        }
     }
 
     fn door<'a>(&'a self, run: &'a RunId) -> admit::Door<'a> {
@@ -161,7 +167,9 @@ impl Hand {
         let (old, new) = (self.member("neu").await, self.member("weu").await);
         let fenced =
             admit::fenced(&self.door(&run), old.fence.unwrap().as_ref(), fence, Grade::Confirmed).await.unwrap();
-        let caught = admit::caught_up(&self.door(&run), new.probe.as_ref(), &receipt, fence).await.unwrap();
+        let caught = admit::caught_up(&self.door(&run), (new.database.as_ref(), new.probe.as_ref()), &receipt, fence)
+            .await
+            .unwrap();
         let consented = admit::consented(&self.door(&run), &self.consent(&run), &[]).unwrap();
         PromoteRequest::planned("orders-1/promote".into(), fenced, caught, consented)
     }

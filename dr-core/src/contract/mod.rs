@@ -41,11 +41,12 @@ pub use provider::{
     FencePlace, FenceReading, FenceSet, FenceToken, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, GradedFence,
     HardenOffer, HardenRequest, Hardening, Health, LagSample, LongTransaction, ManagedDatabase, MemberProvider, Notice,
     Notifier, Obstacle, Occasion, OpProgress, Parted, PatchSecret, PositionReading, PositionSample, PreserveOffer,
-    PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, Reach, ReadersReading, ReadersRouter,
-    RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin, RejoinRequest,
-    Replication, Resolved, RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret, RouteReading,
-    RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions, SnapshotOffer,
-    SnapshotRequest, SpreadReaders, SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe, WritesSince,
+    PreserveRequest, PromoteOffer, Protection, Protections, Providers, Query, RaiseSequences, Reach, ReadersReading,
+    ReadersRouter, RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute, RehearseSecret, Rejoin,
+    RejoinRequest, Replication, Resolved, RestoreOffer, RestoreRequest, ResumeRequest, RetireFence, RotateSecret,
+    RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences, ServicePace, Sessions,
+    SnapshotOffer, SnapshotRequest, SpreadReaders, SwapOffer, Table, TableSum, Tier, TrafficRouter, Weight, WriteProbe,
+    WritesSince,
 };
 pub use runtime::{Runtime, Task};
 pub use verb::Verb;

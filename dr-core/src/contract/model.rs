@@ -202,9 +202,25 @@ pub struct Target {
     pub identity: Option<ResourceIdentity>,
     /// The history that it carries.
     pub lineage: Lineage,
+    /// The history that it is fed from, where that is another system's: a logical copy applies changes of rows, and has a history of its
+    /// own beside it. `None` for a physical standby, which carries the history that it receives, and for a writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receives: Option<Lineage>,
 }
 
 impl Target {
+    /// Returns the history whose writes it holds: the one that a logical copy is fed from, or the one that it carries.
+    #[must_use]
+    pub fn holds(&self) -> &Lineage {
+        self.receives.as_ref().unwrap_or(&self.lineage)
+    }
+
+    /// Tells whether it is a logical copy: another system, whose own positions compare with nobody's.
+    #[must_use]
+    pub const fn is_copy(&self) -> bool {
+        self.receives.is_some()
+    }
+
     /// Compares this target with what a provider reports now: the address is the same, and so is the identity where both know one.
     ///
     /// # Errors
@@ -232,7 +248,11 @@ impl fmt::Display for Target {
         if let Some(identity) = &self.identity {
             write!(f, "identity {identity}, ")?;
         }
-        write!(f, "lineage {})", self.lineage)
+        write!(f, "lineage {}", self.lineage)?;
+        match &self.receives {
+            Some(received) => write!(f, ", a logical copy of {received})"),
+            None => f.write_str(")"),
+        }
     }
 }
 

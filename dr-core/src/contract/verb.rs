@@ -99,6 +99,7 @@ verbs! {
     DESTROY = ManagedDatabase::destroy, Database "destroy", Some(Class::Destroy), true;
     HARDEN = ManagedDatabase::harden, Database "harden", None, false;
     PRESERVE = ManagedDatabase::preserve, Database "preserve", None, false;
+    RAISE_SEQUENCES = ManagedDatabase::raise_sequences, Database "raise-sequences", None, false;
     SETTLE = ManagedDatabase::settle, Database "settle", None, false;
     FENCE = Fence::engage, Database "fence", Some(Class::Fence), false;
     RELEASE_FENCE = Fence::release, Database "release-fence", Some(Class::ReleaseFence), false;

@@ -34,7 +34,7 @@ pub enum Stage {
     Prove,
     /// The promotion or swap.
     Change,
-    /// The new writer is freed of what the fence of its predecessor left with it.
+    /// The new writer is made ready for its applications: freed of what the fence of its predecessor left with it, its sequences raised.
     Clear,
     /// There is exactly one writer.
     Confirm,
@@ -66,7 +66,7 @@ impl Stage {
             Self::Fence => "clients would see errors instead of waiting",
             Self::Prove => "writes go on",
             Self::Change => "there would be no way back from what is found too late",
-            Self::Clear => "the fence of a member that still writes would be lifted",
+            Self::Clear => "something would be taken from, or set on, a member that is not the writer yet",
             Self::Confirm => "the writer before the change would be confirmed",
             Self::Owe => "the former primary may still be the writer",
             Self::Move => "applications would be sent to a writer that is not confirmed",
@@ -101,6 +101,10 @@ pub enum Duty {
     Rehearsal,
     /// Rehearses it once more after their answer.
     RehearsalAgain,
+    /// Reads the sequences of the primary of a logical copy.
+    SequencesRead,
+    /// Raises the sequences of a logical copy that was promoted.
+    SequencesRaised,
     /// Bounds what a failover may lose.
     LossBound,
     /// Tells people.
@@ -140,7 +144,7 @@ pub(crate) enum Needed {
 
 impl Duty {
     /// All duties.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::GroupLock,
         Self::Sides,
         Self::Candidate,
@@ -151,6 +155,8 @@ impl Duty {
         Self::Parity,
         Self::Rehearsal,
         Self::RehearsalAgain,
+        Self::SequencesRead,
+        Self::SequencesRaised,
         Self::LossBound,
         Self::Notice,
         Self::Snapshot,
@@ -170,10 +176,15 @@ impl Duty {
             Self::Candidate | Self::Silence | Self::LossBound => Needed::BeforeForced,
             Self::RehearsalAgain => Needed::Again,
             Self::WriterStill | Self::LossMeasured => Needed::After,
-            // DR164; DR162 by route; DR162 by member; only time is lost without the others.
-            Self::Notice | Self::Serving | Self::Rejoin | Self::Follow | Self::Snapshot | Self::Settling => {
-                Needed::Elsewhere
-            }
+            // DR164; DR162 by route; DR162 by member; DR167; only time is lost without the others.
+            Self::Notice
+            | Self::Serving
+            | Self::Rejoin
+            | Self::Follow
+            | Self::SequencesRead
+            | Self::SequencesRaised
+            | Self::Snapshot
+            | Self::Settling => Needed::Elsewhere,
         }
     }
 
@@ -203,6 +214,8 @@ impl Duty {
             Self::Parity => "compares versions and extensions",
             Self::Rehearsal => "rehearses the change",
             Self::RehearsalAgain => "rehearses the change again after the answer",
+            Self::SequencesRead => "reads the sequences of the primary",
+            Self::SequencesRaised => "raises the sequences of the new writer",
             Self::LossBound => "bounds the loss",
             Self::Notice => "tells people",
             Self::Snapshot => "takes a snapshot",

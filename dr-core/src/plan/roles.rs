@@ -164,8 +164,12 @@ fn is_another_system(member: &MemberFacts, members: &[MemberFacts]) -> bool {
     own.is_some_and(|own| !others.is_empty() && !others.contains(&own))
 }
 
+/// Whether it is a standby from inside. The server of a logical copy is in no recovery: what its provider says of writes counts there.
 fn in_recovery(member: &MemberFacts) -> Tri {
-    member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery)
+    match &member.description {
+        Some(seen) if seen.is_copy() => seen.standby_by_word(),
+        Some(_) | None => member.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery),
+    }
 }
 
 /// A writer that only its provider knows, beside a member that says nothing: the silent one may be the writer.
@@ -515,7 +519,13 @@ mod tests {
 
     fn wrote(name: &str) -> Target {
         let lineage = Lineage { system: SystemId::new("s"), generation: 1 };
-        Target { member: name.into(), address: ResourceAddress::new(format!("/{name}")), identity: None, lineage }
+        Target {
+            member: name.into(),
+            address: ResourceAddress::new(format!("/{name}")),
+            identity: None,
+            lineage,
+            receives: None,
+        }
     }
 
     /// Covers D01 and row 13 of the API's change list: roles come from edges, never from a provider's word.

@@ -22,7 +22,7 @@ pub use rejoin::RejoinStandby;
 pub use switchover::PlannedSwitchover;
 
 use crate::{
-    base::{BindingName, CanonicalError, MemberId, Millis, Refusal, RunId, RunbookId, Timestamp},
+    base::{BindingName, CanonicalError, Endpoint, MemberId, Millis, Refusal, RunId, RunbookId, Timestamp},
     contract::{
         Binding, Capabilities, Description, FenceReading, GroupSpec, IntendedRole, Lineage, LongTransaction, Peer,
         Planes, Position, PositionReading, Reach, Rehearsal, Replication, ResourceRef, SecretReference, ServicePace,
@@ -45,12 +45,13 @@ pub struct RetiredLineage {
 }
 
 impl RetiredLineage {
-    /// Tells whether `lineage` is the history that began with the promotion, or a later one of the same system. Where histories are
-    /// not counted, nothing is.
+    /// Tells whether `lineage` is the history that began with the promotion, or a later one of the same system. A logical copy goes on
+    /// with the history that it had. Where histories are not counted, nothing is.
     #[must_use]
     pub fn goes_on_as(&self, lineage: &Lineage) -> bool {
         let (old, new) = (&self.from.lineage, &self.to.lineage);
-        lineage.system == new.system && new.generation > old.generation && lineage.generation >= new.generation
+        let grew = new.system != old.system || new.generation > old.generation;
+        lineage.system == new.system && grew && lineage.generation >= new.generation
     }
 }
 
@@ -87,6 +88,8 @@ pub struct MemberFacts {
     pub role: IntendedRole,
     /// What it is bound to, with the identity that it told in this look.
     pub binding: ResourceRef,
+    /// Where applications reach it, as far as the group file says it: known of a silent member, too.
+    pub endpoint: Option<Endpoint>,
     /// What the management plane said; `None` when it did not answer.
     pub description: Option<Description>,
     /// As a standby; `None` when it did not answer.
@@ -133,6 +136,7 @@ impl MemberFacts {
             presence: Presence::Silent,
             role: IntendedRole::Candidate,
             binding,
+            endpoint: None,
             description: None,
             replication: None,
             capabilities: None,
@@ -159,7 +163,7 @@ impl MemberFacts {
     pub fn is_at(&self, peer: &Peer) -> bool {
         let seen = self.description.as_ref();
         let told = seen.is_some_and(|seen| peer.means(&seen.address, Some(&seen.endpoint)));
-        told || peer.means(&self.binding.address, None)
+        told || peer.means(&self.binding.address, self.endpoint.as_ref())
     }
 
     /// Whether a plan may make it the writer: the group file calls it a candidate, and no run promoted another member away from the
@@ -173,7 +177,8 @@ impl MemberFacts {
     #[must_use]
     pub fn received(&self) -> Option<&Position> {
         let told = || self.replication.as_ref().and_then(|reading| reading.received.as_ref());
-        self.position.as_ref().map(|position| &position.durable).or_else(told)
+        // The own positions of a copy are no positions of the writer.
+        self.position.as_ref().filter(|_| !self.is_copy()).map(|position| &position.durable).or_else(told)
     }
 
     /// Whether it answered through either plane.
@@ -182,10 +187,24 @@ impl MemberFacts {
         self.description.is_some() || self.position.is_some()
     }
 
+    /// Whether it is a logical copy: another system, fed with changes of rows.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.description.as_ref().is_some_and(Description::is_copy)
+    }
+
+    /// The history whose writes it holds: the one that it carries, or, of a logical copy, the one that it is fed from. `None` when nobody
+    /// can say which.
+    #[must_use]
+    pub fn holds(&self) -> Option<&Lineage> {
+        if self.is_copy() { self.replication.as_ref()?.lineage.as_ref() } else { self.lineage() }
+    }
+
     /// The history that it carries: as the server says, or else as its provider does.
     #[must_use]
     pub fn lineage(&self) -> Option<&Lineage> {
-        let received = || self.replication.as_ref().and_then(|replication| replication.lineage.as_ref());
+        let replication = self.replication.as_ref().filter(|_| !self.is_copy());
+        let received = || replication.and_then(|replication| replication.lineage.as_ref());
         let described = || self.description.as_ref().and_then(|description| description.lineage.as_ref());
         self.position.as_ref().map(|position| &position.lineage).or_else(described).or_else(received)
     }
@@ -195,7 +214,8 @@ impl MemberFacts {
     pub fn target(&self) -> Option<Target> {
         let lineage = self.lineage()?.clone();
         let (address, identity) = (self.binding.address.clone(), self.binding.identity.clone());
-        Some(Target { member: self.name.clone(), address, identity, lineage })
+        let receives = if self.is_copy() { Some(self.holds()?.clone()) } else { None };
+        Some(Target { member: self.name.clone(), address, identity, lineage, receives })
     }
 }
 
@@ -299,6 +319,13 @@ impl Situation {
         standbys.chain([(self.writer.member.clone(), self.writer.lineage.clone())]).collect()
     }
 
+    /// The histories that logical copies are fed from, by copy.
+    #[must_use]
+    pub fn receives(&self) -> BTreeMap<MemberId, Lineage> {
+        let copies = self.standbys.iter().filter(|member| member.is_copy());
+        copies.filter_map(|member| Some((member.name.clone(), member.holds()?.clone()))).collect()
+    }
+
     /// The standbys that a change of the writer to `to` has to take along: all that are no readers, apart from `to`.
     pub fn followers<'a>(&'a self, to: &'a MemberId) -> impl Iterator<Item = &'a MemberFacts> {
         self.standbys.iter().filter(move |member| member.role != IntendedRole::Reader && member.name != *to)
@@ -329,6 +356,7 @@ impl Situation {
             bindings,
             fence_travels: self.fence_travels(),
             lineages: self.lineages(),
+            receives: self.receives(),
             allow: self.group.allowed().collect(),
             policy,
         })

@@ -108,7 +108,7 @@ impl Survey {
         let lineage = lineage.ok_or_else(|| refuse(vec![no_lineage(&primary.name)]))?;
         let address = primary.description.as_ref().map_or(&primary.binding.address, |seen| &seen.address).clone();
         let identity = primary.binding.identity.clone();
-        let writer = Target { member: primary.name.clone(), address, identity, lineage };
+        let writer = Target { member: primary.name.clone(), address, identity, lineage, receives: None };
         let stale = self.stale(&std::iter::once(&primary).chain(&standbys).collect::<Vec<_>>());
         if !stale.is_empty() {
             return Err(refuse(stale));
@@ -182,6 +182,7 @@ impl Survey {
                 identity: self.identity(name, binding, description.as_ref().ok()),
                 ..binding.clone()
             },
+            endpoint: database.known_endpoint(),
             description: description.ok(),
             replication: replication.ok(),
             capabilities: capabilities.ok(),
@@ -315,7 +316,7 @@ impl Survey {
 
     /// The writer's history: as the writer itself says it, as its provider does, as its standbys carry it, or as it was seen last.
     fn lineage(&self, primary: &MemberFacts, standbys: &[MemberFacts]) -> Option<Lineage> {
-        let seen = std::iter::once(primary).chain(standbys).find_map(MemberFacts::lineage).cloned();
+        let seen = primary.lineage().or_else(|| standbys.iter().find_map(MemberFacts::holds)).cloned();
         let last = || self.last_writer.clone().filter(|last| last.member == primary.name).map(|last| last.lineage);
         seen.or_else(last)
     }

@@ -8,9 +8,9 @@ use dr_core::{
     Binding, Grade, GroupSpec, MemberId, Millis, Situation, Target, Timestamp, Tri,
     base::{Endpoint, ResourceAddress, ResourceIdentity, SystemId},
     contract::{
-        Capabilities, Description, ForcedOffer, HardenOffer, Lineage, Parted, Planes, Position, PositionReading,
-        PositionUnit, PreserveOffer, PromoteOffer, Protection, Reach, Rejoin, Replication, ReplicationLink,
-        ResourceKind, ResourceRef, Serves, SnapshotOffer, SwapOffer, Tier,
+        Capabilities, Description, Follows, ForcedOffer, HardenOffer, Lineage, Parted, Planes, Position,
+        PositionReading, PositionUnit, PreserveOffer, PromoteOffer, Protection, Reach, Rejoin, Replication,
+        ReplicationLink, ResourceKind, ResourceRef, Serves, SnapshotOffer, SwapOffer, Tier,
     },
     millis, minutes,
     plan::{AppFacts, MemberFacts, Presence, ReadersFacts, SecretFacts},
@@ -198,6 +198,7 @@ fn scene(service: &Service, group: &serde_json::Value) -> Scene {
             address: ResourceAddress::new(format!("{}/{primary}", service.name)),
             identity: Some(identity(service, primary)),
             lineage: lineage(service),
+            receives: None,
         },
         primary: member(service, primary, None),
         standbys: vec![member(service, standby, Some(primary))],
@@ -387,4 +388,35 @@ pub(crate) fn cloud_sql_pair() -> Scene {
     };
     let traffic = routes(&service, "gcp.dns");
     scene(&service, &group(&service, &json!({"traffic": traffic, "app": [{"name": "api", "tier": "gcp.flag"}]})))
+}
+
+/// A server of one's own, whose standby is a logical copy: another system, fed with changes of rows.
+pub(crate) fn cloud_sql_external() -> Scene {
+    let service = Service {
+        name: "orders",
+        backend: "gcp.cloud-sql",
+        members: ["onprem", "cloud"],
+        offers: Capabilities {
+            promote: promotes(minutes(10), Rejoin::Never),
+            swap: None,
+            forced_swap: None,
+            ..everything(seconds(5), minutes(1))
+        },
+        fence: Some(Planes::all(Grade::Confirmed)),
+        positions: true,
+        generation: 3,
+    };
+    let traffic = routes(&service, "gcp.dns");
+    let scene =
+        scene(&service, &group(&service, &json!({"traffic": traffic, "app": [{"name": "api", "tier": "gcp.flag"}]})));
+    scene.standby(|member| {
+        let own = SystemId::new("copy-system");
+        member.description.as_mut().unwrap().follows.as_mut().unwrap().how = Follows::Logical;
+        let position = member.position.as_mut().unwrap();
+        position.lineage = Lineage { system: own.clone(), generation: 1 };
+        position.in_recovery = Tri::No;
+        for place in [&mut position.durable, &mut position.applied] {
+            *place = Position { system: own.clone(), unit: PositionUnit::LogBytes, value: 0x7_0000 };
+        }
+    })
 }

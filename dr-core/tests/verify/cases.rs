@@ -583,6 +583,11 @@ pub(crate) const CASES: &[(u16, &str, Make)] = &[
             join(plan, "drain", "settle-neu");
         })
     }),
+    (167, "a logical copy whose sequences nobody raises", || {
+        promotion(|plan| {
+            plan.receives.insert(dr_core::MemberId::new("weu"), plan.expects.lineage.clone());
+        })
+    }),
     (171, "a queue that the group does not allow", || of(plans::custom(Purpose::Drill), |plan| plan.allow.clear())),
     (171, "a verb that no database has", || {
         of(plans::custom(Purpose::Drill), |plan| {

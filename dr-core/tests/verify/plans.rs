@@ -34,6 +34,7 @@ pub(crate) fn target(member: &str) -> Target {
         address: ResourceAddress::new(format!("id-{member}")),
         identity: Some(ResourceIdentity::new(format!("uid-{member}"))),
         lineage: Lineage { system: SystemId::new("7311"), generation: 4 },
+        receives: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn builder(purpose: Purpose) -> PlanBuilder {
         lineages: ["neu", "weu"].map(|name| (MemberId::new(name), target(name).lineage)).into(),
         allow: BTreeSet::from([Touch::new("kafka:billing", "set-running")]),
         policy: policy(),
+        receives: BTreeMap::new(),
     })
 }
 

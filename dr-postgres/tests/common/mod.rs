@@ -189,7 +189,7 @@ pub(crate) async fn promote(old: &Side, new: &Side, fence: &FenceReceipt) -> OpH
     };
     let fenced = admit::fenced(&door, old.fence.as_ref(), fence, Grade::Confirmed).await.unwrap();
     let caught_up = until("catch-up", Duration::from_secs(10), || async {
-        admit::caught_up(&door, &new.probe, &caught_up, fence).await.ok()
+        admit::caught_up(&door, (&new.database, &new.probe), &caught_up, fence).await.ok()
     })
     .await;
     let consented = admit::consented(&door, &consent, &[]).unwrap();

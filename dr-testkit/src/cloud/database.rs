@@ -3,19 +3,22 @@
 use async_trait::async_trait;
 use dr_core::{
     Binding, Grade, ManagedDatabase, MemberId, Millis, Outcome, ProviderError, Timestamp, Tri,
-    base::BindingName,
+    base::{BindingName, Endpoint},
     contract::{
         Attribution, Capabilities, CreateOffer, CreateReplica, Description, DestroyOffer, DestroyRequest, FenceReading,
         FollowOffer, FollowRequest, Follows, FollowsBy, ForcedOffer, HardenOffer, HardenRequest, OpHandle, OpProgress,
         Peer, Planes, Position, PositionUnit, PreserveOffer, PreserveRequest, PromoteOffer, PromoteRequest, Protection,
-        Protections, RecoveryPoint, RecoveryWindow, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication,
-        ReplicationLink, RestoreOffer, RestoreRequest, SnapshotOffer, SnapshotRequest, SwapOffer, SwapRequest,
+        Protections, RaiseSequences, RecoveryPoint, RecoveryWindow, Rehearsal, RehearseMember, Rejoin, RejoinRequest,
+        Replication, ReplicationLink, RestoreOffer, RestoreRequest, SnapshotOffer, SnapshotRequest, SwapOffer,
+        SwapRequest,
     },
 };
 
 use super::{
     line::{Line, Plane, Point},
-    ms, rehearse,
+    ms,
+    probe::SEQUENCE,
+    rehearse,
 };
 use crate::world::{
     ChangeKind, Edges, Effect, EndpointMoves, Flavour, Instance, LagSource, Life, OpState, TruthLine, World, applied,
@@ -68,7 +71,7 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
         promote: separate.then_some(promote),
         swap: (!separate).then_some(swap),
         forced_swap: (!separate).then_some(forced),
-        follow: Some(FollowOffer {
+        follow: (!service.copies).then(|| FollowOffer {
             takes: longest(timing.rejoin),
             by: if separate { FollowsBy::Verb } else { FollowsBy::Itself },
         }),
@@ -88,10 +91,12 @@ fn capabilities(world: &World, routes: &[BindingName]) -> Capabilities {
 
 /// How the service names a member at the other end of a link.
 fn link(world: &World, found: &Instance) -> ReplicationLink {
-    match world.setup.service.edges {
-        Edges::Address => ReplicationLink::physical(found.address.clone()),
-        Edges::Endpoint => ReplicationLink { peer: Peer::Endpoint(found.endpoint.clone()), how: Follows::Physical },
-    }
+    let how = if world.setup.service.copies { Follows::Logical } else { Follows::Physical };
+    let peer = match world.setup.service.edges {
+        Edges::Address => Peer::Address(found.address.clone()),
+        Edges::Endpoint => Peer::Endpoint(found.endpoint.clone()),
+    };
+    ReplicationLink { peer, how }
 }
 
 /// When what is read at `at` was measured, and how often that is done.
@@ -173,7 +178,7 @@ impl ManagedDatabase for SimDatabase {
                 Ok(Description {
                     address: found.address.clone(),
                     identity: Some(found.identity.clone()),
-                    lineage: Some(world.told(&seen.lineage)),
+                    lineage: Some(world.told_of(&found.name, seen.follows.is_some(), &seen.lineage)),
                     follows: seen.follows.as_ref().and_then(link),
                     followers: followers.filter_map(|(name, _)| link(name)).collect(),
                     writable,
@@ -420,10 +425,25 @@ impl ManagedDatabase for SimDatabase {
         self.line.send(self.start("preserve", "preserve"), effect).await.map(drop)
     }
 
+    async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
+        let floors = request.floors.values;
+        let floor = floors.get(SEQUENCE).copied().flatten().map(|last| last.0);
+        let unknown = floors.into_keys().find(|name| name != SEQUENCE);
+        let change = Life::Raise { floor, unknown, ahead: request.ahead };
+        let plane = Plane::Data(self.member.clone());
+        let point =
+            Point::change(format!("{}.raise-sequences", self.member), plane, (self.member.as_str(), "raise-sequences"));
+        self.line.send(point, Effect::Life { member: self.member.clone(), change }).await.map(drop)
+    }
+
     async fn settle(&self) -> Outcome<()> {
         let plane = Plane::Data(self.member.clone());
         let point = Point::change(format!("{}.settle", self.member), plane, (self.member.as_str(), "settle"));
         self.line.send(point, Effect::Settle { member: self.member.clone() }).await.map(drop)
+    }
+
+    fn known_endpoint(&self) -> Option<Endpoint> {
+        self.line.cloud.look(|truth| Some(truth.member(self.member.as_str())?.instance.endpoint.clone()))
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {

@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{truth::MemberTruth, world::applied};
 
+/// The sequence that numbers the rows of the applications.
+pub(crate) const SEQUENCE: &str = "public.orders_id_seq";
+
 #[derive(Clone, Debug)]
 pub(crate) struct SimProbe {
     pub(crate) line: Line,
@@ -52,7 +55,7 @@ impl DatabaseProbe for SimProbe {
                 return Ok(no("login refused"));
             }
             if found.follows.is_some() {
-                return Ok(no("25006: cannot execute in a read-only transaction (in recovery)"));
+                return Ok(no("25006: cannot execute in a read-only transaction"));
             }
             if !world.can_commit(found) {
                 return Ok(no("the storage refuses writes"));
@@ -77,11 +80,14 @@ impl DatabaseProbe for SimProbe {
                 }
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("position", &self.member))?;
                 let received = world.received_at(found, glass.at);
-                let at = |value| position(&found.lineage, value);
+                let told = world.told_of(&found.name, found.follows.is_some(), &found.lineage);
+                let at = |value| position(&told, value);
                 let parent = world.histories.get(&found.lineage).and_then(|history| history.parent.clone());
-                let recovery = found.follows.is_some() != glass.contradicts;
+                let parent = parent.filter(|(parent, _)| parent.system == found.lineage.system);
+                // The server of a logical copy is never in recovery.
+                let recovery = (found.follows.is_some() && !world.setup.service.copies) != glass.contradicts;
                 Ok(PositionReading {
-                    lineage: world.told(&found.lineage),
+                    lineage: told.clone(),
                     in_recovery: Tri::from(recovery),
                     durable: at(received),
                     applied: at(applied(found, received)),
@@ -134,8 +140,9 @@ impl DatabaseProbe for SimProbe {
                     return Err(ProviderError::Unsupported { verb: "writes-since" });
                 }
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("writes-since", &self.member))?;
-                if since.system != found.lineage.system {
-                    let why = format!("{since} is no position of system {}", found.lineage.system);
+                let told = world.told_of(&found.name, found.follows.is_some(), &found.lineage);
+                if since.system != told.system {
+                    let why = format!("{since} is no position of system {}", told.system);
                     return Err(ProviderError::Refused { verb: "writes-since", why });
                 }
                 let end = applied(found, world.received_at(found, glass.at));
@@ -156,9 +163,10 @@ impl DatabaseProbe for SimProbe {
         self.line
             .read(self.point("sequences"), "sequences", |world, glass| {
                 let found = world.instances.get(&self.member).ok_or_else(|| gone("sequences", &self.member))?;
-                let last = world.rows_at(found, applied(found, world.received_at(found, glass.at)));
-                let values = [("public.orders_id_seq".to_owned(), Some(Int64(last)))].into();
-                Ok(Sequences { values, unread: Vec::new() })
+                let last = world.sequence_at(found, applied(found, world.received_at(found, glass.at)));
+                let last = Some(Int64(last)).filter(|last| last.0 > 0);
+                let values = [(SEQUENCE.to_owned(), last)].into();
+                Ok(Sequences { values, ..Sequences::none(Timestamp::from_millis(glass.at)) })
             })
             .await
     }

@@ -163,7 +163,9 @@ impl Providers for SimProviders {
                 }
                 let system =
                     sample.primary.as_ref().map_or_else(|| world.current.clone(), |(lineage, _)| lineage.clone());
-                let standby = sample.standby.map(|value| position(&system, value));
+                // A logical copy has positions of its own, which compare with nobody's.
+                let standby = sample.standby.filter(|_| !world.setup.service.copies);
+                let standby = standby.map(|value| position(&system, value));
                 PositionSample {
                     primary: sample.primary.as_ref().map(|(lineage, value)| position(lineage, *value)),
                     applied: standby.clone(),

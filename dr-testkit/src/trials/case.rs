@@ -131,6 +131,8 @@ impl Part {
             Self::RouteLogin => pair.route_login,
             Self::NoRouteLogin => !pair.route_login,
             Self::Table => pair.table.is_some(),
+            Self::Physical => !pair.copy,
+            Self::Copy => pair.copy,
         }
     }
 
@@ -147,6 +149,8 @@ impl Part {
             Self::Missing => "the rig brings no object of a missing resource",
             Self::Anew => "the rig brings no member that could be made",
             Self::Table => "the rig names no table",
+            Self::Physical => "the standby is a logical copy",
+            Self::Copy => "the standby is no logical copy",
             Self::Login | Self::RouteLogin => "no login of an application is known",
             Self::NoLogin | Self::NoRouteLogin => "a login of an application is known",
         }

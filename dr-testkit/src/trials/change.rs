@@ -36,11 +36,17 @@ impl Case {
     pub(super) async fn target(&self, side: Side) -> Result<Target, Stop> {
         let seat = self.pair.seat(side);
         let position = self.ok("the database says where it is", seat.provider.probe.position().await)?;
+        let fed = if self.pair.copy && side == Side::Standby {
+            self.ok("the copy says what it is fed", seat.provider.database.replication().await)?.lineage
+        } else {
+            None
+        };
         Ok(Target {
             member: seat.member.clone(),
             address: seat.address.clone(),
             identity: None,
             lineage: position.lineage,
+            receives: fed,
         })
     }
 
@@ -222,18 +228,21 @@ impl Case {
             return Ok(None);
         };
         let receipt = self.engage().await?;
-        let position = self.ok("the candidate says where it is", self.pair.standby.provider.probe.position().await)?;
-        let end = receipt.end.clone().unwrap_or_else(|| position.applied.clone());
-        let target = Target { lineage: position.lineage, ..self.target(Side::Standby).await? };
-        let caught_up =
-            CatchUpReceipt { run: self.run.clone(), target, end, applied: position.applied, at: position.at };
+        let target = self.target(Side::Standby).await?;
+        let (database, probe) = (new, self.pair.standby.provider.probe.as_ref());
+        let applied = if target.is_copy() {
+            self.ok("the copy says what it has", database.replication().await)?.applied.ok_or(Stop)?
+        } else {
+            self.ok("the candidate says where it is", probe.position().await)?.applied
+        };
+        let end = receipt.end.clone().unwrap_or_else(|| applied.clone());
+        let caught_up = CatchUpReceipt { run: self.run.clone(), target, end, applied, at: self.clock().now_wall() };
         let door = self.door();
-        let probe = self.pair.standby.provider.probe.as_ref();
         let fenced = admit::fenced(&door, fence.as_ref(), &receipt, receipt.grade()).await;
         let fenced = self.ok("the fence is admitted as a proof", fenced)?;
         let caught_up = self
             .until("the candidate has everything", || async {
-                admit::caught_up(&door, probe, &caught_up, &receipt).await.ok()
+                admit::caught_up(&door, (database, probe), &caught_up, &receipt).await.ok()
             })
             .await?;
         let consented = self.ok("people agreed", admit::consented(&door, &self.consent(), &[]))?;
@@ -250,7 +259,7 @@ impl Case {
         let Seat { member, address, .. } = self.pair.primary.clone();
         let endpoint = self.described(Side::Standby).await?.endpoint;
         let primary = self.target(Side::Standby).await?;
-        let target = Target { member, address, identity: None, lineage };
+        let target = Target { member, address, identity: None, lineage, receives: None };
         Ok(RejoinRequest { target, primary, endpoint, parted_at: None, may_discard, key: self.key("rejoin") })
     }
 

@@ -8,7 +8,9 @@ use dr_core::{
 use super::{
     Case, Contract,
     Need::{Lacks, Offer as Offers, Part as Has, Power as Can, Sight as Sees},
-    Offer, Part, Power, Side, Sight, Stop, trials,
+    Offer, Part, Power, Side, Sight, Stop,
+    probe::still,
+    trials,
 };
 
 trials! { Contract::ManagedDatabase;
@@ -17,7 +19,7 @@ trials! { Contract::ManagedDatabase;
     AsItWas no_promote "capabilities::promote_is_refused_where_it_is_not_offered"
         shows "answer \"not offered\" unless a backend writes them" needs [Lacks(Offer::Promote)];
     AsItWas no_swap "capabilities::swap_is_refused_where_it_is_not_offered"
-        shows "answer \"not offered\" unless a backend writes them" needs [Lacks(Offer::Swap)];
+        shows "answer \"not offered\" unless a backend writes them" needs [Lacks(Offer::Swap), Has(Part::Physical)];
     AsItWas no_snapshot "capabilities::snapshot_is_refused_where_it_is_not_offered"
         shows "answer \"not offered\" unless a backend writes them" needs [Lacks(Offer::Snapshot)];
     AsItWas edges "describe::tells_a_primary_from_a_standby"
@@ -27,7 +29,7 @@ trials! { Contract::ManagedDatabase;
     Changed anew "describe::a_resource_made_anew_is_another_one"
         shows "a resource that was deleted and made again under the same address tells another one" needs [Can(Power::MakeAnew)];
     AsItWas lineage "describe::both_sides_carry_one_history"
-        shows "The history it carries, if the provider tells." needs [];
+        shows "The history it carries, if the provider tells." needs [Has(Part::Physical)];
     AsItWas writable "describe::says_who_accepts_writes"
         shows "Whether it accepts writes. The management view never says yes by silence." needs [];
     AsItWas people "describe::says_what_people_need"
@@ -54,6 +56,8 @@ trials! { Contract::ManagedDatabase;
         shows "a stalled or detached stream is never lag zero" needs [Can(Power::CutReplication)];
     AsItWas applies "replication::applies_what_is_written"
         shows "Applied: what a promotion right now would have." needs [Can(Power::Write)];
+    Changed of_the_source "replication::a_copy_tells_positions_of_its_source"
+        shows "of a logical copy, the lineage and the positions are its source's, and never its own" needs [Has(Part::Copy)];
     AsItWas lost_handle "poll::an_unknown_handle_is_lost"
         shows "The handle is not known, or the answer is not understood: keep looking, never \"done\"." needs [];
     AsItWas rehearses "rehearse::a_healthy_pair_has_no_obstacle"
@@ -65,6 +69,8 @@ trials! { Contract::ManagedDatabase;
         shows "what could not be tried is named, never taken for granted" needs [Can(Power::BreakPrimary)];
     AsItWas looks_only "describe::looking_changes_nothing"
         shows "How far this member is as a standby." needs [Sees(Sight::Changes)];
+    AsItWas known "known_endpoint::is_the_one_that_is_told"
+        shows "it is the endpoint that [`describe`](Self::describe) tells, or none" needs [];
     AsItWas manual "manual::names_commands"
         shows "What a person would type to do `verb` on this member without us, one command a line." needs [];
 }
@@ -301,8 +307,10 @@ async fn streams(c: &Case) -> Result<(), Stop> {
         c.holds("nothing is applied that was not received", received.reaches(applied), &(received, applied));
     }
     let inside = c.ok("the database answers", c.pair.standby.provider.probe.position().await)?;
-    let told = reading.lineage.unwrap_or_else(|| inside.lineage.clone());
-    c.same("it receives the history that it carries", &told, &inside.lineage);
+    if !c.pair.copy {
+        let told = reading.lineage.unwrap_or_else(|| inside.lineage.clone());
+        c.same("it receives the history that it carries", &told, &inside.lineage);
+    }
     c.holds("the answer does not come from the future", reading.at <= c.clock().now_wall(), &reading.at);
     Ok(())
 }
@@ -413,5 +421,31 @@ async fn manual(c: &Case) -> Result<(), Stop> {
     c.holds("the verb that moves the primary has a command", !commands.is_empty(), &commands);
     let whole = commands.iter().all(|line| !line.trim().is_empty() && !line.contains('\n'));
     c.holds("each entry is one line", whole, &commands);
+    Ok(())
+}
+
+/// A logical copy has what its source wrote, by the source's positions, and a history of its own beside that.
+async fn of_the_source(c: &Case) -> Result<(), Stop> {
+    still(c).await?;
+    let [old, new] = [&c.pair.primary.provider.probe, &c.pair.standby.provider.probe];
+    let source = c.ok("the source says where it is", old.position().await)?;
+    let own = c.ok("the copy says where it is", new.position().await)?;
+    c.holds("the copy is another system", own.lineage.system != source.lineage.system, &own.lineage);
+    let told = c.ok("the copy says what it is fed", c.pair.standby.provider.database.replication().await)?;
+    c.same("it is fed from its source's history", &told.lineage.as_ref(), &Some(&source.lineage));
+    let look = || async {
+        let told = c.pair.standby.provider.database.replication().await.ok()?;
+        told.applied.filter(|applied| applied.reaches(&source.durable))
+    };
+    c.until("it has everything, by positions of its source", look).await?;
+    c.resume(Side::Primary).await
+}
+
+async fn known(c: &Case) -> Result<(), Stop> {
+    for side in [Side::Primary, Side::Standby] {
+        let told = c.described(side).await?.endpoint;
+        let known = c.pair.seat(side).provider.database.known_endpoint();
+        c.holds("what is known is what is told", known.as_ref().is_none_or(|known| *known == told), &(known, told));
+    }
     Ok(())
 }

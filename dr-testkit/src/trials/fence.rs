@@ -222,12 +222,21 @@ async fn twice(c: &Case) -> Result<(), Stop> {
 
 async fn lets_through(c: &Case) -> Result<(), Stop> {
     let receipt = c.engage().await?;
-    let probe = &c.pair.standby.provider.probe;
-    let now = c.ok("the standby answers while the primary is fenced", probe.position().await)?;
-    c.same("it is still on the fenced history", &now.lineage, &receipt.target.lineage);
+    let (database, probe) = (&c.pair.standby.provider.database, &c.pair.standby.provider.probe);
+    let has = || async {
+        if c.pair.copy {
+            let fed = database.replication().await.ok()?;
+            fed.lineage.zip(fed.applied)
+        } else {
+            let now = probe.position().await.ok()?;
+            Some((now.lineage, now.applied))
+        }
+    };
+    let (lineage, _) = has().await.ok_or(Stop)?;
+    c.same("it is still on the fenced history", &lineage, &receipt.target.lineage);
     if let Some(end) = receipt.end {
-        let look = || async { probe.position().await.ok().filter(|reading| reading.applied.reaches(&end)) };
-        c.until("the standby gets everything", look).await?;
+        c.until("the standby gets everything", || async { has().await.filter(|(_, applied)| applied.reaches(&end)) })
+            .await?;
     }
     Ok(())
 }

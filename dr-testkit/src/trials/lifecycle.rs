@@ -2,9 +2,10 @@
 
 use dr_core::{
     ManagedDatabase, Outcome, ProviderError, Target, Tri,
+    base::Int64,
     contract::{
-        CreateReplica, Description, HardenRequest, Hardening, PreserveRequest, Protection, Protections, RecoveryPoint,
-        RestoreRequest, Retry, Table,
+        CreateReplica, Description, HardenRequest, Hardening, PreserveRequest, Protection, Protections, RaiseSequences,
+        RecoveryPoint, RestoreRequest, Retry, Sequences, Table,
     },
     minutes,
 };
@@ -14,6 +15,7 @@ use super::{
     Need::{Offer as Offers, Part as Has, Power as Can},
     Offer, Part, Power, Seat, Side, Stop,
     database::follows,
+    probe::offered,
     trials,
 };
 
@@ -56,6 +58,10 @@ trials! { Contract::ManagedDatabase;
     Changed preserved "preserve::one_copy_under_its_name"
         shows "the same name twice is one copy, and [`has_snapshot`](Self::has_snapshot) finds it"
         needs [Offers(Offer::Preserve), Can(Power::CutReplication), Can(Power::Write), Can(Power::BreakPrimary)];
+    Changed raised "raise_sequences::goes_on_beyond_the_floor"
+        shows "none is ever lowered" needs [];
+    Changed no_sequence "raise_sequences::an_unknown_sequence_is_refused"
+        shows "a floor of a sequence that this member does not have is refused by name, and nothing is raised" needs [];
 }
 
 /// Longer than anybody keeps backups by default.
@@ -322,7 +328,7 @@ impl Case {
     async fn preserve_request(&self, since: dr_core::Timestamp) -> Result<PreserveRequest, Stop> {
         let Seat { member, address, .. } = self.pair.primary.clone();
         let lineage = self.target(Side::Standby).await?.lineage;
-        let target = Target { member, address, identity: None, lineage };
+        let target = Target { member, address, identity: None, lineage, receives: None };
         Ok(PreserveRequest { target, name: "trial-lost".into(), since, key: self.key("preserve") })
     }
 }
@@ -353,5 +359,61 @@ async fn preserved(c: &Case) -> Result<(), Stop> {
     let there = c.ok("the copy is asked for", old.has_snapshot("trial-lost").await)?;
     c.same("the copy is found under its name", &there, &Tri::Yes);
     c.same("the same name again is done already", &old.preserve(request).await, &Outcome::Done(()));
+    Ok(())
+}
+
+impl Case {
+    /// The sequences of the primary; `None` where its probe tells none.
+    async fn sequences(&self) -> Result<Option<Sequences>, Stop> {
+        match offered(self, self.pair.primary.provider.probe.sequences().await) {
+            Some(told) => Ok(Some(self.ok("the primary tells its sequences", told)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What became of the call; `None` where the verb is not offered.
+    async fn raise(&self, floors: Sequences, ahead: u32) -> Result<Option<Outcome<()>>, Stop> {
+        let target = self.pinned(Side::Primary).await?;
+        let request = RaiseSequences { target, floors, ahead, key: self.key("raise-sequences") };
+        let outcome = self.pair.primary.provider.database.raise_sequences(request).await;
+        let verb = "raise-sequences";
+        if outcome == Outcome::unsupported(verb) {
+            self.holds("what is not offered has a name", true, &verb);
+            return Ok(None);
+        }
+        Ok(Some(outcome))
+    }
+}
+
+async fn raised(c: &Case) -> Result<(), Stop> {
+    let Some(before) = c.sequences().await? else { return Ok(()) };
+    let further = |(name, last): (&String, &Option<Int64>)| {
+        let by = if before.down.contains(name) { -5 } else { 5 };
+        (name.clone(), Some(Int64(last.map_or(0, |last| last.0).saturating_add(by))))
+    };
+    let floors = Sequences { values: before.values.iter().map(further).collect(), ..before.clone() };
+    let Some(outcome) = c.raise(floors.clone(), 10).await? else { return Ok(()) };
+    c.same("the sequences are raised", &outcome, &Outcome::Done(()));
+    let Some(after) = c.sequences().await? else { return Err(Stop) };
+    c.same("each is at its floor or beyond", &floors.ahead_of(&after), &Vec::new());
+    let Some(again) = c.raise(before, 0).await? else { return Ok(()) };
+    c.same("an older floor is reached already", &again, &Outcome::Done(()));
+    let Some(last) = c.sequences().await? else { return Err(Stop) };
+    c.same("none was lowered", &after.ahead_of(&last), &Vec::new());
+    Ok(())
+}
+
+async fn no_sequence(c: &Case) -> Result<(), Stop> {
+    let Some(before) = c.sequences().await? else { return Ok(()) };
+    const NOBODY: &str = "public.a_sequence_of_nobody";
+    let mut floors = Sequences { values: [(NOBODY.to_owned(), Some(Int64(7)))].into(), ..before.clone() };
+    floors.values.extend(before.values.iter().map(|(name, _)| (name.clone(), Some(Int64(1_000_000)))));
+    let Some(outcome) = c.raise(floors.clone(), 0).await? else { return Ok(()) };
+    let named = matches!(&outcome, Outcome::NotDone(why) if why.cause.to_string().contains(NOBODY));
+    c.holds("it is refused by name", named, &outcome);
+    floors.values.remove(NOBODY);
+    let Some(after) = c.sequences().await? else { return Err(Stop) };
+    let raised = floors.values.keys().filter(|name| !floors.ahead_of(&after).contains(name)).count();
+    c.same("nothing was raised", &raised, &0);
     Ok(())
 }

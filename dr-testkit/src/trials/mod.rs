@@ -152,6 +152,10 @@ pub enum Part {
     NoRouteLogin,
     /// A table that both members have.
     Table,
+    /// The standby has its primary's log, byte for byte.
+    Physical,
+    /// The standby is a logical copy.
+    Copy,
 }
 
 /// What a trial cannot do without.

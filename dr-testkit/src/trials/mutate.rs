@@ -7,8 +7,8 @@ use dr_core::{
 
 use super::{
     Case, Contract,
-    Need::{Lacks, Offer as Offers, Power as Can},
-    Offer, Power, Side, Sight, Stop, Verb,
+    Need::{Lacks, Offer as Offers, Part as Has, Power as Can},
+    Offer, Part, Power, Side, Sight, Stop, Verb,
     database::follows,
     trials,
 };
@@ -19,7 +19,10 @@ trials! { Contract::ManagedDatabase;
     Changed leaves_alone "promote::leaves_the_old_primary_alone"
         shows "Makes this standby a primary and leaves the old one alone." needs [Offers(Offer::Promote)];
     Changed grows "promote::begins_a_new_generation"
-        shows "Grows with every promotion (a PostgreSQL timeline)." needs [Offers(Offer::Promote)];
+        shows "Grows with every promotion (a PostgreSQL timeline)." needs [Offers(Offer::Promote), Has(Part::Physical)];
+    Changed stays_itself "promote::a_copy_goes_on_as_another_system"
+        shows "a logical copy goes on with the history that it had, and follows nobody"
+        needs [Offers(Offer::Promote), Has(Part::Copy)];
     Changed promote_lost "promote::a_lost_reply_is_unknown"
         shows "a lost reply is `Unknown`" needs [Offers(Offer::Promote), Can(Power::LoseReply(Verb::Promote))];
     AsItWas no_standby "promote::a_primary_is_a_conflict"
@@ -98,6 +101,17 @@ async fn leaves_alone(c: &Case) -> Result<(), Stop> {
     let new = c.ok("the new primary is tried", c.pair.standby.provider.probe.write().await)?;
     c.same("the new primary takes writes", &new.accepted, &Tri::Yes);
     c.holds("their histories are two", new.lineage != old.lineage, &(new.lineage.clone(), old.lineage));
+    Ok(())
+}
+
+async fn stays_itself(c: &Case) -> Result<(), Stop> {
+    let before = c.target(Side::Standby).await?;
+    c.hand_over().await?;
+    let now = c.ok("the new primary says where it is", c.pair.standby.provider.probe.position().await)?;
+    c.same("its history is the one that it had", &now.lineage, &before.lineage);
+    c.holds("it is no history of its source", now.lineage.system != before.holds().system, &before);
+    c.settle_view().await;
+    c.same("it follows nobody", &c.described(Side::Standby).await?.follows, &None);
     Ok(())
 }
 

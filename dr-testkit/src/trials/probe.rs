@@ -30,12 +30,13 @@ trials! { Contract::DatabaseProbe;
         shows "a refused login or write is `accepted: No` with the server's words"
         needs [Has(Part::Login), Can(Power::RefuseOnPrimary)];
     AsItWas positions "position::says_where_both_sides_are"
-        shows "Where the server is." needs [];
+        shows "Where the server is." needs [Has(Part::Physical)];
     AsItWas advances "position::advances_with_every_write"
-        shows "Durable here: written and flushed on a primary, received and flushed on a standby." needs [Can(Power::Write)];
+        shows "Durable here: written and flushed on a primary, received and flushed on a standby."
+        needs [Can(Power::Write), Has(Part::Physical)];
     Changed parted "position::says_where_histories_parted"
         shows "Where a history left its parent, or why that is not told."
-        needs [Offers(Offer::HandOver)];
+        needs [Offers(Offer::HandOver), Has(Part::Physical)];
     Changed dead "position::a_dead_server_is_an_error"
         shows "The provider could not be reached or did not answer in time." needs [Can(Power::BreakPrimary)];
     AsItWas extensions "extensions::are_listed_with_versions"
@@ -57,7 +58,7 @@ trials! { Contract::DatabaseProbe;
     AsItWas stranger "writes_since::another_system_is_refused"
         shows "a position of another system is refused" needs [];
     Changed sequences "sequences::a_standby_is_never_behind"
-        shows "a standby that has everything is never behind its primary" needs [];
+        shows "a standby that has everything is never behind its primary, unless it is a logical copy" needs [Has(Part::Physical)];
     Changed sums "checksum::the_same_rows_add_up_to_the_same"
         shows "the same rows add up to the same on a primary and on a standby that has them" needs [Has(Part::Table)];
     AsItWas no_table "checksum::a_missing_table_is_refused"
@@ -228,7 +229,7 @@ async fn busy(c: &Case) -> Result<(), Stop> {
 }
 
 /// What a backend offers of a verb; `None` where it says that it does not.
-fn offered<T>(c: &Case, told: Result<T, ProviderError>) -> Option<Result<T, ProviderError>> {
+pub(super) fn offered<T>(c: &Case, told: Result<T, ProviderError>) -> Option<Result<T, ProviderError>> {
     match told {
         Err(ProviderError::Unsupported { verb }) => {
             c.holds("what is not offered has a name", !verb.is_empty(), &verb);
@@ -239,7 +240,7 @@ fn offered<T>(c: &Case, told: Result<T, ProviderError>) -> Option<Result<T, Prov
 }
 
 /// Nobody writes any more, whatever the tier says of itself: what the two sides tell can become equal.
-async fn still(c: &Case) -> Result<(), Stop> {
+pub(super) async fn still(c: &Case) -> Result<(), Stop> {
     c.drain().await?;
     c.sleep(millis(1500)).await;
     Ok(())

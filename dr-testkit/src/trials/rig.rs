@@ -187,6 +187,8 @@ pub struct Pair {
     pub question: Query,
     /// A table that both members have.
     pub table: Option<Table>,
+    /// The standby is a logical copy: another system, fed with changes of rows.
+    pub copy: bool,
 }
 
 impl Pair {
@@ -208,6 +210,7 @@ impl Pair {
             route_login: false,
             question: Query::new("one", "SELECT 1"),
             table: None,
+            copy: false,
         }
     }
 

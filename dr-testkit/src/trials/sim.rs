@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use dr_core::{
     Binding, MemberId, ProviderError, RunId,
     base::{Digest, Region},
-    contract::{EvidenceSink, LongTransaction, Providers, Resolved, Rows, Runtime, Table},
+    contract::{EvidenceSink, LongTransaction, Providers, Rejoin, Resolved, Rows, Runtime, Table},
     millis, minutes, seconds,
 };
 
@@ -44,6 +44,7 @@ impl SimSubject {
         let record = Service { attribution: Some(millis(3)), ..Service::default() };
         let recorded = setup(Flavour::Separate).service(record);
         let keeping = Service { preserves: Some(minutes(7 * 24 * 60)), ..Service::default() };
+        let copying = Service { copies: true, rejoin: Rejoin::Never, ..record };
         let of = |name, setup| Self { name, setup };
         vec![
             of("sim.separate", recorded),
@@ -52,6 +53,7 @@ impl SimSubject {
             of("sim.separate-login", logins),
             of("sim.role-swap", setup(Flavour::RoleSwap)),
             of("sim.role-swap-fenced", fenced),
+            of("sim.logical-copy", setup(Flavour::Separate).service(copying)),
             of("sim.storage-fence", setup(Flavour::StorageFence).service(keeping)),
         ]
     }
@@ -124,6 +126,7 @@ impl SimRig {
         }
         // A route writes as an application; the probes know no login of one.
         pair.route_login = true;
+        pair.copy = cloud.setup().service.copies;
         pair.table = Some(Table::new("public", "orders"));
         pair.notifier = sims.notifiers(dr_core::base::Digest::zero()).into_iter().next();
         let sink: Arc<dyn EvidenceSink> = Arc::<MemoryEvidence>::clone(&evidence);

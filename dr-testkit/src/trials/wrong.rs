@@ -44,6 +44,10 @@ pub enum Wrong {
     SaysDestroyedEarly,
     /// A protection that nobody tells is told as off.
     TakesSilenceForOff,
+    /// Sequences are told to be raised, and are not.
+    RaisesNothing,
+    /// A logical copy tells positions of its own for those of its source.
+    TellsOwnPositions,
     /// A fence does not know that it is engaged.
     ForgetsFence,
     /// A fence calls itself engaged after it was lifted.
@@ -107,7 +111,7 @@ impl Verdict {
 
 impl Wrong {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::SwallowsUnreachable,
         Self::LiesAboutLag,
         Self::PromotesWithoutLooking,
@@ -123,6 +127,8 @@ impl Wrong {
         Self::RestoresAnotherPoint,
         Self::SaysDestroyedEarly,
         Self::TakesSilenceForOff,
+        Self::RaisesNothing,
+        Self::TellsOwnPositions,
         Self::ForgetsFence,
         Self::RemembersFence,
         Self::PromisesInTheDark,
@@ -170,6 +176,8 @@ impl Wrong {
             Self::RestoresAnotherPoint => ("wrong.restores-another-point", ANOTHER_POINT),
             Self::SaysDestroyedEarly => ("wrong.says-destroyed-early", DESTROYED_EARLY),
             Self::TakesSilenceForOff => ("wrong.takes-silence-for-off", &["database::protections::silence_is_not_off"]),
+            Self::RaisesNothing => ("wrong.raises-nothing", SEQUENCES),
+            Self::TellsOwnPositions => ("wrong.tells-own-positions", OWN_POSITIONS),
             Self::ForgetsFence => ("wrong.forgets-a-fence", UNREAD_FENCE),
             Self::RemembersFence => ("wrong.remembers-a-fence", &["fence::inspect::sees_a_fence_lifted_by_hand"]),
             Self::PromisesInTheDark => ("wrong.promises-in-the-dark", &["fence::offers::nothing_over_a_closed_way"]),
@@ -222,7 +230,11 @@ impl Wrong {
 
     /// The simulated backend that is made wrong.
     fn on(self) -> &'static str {
-        if self == Self::ForgetsToClear { "sim.separate-login" } else { "sim.separate" }
+        match self {
+            Self::ForgetsToClear => "sim.separate-login",
+            Self::TellsOwnPositions => "sim.logical-copy",
+            _ => "sim.separate",
+        }
     }
 
     /// Runs every trial on it.
@@ -237,6 +249,19 @@ impl Wrong {
     }
 }
 
+const SEQUENCES: &[&str] = &[
+    "database::raise_sequences::an_unknown_sequence_is_refused",
+    "database::raise_sequences::goes_on_beyond_the_floor",
+];
+/// What cannot be shown where nothing proves that a copy has everything: a promotion behind a fence.
+const OWN_POSITIONS: &[&str] = &[
+    "database::describe::an_old_role_has_an_old_time",
+    "database::promote::a_copy_goes_on_as_another_system",
+    "database::replication::a_copy_tells_positions_of_its_source",
+    "database::replication::applies_what_is_written",
+    "fence::engage::the_standby_gets_everything",
+    "fence::travels::a_fence_that_stays_leaves_the_new_writer_open",
+];
 const ANOTHER_POINT: &[&str] =
     &["database::restore::a_point_outside_is_refused", "database::restore::has_what_was_acknowledged_and_no_more"];
 const DESTROYED_EARLY: &[&str] = &["database::destroy::done_means_missing", "database::destroy::keeps_the_data_first"];

@@ -125,6 +125,7 @@ pub(crate) enum Life {
     Destroy { identity: Option<ResourceIdentity>, keep: Option<String> },
     Harden { want: Hardening },
     Preserve { name: String, since: i64 },
+    Raise { floor: Option<i64>, unknown: Option<String>, ahead: u32 },
 }
 
 /// A part of a fence that the service may take its time for.
@@ -311,6 +312,9 @@ impl World {
         if self.setup.flavour != Flavour::Separate {
             return Reply::Refused("the provider attaches a former primary by itself".to_owned());
         }
+        if self.setup.service.copies {
+            return Reply::Refused(format!("{member} is another system than {primary}; it can only be made anew"));
+        }
         if new.follows.is_some() || !new.running {
             return Reply::Conflict(format!("{primary} is no primary"));
         }
@@ -331,6 +335,9 @@ impl World {
         };
         if self.setup.flavour != Flavour::Separate {
             return Reply::Refused("the provider attaches standbys by itself".to_owned());
+        }
+        if self.setup.service.copies {
+            return Reply::Refused(format!("{member} is another system than {primary}; it can only be made anew"));
         }
         if let Some(busy) = &standby.busy {
             return Reply::Conflict(format!("{member} is busy: {busy}"));

@@ -74,6 +74,8 @@ pub enum Law {
     S29,
     /// After success without debts readers are sent to the writer or to standbys that receive from it.
     S30,
+    /// No application is sent to a writer whose sequences would hand out what rows of it have already.
+    S31,
     /// Every run reaches an end or asks people within a stated time.
     L2,
     /// A single transient fault does not turn a success into a failure or a park.
@@ -245,6 +247,14 @@ impl World {
         if let Some(found) = member.and_then(|member| self.instances.get(member)).filter(|found| self.carries(found)) {
             let text = format!("{call} sends applications to {}, whose roles may not log in", found.name);
             self.violate(Law::S25, text);
+        }
+        let behind = |found: &&super::Instance| {
+            let at = self.received_at(found, self.now);
+            found.follows.is_none() && self.sequence_at(found, at) < self.rows_at(found, at)
+        };
+        if let Some(found) = member.and_then(|member| self.instances.get(member)).filter(behind) {
+            let text = format!("{call} sends applications to {}, whose sequence is behind its rows", found.name);
+            self.violate(Law::S31, text);
         }
     }
 

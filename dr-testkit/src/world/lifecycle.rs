@@ -55,7 +55,32 @@ impl World {
             Life::Destroy { identity, keep } => self.ask_destroy(&member, identity.as_ref(), keep, (call, fate)),
             Life::Harden { want } => self.ask_harden(&member, want, (call, fate)),
             Life::Preserve { name, since } => self.ask_preserve(&member, name, since, (call, fate)),
+            Life::Raise { floor, unknown, ahead } => self.raise_sequence(&member, floor, unknown, (ahead, call)),
         }
+    }
+
+    /// The one sequence of a writer goes on beyond a floor and beyond its rows. None is ever lowered.
+    fn raise_sequence(
+        &mut self,
+        member: &MemberId,
+        floor: Option<i64>,
+        unknown: Option<String>,
+        (ahead, call): (u32, &str),
+    ) -> Reply {
+        let Some(found) = self.instances.get(member) else { return Reply::Refused(format!("there is no {member}")) };
+        if let Some(name) = unknown {
+            return Reply::Refused(format!("there is no sequence {name} on {member}"));
+        }
+        if !self.takes_commits(found) {
+            return Reply::Refused(format!("{member} takes no writes"));
+        }
+        let rows = self.rows_at(found, self.received_at(found, self.now));
+        let to = floor.map_or(rows, |floor| floor.saturating_add(i64::from(ahead)).max(rows));
+        if let Some(found) = self.instances.get_mut(member) {
+            found.sequence = found.sequence.max(to);
+        }
+        self.line(call, ChangeKind::Other, member, format!("its sequence goes on beyond {to}"));
+        Reply::done()
     }
 
     fn ask_create(&mut self, member: MemberId, source: MemberId, (call, fate): (&str, &Fate)) -> Reply {

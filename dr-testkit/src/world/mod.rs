@@ -490,6 +490,23 @@ impl World {
         i64::try_from(rows).unwrap_or(i64::MAX)
     }
 
+    /// The system that a logical copy is, whatever it is fed from.
+    pub(crate) fn own_system(member: &MemberId) -> Lineage {
+        Lineage { system: dr_core::base::SystemId::new(format!("system-of-{member}")), generation: 1 }
+    }
+
+    /// The history of a member as the service tells it, while it follows somebody or not. A logical copy has its own.
+    pub(crate) fn told_of(&self, member: &MemberId, follows: bool, lineage: &Lineage) -> Lineage {
+        if self.setup.service.copies && follows { Self::own_system(member) } else { self.told(lineage) }
+    }
+
+    /// How far the sequence of a member is that has come to `position`. That of a logical copy is where it was set.
+    pub(crate) fn sequence_at(&self, found: &Instance, position: u64) -> i64 {
+        let copy =
+            self.setup.service.copies && (found.follows.is_some() || found.lineage == Self::own_system(&found.name));
+        if copy { found.sequence } else { found.sequence.max(self.rows_at(found, position)) }
+    }
+
     /// A lineage as the service tells it.
     pub(crate) fn told(&self, lineage: &Lineage) -> Lineage {
         let generation = if self.setup.service.generations { lineage.generation } else { 0 };

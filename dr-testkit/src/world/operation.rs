@@ -295,7 +295,11 @@ impl World {
         let carries = self.carries(instance);
         let newest = self.histories.keys().filter(|found| found.system == parent.system).map(|found| found.generation);
         let generation = newest.max().unwrap_or(0).saturating_add(1);
-        let lineage = Lineage { system: parent.system.clone(), generation };
+        let lineage = if self.setup.service.copies {
+            Self::own_system(member)
+        } else {
+            Lineage { system: parent.system.clone(), generation }
+        };
         self.check_promotion(member, &parent, at);
         if let Some(history) = self.histories.get_mut(&parent) {
             history.retired = true;

@@ -33,6 +33,9 @@ pub struct Service {
     /// Its management plane goes on calling a server healthy that died, and its metrics of a stream end with the stream: nobody but the
     /// server itself can say that it is down.
     pub flatters: bool,
+    /// Its standbys are logical copies: each is a system of its own, which is fed with changes of rows, is never in recovery, and has no
+    /// sequence that its source has. A promoted one goes on with the history that it had.
+    pub copies: bool,
     /// A member can be stopped, but not while it has a standby: a second fence that can be engaged only after the promotion.
     pub late_stop: bool,
     /// A member whose snapshot is under way is busy, and its standby is not promoted.
@@ -60,6 +63,7 @@ impl Default for Service {
             restarts_after: None,
             rejoin: Rejoin::InPlace,
             flatters: false,
+            copies: false,
             late_stop: false,
             snapshot_blocks: false,
             lifecycle: true,
@@ -124,18 +128,21 @@ pub enum Preset {
     AuroraGlobal,
     /// Cloud SQL Enterprise Plus with a designated replica: a switchover with a time limit.
     CloudSql,
+    /// Cloud SQL as a logical copy of a PostgreSQL server of one's own: it is promoted as another system, and nothing leads back.
+    CloudSqlExternal,
     /// PostgreSQL servers with streaming replication and no cluster manager.
     PatronilessPostgres,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AzurePgFlexible,
         Self::SqlManagedInstance,
         Self::RdsReplica,
         Self::AuroraGlobal,
         Self::CloudSql,
+        Self::CloudSqlExternal,
         Self::PatronilessPostgres,
     ];
 
@@ -148,6 +155,7 @@ impl Preset {
             Self::RdsReplica => "rds-replica",
             Self::AuroraGlobal => "aurora-global",
             Self::CloudSql => "cloud-sql",
+            Self::CloudSqlExternal => "cloud-sql-external",
             Self::PatronilessPostgres => "patroni-less-postgres",
         }
     }
@@ -155,7 +163,7 @@ impl Preset {
     const fn flavour(self) -> Flavour {
         match self {
             Self::AzurePgFlexible | Self::SqlManagedInstance | Self::CloudSql => Flavour::RoleSwap,
-            Self::RdsReplica | Self::PatronilessPostgres => Flavour::Separate,
+            Self::RdsReplica | Self::CloudSqlExternal | Self::PatronilessPostgres => Flavour::Separate,
             Self::AuroraGlobal => Flavour::StorageFence,
         }
     }
@@ -169,6 +177,16 @@ impl Preset {
             Self::PatronilessPostgres => Service { lifecycle: false, ..direct },
             // One operation at a time on an instance.
             Self::CloudSql => Service { snapshot_blocks: true, ..direct },
+            Self::CloudSqlExternal => Service {
+                copies: true,
+                // The copy names the host and port of its source.
+                edges: Edges::Endpoint,
+                endpoint: EndpointMoves::Never,
+                rejoin: Rejoin::Never,
+                snapshot_blocks: true,
+                attribution: Some(seconds(10)),
+                ..direct
+            },
             Self::SqlManagedInstance => Service {
                 positions: false,
                 generations: false,
@@ -225,6 +243,9 @@ impl Preset {
             }
             Self::CloudSql => {
                 Timing { swap: seconds(70), poll: seconds(10), view_lag: seconds(30), rejoin: minutes(4), ..cloud }
+            }
+            Self::CloudSqlExternal => {
+                Timing { promote: minutes(3), poll: seconds(5), view_lag: seconds(5), rejoin: minutes(4), ..cloud }
             }
             Self::PatronilessPostgres => Timing {
                 read: (millis(1), millis(5)),

@@ -68,6 +68,9 @@ pub(crate) struct Instance {
     pub(crate) apart: bool,
     #[serde(default)]
     pub(crate) protections: Hardening,
+    /// How far its sequence was set, beside what its rows say.
+    #[serde(default)]
+    pub(crate) sequence: i64,
 }
 
 impl Instance {
@@ -116,6 +119,7 @@ impl Instance {
             newest_backup: Some(at.saturating_sub(2 * 3600 * 1000)),
             lock_holder: None,
             apart: false,
+            sequence: 0,
             protections: if follows.is_none() { super::World::PROTECTED } else { Hardening::default() },
             follows,
             name,

@@ -102,12 +102,14 @@ impl Rig {
                 address: ResourceAddress::new(format!("{prefix}neu-1")),
                 identity: None,
                 lineage: Lineage { system: SystemId::new("s"), generation: 1 },
+                receives: None,
             },
             bindings: bindings(prefix),
             fence_travels: false,
             lineages: BTreeMap::new(),
             allow: BTreeSet::from([Touch::new("queue:billing", "pause")]),
             policy,
+            receives: BTreeMap::new(),
         });
         fill(&mut builder);
         let (plan, faults) = builder.finish();

@@ -76,6 +76,7 @@ on_presets! {
     rds_replica: RdsReplica,
     aurora_global: AuroraGlobal,
     cloud_sql: CloudSql,
+    cloud_sql_external: CloudSqlExternal,
     patroni_less_postgres: PatronilessPostgres,
 }
 

@@ -189,6 +189,14 @@ impl ManagedDatabase for TrustingDatabase {
         Ok(found)
     }
 
+    async fn raise_sequences(&self, request: dr_core::contract::RaiseSequences) -> Outcome<()> {
+        self.inner.raise_sequences(request).await
+    }
+
+    fn known_endpoint(&self) -> Option<dr_core::base::Endpoint> {
+        self.inner.known_endpoint()
+    }
+
     fn manual(&self, verb: &str) -> Vec<String> {
         self.inner.manual(verb)
     }

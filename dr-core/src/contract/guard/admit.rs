@@ -6,7 +6,8 @@ use crate::{
     base::{Digest, Epoch, MemberId, Millis, RunId},
     contract::{
         Accepted, CatchUpReceipt, Cause, Consent, DatabaseProbe, Description, Fact, Fence, FenceReceipt, Grade, Loss,
-        LossBound, ManagedDatabase, ProviderError, QuiesceReceipt, RestoreReceipt, Retry, Runtime, Target, Tri, Waived,
+        LossBound, ManagedDatabase, Position, ProviderError, QuiesceReceipt, Replication, RestoreReceipt, Retry,
+        Runtime, Target, Tri, Waived,
         guard::proof::{Attested, CaughtUp, Consented, Fenced, LossBounded, NotWriter, Quiesced, Seal, Waiver},
     },
 };
@@ -165,13 +166,13 @@ pub async fn fenced(
 /// [`Refused`]; [`Refused::NotYet`] while it is still behind.
 pub async fn caught_up(
     door: &Door<'_>,
-    probe: &dyn DatabaseProbe,
+    (database, probe): (&dyn ManagedDatabase, &dyn DatabaseProbe),
     receipt: &CatchUpReceipt,
     fence: &FenceReceipt,
 ) -> Result<CaughtUp, Refused> {
     door.mine(&receipt.run, "catch-up receipt")?;
-    if receipt.target.lineage != fence.target.lineage {
-        let why = format!("the candidate follows {}, fenced was {}", receipt.target.lineage, fence.target.lineage);
+    if *receipt.target.holds() != fence.target.lineage {
+        let why = format!("the candidate follows {}, fenced was {}", receipt.target.holds(), fence.target.lineage);
         return Err(Refused::Lost { what: "catch-up", why });
     }
     if let Some(end) = &fence.end
@@ -180,16 +181,38 @@ pub async fn caught_up(
         let why = format!("it speaks of {}, the fenced history ends at {end}", receipt.end);
         return Err(Refused::Lost { what: "catch-up", why });
     }
-    let now =
-        probe.position().await.map_err(|source| Refused::Silent { what: "catch-up", source: Box::new(source) })?;
-    if now.lineage != receipt.target.lineage {
-        let why = format!("the candidate carries lineage {}, it followed {}", now.lineage, receipt.target.lineage);
-        return Err(Refused::Lost { what: "catch-up", why });
-    }
-    if !now.applied.reaches(&receipt.end) {
-        return Err(Refused::NotYet { why: format!("the candidate has {}, the end is {}", now.applied, receipt.end) });
+    let silent = |source| Refused::Silent { what: "catch-up", source: Box::new(source) };
+    let applied = if receipt.target.is_copy() {
+        let now = database.replication().await.map_err(silent)?;
+        copied(&receipt.target, &now).map_err(|why| Refused::NotYet { why })?.clone()
+    } else {
+        let now = probe.position().await.map_err(silent)?;
+        if now.lineage != receipt.target.lineage {
+            let why = format!("the candidate carries lineage {}, it followed {}", now.lineage, receipt.target.lineage);
+            return Err(Refused::Lost { what: "catch-up", why });
+        }
+        now.applied
+    };
+    if !applied.reaches(&receipt.end) {
+        return Err(Refused::NotYet { why: format!("the candidate has {applied}, the end is {}", receipt.end) });
     }
     Ok(CaughtUp { seal: door.seal(), receipt: receipt.clone() })
+}
+
+/// Up to which position of its source a logical copy has every commit, as `reading` tells it.
+///
+/// # Errors
+/// It tells another history than the one that `copy` is fed from, or no position of it: nothing is proved by its own positions.
+pub fn copied<'a>(copy: &Target, reading: &'a Replication) -> Result<&'a Position, String> {
+    let (member, source) = (&copy.member, copy.holds());
+    match (&reading.lineage, &reading.applied) {
+        (Some(found), _) if found != source => Err(format!("`{member}` is fed from lineage {found}, it was {source}")),
+        (Some(_), Some(applied)) if applied.system == source.system => Ok(applied),
+        (Some(_), Some(applied)) => Err(format!("the position {applied} of `{member}` is none of its source's")),
+        (None, _) | (Some(_), None) => {
+            Err(format!("nobody can say up to which position of {source} `{member}` has everything"))
+        }
+    }
 }
 
 /// Nothing writes on the primary, and the candidate has everything.

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::{Endpoint, IdempotencyKey, Millis, ResourceAddress, ResourceIdentity, Timestamp},
     contract::{
-        Binding, CreateOffer, CreateReplica, DestroyOffer, DestroyRequest, HardenOffer, HardenRequest, Lineage,
-        OpHandle, Outcome, Planes, Position, PreserveOffer, PreserveRequest, PromoteRequest, Protections,
-        ProviderError, RecoveryWindow, Rehearsal, RehearseMember, ReplicationLink, RestoreOffer, RestoreRequest,
-        SwapRequest, Target, Tri,
+        Binding, CreateOffer, CreateReplica, DestroyOffer, DestroyRequest, Follows, HardenOffer, HardenRequest,
+        Lineage, OpHandle, Outcome, Planes, Position, PreserveOffer, PreserveRequest, PromoteRequest, Protections,
+        ProviderError, RaiseSequences, RecoveryWindow, Rehearsal, RehearseMember, ReplicationLink, RestoreOffer,
+        RestoreRequest, SwapRequest, Target, Tri,
     },
 };
 
@@ -219,6 +219,23 @@ pub struct Description {
 }
 
 impl Description {
+    /// Tells whether this member is fed with changes of rows as another system ([`Follows::Logical`](crate::contract::Follows::Logical)).
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.follows.as_ref().is_some_and(|link| link.how == Follows::Logical)
+    }
+
+    /// Whether it acts as a standby, as its provider says: it takes no writes. What the server of a logical copy says of recovery is no
+    /// answer, for it is never in any.
+    #[must_use]
+    pub const fn standby_by_word(&self) -> Tri {
+        match self.writable {
+            Tri::Yes => Tri::No,
+            Tri::No => Tri::Yes,
+            Tri::Unknown => Tri::Unknown,
+        }
+    }
+
     /// Tells whether this member follows the resource at `address`, whose endpoint is `endpoint` if that was read.
     #[must_use]
     pub fn follows(&self, address: &ResourceAddress, endpoint: Option<&Endpoint>) -> bool {
@@ -231,11 +248,13 @@ impl Description {
 pub struct Replication {
     /// Whether it is attached and receiving, seen recently.
     pub streaming: Tri,
-    /// The lineage that it receives.
+    /// The lineage that it receives, and whose positions the next two are. Of a logical copy this is its source's, and never its own.
     pub lineage: Option<Lineage>,
     /// Received and durable.
     pub received: Option<Position>,
-    /// Applied: what a promotion right now would have.
+    /// Applied: what a promotion right now would have. A logical copy applies no byte of a log: here is the position up to which it has
+    /// every commit of its source, as the source or the copy's progress table has it. It must reach the end of a source that was
+    /// stopped cleanly, or nothing can prove that the copy has everything.
     pub applied: Option<Position>,
     /// Behind in time. `None` means unknown, never zero (X13).
     pub lag: Option<Millis>,
@@ -351,6 +370,7 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     ///
     /// - a stalled or detached stream is never lag zero
     /// - on a primary, `streaming` is `No`
+    /// - of a logical copy, the lineage and the positions are its source's, and never its own
     ///
     /// # Errors
     /// Any [`ProviderError`].
@@ -367,6 +387,7 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// - answers before it is done
     /// - a lost reply is `Unknown`
     /// - on a member that is no standby: `Conflict`
+    /// - a logical copy goes on with the history that it had, and follows nobody
     async fn promote(&self, _request: PromoteRequest) -> Outcome<()> {
         Outcome::unsupported("promote")
     }
@@ -509,6 +530,15 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
         Outcome::unsupported("preserve")
     }
 
+    /// Lets the sequences of this member, a new writer, go on beyond what its predecessor handed out: each beyond its floor, and each that
+    /// belongs to a column beyond the greatest value there.
+    ///
+    /// - none is ever lowered
+    /// - a floor of a sequence that this member does not have is refused by name, and nothing is raised
+    async fn raise_sequences(&self, _request: RaiseSequences) -> Outcome<()> {
+        Outcome::unsupported("raise-sequences")
+    }
+
     /// Called before the write gap opens: whatever makes the coming stop and promotion short and changes no data
     /// (a checkpoint, retry intervals). Harmless to repeat.
     ///
@@ -528,6 +558,14 @@ pub trait ManagedDatabase: Debug + Send + Sync + 'static {
     /// Any [`ProviderError`]: nothing is known then, and the run looks again.
     async fn rehearse(&self, _request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
         Ok(Rehearsal::untried("this backend rehearses nothing of a member"))
+    }
+
+    /// Returns where applications reach this member, as far as the group file says it: no call is made. Where replication links name
+    /// their other end by an endpoint, a silent member is recognised by it.
+    ///
+    /// - it is the endpoint that [`describe`](Self::describe) tells, or none
+    fn known_endpoint(&self) -> Option<Endpoint> {
+        None
     }
 
     /// What a person would type to do `verb` on this member without us, one command a line.

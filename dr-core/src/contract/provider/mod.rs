@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 use async_trait::async_trait;
 
 pub use app::{AppReading, AppTier, DrainRequest, Health, RecycleRequest, ResumeRequest, ScaleRequest};
-pub use data::{Sequences, Table, TableSum, WritesSince};
+pub use data::{RaiseSequences, Sequences, Table, TableSum, WritesSince};
 pub use database::{
     Attribution, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, ForcedOffer, ManagedDatabase,
     OpProgress, PromoteOffer, Rejoin, RejoinRequest, Replication, ServicePace, SnapshotOffer, SnapshotRequest,

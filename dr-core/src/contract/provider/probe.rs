@@ -220,7 +220,7 @@ pub trait DatabaseProbe: Debug + Send + Sync + 'static {
     /// How far the sequences of the probe's database are: replication that is not physical leaves them behind. One that may not be read
     /// is named apart, never left out. PostgreSQL logs a sequence ahead of its use, so a standby may be up to 32 values further.
     ///
-    /// - a standby that has everything is never behind its primary
+    /// - a standby that has everything is never behind its primary, unless it is a logical copy
     ///
     /// # Errors
     /// Any [`ProviderError`].

@@ -179,6 +179,8 @@ pub struct PlanHeader {
     pub fence_travels: bool,
     /// The history that each member carries.
     pub lineages: BTreeMap<MemberId, Lineage>,
+    /// The histories that logical copies are fed from, by copy.
+    pub receives: BTreeMap<MemberId, Lineage>,
     /// What custom steps may touch.
     pub allow: BTreeSet<Touch>,
     /// Limits.
@@ -211,6 +213,7 @@ impl PlanBuilder {
             bindings: header.bindings,
             fence_travels: header.fence_travels,
             lineages: header.lineages,
+            receives: header.receives,
             leaves_out: BTreeMap::new(),
             allow: header.allow,
             policy: header.policy,

@@ -199,6 +199,10 @@ pub struct Plan {
     /// The history that each member carries, or is to carry when the plan works on it; a member of which nobody can say it is absent.
     /// A step that names a member names this history.
     pub lineages: BTreeMap<MemberId, Lineage>,
+    /// The histories that logical copies are fed from, by copy. Where the target is one, its own history is another system's, and what
+    /// it holds is that of the expected writer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub receives: BTreeMap<MemberId, Lineage>,
     /// The secrets and routes that stay as they are on purpose, with the reason that people are shown. Somebody owes them when the
     /// writer has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -13,8 +13,8 @@ use crate::{
         AppReading, AppTier, Binding, Capabilities, ClearFence, CreateReplica, DatabaseProbe, Description,
         DestroyRequest, DrainRequest, Effort, EngageFence, Fence, FencePlace, FenceReading, FenceToken, FollowRequest,
         HardenRequest, Health, LongTransaction, ManagedDatabase, OpHandle, OpProgress, Outcome, PatchSecret, Planes,
-        Position, PositionReading, PreserveRequest, PromoteRequest, Protections, ProviderError, Query, Reach,
-        ReadersReading, ReadersRouter, RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute,
+        Position, PositionReading, PreserveRequest, PromoteRequest, Protections, ProviderError, Query, RaiseSequences,
+        Reach, ReadersReading, ReadersRouter, RecoveryWindow, RecycleRequest, Rehearsal, RehearseMember, RehearseRoute,
         RehearseSecret, RejoinRequest, ReleaseOrder, Replication, RestoreRequest, ResumeRequest, RetireFence,
         RotateSecret, RouteReading, RouteRequest, Rows, ScaleRequest, SecretReference, SecretStore, Sequences,
         Sessions, SnapshotRequest, SpreadReaders, SwapRequest, Table, TableSum, TrafficRouter, Tri, WriteProbe,
@@ -136,6 +136,11 @@ impl ManagedDatabase for Database {
         self.inner.preserve(request).await
     }
 
+    async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
+        pass!(self, &self.name, verb::RAISE_SEQUENCES, None);
+        self.inner.raise_sequences(request).await
+    }
+
     async fn settle(&self) -> Outcome<()> {
         pass!(self, &self.name, verb::SETTLE, None);
         self.inner.settle().await
@@ -143,6 +148,10 @@ impl ManagedDatabase for Database {
 
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
         self.inner.rehearse(request).await
+    }
+
+    fn known_endpoint(&self) -> Option<crate::base::Endpoint> {
+        self.inner.known_endpoint()
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {

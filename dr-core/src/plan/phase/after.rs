@@ -9,7 +9,7 @@ use crate::{
     base::{BindingName, MemberId, Millis, minutes, seconds},
     contract::{Binding, FollowsBy, Grade, LossMeasurement, Protection, Rejoin, WriterReceipt},
     plan::{
-        Edge, PlanBuilder, ReadersFacts, Ref, Situation, StepExt,
+        Edge, MemberFacts, PlanBuilder, ReadersFacts, Ref, Situation, StepExt,
         steps::{
             AwaitRejoined, CheckWriter, FenceMember, FinalSnapshot, FollowWriter, HardenWriter, MeasureLoss, Notify,
             PointSecret, PreserveOldSide, RejoinMember, RetireMemberFence, ShiftReaders, ShiftTraffic, VerifyServing,
@@ -161,7 +161,10 @@ pub fn bring_along(plan: &mut PlanBuilder, now: &Situation, handed: &HandedOver,
     for member in now.followers(&handed.to) {
         let (name, writer) = (&member.name, &handed.writer);
         let follows = member.description.as_ref().is_some_and(|seen| seen.follows.is_some());
-        let offer = member.capabilities.as_ref().and_then(|offers| offers.follow).filter(|_| follows);
+        // What follows the log of one system cannot follow another one, and a logical copy is fed anew.
+        let same = |name: &MemberId| !now.member(name).is_some_and(MemberFacts::is_copy);
+        let offer = member.capabilities.as_ref().and_then(|offers| offers.follow);
+        let offer = offer.filter(|_| follows && same(name) && same(&handed.to));
         let pace = Pace::of(now, member, offer.map_or(Millis::ZERO, |offer| offer.takes));
         let text = format!("let {name} follow the new writer; it receives nothing until then");
         let node = format!("follow-{name}");

@@ -97,7 +97,7 @@ fn most_advanced(now: &Situation, target: &MemberFacts) -> Vec<Finding> {
     let receives = target.replication.as_ref().is_some_and(|reading| reading.streaming == Tri::Yes);
     let Some(has) = target.received().filter(|_| !receives) else { return Vec::new() };
     let others = now.followers(&target.name).filter(|member| member.is_candidate());
-    let same = others.filter(|member| member.lineage() == target.lineage());
+    let same = others.filter(|member| member.holds() == target.holds());
     let ahead = same.filter_map(|member| {
         let more = member.received()?;
         let by = has.missing_to(more).filter(|by| *by > 0)?;
@@ -219,7 +219,9 @@ fn transactions(now: &Situation, _target: &MemberFacts, _policy: &Policy) -> Vec
 
 fn parity(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // Rows that a logical copy was fed are the same on another major version.
     if let (Some(old), Some(new)) = (&now.primary.description, &target.description)
+        && !target.is_copy()
         && major(&old.version) != major(&new.version)
     {
         findings.push(Finding::new(
@@ -228,7 +230,7 @@ fn parity(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Findin
         ));
     }
     if let (Some(used), Some(available)) = (&now.primary.extensions, &target.available_extensions) {
-        findings.extend(missing_extensions(used, available).into_iter().map(|missing| {
+        findings.extend(missing_extensions(used, available, target.is_copy()).into_iter().map(|missing| {
             Finding::new(
                 &known::EXTENSION_MISSING,
                 format!("an extension of `{}` is missing on `{}`: {missing}", now.primary.name, target.name),
@@ -255,7 +257,7 @@ fn gap(now: &Situation, _target: &MemberFacts, policy: &Policy) -> Vec<Finding> 
 }
 
 fn same_history(now: &Situation, target: &MemberFacts, _policy: &Policy) -> Vec<Finding> {
-    let told = target.lineage();
+    let told = target.holds();
     let wrong = told.is_none_or(|lineage| *lineage != now.writer.lineage);
     let what = || {
         let found = told.map_or_else(|| "unknown".to_owned(), ToString::to_string);

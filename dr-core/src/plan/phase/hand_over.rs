@@ -16,7 +16,8 @@ use crate::{
         Carries, Edge, Held, PlanBuilder, Ref, Situation, Spec, StepExt,
         steps::{
             AwaitCatchUp, AwaitQuiesced, BoundLoss, ClearFence, ConfirmWriter, Drain, FenceMember, NoDrain,
-            NothingToResume, Promote, ReleaseFence, ResumeWrites, SwapRoles, fence_owed,
+            NothingToResume, Promote, RaiseSequences, ReadSequences, ReleaseFence, ResumeWrites, SequencesSeen,
+            SwapRoles, fence_owed,
         },
     },
 };
@@ -118,7 +119,7 @@ pub fn hand_over<'a>(
             let open = plan.add("not-drained", NoDrain {}.after_all(&after));
             swap(plan, now, ready, &open, &after)
         }
-        (Terms::Planned, Shape::SeparateFence, _) => promote(plan, now, ready, &after),
+        (Terms::Planned, Shape::SeparateFence, _) => promote(plan, now, ready, drained, &after),
         (Terms::Forced { bound, without_fence }, Shape::BuiltInFence, _) => {
             force_swap(plan, now, ready, (bound, without_fence.as_deref()), &after)
         }
@@ -155,11 +156,52 @@ fn confirm(
     confirm.cleared_by(&plan.add("clear-fence", paced(clear.because(WHY_CLEAR), target_pace(now, ready))))
 }
 
+fn edges(raised: &Option<Ref<()>>) -> Vec<&dyn Edge> {
+    raised.iter().map(|edge| edge as &dyn Edge).collect()
+}
+
+/// Reads the sequences of the primary once nothing is written any more: a logical copy does not have them.
+fn read_sequences(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    drained: Option<&Drained>,
+    after: &[&dyn Edge],
+) -> Ref<SequencesSeen> {
+    let holds = drained.into_iter().flat_map(|drained| std::iter::once(&drained.first).chain(&drained.others));
+    let read = holds.fold(ReadSequences::of(&now.writer), ReadSequences::behind).after_all(after);
+    let budget = plan.policy().gap_budget;
+    let read = read.within(Millis::new(budget.count() / 4)).every(now.app_poll().min(Millis::seconds(1)));
+    plan.add("read-sequences", read)
+}
+
+/// Raises the sequences of a logical copy that was promoted: beyond what was `read`, or beyond its rows.
+fn raise_sequences(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    promotion: &Ref<PromotionReceipt>,
+    read: Option<&Ref<SequencesSeen>>,
+) -> Option<Ref<()>> {
+    if !ready.target.is_copy() {
+        return None;
+    }
+    let raise = read.into_iter().fold(RaiseSequences::of(&ready.target, promotion), RaiseSequences::beyond);
+    let pace = target_pace(now, ready);
+    let raise = raise.after(promotion).within(pace.within).every(pace.every).visibility(Millis::seconds(1));
+    Some(plan.add("raise-sequences", raise.because("numbers that were handed out are not handed out again")))
+}
+
 fn target_pace(now: &Situation, ready: &Ready) -> Pace {
     Pace::of(now, now.member(&ready.target.member).unwrap_or(&now.primary), ready.offer.takes)
 }
 
-fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn Edge]) -> HandedOver {
+fn promote(
+    plan: &mut PlanBuilder,
+    now: &Situation,
+    ready: &Ready,
+    drained: Option<&Drained>,
+    after: &[&dyn Edge],
+) -> HandedOver {
     let minimum = plan.policy().fence.max(Grade::Confirmed);
     let pace = target_pace(now, ready);
     let budget = plan.policy().gap_budget;
@@ -168,7 +210,10 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
         // Applications wait meanwhile: half of their time is left to give back what a fence of unknown end may have done.
         closing.within = closing.within.min(Millis::new(budget.count() / 2));
     }
-    let take = paced(FenceMember::of(&now.writer, minimum).after_all(after), closing);
+    let read = ready.target.is_copy().then(|| read_sequences(plan, now, drained, after));
+    let mut after = after.to_vec();
+    after.extend(read.iter().map(|read| read as &dyn Edge));
+    let take = paced(FenceMember::of(&now.writer, minimum).after_all(&after), closing);
     let fence = plan.hold("fence", take, ReleaseFence::of(&now.writer, &ready.target));
     let catch_up = AwaitCatchUp::of(&ready.target, &fence).within(budget).every(pace.every);
     let caught = plan.add("catch-up", catch_up);
@@ -177,7 +222,9 @@ fn promote(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn
     let promotion = plan.add("promote", paced(call.after(&caught), pace));
     let held = Ref::new(fence.to());
     let confirm = confirm(plan, now, ready, &promotion, Some(&held)).at_least(minimum);
-    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let confirm = confirm.within(pace.within).every(pace.every);
+    let raised = raise_sequences(plan, now, ready, &promotion, read.as_ref());
+    let writer = plan.add("confirm-writer", confirm.after_all(&edges(&raised)));
     let fenced = Some((held, minimum));
     HandedOver {
         to: ready.target.member.clone(),
@@ -238,7 +285,9 @@ fn force(plan: &mut PlanBuilder, now: &Situation, ready: &Ready, after: &[&dyn E
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after(&bound), pace));
     let confirm = confirm(plan, now, ready, &promotion, Some(&fence)).at_least(minimum);
-    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let confirm = confirm.within(pace.within).every(pace.every);
+    let raised = raise_sequences(plan, now, ready, &promotion, None);
+    let writer = plan.add("confirm-writer", confirm.after_all(&edges(&raised)));
     HandedOver {
         to: ready.target.member.clone(),
         offer: ready.offer.clone(),
@@ -298,7 +347,9 @@ fn promote_unfenced(
     let call = call.taking(ready.offer.takes);
     let promotion = plan.add("promote", paced(call.after_all(after), pace));
     let confirm = confirm(plan, now, ready, &promotion, None).at_least(Grade::Unconfirmable);
-    let writer = plan.add("confirm-writer", confirm.within(pace.within).every(pace.every));
+    let confirm = confirm.within(pace.within).every(pace.every);
+    let raised = raise_sequences(plan, now, ready, &promotion, None);
+    let writer = plan.add("confirm-writer", confirm.after_all(&edges(&raised)));
     let owes_fence = Some(fence_later(plan, now, &writer));
     HandedOver {
         to: ready.target.member.clone(),

@@ -39,8 +39,15 @@ impl Offer {
                 format!("`{name}` does not say what it can do ({})", target.silence.join("; ")),
             ));
         };
+        // Two systems cannot swap their roles, and the former primary cannot follow the other system as it is.
+        let copy = target.is_copy();
         let swap = if forced { Self::forced(offers) } else { Self::swap(offers) };
-        swap.or_else(|| Self::promotion(offers)).ok_or_else(|| {
+        let promotion = || {
+            let offer = Self::promotion(offers)?;
+            let rejoin = if copy { Rejoin::NewResource } else { offer.rejoin };
+            Some(Self { rejoin, ..offer })
+        };
+        swap.filter(|_| !copy).or_else(promotion).ok_or_else(|| {
             let verb = if forced { "forced promotion" } else { "planned promotion" };
             Finding::new(&known::NOT_OFFERED, format!("the provider of `{name}` offers no {verb}"))
         })

@@ -14,8 +14,8 @@ use crate::{
         Edge, MemberFacts, PlanBuilder, Purpose, Ref, Situation, Spec, Step, StepExt,
         steps::{
             AskConsent, AwaitSnapshot, BeginSnapshot, BoundLoss, CheckCandidate, CheckLag, CheckParity,
-            CheckPrimaryDown, CheckReplication, CheckSides, CheckTransactions, CheckWindow, FactSpec, Notify, Rehearse,
-            RehearseAgain, Rehearsed, SettleMember, SidesSeen, TakeGroupLock,
+            CheckPrimaryDown, CheckReplication, CheckSides, CheckTransactions, CheckWindow, FactSpec, Notify,
+            ReadSequences, Rehearse, RehearseAgain, Rehearsed, SettleMember, SidesSeen, TakeGroupLock,
         },
     },
 };
@@ -238,6 +238,10 @@ fn planned_checks(plan: &mut PlanBuilder, now: &Situation, target: &Target) -> (
     let rehearsed = Rehearse::planned(primary, target);
     let rehearsed = plan.add("rehearse", rehearsed.after(&look).within(REHEARSAL));
     let mut checked = vec![replication, lag, transactions, parity];
+    if target.is_copy() {
+        let sequences = ReadSequences::of(primary);
+        checked.push(edge(&plan.add("check-sequences", paced(sequences.after(&look), pace))));
+    }
     checked.extend(snapshot(plan, now, &look));
     (checked, rehearsed)
 }

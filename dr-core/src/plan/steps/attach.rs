@@ -136,6 +136,7 @@ impl Handler for Attaching {
             address: binding.address.clone(),
             identity: binding.identity.clone(),
             lineage: lineage.unwrap_or_else(|| step.primary.lineage.clone()),
+            receives: None,
         };
         if let Some(other) = old.as_ref().ok().and_then(|old| replaced(old, &target).err()) {
             return Ok(Outcome::refused(format_args!("{other}; make a new plan")));

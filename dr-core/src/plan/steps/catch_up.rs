@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     drain::not_held_back,
-    read::{conflict, not_yet},
+    read::{conflict, not_yet, see},
 };
 use crate::{
-    base::{Kind, Millis},
+    base::{Kind, Millis, Timestamp},
     contract::{
         CatchUpReceipt, Class, DrainReceipt, FenceReceipt, Position, PositionReading, QuiesceReceipt, Sessions, Target,
-        Tri, contain::within,
+        Tri, admit::copied, contain::within,
     },
     plan::{Carries, Effect, Input, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
@@ -109,6 +109,31 @@ fn no_standby<T>(reading: &PositionReading, target: &Target) -> Option<Observed<
     }
 }
 
+/// How far a candidate has what the fenced history holds, and when that was so; or what speaks against it being a candidate.
+async fn has<T>(cx: &StepCx, target: &Target) -> Result<Result<(Position, Timestamp), Observed<T>>, StepError> {
+    let member = &target.member;
+    if !target.is_copy() {
+        let now = cx.probe(member)?.position().await?;
+        return Ok(match no_standby(&now, target) {
+            Some(verdict) => Err(verdict),
+            None => Ok((now.applied, now.at)),
+        });
+    }
+    let database = cx.database(member)?;
+    let (seen, reading) = join(see(cx, member), database.replication()).await;
+    let (seen, reading) = (seen?, reading?);
+    if let Some(why) = seen.differs(target) {
+        return Ok(Err(conflict(why)));
+    }
+    if !seen.description.is_copy() || seen.in_recovery() == Tri::No {
+        return Ok(Err(conflict(format_args!("`{member}` is no logical copy any more; somebody else promoted it"))));
+    }
+    Ok(match copied(target, &reading) {
+        Ok(applied) => Ok((applied.clone(), reading.at)),
+        Err(why) => Err(not_yet(why)),
+    })
+}
+
 pub(super) struct CatchUp;
 
 impl CatchUp {
@@ -143,41 +168,36 @@ impl Look for CatchUp {
 
     async fn look(&self, cx: &StepCx, step: &AwaitCatchUp) -> Result<Observed<CatchUpReceipt>, StepError> {
         let fence = step.fence.get()?;
-        if fence.target.lineage != step.target.lineage {
+        if fence.target.lineage != *step.target.holds() {
             return Ok(conflict(format_args!(
                 "`{}` follows lineage {}, fenced was {}",
-                step.target.member, step.target.lineage, fence.target.lineage
+                step.target.member,
+                step.target.holds(),
+                fence.target.lineage
             )));
         }
         let end = match Self::end(cx, fence).await? {
             Ok(end) => end,
             Err(why) => return Ok(conflict(why)),
         };
-        let now = cx.probe(&step.target.member)?.position().await?;
-        if let Some(verdict) = no_standby(&now, &step.target) {
-            return Ok(verdict);
-        }
-        if now.applied.compare(&end).is_none() {
+        let (applied, at) = match has(cx, &step.target).await? {
+            Ok(has) => has,
+            Err(verdict) => return Ok(verdict),
+        };
+        if applied.compare(&end).is_none() {
             return Ok(conflict(format_args!(
-                "the position {} of `{}` does not compare with {end}",
-                now.applied, step.target.member
+                "the position {applied} of `{}` does not compare with {end}",
+                step.target.member
             )));
         }
-        if !now.applied.reaches(&end) {
-            let missing = now.applied.missing_to(&end).unwrap_or_default();
+        if !applied.reaches(&end) {
+            let missing = applied.missing_to(&end).unwrap_or_default();
             let member = &step.target.member;
             return Ok(not_yet(format_args!(
-                "`{member}` has {}, the fenced history ends at {end}: {missing} missing",
-                now.applied
+                "`{member}` has {applied}, the fenced history ends at {end}: {missing} missing"
             )));
         }
-        Ok(Observed::Done(CatchUpReceipt {
-            run: cx.run().clone(),
-            target: step.target.clone(),
-            end,
-            applied: now.applied,
-            at: now.at,
-        }))
+        Ok(Observed::Done(CatchUpReceipt { run: cx.run().clone(), target: step.target.clone(), end, applied, at }))
     }
 }
 

@@ -93,7 +93,7 @@ impl Step for CheckReplication {
     type Output = ();
 
     fn sentence(&self) -> String {
-        format!("see {} receive lineage {}", self.candidate.member, self.candidate.lineage)
+        format!("see {} receive lineage {}", self.candidate.member, self.candidate.holds())
     }
 
     fn marks(&self) -> Marks {
@@ -158,7 +158,9 @@ impl Look for Candidate {
 
     async fn look(&self, cx: &StepCx, step: &CheckCandidate) -> Result<Observed<SidesSeen>, StepError> {
         let candidate = see(cx, &step.candidate.member).await?;
-        if let Some(verdict) = follows(cx, &candidate, (&step.primary, &step.candidate), None) {
+        // The primary is silent: what the group file says of it is all that is known.
+        let endpoint = cx.database(&step.primary.member)?.known_endpoint();
+        if let Some(verdict) = follows(cx, &candidate, (&step.primary, &step.candidate), endpoint.as_ref()) {
             return Ok(verdict);
         }
         let seen = SidesSeen { primary: None, candidate: candidate.description, position: candidate.position };
@@ -208,8 +210,13 @@ fn follows(
             )));
         }
     }
+    if seen.description.is_copy() != candidate.is_copy() {
+        let how = if candidate.is_copy() { "is no logical copy any more" } else { "is fed with changes of rows now" };
+        return Some(conflict(format_args!("`{member}` {how}; make a new plan")));
+    }
     if seen.in_recovery() == Tri::No {
-        return Some(conflict(format_args!("`{member}` is no replica: it is not in recovery")));
+        let why = if candidate.is_copy() { "it takes writes" } else { "it is not in recovery" };
+        return Some(conflict(format_args!("`{member}` is no replica: {why}")));
     }
     unfit(cx, seen, candidate)
 }
@@ -246,10 +253,10 @@ impl Look for ReplicationHealth {
 /// Whether a standby receives the lineage that it should, freshly seen.
 fn receives(cx: &StepCx, reading: &Replication, candidate: &Target) -> Observed<()> {
     let member = &candidate.member;
-    if let Some(found) = reading.lineage.as_ref().filter(|found| **found != candidate.lineage) {
+    if let Some(found) = reading.lineage.as_ref().filter(|found| *found != candidate.holds()) {
         return conflict(format_args!(
             "`{member}` receives lineage {found}, the primary's is {}: it has diverged and needs a rebuild",
-            candidate.lineage
+            candidate.holds()
         ));
     }
     let age = cx.now().since(reading.at);

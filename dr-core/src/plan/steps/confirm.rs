@@ -226,6 +226,7 @@ async fn still_writes(cx: &StepCx, receipt: &FenceReceipt) -> Result<Option<Stri
 /// What the promotion itself did to the former primary: by its edge, by the provider's word, and by a write that must not pass.
 async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) -> Result<OldSide<T>, StepError> {
     let (database, probe) = (cx.database(&from.member)?, cx.probe(&from.member)?);
+    let endpoint = cx.database(&promotion.target.member)?.known_endpoint();
     let (seen, told, write) =
         join3(see(cx, &from.member), database.swap_fence(promotion.asked_at), probe.write()).await;
     if let Ok(write) = &write
@@ -248,15 +249,17 @@ async fn read_back<T>(cx: &StepCx, from: &Target, promotion: &PromotionReceipt) 
         Ok(seen) if replaced(&seen.description, from).is_err() => {
             (Grade::Unconfirmable, format!("`{}` is another resource now", from.member), Edges::Differ)
         }
-        Ok(seen) if seen.description.follows(&promotion.target.address, None) => match seen.in_recovery() {
-            Tri::Yes | Tri::Unknown => {
-                (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member), Edges::Agree)
+        Ok(seen) if seen.description.follows(&promotion.target.address, endpoint.as_ref()) => {
+            match seen.in_recovery() {
+                Tri::Yes | Tri::Unknown => {
+                    (Grade::RoleSwap, format!("`{}` follows `{}`", from.member, promotion.target.member), Edges::Agree)
+                }
+                Tri::No => {
+                    let words = format!("`{}` is called a follower, but is not in recovery", from.member);
+                    (Grade::Unconfirmable, words, Edges::Differ)
+                }
             }
-            Tri::No => {
-                let words = format!("`{}` is called a follower, but is not in recovery", from.member);
-                (Grade::Unconfirmable, words, Edges::Differ)
-            }
-        },
+        }
         Ok(seen) => match &seen.description.follows {
             Some(other) => (Grade::Unconfirmable, format!("`{}` follows {other}", from.member), Edges::Differ),
             None => (
@@ -393,8 +396,8 @@ impl Look for Confirming {
 fn on_another_history(lineage: &Lineage, promotion: &PromotionReceipt) -> Option<Observed<WriterReceipt>> {
     let new = &promotion.target;
     let known = new.lineage != promotion.was;
-    match descends(lineage, &new.lineage) {
-        Descent::Same => None,
+    match descends(lineage, new) {
+        Descent::Same | Descent::NewSystem => None,
         Descent::Child if !known || *lineage == new.lineage => None,
         Descent::Child | Descent::Other => {
             Some(conflict(format_args!("`{}` writes on lineage {lineage}, promoted was {}", new.member, new.lineage)))
@@ -413,8 +416,9 @@ pub(super) async fn no_writer_any_more(cx: &StepCx, writer: &WriterReceipt) -> R
     }
     // What was true before the writer was confirmed says nothing of it now.
     let current = seen.description.at >= writer.at;
-    let follows = seen.position.is_none() && seen.description.follows.is_some() && current;
-    Ok((seen.in_recovery() == Tri::Yes || follows).then(|| format!("`{member}` is no writer any more")))
+    let by_word = seen.position.is_none() || seen.description.is_copy();
+    let standby = if by_word { seen.description.follows.is_some() && current } else { seen.in_recovery() == Tri::Yes };
+    Ok(standby.then(|| format!("`{member}` is no writer any more")))
 }
 
 pub(super) struct WriterStill;

@@ -198,6 +198,7 @@ async fn identity(cx: &StepCx, name: &str, member: &MemberId) -> Result<Fact, St
         address: bound.address.clone(),
         identity: bound.identity.clone(),
         lineage: cx.plan().expects.lineage.clone(),
+        receives: None,
     });
     // Agreeing again would not help: every step of this plan is bound to the other one.
     if let Some(other) = meant.and_then(|meant| replaced(&seen.description, &meant).err()) {
@@ -208,7 +209,8 @@ async fn identity(cx: &StepCx, name: &str, member: &MemberId) -> Result<Fact, St
         Some(identity) => format!("{}, identity {identity}", seen.description.address),
         None => format!("{}, which tells no identity", seen.description.address),
     };
-    let words = format!("{member} ({resource}, lineage {lineage})");
+    let copy = if seen.description.is_copy() { ", a logical copy" } else { "" };
+    let words = format!("{member} ({resource}, lineage {lineage}{copy})");
     Ok(Fact::equal(name, words, "provider, server", seen.description.at))
 }
 
@@ -219,13 +221,19 @@ fn lag(lag: Option<Millis>, at_most: Millis, at: Timestamp) -> Fact {
 
 async fn positions(cx: &StepCx, primary: &MemberId, candidate: &MemberId) -> Result<Fact, StepError> {
     let (old, new) = (cx.probe(primary)?, cx.probe(candidate)?);
-    let words = match join(old.position(), new.position()).await {
-        (Ok(old), Ok(new)) => format!("{primary} {}, {candidate} {}", old.durable, new.applied),
-        (Err(_), Ok(new)) => format!("{primary} unknown, {candidate} {}", new.applied),
-        (Ok(old), Err(_)) => format!("{primary} {}, {candidate} unknown", old.durable),
-        (Err(_), Err(_)) => "unknown".to_owned(),
+    // A logical copy has positions of its own; what it has of the primary's its replication tells.
+    let copy = cx.plan().receives.contains_key(candidate);
+    let database = cx.database(candidate)?;
+    let applied = async {
+        if copy { database.replication().await.ok()?.applied } else { Some(new.position().await.ok()?.applied) }
     };
-    Ok(Fact::any("positions", words, "SQL", cx.now()))
+    let words = match join(old.position(), applied).await {
+        (Ok(old), Some(applied)) => format!("{primary} {}, {candidate} {applied}", old.durable),
+        (Err(_), Some(applied)) => format!("{primary} unknown, {candidate} {applied}"),
+        (Ok(old), None) => format!("{primary} {}, {candidate} unknown", old.durable),
+        (Err(_), None) => "unknown".to_owned(),
+    };
+    Ok(Fact::any("positions", words, if copy { "SQL, replication" } else { "SQL" }, cx.now()))
 }
 
 async fn other_standbys(cx: &StepCx, candidate: &MemberId, others: &[MemberId]) -> Result<Fact, StepError> {

@@ -358,7 +358,10 @@ impl Releasing {
         let standby = match seen.in_recovery() {
             Tri::Yes => true,
             Tri::No => false,
-            Tri::Unknown => seen.description.follows(&step.target.address, None),
+            Tri::Unknown => {
+                let endpoint = cx.database(&step.target.member)?.known_endpoint();
+                seen.description.follows(&step.target.address, endpoint.as_ref())
+            }
         };
         Ok((!standby).then(|| format!("`{member}` is not seen to be a standby of the old history")))
     }

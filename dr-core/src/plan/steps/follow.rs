@@ -73,6 +73,7 @@ impl Following {
             address: binding.address.clone(),
             identity: binding.identity.clone(),
             lineage: seen.lineage.clone().unwrap_or_else(|| cx.plan().expects.lineage.clone()),
+            receives: None,
         })
     }
 }

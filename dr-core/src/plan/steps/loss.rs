@@ -8,7 +8,7 @@ use crate::{
     base::{Kind, Millis, Timestamp, text},
     contract::{
         AskedLoss, CatchUpReceipt, Class, FenceReceipt, Loss, LossBound, LossMeasurement, Parted, Position,
-        PositionSample, PromotionReceipt, QuiesceReceipt, Target,
+        PositionSample, PromotionReceipt, QuiesceReceipt, Target, admit,
     },
     plan::{Carries, Duty, Effect, Input, Look, Marks, Observed, Stage, Step, StepCx, StepError},
 };
@@ -208,11 +208,11 @@ impl Look for Bounding {
         let good_until = now + step.answer;
         let stop = fenced_at.unwrap_or(good_until + step.closing);
         let samples = cx.samples(Timestamp::from_millis(0).max(ago(now, WATCHED))).await?;
-        let candidate = position(cx, &step.candidate.member).await?;
+        let candidate = has(cx, &step.candidate).await?;
         let until = |stop: Timestamp| {
             let until = Until { stop, fenced: fenced_at.is_some() };
             let from_positions = match &candidate {
-                Some(has) => bound(&samples, &step.primary, &has.durable, until),
+                Some(has) => bound(&samples, &step.primary, has, until),
                 None => (Loss::Unknown { because: lags::untold(&step.candidate.member) }, None),
             };
             match from_positions {
@@ -227,6 +227,15 @@ impl Look for Bounding {
         let asked = fenced_at.is_none().then(asked);
         Ok(Observed::Done(LossBound { run: cx.run().clone(), loss, sampled_at, fenced_at, asked }))
     }
+}
+
+/// How far the candidate has, durably, what its primary wrote, if anybody tells.
+async fn has(cx: &StepCx, candidate: &Target) -> Result<Option<Position>, StepError> {
+    if candidate.is_copy() {
+        let reading = cx.database(&candidate.member)?.replication().await?;
+        return Ok(admit::copied(candidate, &reading).ok().cloned());
+    }
+    Ok(position(cx, &candidate.member).await?.map(|reading| reading.durable))
 }
 
 fn ago(now: Timestamp, back: Millis) -> Timestamp {
@@ -299,6 +308,9 @@ pub(super) fn counted(parted: Option<&Position>, old_end: Option<&Position>, bou
                 Loss::Nothing | Loss::Unknown { .. } => Loss::Unknown { because: how.clone() },
             };
             (loss, how)
+        }
+        None if parted.is_none() && old_end.is_some() => {
+            (bound, "where the new history left the old one is not told; this is the bound from before".to_owned())
         }
         None => (bound, "the end of the old history is not known yet; this is the bound from before".to_owned()),
     }

@@ -34,6 +34,7 @@ mod readers;
 mod rehearse;
 mod rejoin;
 mod secret;
+mod sequences;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ pub(crate) use rehearse::Cast;
 pub use rehearse::{Rehearse, RehearseAgain, Rehearsed, Terms as RehearsalTerms};
 pub use rejoin::{AwaitRejoined, RejoinMember};
 pub use secret::{PointSecret, SecretReceipt};
+pub use sequences::{RaiseSequences, ReadSequences, SequencesSeen};
 pub use swap::SwapRoles;
 pub use traffic::{Served, ShiftTraffic, VerifyServing};
 pub use warm_up::{SmokeTest, WarmUp};
@@ -109,6 +111,8 @@ impl Catalog {
             .with(fence::Releasing)
             .with(fence::Retiring)
             .with(clear::Clearing)
+            .looking(sequences::Reading)
+            .with(sequences::Raising)
             .looking(catch_up::CatchUp)
             .looking(catch_up::Quiescing)
             .with(promote::Promoting)

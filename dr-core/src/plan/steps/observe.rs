@@ -195,7 +195,9 @@ async fn kept(cx: &StepCx, writer: &Target, member: &MemberId) -> Result<Other, 
             if let Some(other) = bound(cx, member).and_then(|bound| replaced(&seen, &bound).err()) {
                 return Ok(Other::Writes(format!("another resource than the one of the plan answers: {other}")));
             }
-            let follows = seen.follows(&writer.address, None);
+            let endpoint = cx.database(&writer.member)?.known_endpoint();
+            let follows = seen.follows(&writer.address, endpoint.as_ref());
+            let recovery = if seen.is_copy() { seen.standby_by_word() } else { recovery };
             let quiet = recovery != Tri::No && seen.writable != Tri::Yes;
             match &seen.follows {
                 Some(_) if follows && quiet => {
@@ -215,7 +217,8 @@ fn bound(cx: &StepCx, member: &MemberId) -> Option<Target> {
     let bound = cx.plan().bindings.get(&Binding::from(member))?;
     let lineage = cx.plan().lineages.get(member).unwrap_or_else(|| &cx.plan().expects.lineage).clone();
     let (address, identity) = (bound.address.clone(), bound.identity.clone());
-    Some(Target { member: member.clone(), address, identity, lineage })
+    let receives = cx.plan().receives.get(member).cloned();
+    Some(Target { member: member.clone(), address, identity, lineage, receives })
 }
 
 /// What the fences of a member are worth that does not follow the writer, for as long as a proof may be trusted.

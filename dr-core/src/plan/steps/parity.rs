@@ -79,16 +79,17 @@ pub(crate) fn transactions_in_words(transactions: &[LongTransaction]) -> String 
     transactions.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
-/// What the candidate lacks of what the primary uses: one line per difference.
+/// What the candidate lacks of what the primary uses: one line per difference. A logical copy may have `any_version` of an extension.
 #[must_use]
 pub(crate) fn missing_extensions(
     used: &BTreeMap<String, String>,
     available: &BTreeMap<String, Vec<String>>,
+    any_version: bool,
 ) -> Vec<String> {
     used.iter()
         .filter_map(|(name, version)| match available.get(name) {
             None => Some(format!("{name} {version} is not available there")),
-            Some(versions) if !versions.contains(version) => {
+            Some(versions) if !any_version && !versions.contains(version) => {
                 Some(format!("{name} is used in {version}, there is {}", versions.join(", ")))
             }
             Some(_) => None,
@@ -133,7 +134,8 @@ impl Look for Parity {
         let (old_side, new_side) = (cx.database(old)?, cx.database(new)?);
         let (old_side, new_side) = join(old_side.describe(), new_side.describe()).await;
         let (old_version, new_version) = (old_side?.version, new_side?.version);
-        if major(&old_version) != major(&new_version) {
+        let copy = step.candidate.is_copy();
+        if !copy && major(&old_version) != major(&new_version) {
             return Ok(conflict(format_args!("`{old}` runs version {old_version}, `{new}` runs {new_version}")));
         }
         let (used, available) = (cx.probe(old)?, cx.probe(new)?);
@@ -141,7 +143,7 @@ impl Look for Parity {
         let (Some(used), Some(available)) = (offered(used)?, offered(available)?) else {
             return Ok(Observed::Done(()));
         };
-        let missing = missing_extensions(&used, &available);
+        let missing = missing_extensions(&used, &available, copy);
         Ok(if missing.is_empty() {
             Observed::Done(())
         } else {

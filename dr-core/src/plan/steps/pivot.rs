@@ -39,6 +39,10 @@ pub(super) struct Expected<'a> {
 pub(super) async fn observe(cx: &StepCx, expected: Expected<'_>) -> Result<Observed<PromotionReceipt>, StepError> {
     let member = &expected.target.member;
     let (database, probe) = (cx.database(member)?, cx.probe(member)?);
+    if expected.target.is_copy() {
+        // What its server says is the same before and after: whom it follows, only its provider tells.
+        return attributed(cx, expected, by_description(cx, expected, &database.describe().await?)).await;
+    }
     let (description, position) = join(database.describe(), probe.position()).await;
     match offered(position)? {
         Some(reading) => {
@@ -60,7 +64,8 @@ pub(super) async fn observe(cx: &StepCx, expected: Expected<'_>) -> Result<Obser
 /// How far the provider's clock may be behind ours.
 const SKEW: Millis = Millis::seconds(5);
 
-/// Where histories are counted, a new generation and our intent tell whose promotion it was. Where they are not, a colleague may have
+/// Where histories are counted, a new generation and our intent tell whose promotion it was. Where they are not, and for a logical copy,
+/// which goes on with the history that it had, a colleague may have
 /// changed the roles a moment after our intent while our call was lost: the provider's word that it took our call, its record of the
 /// change, or two people tell.
 async fn attributed(
@@ -69,7 +74,7 @@ async fn attributed(
     seen: Observed<PromotionReceipt>,
 ) -> Result<Observed<PromotionReceipt>, StepError> {
     let Observed::Done(receipt) = seen else { return Ok(seen) };
-    if receipt.target.lineage.generation > 0 {
+    if receipt.target.lineage.generation > 0 && !expected.target.is_copy() {
         return Ok(Observed::Done(receipt));
     }
     let member = &expected.target.member;
@@ -112,7 +117,8 @@ pub(super) async fn poll(
         }
         Ok::<_, StepError>(Some(database.poll(handle).await?))
     };
-    let (progress, reading) = join(progress, position(cx, member)).await;
+    let inside = async { if expected.target.is_copy() { Ok(None) } else { position(cx, member).await } };
+    let (progress, reading) = join(progress, inside).await;
     let progress = progress?;
     let seen = match reading? {
         Some(reading) => by_position(cx, expected, &reading),
@@ -201,11 +207,15 @@ pub(super) fn by_position(
         }
         Tri::Yes => Observed::NotStarted,
         Tri::No if cx.intended_at().is_none() => stranger(target),
-        Tri::No => match descends(&reading.lineage, &target.lineage) {
+        Tri::No => match descends(&reading.lineage, target) {
             Descent::Other => conflict(format_args!(
                 "`{member}` writes on lineage {}, which does not come from {}",
                 reading.lineage, target.lineage
             )),
+            // The server of a logical copy says the same before and after its promotion.
+            Descent::NewSystem => {
+                not_yet(format_args!("`{member}` is a logical copy; its provider tells whom it follows"))
+            }
             Descent::Same => {
                 not_yet(format_args!("`{member}` has left recovery, but still shows lineage {}", target.lineage))
             }
@@ -240,16 +250,15 @@ fn by_description(cx: &StepCx, expected: Expected<'_>, seen: &Description) -> Ob
         return not_yet(format_args!("`{member}` follows nobody, but takes no writes yet"));
     }
     let lineage = seen.lineage.as_ref().unwrap_or(&target.lineage);
-    match descends(lineage, &target.lineage) {
+    let parted = match descends(lineage, target) {
         Descent::Other => {
-            conflict(format_args!("`{member}` carries lineage {lineage}, promoted was {}", target.lineage))
+            return conflict(format_args!("`{member}` carries lineage {lineage}, promoted was {}", target.lineage));
         }
         // The management plane may be the last to know of a new generation; who writes, ConfirmWriter asks the server.
-        Descent::Same | Descent::Child => {
-            let parted = Parted::untold("the provider tells no position");
-            Observed::Done(receipt(cx, expected, lineage, parted, seen.at))
-        }
-    }
+        Descent::Same | Descent::Child => "the provider tells no position",
+        Descent::NewSystem => "it is another system, whose history has no place in the former primary's",
+    };
+    Observed::Done(receipt(cx, expected, lineage, Parted::untold(parted), seen.at))
 }
 
 fn stranger<T>(target: &Target) -> Observed<T> {
@@ -260,15 +269,23 @@ fn stranger<T>(target: &Target) -> Observed<T> {
 }
 
 pub(super) enum Descent {
+    /// The next generation of the same system.
     Child,
+    /// The same history.
     Same,
+    /// The history that a logical copy had beside the one that it was fed from: another system becomes the writer.
+    NewSystem,
+    /// None of these: it does not come from there.
     Other,
 }
 
-/// How a lineage stands to the one before a promotion. Generation 0 on both sides means that the provider tells none.
-pub(super) fn descends(now: &Lineage, before: &Lineage) -> Descent {
+/// How a lineage stands to the member before its promotion. Generation 0 on both sides means that the provider tells none.
+pub(super) fn descends(now: &Lineage, target: &Target) -> Descent {
+    let before = &target.lineage;
     if now.system != before.system || now.generation < before.generation {
         Descent::Other
+    } else if target.is_copy() {
+        Descent::NewSystem
     } else if now.generation > before.generation || now.generation == 0 {
         Descent::Child
     } else {
@@ -290,8 +307,8 @@ fn receipt(
     };
     PromotionReceipt {
         run: cx.run().clone(),
-        target: Target { lineage: lineage.clone(), ..expected.target.clone() },
-        was: expected.target.lineage.clone(),
+        target: Target { lineage: lineage.clone(), receives: None, ..expected.target.clone() },
+        was: expected.target.holds().clone(),
         parted_at,
         not_compared,
         shape: expected.shape,

@@ -142,10 +142,11 @@ impl Promoting {
         match &step.terms {
             Terms::Planned { fence, caught_up, minimum } => {
                 let (receipt, caught_up) = (fence.get()?, caught_up.get()?);
-                let (fence, probe) = (cx.fence(&receipt.target.member)?, cx.probe(&step.target.member)?);
+                let (fence, member) = (cx.fence(&receipt.target.member)?, &step.target.member);
+                let (database, probe) = (cx.database(member)?, cx.probe(member)?);
                 let (fenced, caught_up, facts) = join3(
                     admit::fenced(&door, fence.as_ref(), receipt, *minimum),
-                    admit::caught_up(&door, probe.as_ref(), caught_up, receipt),
+                    admit::caught_up(&door, (database.as_ref(), probe.as_ref()), caught_up, receipt),
                     at_pivot(cx, consent, &step.target.member),
                 )
                 .await;

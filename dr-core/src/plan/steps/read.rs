@@ -51,8 +51,12 @@ impl Seen {
         self.position.as_ref().map(|position| &position.lineage).or(self.description.lineage.as_ref())
     }
 
-    /// Whether it is a writer from inside; unknown where the data plane does not tell.
+    /// Whether it is a standby from inside; unknown where the data plane does not tell. The server of a logical copy is in no recovery:
+    /// its provider's word counts.
     pub(super) fn in_recovery(&self) -> Tri {
+        if self.description.is_copy() {
+            return self.description.standby_by_word();
+        }
         self.position.as_ref().map_or(Tri::Unknown, |position| position.in_recovery)
     }
 

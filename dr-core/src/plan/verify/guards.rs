@@ -4,7 +4,7 @@ use super::{Fault, Look, Rule, safety::mutates};
 use crate::{
     base::NodeId,
     contract::{Binding, Class, ResourceKind},
-    plan::{Duty, Node, Purpose, Stage, mark::Needed},
+    plan::{Duty, Node, Purpose, Stage, document::references, mark::Needed},
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -64,7 +64,38 @@ pub(super) const RULES: &[Rule] = &[
         helps: "use the built-in phases, or add a second look at both sides directly before the drain",
         check: still_well,
     },
+    Rule {
+        number: 167,
+        name: "sequences-go-on",
+        sentence: "Where a logical copy becomes the writer, its sequences are raised behind the promotion and before the writer is confirmed; in a planned change they are read before people are asked, and once more while writes are held back, before the fence",
+        why: "replication of rows leaves sequences behind, and numbers would be handed out for the second time",
+        helps: "use the built-in phases, or add the steps that read and raise sequences",
+        check: sequences_go_on,
+    },
 ];
+
+/// What a plan that promotes a logical copy misses of its sequences. The order is that of the stages.
+fn sequences_go_on(look: &Look<'_>) -> Vec<Fault> {
+    let copy = look.plan.to.as_ref().filter(|to| look.plan.receives.contains_key(*to));
+    let (Some(to), Some(_)) = (copy, look.pivot()) else { return Vec::new() };
+    let missing = |what: &str| Fault::plan(format!("`{to}` is a logical copy, and no step {what}"));
+    if !look.plan.purpose.is_planned_change() {
+        let none = look.on(Duty::SequencesRaised).next().is_none();
+        return none.then(|| missing("raises its sequences")).into_iter().collect();
+    }
+    let reads =
+        |at: Stage| look.on(Duty::SequencesRead).filter(move |(id, _)| stage(look, id) == Some(at)).map(|(id, _)| id);
+    let takes = |node: &Node, id: &NodeId| references(&node.call.params.0).iter().any(|found| found.node == *id);
+    let raised = look.on(Duty::SequencesRaised).any(|(_, node)| reads(Stage::Hold).any(|id| takes(node, id)));
+    let mut found = Vec::new();
+    if reads(Stage::Check).next().is_none() {
+        found.push(missing("reads those of the primary before people are asked"));
+    }
+    if !raised {
+        found.push(missing("raises its sequences beyond those that were read while writes are held back"));
+    }
+    found
+}
 
 /// The duties that must be done before people are asked.
 fn needed(look: &Look<'_>) -> impl Iterator<Item = Duty> {
@@ -225,6 +256,7 @@ const BESIDE_THE_STAGES: &[(Those, Those, &str)] = {
         (WayBack, On(Duty::Snapshot), "a rejoin may destroy what only the former primary has"),
         (WayBack, Of(Class::Fence), first),
         (On(Duty::Snapshot), Of(Class::Fence), first),
+        (On(Duty::SequencesRead), Of(Class::Drain), "numbers would be handed out behind those that were read"),
     ]
 };
 

@@ -91,7 +91,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         number: 174,
         name: "names-what-is-bound",
-        sentence: "Every member that a step names with its resource and lineage is bound to that resource, on the lineage that the plan has for that member; the expected writer, and the member that is to become the writer, are on the lineage of the expected writer",
+        sentence: "Every member that a step names with its resource and lineage is bound to that resource, on the lineage that the plan has for that member; the expected writer, and the member that is to become the writer, are on the lineage of the expected writer, or the latter is a logical copy that is fed from it",
         why: "the step would work on another resource than the one that people were shown",
         helps: "make the plan again",
         check: names_what_is_bound,
@@ -267,12 +267,18 @@ fn names_what_is_bound(look: &Look<'_>) -> Vec<Fault> {
                 let expected = look.plan.lineages.get(&target.member);
                 let expected = expected.map_or_else(|| "not known".to_owned(), ToString::to_string);
                 found.push(Fault::at(&id, format!("`{id}` names {target}, its lineage in the plan is {expected}")));
+            } else if look.plan.receives.get(&target.member) != target.receives.as_ref() {
+                let fed = look.plan.receives.get(&target.member);
+                let fed = fed.map_or_else(|| "no logical copy".to_owned(), |fed| format!("a logical copy of {fed}"));
+                found.push(Fault::at(&id, format!("`{id}` names {target}, in the plan it is {fed}")));
             }
         }
     }
     let of_the_writer = std::iter::once(&look.plan.expects.member).chain(&look.plan.to);
     for member in of_the_writer {
-        let (found_on, expected) = (look.plan.lineages.get(member), &look.plan.expects.lineage);
+        let expected = &look.plan.expects.lineage;
+        let fed = look.plan.receives.get(member).filter(|_| *member != look.plan.expects.member);
+        let found_on = fed.or_else(|| look.plan.lineages.get(member));
         if let Some(lineage) = found_on.filter(|lineage| *lineage != expected) {
             found.push(Fault::plan(format!("`{member}` is on lineage {lineage}, the expected writer's is {expected}")));
         }

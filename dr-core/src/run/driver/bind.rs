@@ -38,6 +38,7 @@ pub(super) async fn same_resources(drive: &Drive, plan: &Plan, bound: &Bound) ->
                 address: wanted.address.clone(),
                 identity: wanted.identity.clone(),
                 lineage: plan.expects.lineage.clone(),
+                receives: None,
             };
             target.is(&seen.address, seen.identity.as_ref()).err()
         }),

@@ -298,10 +298,12 @@ fn park(state: &RunState, reason: &str, rule: u16) -> Command {
     })
 }
 
-/// Whether a step changes the writer where histories are not counted: that the roles changed does not tell by whom.
+/// Whether a step changes the writer where histories are not counted, or makes it a logical copy, which goes on with the history that it
+/// had: that the roles changed does not tell by whom.
 fn untold(state: &RunState, id: &NodeId) -> bool {
     let pivot = state.plan.call(id).is_some_and(|call| call.class == Class::Pivot);
-    pivot && state.plan.expects.lineage.generation == 0
+    let copy = state.plan.to.as_ref().is_some_and(|to| state.plan.receives.contains_key(to));
+    pivot && (state.plan.expects.lineage.generation == 0 || copy)
 }
 
 fn held_facts(state: &RunState) -> Vec<Fact> {

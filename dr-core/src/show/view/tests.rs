@@ -79,6 +79,7 @@ pub(crate) fn plan() -> Plan {
             address: "id-neu".into(),
             identity: None,
             lineage: Lineage { system: "sys".into(), generation: 1 },
+            receives: None,
         },
         to: Some("weu".into()),
         loss: Loss::Nothing,
@@ -99,6 +100,7 @@ pub(crate) fn plan() -> Plan {
         order: steps.iter().map(|(id, _)| NodeId::new(*id)).collect(),
         nodes: steps.into_iter().map(|(id, node)| (NodeId::new(id), node)).collect(),
         holds: [("drain".into(), Hold { released_by: Some("release-drain".into()), undo: undrain })].into(),
+        receives: std::collections::BTreeMap::new(),
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::{
 use async_trait::async_trait;
 use dr_core::{
     ManagedDatabase, Millis, Outcome, ProviderError, Timestamp, Tri,
-    base::ResourceIdentity,
+    base::{Endpoint, ResourceIdentity, SystemId},
     contract::{
         Attribution, Capabilities, CreateReplica, Description, DestroyRequest, FenceReading, FollowRequest,
-        HardenRequest, OpHandle, OpProgress, PreserveRequest, PromoteRequest, Protections, RecoveryPoint,
-        RecoveryWindow, Rehearsal, RehearseMember, RejoinRequest, Replication, RestoreRequest, Runtime,
+        HardenRequest, OpHandle, OpProgress, Position, PreserveRequest, PromoteRequest, Protections, RaiseSequences,
+        RecoveryPoint, RecoveryWindow, Rehearsal, RehearseMember, RejoinRequest, Replication, RestoreRequest, Runtime,
         SnapshotRequest, SwapRequest,
     },
     millis,
@@ -68,7 +68,16 @@ impl ManagedDatabase for WrongDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         let told = self.inner.replication().await?;
         let lies = self.is(Wrong::LiesAboutLag) && told.received.is_some();
-        Ok(Replication { lag: told.lag.or_else(|| lies.then_some(Millis::ZERO)), ..told })
+        let own = |position: Position| match self.how {
+            Wrong::TellsOwnPositions => Position { system: SystemId::new("its-own"), ..position },
+            _ => position,
+        };
+        Ok(Replication {
+            lag: told.lag.or_else(|| lies.then_some(Millis::ZERO)),
+            received: told.received.map(own),
+            applied: told.applied.map(own),
+            ..told
+        })
     }
 
     async fn poll(&self, op: &OpHandle) -> Result<OpProgress, ProviderError> {
@@ -180,12 +189,20 @@ impl ManagedDatabase for WrongDatabase {
         self.inner.preserve(request).await
     }
 
+    async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
+        if self.is(Wrong::RaisesNothing) { Outcome::Done(()) } else { self.inner.raise_sequences(request).await }
+    }
+
     async fn settle(&self) -> Outcome<()> {
         self.inner.settle().await
     }
 
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
         self.inner.rehearse(request).await
+    }
+
+    fn known_endpoint(&self) -> Option<Endpoint> {
+        self.inner.known_endpoint()
     }
 
     fn manual(&self, verb: &str) -> Vec<String> {

@@ -96,5 +96,6 @@ fn target(name: &str, seen: &Description) -> Option<Target> {
         address: seen.address.clone(),
         identity: seen.identity.clone(),
         lineage: seen.lineage.clone()?,
+        receives: None,
     })
 }

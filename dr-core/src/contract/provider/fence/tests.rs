@@ -155,6 +155,7 @@ fn retire(set: &FenceSet) -> Outcome<()> {
         address: ResourceAddress::new("r"),
         identity: None,
         lineage: Lineage { system: SystemId::new("s"), generation: 2 },
+        receives: None,
     };
     let key = RunId::new(crate::base::GroupName::new("g"), 1).key(&crate::base::Digest::zero(), &NodeId::new("n"));
     now(set.retire(RetireFence { target, token: now(set.prepare()).unwrap(), key }))
@@ -162,7 +163,13 @@ fn retire(set: &FenceSet) -> Outcome<()> {
 
 fn clear(set: &FenceSet, token: Option<FenceToken>) -> Outcome<()> {
     let lineage = |generation| Lineage { system: SystemId::new("s"), generation };
-    let target = Target { member: "b".into(), address: ResourceAddress::new("r"), identity: None, lineage: lineage(2) };
+    let target = Target {
+        member: "b".into(),
+        address: ResourceAddress::new("r"),
+        identity: None,
+        lineage: lineage(2),
+        receives: None,
+    };
     let key = RunId::new(crate::base::GroupName::new("g"), 1).key(&crate::base::Digest::zero(), &NodeId::new("n"));
     now(set.clear(ClearFence { target, was: lineage(1), token, key }))
 }

@@ -106,6 +106,7 @@ pub(super) fn target(name: &str, generation: u32) -> Target {
         address: ResourceAddress::new(format!("res-{name}")),
         identity: Some(ResourceIdentity::new(format!("uid-{name}"))),
         lineage: lineage(generation),
+        receives: None,
     }
 }
 
@@ -668,6 +669,7 @@ pub(super) fn plan() -> Plan {
             unguarded: false,
             automatic: None,
         },
+        receives: BTreeMap::new(),
     });
     plan.goes_to(&"b".into());
     plan.add("fence", steps::FenceMember::of(&target("a", 1), Grade::Confirmed));
