@@ -7,7 +7,7 @@ use dr_core::{
     ManagedDatabase, Millis, Outcome, ProviderError, Tri,
     contract::{
         Becomes, Capabilities, Description, FollowOffer, FollowRequest, FollowsBy, OpHandle, OpProgress, PromoteOffer,
-        PromoteRequest, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace,
+        PromoteRequest, RaiseSequences, Rehearsal, RehearseMember, Rejoin, RejoinRequest, Replication, ServicePace,
     },
     millis, seconds,
 };
@@ -307,6 +307,16 @@ impl ManagedDatabase for PostgresDatabase {
 
     async fn follow(&self, request: FollowRequest) -> Outcome<()> {
         self.member.begin_follow(&request).await.unwrap_or_else(|e| undone(&e))
+    }
+
+    async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
+        let used = request.floors.values.into_iter().filter_map(|(name, last)| Some((name, last?.0)));
+        let floors: Vec<(String, i64)> = used.collect();
+        let raise = async { self.member.session().await?.raise_sequences(&floors, request.ahead).await };
+        match raise.await {
+            Ok(()) => Outcome::Done(()),
+            Err(e) => undone(&e),
+        }
     }
 
     async fn settle(&self) -> Outcome<()> {

@@ -67,6 +67,7 @@ mod lsn;
 mod names;
 mod probe;
 mod reading;
+mod sequences;
 mod target;
 mod tls;
 mod watch;

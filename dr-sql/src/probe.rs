@@ -179,6 +179,9 @@ impl Probe {
     async fn read_sequences(&self) -> Result<Sequences, PgError> {
         let mut told = Sequences::none(now());
         for sequence in self.link.session().await?.sequences().await? {
+            if sequence.down {
+                told.down.insert(sequence.name.clone());
+            }
             if sequence.readable {
                 told.values.insert(sequence.name, sequence.last.map(Int64));
             } else {

@@ -286,3 +286,56 @@ async fn both_tiers_tell_what_they_can_of_the_data() {
     on(&cluster, "REVOKE SELECT ON orders FROM svc").await;
     assert!(refusal(ordinary.checksum(&table).await).contains("permission denied"));
 }
+
+/// What a logical copy has when it becomes the writer: rows, and sequences that stand where they were made. Nothing that is handed out
+/// afterwards was handed out before, no sequence is lowered, and a small one is not used up by being careful.
+#[tokio::test]
+async fn sequences_go_on_beyond_what_the_predecessor_handed_out() {
+    let cluster = start(&[]).await;
+    on(
+        &cluster,
+        "CREATE TABLE orders (id serial PRIMARY KEY, what text);
+         INSERT INTO orders (id, what) SELECT n, 'replicated' FROM generate_series(1, 100) n;
+         CREATE TABLE items (id bigint GENERATED ALWAYS AS IDENTITY (INCREMENT BY -1) PRIMARY KEY);
+         INSERT INTO items OVERRIDING SYSTEM VALUE SELECT -n FROM generate_series(1, 50) n;
+         CREATE SEQUENCE tickets; CREATE SEQUENCE svc.small AS smallint; ALTER SEQUENCE svc.small OWNER TO svc",
+    )
+    .await;
+    let admin = Session::open(&cluster.pg1().admin).await.unwrap();
+    let server = both(cluster.pg1()).0;
+    let last = async |name: &str| server.sequences().await.unwrap().values[name].map(|last| last.0);
+    let floors =
+        |floors: &[(&str, i64)]| floors.iter().map(|(name, last)| ((*name).to_owned(), *last)).collect::<Vec<_>>();
+    assert!(server.sequences().await.unwrap().down.contains("public.items_id_seq"));
+
+    let unknown = floors(&[("public.tickets", 7), ("public.nobodys", 1)]);
+    let refused = admin.raise_sequences(&unknown, 0).await.unwrap_err().to_string();
+    assert!(refused.contains("there is no sequence public.nobodys"), "{refused}");
+    assert_eq!(last("public.tickets").await, None, "nothing was raised");
+
+    admin.raise_sequences(&floors(&[("public.tickets", 7_000), ("svc.small", 5_000)]), 10_000).await.unwrap();
+    assert_eq!(last("public.tickets").await, Some(17_000));
+    assert_eq!(last("svc.small").await, Some(5_277), "of the room that is left, a hundredth");
+    assert_eq!(last("public.orders_id_seq").await, Some(100), "its column tells");
+    assert_eq!(last("public.items_id_seq").await, Some(-50), "downwards, too");
+    on(&cluster, "INSERT INTO orders (what) VALUES ('new'); INSERT INTO items DEFAULT VALUES").await;
+
+    admin.raise_sequences(&floors(&[("public.tickets", 9), ("public.items_id_seq", -3)]), 0).await.unwrap();
+    assert_eq!(
+        (last("public.tickets").await, last("public.items_id_seq").await),
+        (Some(17_000), Some(-51)),
+        "none is lowered"
+    );
+
+    let ordinary = Session::open(&managed(cluster.pg1())).await.unwrap();
+    let denied = ordinary.raise_sequences(&[], 0).await.unwrap_err();
+    assert!(denied.is_denied(), "{denied}: its rows say how far it must be, and the role may not read them");
+    on(&cluster, "GRANT SELECT ON orders, items TO svc").await;
+    let refused = ordinary.raise_sequences(&[], 0).await.unwrap_err().to_string();
+    assert!(refused.contains("GRANT SELECT, UPDATE ON SEQUENCE public.items_id_seq"), "{refused}");
+    let standby = Session::open(&cluster.pg2().admin).await.unwrap();
+    assert!(
+        standby.raise_sequences(&floors(&[("public.tickets", 99_000)]), 0).await.is_err(),
+        "a standby takes no writes"
+    );
+}

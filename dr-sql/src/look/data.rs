@@ -30,6 +30,8 @@ pub struct Sequence {
     pub readable: bool,
     /// The last value; `None` if it was never used, or may not be read.
     pub last: Option<i64>,
+    /// Whether it counts down.
+    pub down: bool,
 }
 
 /// What a table adds up to, as the server counts it.
@@ -42,8 +44,8 @@ pub struct Sum {
 }
 
 const SEQUENCES: &str = "\
-SELECT n.nspname || '.' || c.relname, r.readable, CASE WHEN r.readable THEN pg_sequence_last_value(c.oid) END
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+SELECT n.nspname || '.' || c.relname, r.readable, CASE WHEN r.readable THEN pg_sequence_last_value(c.oid) END, s.seqincrement < 0
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid,
      LATERAL (SELECT has_schema_privilege(n.oid, 'USAGE')
               AND (has_sequence_privilege(c.oid, 'SELECT') OR has_sequence_privilege(c.oid, 'USAGE')) AS readable) r
 WHERE c.relkind = 'S' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1";
@@ -119,6 +121,7 @@ impl Session {
                 name: self.get(WHAT, row, 0)?,
                 readable: self.get(WHAT, row, 1)?,
                 last: self.get(WHAT, row, 2)?,
+                down: self.get(WHAT, row, 3)?,
             })
         };
         rows.iter().map(read).collect()
