@@ -1,6 +1,7 @@
 //! The watcher: reads the positions of all members every second, and the lag of those that tell none as often as their providers like, and
 //! keeps what it saw outside the patient, so that the loss of a failover has a bound when the primary is silent.
 
+mod copies;
 mod lags;
 
 use std::{
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use copies::Copies;
 use dr_core::{
     Binding, GroupSpec, MemberId, ProviderError, Target, Timestamp, Tri,
     base::Digest,
@@ -64,13 +66,21 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
     let mut clock = tokio::time::interval(EVERY);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut known: Option<Target> = None;
+    let before = match engine.upgrade() {
+        Some(engine) => last_writer(&engine, &spec).await,
+        None => return,
+    };
+    let mut copies = Copies::default();
     let mut retired: Vec<RetiredLineage> = Vec::new();
     let mut ticks: u32 = 0;
     let mut lags = Lags::default();
     loop {
         let now = clock.tick().await;
         let Seen { positions: seen, untold } = look(&spec, &bindings).await;
-        for member in &untold {
+        let copied = copies.of(&seen, known.as_ref().or(before.as_ref()), |name| member_of(&bindings, name), now).await;
+        let seen: Vec<_> = seen.into_iter().filter(|(name, _)| !copied.contains(name)).collect();
+        // The positions of a copy compare with nobody's: how far it is behind its provider tells.
+        for member in untold.iter().chain(&copied) {
             if let Some(provider) = member_of(&bindings, member) {
                 lags.ask(member, provider, now);
             }
@@ -106,6 +116,10 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
 /// Takes one sample, for a program that only looks: a failover that is planned later has a bound that is as old as this look.
 pub(crate) async fn once(engine: &Arc<Inner>, spec: &GroupSpec, bindings: &Bindings) {
     let seen = look(spec, bindings).await.positions;
+    let known = last_writer(engine, spec).await;
+    let member = |name: &MemberId| member_of(bindings, name);
+    let copied = Copies::default().of(&seen, known.as_ref(), member, tokio::time::Instant::now()).await;
+    let seen: Vec<_> = seen.into_iter().filter(|(name, _)| !copied.contains(name)).collect();
     let primaries = seen.iter().filter(|(_, reading)| reading.in_recovery == Tri::No).count();
     let retired =
         if primaries > 1 { Engine::around(engine).retired(&spec.name).await.unwrap_or_default() } else { Vec::new() };
@@ -116,6 +130,11 @@ pub(crate) async fn once(engine: &Arc<Inner>, spec: &GroupSpec, bindings: &Bindi
     if let Some(target) = target(bindings, member, reading, None).await {
         let _kept = engine.journal.saw_writer(&spec.name, &target, sample.at).await.is_ok();
     }
+}
+
+/// The writer of the last good look, where the journal has one.
+async fn last_writer(engine: &Arc<Inner>, spec: &GroupSpec) -> Option<Target> {
+    Some(engine.journal.last_writer(&spec.name).await.ok()??.target)
 }
 
 /// The writer as a silent one is pinned later: with its identity, which is asked for until its provider has told it once in this
@@ -134,7 +153,11 @@ async fn target(
     }
     let Resolved::Member(provider) = resolved else { return None };
     let seen = tokio::time::timeout(PATIENCE, provider.database.describe()).await;
-    let identity = seen.ok().and_then(Result::ok).and_then(|seen| seen.identity);
+    let seen = seen.ok().and_then(Result::ok);
+    if seen.as_ref().is_some_and(|seen| seen.follows.is_some()) {
+        return None;
+    }
+    let identity = seen.and_then(|seen| seen.identity);
     Some(Target { member, address: binding.address.clone(), identity, lineage: reading.lineage, receives: None })
 }
 

@@ -67,7 +67,9 @@ pub fn roles(members: &[MemberFacts], last: Option<&Target>) -> Result<Roles, Ve
     if !findings.is_empty() {
         return Err(findings);
     }
-    let writers = members.iter().filter(|member| calls_itself_writer(member) && !is_another_system(member, members));
+    let writers = members.iter().filter(|member| {
+        calls_itself_writer(member) && !is_another_system(member, members) && !may_be_a_copy(member, last)
+    });
     let writers: Vec<&MemberFacts> = writers.collect();
     let retired = |member: &MemberFacts| retired_by(member, &writers).is_some();
     let present: Vec<&MemberFacts> = writers.iter().copied().filter(|member| !retired(member)).collect();
@@ -162,6 +164,14 @@ fn is_another_system(member: &MemberFacts, members: &[MemberFacts]) -> bool {
     let others: Vec<_> = others.collect();
     let own = system(member).filter(|_| member.role == IntendedRole::Reader);
     own.is_some_and(|own| !others.is_empty() && !others.contains(&own))
+}
+
+/// Whether a member whose provider is silent may be a logical copy: its server looks like a primary's, is another system than the last
+/// writer, and no run promoted anybody away from it. Nobody is made the writer because its provider does not answer.
+fn may_be_a_copy(member: &MemberFacts, last: Option<&Target>) -> bool {
+    let Some(last) = last.filter(|last| last.member != member.name) else { return false };
+    let other = member.lineage().is_some_and(|lineage| lineage.system != last.lineage.system);
+    member.description.is_none() && member.retired.is_none() && other
 }
 
 /// Whether it is a standby from inside. The server of a logical copy is in no recovery: what its provider says of writes counts there.
@@ -509,6 +519,37 @@ mod tests {
         assert_eq!(judge(Follows::Logical).unwrap(), "a");
         assert_eq!(judge(Follows::Reader).unwrap(), "a");
         assert_eq!(judge(Follows::Physical).unwrap_err()[0].rule, 201);
+    }
+
+    /// The server of a logical copy looks like a primary's from inside. It was a second writer, and alone with a silent primary the only
+    /// one.
+    #[test]
+    fn bug_a_logical_copy_was_a_writer() {
+        let writer = || inside(member("a", Some((None, Tri::Yes))), Tri::No);
+        let copy = |writable: Tri| {
+            let mut copy = inside(member("b", Some((Some("a"), writable))), Tri::No);
+            copy.description.as_mut().unwrap().follows.as_mut().unwrap().how = Follows::Logical;
+            copy.position.as_mut().unwrap().lineage.system = SystemId::new("its own");
+            copy
+        };
+        let who = |members: &[MemberFacts], last: Option<&Target>| {
+            roles(members, last).map(|roles| (roles.writer.to_string(), roles.answers)).map_err(|found| found[0].rule)
+        };
+        assert_eq!(who(&[writer(), copy(Tri::No)], None), Ok(("a".into(), true)));
+        assert_eq!(who(&[writer(), copy(Tri::Yes)], None), Err(203), "it is fed, and takes writes");
+        assert_eq!(
+            who(&[member("a", None), copy(Tri::No)], None),
+            Ok(("a".into(), false)),
+            "its edge names the source"
+        );
+        let unnamed = || {
+            let mut copy = copy(Tri::No);
+            copy.description = None;
+            copy
+        };
+        assert_eq!(who(&[writer(), unnamed()], Some(&wrote("a"))), Ok(("a".into(), true)));
+        assert_eq!(who(&[member("a", None), unnamed()], Some(&wrote("a"))), Ok(("a".into(), false)));
+        assert_eq!(who(&[writer(), unnamed()], None), Err(204), "nobody knows which of the two wrote last");
     }
 
     #[test]

@@ -371,3 +371,34 @@ fn links_by_endpoint_mean_the_members() {
     assert_eq!(verdict.ends.get("never ended"), None, "{verdict}");
     verdict.assert_clean();
 }
+
+/// A logical copy names the host and port of its source. With the source's whole site dark nobody could say whom that means, and the
+/// copy followed a stranger: no failover could be planned when it was needed most.
+#[test]
+fn bug_a_copy_of_a_dark_site_followed_a_stranger() {
+    let failover = UnplannedFailover::to("weu").without_fence("the site is dark");
+    let explorer = Explorer::new(setup(Preset::CloudSqlExternal), failover)
+        .given(|cloud| cloud.lose_region("neu"))
+        .noticed_after(minutes(1));
+    let played = ends(Preset::CloudSqlExternal, "dark site", &explorer);
+    let RunEnd::Ended(RunOutcome::SucceededWithDebt { debts }) = &played.end else { panic!("{}", played.end.words()) };
+    assert!(debts.iter().any(|debt| debt.contains("fence neu")), "{debts:?}");
+    obeys_the_laws(Preset::CloudSqlExternal, "dark site", &explorer);
+}
+
+/// A logical copy keeps the history that it had, so its new role does not tell whose promotion it was. The provider's record does, and
+/// without one the run waits for two people.
+#[test]
+fn whose_promotion_of_a_copy_it_was_its_provider_tells() {
+    let explorer = planned(Preset::CloudSqlExternal);
+    let by = |explorer: &Explorer, fault| explorer.play(&FaultPlan::one("weu.promote#1", fault));
+    let overtaken = by(&explorer, Fault::Overtaken);
+    assert_eq!(overtaken.end.class(), "parked", "{}", overtaken.end.words());
+    assert!(overtaken.end.words().contains("`weu` was made the writer by another caller"), "{}", overtaken.end.words());
+    let lost = by(&explorer, Fault::LostReply);
+    assert_eq!((lost.end.class(), &lost.violations), ("success", &Vec::new()), "{}", lost.end.words());
+    let silent = Service { attribution: None, ..Preset::CloudSqlExternal.service() };
+    let explorer = Explorer::new(setup(Preset::CloudSqlExternal).service(silent), PlannedSwitchover::to("weu"));
+    let unsaid = by(&explorer, Fault::LostReply);
+    assert_eq!((unsaid.end.class(), &unsaid.violations), ("parked", &Vec::new()), "{}", unsaid.end.words());
+}

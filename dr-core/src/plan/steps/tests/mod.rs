@@ -11,6 +11,7 @@ mod loss;
 mod observe;
 mod readers;
 mod rehearse;
+mod sequences;
 mod window;
 mod world;
 

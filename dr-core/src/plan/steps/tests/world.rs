@@ -67,6 +67,9 @@ pub(super) struct Server {
     pub(super) can: Vec<Protection>,
     /// Its provider keeps what it lost.
     pub(super) keeps: bool,
+    /// Its sequences, as far as its probe tells any, and the one that its role may not read.
+    pub(super) sequences: Option<BTreeMap<String, i64>>,
+    pub(super) unread: Option<&'static str>,
 }
 
 /// Everything that is true.
@@ -146,6 +149,8 @@ pub(super) fn pair() -> Arc<World> {
         protections: None,
         can: Vec::new(),
         keeps: false,
+        sequences: None,
+        unread: None,
     };
     Arc::new(World {
         servers: Mutex::new([("a".into(), server("a", None)), ("b".into(), server("b", Some("a")))].into()),
@@ -352,6 +357,18 @@ impl ManagedDatabase for Of {
         planes.map(|planes| reading(self, planes, None)).ok_or(ProviderError::Unsupported { verb: "swap-fence" })
     }
 
+    async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
+        self.0.call(format!("raise {} by {}", request.target.member, request.ahead));
+        if self.0.obeys.load(Ordering::Relaxed) {
+            self.0.set(self.1, |server| {
+                let floors =
+                    request.floors.values.iter().filter_map(|(name, last)| Some((name.clone(), last.as_ref()?.0)));
+                server.sequences = Some(floors.collect());
+            });
+        }
+        Outcome::Done(())
+    }
+
     fn manual(&self, verb: &str) -> Vec<String> {
         vec![verb.to_owned()]
     }
@@ -426,6 +443,16 @@ impl DatabaseProbe for Of {
 
     async fn writing_sessions(&self) -> Result<Sessions, ProviderError> {
         self.0.read(self.1, "sessions")?.sessions.ok_or(ProviderError::Unsupported { verb: "writing-sessions" })
+    }
+
+    async fn sequences(&self) -> Result<Sequences, ProviderError> {
+        let seen = self.0.read(self.1, "sequences")?;
+        let values = seen.sequences.ok_or(ProviderError::Unsupported { verb: "sequences" })?;
+        Ok(Sequences {
+            values: values.into_iter().map(|(name, last)| (name, Some(Int64(last)))).collect(),
+            unread: seen.unread.into_iter().map(str::to_owned).collect(),
+            ..Sequences::none(self.0.now())
+        })
     }
 
     async fn ask(&self, _query: &Query) -> Result<Rows, ProviderError> {
