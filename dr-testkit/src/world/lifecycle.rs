@@ -74,10 +74,12 @@ impl World {
         if !self.takes_commits(found) {
             return Reply::Refused(format!("{member} takes no writes"));
         }
-        let rows = self.rows_at(found, self.received_at(found, self.now));
+        let at = self.received_at(found, self.now);
+        let rows = self.rows_at(found, at);
         let to = floor.map_or(rows, |floor| floor.saturating_add(i64::from(ahead)).max(rows));
+        let set = to.saturating_sub(self.own_rows(found, at).unwrap_or(0));
         if let Some(found) = self.instances.get_mut(member) {
-            found.sequence = found.sequence.max(to);
+            found.sequence = found.sequence.max(set);
         }
         self.line(call, ChangeKind::Other, member, format!("its sequence goes on beyond {to}"));
         Reply::done()

@@ -500,11 +500,23 @@ impl World {
         if self.setup.service.copies && follows { Self::own_system(member) } else { self.told(lineage) }
     }
 
-    /// How far the sequence of a member is that has come to `position`. That of a logical copy is where it was set.
+    /// How far the sequence of a member is that has come to `position`. That of a logical copy goes on from where it was set, with every
+    /// row that is written there.
     pub(crate) fn sequence_at(&self, found: &Instance, position: u64) -> i64 {
-        let copy =
-            self.setup.service.copies && (found.follows.is_some() || found.lineage == Self::own_system(&found.name));
-        if copy { found.sequence } else { found.sequence.max(self.rows_at(found, position)) }
+        match self.own_rows(found, position) {
+            Some(own) => found.sequence.saturating_add(own),
+            None => found.sequence.max(self.rows_at(found, position)),
+        }
+    }
+
+    /// The rows that a logical copy did not get from its source; `None` of every other member.
+    pub(crate) fn own_rows(&self, found: &Instance, position: u64) -> Option<i64> {
+        let own = Self::own_system(&found.name);
+        let promoted = found.lineage == own;
+        let history = self.histories.get(&own).filter(|_| promoted);
+        let rows = history.map_or(0, |history| history.writes_until(position));
+        (self.setup.service.copies && (promoted || found.follows.is_some()))
+            .then(|| i64::try_from(rows).unwrap_or(i64::MAX))
     }
 
     /// A lineage as the service tells it.

@@ -68,7 +68,7 @@ pub(crate) struct Instance {
     pub(crate) apart: bool,
     #[serde(default)]
     pub(crate) protections: Hardening,
-    /// How far its sequence was set, beside what its rows say.
+    /// Where its sequence was set: a floor beside its rows, or, of a logical copy, what the rows that are written there are added to.
     #[serde(default)]
     pub(crate) sequence: i64,
 }

@@ -279,7 +279,14 @@ impl Found {
 impl Rehearse {
     async fn rehearse(&self, cx: &StepCx) -> Result<Observed<Rehearsed>, StepError> {
         let parts = self.cast(cx).await?.rehearse(cx.runtime(), Effort::Try).await;
-        Ok(Found::of(parts, self.terms).verdict(cx.now()))
+        let mut found = Found::of(parts, self.terms);
+        if self.candidate.is_copy() {
+            found.untried.push(format!(
+                "`{}` is a logical copy: whether large objects, roles and changes of the schema came along was not compared",
+                self.candidate.member
+            ));
+        }
+        Ok(found.verdict(cx.now()))
     }
 
     async fn cast(&self, cx: &StepCx) -> Result<Cast, StepError> {
