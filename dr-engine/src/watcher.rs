@@ -135,7 +135,7 @@ pub(crate) async fn once(engine: &Arc<Inner>, spec: &GroupSpec, bindings: &Bindi
 
 /// The writer of the last good look, where the journal has one.
 async fn last_writer(engine: &Arc<Inner>, spec: &GroupSpec) -> Option<Target> {
-    Some(engine.journal.last_writer(&spec.name).await.ok()??.target)
+    Some(engine.store.registry.last_writer(&spec.name).await.ok()??.target)
 }
 
 /// The writer as a silent one is pinned later: with its identity, which is asked for until its provider has told it once in this
