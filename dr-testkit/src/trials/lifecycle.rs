@@ -204,7 +204,7 @@ async fn restored(c: &Case) -> Result<(), Stop> {
 /// A restored member is a resource of its own, and its source goes on.
 async fn stands_alone(c: &Case, new: &Seat, point: &RecoveryPoint) -> Result<(), Stop> {
     let database = new.provider.database.as_ref();
-    let told = c.ok("it is described", database.describe().await)?;
+    let told = c.until("it is described", || async { database.describe().await.ok() }).await?;
     c.same("it follows nobody", &told.follows, &None);
     let other = told.lineage.as_ref() != Some(&point.source.lineage) && told.identity != point.source.identity;
     c.holds("it is another resource with a history of its own", other, &(told.lineage, told.identity));
