@@ -245,7 +245,9 @@ pub trait LeaseStore: Debug + Send + Sync + 'static {
     /// [`LeaseError::Busy`], [`LeaseError::Store`].
     async fn acquire(&self, request: LeaseRequest) -> Result<Lease, LeaseError>;
 
-    /// Answers whether the lease is still ours, and how long it stays so at least without being renewed; renews it.
+    /// Answers whether the lease is still ours, and how long it stays so at least without being renewed; renews it. The driver renews when
+    /// a third of that has passed, and lets no call through that may take longer than what is left (at most 10 s): a store whose leases last
+    /// less than 18 s lets none through.
     ///
     /// # Errors
     /// [`LeaseError::Lost`], [`LeaseError::Store`].

@@ -101,6 +101,9 @@ impl Driving {
 impl Engine {
     /// Starts a plan that was verified. The answer comes when the run is durable; it then goes on by itself.
     ///
+    /// After [`Error::Stopped`] because the store's answer was lost, the run may exist although nobody drives it: [`Engine::runs`] lists it, and
+    /// [`Engine::resume`] would drive it.
+    ///
     /// # Errors
     /// [`Error::Busy`] when another run works on one of the resources, [`Error::Refused`] when nobody would end a drain or the group file
     /// says something else than when the plan was made, [`Error::GroupGone`] for a plan of another journal.

@@ -14,7 +14,7 @@
 //! *Guarantees.* All keys or none. A holder that is alive keeps its lease until it gives it back, or until an operator
 //! takes the same run over and the time that the holder was promised is over.
 //! *Assumptions.* All engines that can reach the same resources use the same directory. Engines on several hosts need a
-//! store that the hosts share; that is another implementation of [`LeaseStore`].
+//! store that the hosts share; that is another implementation of [`LeaseStore`], such as that of `dr-store-postgres`.
 
 mod holder;
 mod sql;
