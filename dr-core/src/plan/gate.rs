@@ -9,10 +9,12 @@ mod wrap;
 
 use std::{
     fmt,
+    future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Poll,
 };
 
 use crate::{
@@ -193,6 +195,20 @@ impl MutationGate {
                 NoAnswer::Panic(words) => ProviderError::Strange { verb, saw: format!("a panic: {words}") },
             })
         })
+    }
+
+    /// Drives a call that was let through for as long as the lease lasts. A verb may be several calls of its provider, and a process that
+    /// stood still between two of them is not the holder any more when it goes on: what is left to send is not sent.
+    pub(crate) async fn while_mine<T>(&self, call: impl Future<Output = Outcome<T>> + Send) -> Outcome<T> {
+        let mut call = std::pin::pin!(call);
+        poll_fn(|cx| {
+            if self.inner.live.left(self.inner.runtime.now_mono()) == Millis::ZERO {
+                let why = "the lease ended while the call was under way; what was left to send was not sent";
+                return Poll::Ready(Outcome::unknown(why));
+            }
+            call.as_mut().poll(cx)
+        })
+        .await
     }
 
     /// Lets nothing through any more.

@@ -413,3 +413,14 @@ fn bug_a_look_that_sends_readers_on_is_no_look_at_the_rejoin() {
         explorer.replay(&format!("{} neu.fence.retire#1:F25-{how}", explorer.scenario())).unwrap().assert_clean();
     }
 }
+
+/// An engine stood still between two calls of one fence while another one took the run over and ended it. When it went on, it sent the
+/// rest of the fence.
+#[test]
+fn bug_an_engine_that_stood_still_sent_the_rest_of_a_fence() {
+    let explorer = planned(Preset::RdsReplica);
+    let rival = explorer.play(&FaultPlan::one("neu.fence.engage/1-deny#1", Fault::Rival));
+    assert_eq!((rival.end.class(), &rival.violations), ("success", &Vec::new()), "{}", rival.end.words());
+    let late = |call: &&dr_testkit::CallRecord| call.process == "engine-1" && call.name.contains("fence.engage/2");
+    assert_eq!(rival.calls.iter().find(late), None);
+}

@@ -60,13 +60,13 @@ impl ManagedDatabase for Database {
 
     async fn promote(&self, request: PromoteRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::PROMOTE, Some(request.certified()));
-        self.inner.promote(request).await
+        self.gate.while_mine(self.inner.promote(request)).await
     }
 
     async fn swap_roles(&self, request: SwapRequest) -> Outcome<()> {
         let demoted = verb::SWAP_ROLES.on(request.from().member.as_str());
         pass!(self, &self.name, verb::SWAP_ROLES, Some(request.certified()), &[demoted]);
-        self.inner.swap_roles(request).await
+        self.gate.while_mine(self.inner.swap_roles(request)).await
     }
 
     async fn swap_fence(&self, since: crate::base::Timestamp) -> Result<FenceReading, ProviderError> {
@@ -86,17 +86,17 @@ impl ManagedDatabase for Database {
 
     async fn rejoin(&self, request: RejoinRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::REJOIN, None);
-        self.inner.rejoin(request).await
+        self.gate.while_mine(self.inner.rejoin(request)).await
     }
 
     async fn follow(&self, request: FollowRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::FOLLOW, None);
-        self.inner.follow(request).await
+        self.gate.while_mine(self.inner.follow(request)).await
     }
 
     async fn snapshot(&self, request: SnapshotRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::SNAPSHOT, None);
-        self.inner.snapshot(request).await
+        self.gate.while_mine(self.inner.snapshot(request)).await
     }
 
     async fn has_snapshot(&self, name: &str) -> Result<Tri, ProviderError> {
@@ -105,7 +105,7 @@ impl ManagedDatabase for Database {
 
     async fn create_replica(&self, request: CreateReplica) -> Outcome<()> {
         pass!(self, &self.name, verb::CREATE_REPLICA, None);
-        self.inner.create_replica(request).await
+        self.gate.while_mine(self.inner.create_replica(request)).await
     }
 
     async fn recovery_window(&self) -> Result<RecoveryWindow, ProviderError> {
@@ -114,17 +114,17 @@ impl ManagedDatabase for Database {
 
     async fn restore(&self, request: RestoreRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::RESTORE, None);
-        self.inner.restore(request).await
+        self.gate.while_mine(self.inner.restore(request)).await
     }
 
     async fn destroy(&self, request: DestroyRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::DESTROY, Some(request.certified()));
-        self.inner.destroy(request).await
+        self.gate.while_mine(self.inner.destroy(request)).await
     }
 
     async fn harden(&self, request: HardenRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::HARDEN, None);
-        self.inner.harden(request).await
+        self.gate.while_mine(self.inner.harden(request)).await
     }
 
     async fn protections(&self) -> Result<Protections, ProviderError> {
@@ -133,17 +133,17 @@ impl ManagedDatabase for Database {
 
     async fn preserve(&self, request: PreserveRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::PRESERVE, None);
-        self.inner.preserve(request).await
+        self.gate.while_mine(self.inner.preserve(request)).await
     }
 
     async fn raise_sequences(&self, request: RaiseSequences) -> Outcome<()> {
         pass!(self, &self.name, verb::RAISE_SEQUENCES, None);
-        self.inner.raise_sequences(request).await
+        self.gate.while_mine(self.inner.raise_sequences(request)).await
     }
 
     async fn settle(&self) -> Outcome<()> {
         pass!(self, &self.name, verb::SETTLE, None);
-        self.inner.settle().await
+        self.gate.while_mine(self.inner.settle()).await
     }
 
     async fn rehearse(&self, request: &RehearseMember) -> Result<Rehearsal, ProviderError> {
@@ -256,7 +256,7 @@ impl Fence for GatedFence {
 
     async fn engage(&self, request: EngageFence) -> Outcome<()> {
         pass!(self, &self.name, verb::FENCE, None);
-        self.inner.engage(request).await
+        self.gate.while_mine(self.inner.engage(request)).await
     }
 
     async fn inspect(&self) -> Result<FenceReading, ProviderError> {
@@ -265,12 +265,12 @@ impl Fence for GatedFence {
 
     async fn release(&self, order: ReleaseOrder) -> Outcome<()> {
         pass!(self, &self.name, verb::RELEASE_FENCE, None);
-        self.inner.release(order).await
+        self.gate.while_mine(self.inner.release(order)).await
     }
 
     async fn retire(&self, request: RetireFence) -> Outcome<()> {
         pass!(self, &self.name, verb::RETIRE_FENCE, None);
-        self.inner.retire(request).await
+        self.gate.while_mine(self.inner.retire(request)).await
     }
 
     fn travels(&self) -> bool {
@@ -283,7 +283,7 @@ impl Fence for GatedFence {
 
     async fn clear(&self, request: ClearFence) -> Outcome<()> {
         pass!(self, &self.name, verb::CLEAR_FENCE, None);
-        self.inner.clear(request).await
+        self.gate.while_mine(self.inner.clear(request)).await
     }
 
     fn place(&self) -> FencePlace {
@@ -314,12 +314,12 @@ impl SecretStore for Secret {
 
     async fn patch(&self, request: PatchSecret) -> Outcome<SecretVersion> {
         pass!(self, &self.name, verb::PATCH, None);
-        self.inner.patch(request).await
+        self.gate.while_mine(self.inner.patch(request)).await
     }
 
     async fn rotate(&self, request: RotateSecret) -> Outcome<SecretVersion> {
         pass!(self, &self.name, verb::ROTATE, None);
-        self.inner.rotate(request).await
+        self.gate.while_mine(self.inner.rotate(request)).await
     }
 
     async fn rotating(&self) -> Result<Tri, ProviderError> {
@@ -354,7 +354,7 @@ impl TrafficRouter for Traffic {
 
     async fn apply(&self, request: RouteRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::APPLY, None);
-        self.inner.apply(request).await
+        self.gate.while_mine(self.inner.apply(request)).await
     }
 
     async fn rehearse(&self, request: &RehearseRoute) -> Result<Rehearsal, ProviderError> {
@@ -401,22 +401,22 @@ impl AppTier for App {
 
     async fn drain(&self, request: DrainRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::DRAIN, None);
-        self.inner.drain(request).await
+        self.gate.while_mine(self.inner.drain(request)).await
     }
 
     async fn resume(&self, request: ResumeRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::RESUME, None);
-        self.inner.resume(request).await
+        self.gate.while_mine(self.inner.resume(request)).await
     }
 
     async fn fail_fast(&self) -> Outcome<()> {
         pass!(self, &self.name, verb::FAIL_FAST, None);
-        self.inner.fail_fast().await
+        self.gate.while_mine(self.inner.fail_fast()).await
     }
 
     async fn scale(&self, request: ScaleRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::SCALE, None);
-        self.inner.scale(request).await
+        self.gate.while_mine(self.inner.scale(request)).await
     }
 
     async fn health(&self) -> Result<Health, ProviderError> {
@@ -425,7 +425,7 @@ impl AppTier for App {
 
     async fn recycle(&self, request: RecycleRequest) -> Outcome<()> {
         pass!(self, &self.name, verb::RECYCLE, None);
-        self.inner.recycle(request).await
+        self.gate.while_mine(self.inner.recycle(request)).await
     }
 
     fn poll_every(&self) -> Millis {
@@ -452,7 +452,7 @@ impl ReadersRouter for Readers {
 
     async fn spread(&self, request: SpreadReaders) -> Outcome<()> {
         pass!(self, &self.name, verb::SPREAD, None);
-        self.inner.spread(request).await
+        self.gate.while_mine(self.inner.spread(request)).await
     }
 
     fn poll_every(&self) -> Millis {
