@@ -1,0 +1,21 @@
+//! Evidence of runs: a record that anybody verifies offline, without us.
+//!
+//! ```text
+//!   journal lines ──seal──► bundle (a directory) ──Verifier──► findings, each with its place
+//! ```
+//!
+//! The formats are public ones, and the code that reads them is held to vectors that others published:
+//!
+//! | module | standard |
+//! |---|---|
+//! | [`strict`] | canonical JSON, RFC 8785, without a second reading |
+//! | [`tree`] | Merkle tree, RFC 6962 and RFC 9162 |
+//! | [`key`], [`note`] | Ed25519, RFC 8032, verified strictly; signed notes and checkpoints, C2SP |
+//! | [`dsse`] | DSSE envelopes over in-toto Statement v1 |
+
+mod b64;
+pub mod dsse;
+pub mod key;
+pub mod note;
+pub mod strict;
+pub mod tree;
