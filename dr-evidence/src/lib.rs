@@ -12,10 +12,18 @@
 //! | [`tree`] | Merkle tree, RFC 6962 and RFC 9162 |
 //! | [`key`], [`note`] | Ed25519, RFC 8032, verified strictly; signed notes and checkpoints, C2SP |
 //! | [`dsse`] | DSSE envelopes over in-toto Statement v1 |
+//! | [`bundle`] | what lies where, and how a run is sealed |
+//! | [`verify`] | what a reader checks, and what the answer names |
 
 mod b64;
+pub mod bundle;
 pub mod dsse;
 pub mod key;
 pub mod note;
 pub mod strict;
 pub mod tree;
+pub mod verify;
+
+pub use bundle::{Bundle, RunKey, Sealing, seal};
+pub use key::{PublicKey, SecretKey};
+pub use verify::{Class, Code, Finding, Verdict, Verifier};
