@@ -17,6 +17,8 @@
 
 mod b64;
 pub mod bundle;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod dsse;
 pub mod key;
 pub mod note;

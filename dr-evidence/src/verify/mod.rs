@@ -105,12 +105,32 @@ impl Verdict {
     }
 }
 
+/// The text with every control character but the newline shown as a replacement: what a bundle holds may come from anybody, and a terminal
+/// would obey it.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|sign| if sign.is_control() && sign != '\n' { '\u{fffd}' } else { sign }).collect()
+}
+
+impl Verdict {
+    /// The verdict for programs.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "class": self.class(),
+            "findings": self.findings,
+            "checked": self.checked,
+            "claim": self.claim,
+        })
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let run = self.claim.as_ref().map(|claim| format!("  {}", claim.run)).unwrap_or_default();
         writeln!(f, "{}{run}", self.class().word().to_uppercase())?;
         for finding in &self.findings {
-            writeln!(f, "  {finding}")?;
+            writeln!(f, "  {}", printable(&finding.to_string()))?;
         }
         let Checked { files, events, signatures, replayed } = self.checked;
         writeln!(f, "  checked: {files} files, {events} events, {signatures} signatures; {replayed} events replayed")

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod lies;
+mod program;
 mod runs;
 mod sound;
 mod tampered;
