@@ -13,6 +13,7 @@
 //! | [`key`], [`note`] | Ed25519, RFC 8032, verified strictly; signed notes and checkpoints, C2SP |
 //! | [`dsse`] | DSSE envelopes over in-toto Statement v1 |
 //! | [`bundle`] | what lies where, and how a run is sealed |
+//! | [`recorder`] | sealing while a run goes on, and at its end |
 //! | [`verify`] | what a reader checks, and what the answer names |
 
 mod b64;
@@ -22,10 +23,12 @@ pub mod cli;
 pub mod dsse;
 pub mod key;
 pub mod note;
+pub mod recorder;
 pub mod strict;
 pub mod tree;
 pub mod verify;
 
 pub use bundle::{Bundle, RunKey, Sealing, seal};
 pub use key::{PublicKey, SecretKey};
+pub use recorder::Recorder;
 pub use verify::{Class, Code, Finding, Verdict, Verifier};

@@ -33,8 +33,9 @@ pub enum DiskError {
 }
 
 impl Bundle {
-    /// Writes the bundle into a directory that does not exist yet, or is empty. No file is ever replaced, and each is on the disk when this
-    /// answers. The statement is written last: a directory without one is a bundle that was not finished, and verifies as such.
+    /// Writes the bundle into a directory. No file is ever replaced: one that is there already must have the same bytes, as after a crash
+    /// while the bundle was written. Each is on the disk when this answers. The statement is written last: a directory without one is a
+    /// bundle that was not finished, and does not verify.
     ///
     /// # Errors
     /// [`DiskError::Io`]; what was written until then stays.
@@ -46,7 +47,7 @@ impl Bundle {
             create(&dir.join(name), bytes)?;
         }
         for folder in [folder.as_path(), dir] {
-            File::open(folder).and_then(|open| open.sync_all()).map_err(failed("flush", folder))?;
+            flush(folder)?;
         }
         Ok(())
     }
@@ -80,14 +81,26 @@ impl Bundle {
     }
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
     let path = path.to_owned();
     move |source| DiskError::Io { doing, path, source }
 }
 
-fn create(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write", path))
+/// Makes a file with these bytes, on the disk when this answers. One with the same bytes may be there already.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write", path)),
+        Err(error) => {
+            let same = error.kind() == io::ErrorKind::AlreadyExists && fs::read(path).is_ok_and(|there| there == bytes);
+            // A crash may have come between the bytes and the disk.
+            if same { flush(path) } else { Err(failed("create", path)(error)) }
+        }
+    }
+}
+
+/// Makes what stands in a file or a directory survive a power loss.
+pub(crate) fn flush(path: &Path) -> Result<(), DiskError> {
+    File::open(path).and_then(|open| open.sync_all()).map_err(failed("flush", path))
 }
 
 fn read(path: &Path, left: &mut u64) -> Result<Vec<u8>, DiskError> {

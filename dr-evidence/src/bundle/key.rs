@@ -84,6 +84,32 @@ impl RunKey {
         Ok(Self { secret, claim, certificate })
     }
 
+    /// Writes the key and its certificate as text, for a file that its owner alone may read while the run goes on.
+    ///
+    /// # Errors
+    /// [`SealError::Form`].
+    pub fn text(&self) -> Result<String, SealError> {
+        let certificate = String::from_utf8_lossy(&self.certificate.bytes()?).into_owned();
+        Ok(format!("{}\n{certificate}\n", self.secret.text()))
+    }
+
+    /// Reads what [`text`](Self::text) wrote, and checks that `root` certified it.
+    ///
+    /// # Errors
+    /// [`SealError::Kept`].
+    pub fn from_text(text: &str, root: &PublicKey) -> Result<Self, SealError> {
+        let (secret, certificate) = text.trim_end().split_once('\n').ok_or(SealError::Kept("it has not two lines"))?;
+        let secret = SecretKey::from_text(secret)?;
+        let certificate = Envelope::parse(certificate.as_bytes())
+            .map_err(|_| SealError::Kept("its second line is no certificate"))?;
+        let claim = KeyClaim::open(&certificate, root)
+            .map_err(|_| SealError::Kept("the root key that is used now did not certify it"))?;
+        if claim.public().as_ref() != Some(secret.public()) {
+            return Err(SealError::Kept("its certificate is that of another key"));
+        }
+        Ok(Self { secret, claim, certificate })
+    }
+
     /// What the certificate says.
     #[must_use]
     pub fn claim(&self) -> &KeyClaim {

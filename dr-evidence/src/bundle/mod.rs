@@ -9,7 +9,7 @@
 //!   statement.dsse.json        an in-toto statement over all of these, signed by the run's key
 //! ```
 
-mod disk;
+pub(crate) mod disk;
 mod key;
 mod seal;
 

@@ -42,7 +42,10 @@ pub enum SealError {
         /// Its size.
         size: u64,
     },
-    /// A key could not be made.
+    /// What was kept of the run's key cannot be used.
+    #[error("the run's key that was kept cannot be used: {0}")]
+    Kept(&'static str),
+    /// A key could not be made or read.
     #[error("the run's key could not be made")]
     Key(#[from] BadKey),
     /// A note could not be made.

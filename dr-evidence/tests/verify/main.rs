@@ -4,6 +4,7 @@
 
 mod lies;
 mod program;
+mod recorded;
 mod runs;
 mod sound;
 mod tampered;

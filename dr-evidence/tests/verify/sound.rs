@@ -97,7 +97,8 @@ fn bundle_is_written_once_and_read_back() {
     let place = dir.path().join("evidence/orders-1");
     bundle.write(&place).unwrap();
     assert_eq!(Bundle::read(&place).unwrap(), bundle);
-    let error = bundle.write(&place).unwrap_err().to_string();
+    bundle.write(&place).unwrap();
+    let error = runs::cancelled().bundle(&[1]).write(&place).unwrap_err().to_string();
     assert!(error.starts_with("could not create"), "{error}");
     assert_eq!(Bundle::read(&place).unwrap(), bundle);
 }
