@@ -12,10 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use dr_core::Report;
 
 use crate::{
-    bundle::Bundle,
-    key::{BadKey, PublicKey, SecretKey},
-    note::{Checkpoint, Note},
-    verify::{Class, Verdict, Verifier, printable},
+    input::{BadInput, new_secret, read_secret, verify_directory},
+    verify::{Class, Verdict, printable},
 };
 
 /// How the program ends.
@@ -160,9 +158,7 @@ fn answer(cli: &Cli, page: &mut String) -> Result<Exit, Wrong> {
         Verb::Show { of } => show(&check(of)?, cli.json, page),
         Verb::Report { of, html } => report(of, html.as_deref(), cli.json, page),
         Verb::NewKey { file, name } => {
-            let key = SecretKey::generate(name).map_err(|error| wrong(error, file))?;
-            let text = format!("{}\n", key.text());
-            create(file, text.as_bytes(), Reader::Owner)?;
+            let key = new_secret(file, name).map_err(|error| wrong(error, file))?;
             *page = format!("{}\n", key.public());
             Ok(Exit::Valid)
         }
@@ -174,53 +170,14 @@ fn answer(cli: &Cli, page: &mut String) -> Result<Exit, Wrong> {
     }
 }
 
-/// Reads a root key's file.
-///
-/// # Errors
-/// The file cannot be read, or holds no secret key. The message does not quote it.
-pub fn read_secret(file: &Path) -> Result<SecretKey, BadSecret> {
-    let text = std::fs::read_to_string(file)?;
-    Ok(SecretKey::from_text(&text)?)
-}
-
-/// A file is no secret key.
-#[derive(Debug, thiserror::Error)]
-pub enum BadSecret {
-    /// It cannot be read.
-    #[error("it cannot be read: {0}")]
-    Io(#[from] std::io::Error),
-    /// It holds something else.
-    #[error("it holds no secret key of `dr-evidence new-key`")]
-    Key(#[from] BadKey),
-}
-
-/// Reads a root key: its text, or the file that holds it.
-///
-/// # Errors
-/// Neither is a public key.
-pub fn read_public(text: &str) -> Result<PublicKey, BadKey> {
-    text.trim().parse().or_else(|bad| match std::fs::read_to_string(text) {
-        Ok(content) => content.trim().parse(),
-        Err(_) => Err(bad),
-    })
-}
-
 fn check(of: &Of) -> Result<Verdict, Wrong> {
-    let mut roots = Vec::new();
-    for root in &of.root {
-        roots.push(read_public(root).map_err(|error| wrong(error, Path::new(root)))?);
-    }
-    let mut verifier = Verifier::new(roots);
-    for file in &of.known {
-        let bytes = std::fs::read(file).map_err(|error| wrong(error, file))?;
-        let note = Note::parse(&bytes).and_then(|note| Checkpoint::parse(note.text()));
-        verifier = verifier.with_known(note.map_err(|error| wrong(error, file))?);
-    }
-    let bundle = Bundle::read(&of.bundle).map_err(|error| match std::error::Error::source(&error) {
-        Some(source) => Wrong(format!("{error}: {source}")),
-        None => Wrong(error.to_string()),
-    })?;
-    Ok(verifier.check(&bundle))
+    verify_directory(&of.bundle, &of.root, &of.known).map_err(|error| match &error {
+        BadInput::Bundle(inner) => match std::error::Error::source(inner) {
+            Some(source) => Wrong(format!("{error}: {source}")),
+            None => Wrong(error.to_string()),
+        },
+        BadInput::Root { .. } | BadInput::Known { .. } => Wrong(error.to_string()),
+    })
 }
 
 /// The events, unless something was changed: then the verdict alone, because nobody should read on.
@@ -258,7 +215,7 @@ fn report(of: &Of, html: Option<&Path>, json: bool, page: &mut String) -> Result
     if let Some(report) = report {
         let report = report.with_evidence(&of.bundle);
         if let Some(file) = html {
-            create(file, report.to_html().as_bytes(), Reader::Anybody)?;
+            create(file, report.to_html().as_bytes())?;
         }
         *page = if json { format!("{}\n", report.to_json()) } else { printable(&report.to_string()) };
     }
@@ -276,20 +233,7 @@ fn told(verdict: &Verdict) -> Result<Option<Report>, Wrong> {
     Report::of(&claim.run, &verdict.records).map(Some).map_err(|error| Wrong(error.to_string()))
 }
 
-/// Who may read a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    Owner,
-    Anybody,
-}
-
-fn create(file: &Path, bytes: &[u8], reader: Reader) -> Result<(), Wrong> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if reader == Reader::Owner {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    let mut open = options.open(file).map_err(|error| wrong(error, file))?;
+fn create(file: &Path, bytes: &[u8]) -> Result<(), Wrong> {
+    let mut open = OpenOptions::new().write(true).create_new(true).open(file).map_err(|error| wrong(error, file))?;
     open.write_all(bytes).and_then(|()| open.sync_all()).map_err(|error| wrong(error, file))
 }

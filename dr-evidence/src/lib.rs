@@ -21,6 +21,7 @@ pub mod bundle;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dsse;
+pub mod input;
 pub mod key;
 pub mod note;
 pub mod recorder;

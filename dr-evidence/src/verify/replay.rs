@@ -30,6 +30,9 @@ impl Work<'_> {
         signed: &Signed,
         sizes: &BTreeSet<u64>,
     ) -> Vec<Record> {
+        if lines.is_empty() {
+            self.find(Code::EventsCut, Place::event(0), "there is no event at all");
+        }
         let Some((state, records)) = self.play(run, lines) else { return Vec::new() };
         self.checked.replayed = records.len();
         self.plan(&state);

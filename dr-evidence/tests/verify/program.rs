@@ -5,6 +5,7 @@ use std::{ffi::OsString, fs, path::Path};
 use dr_evidence::{
     SecretKey,
     cli::{self, Exit},
+    input,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -124,7 +125,7 @@ fn root_key_is_made_for_its_owner_alone() {
     assert!(!again.err.contains("PRIVATE") && again.err.contains(name), "{}", again.err);
     let public = dir.path().join("root.pub");
     fs::write(&public, &made.out).unwrap();
-    assert_eq!(cli::read_public(public.to_str().unwrap()).unwrap(), *secret.public());
+    assert_eq!(input::read_public(public.to_str().unwrap()).unwrap(), *secret.public());
 }
 
 #[test]

@@ -250,6 +250,31 @@ fn cut_record_contradicts_a_checkpoint_kept_elsewhere() {
     assert_eq!(knowing(&strange).check(&run.bundle(&[run.promotion()])).class(), Class::Unverifiable);
 }
 
+/// The owner of the run's key signs that there was nothing.
+#[test]
+fn empty_record_is_named() {
+    let run = runs::cancelled();
+    let origin = bundle::origin_of(&run.run, &run.lines[0].hash);
+    let key = SecretKey::from_seed(&origin, &[5; 32]).unwrap();
+    let mut bundle = run.bundle(&[]);
+    let envelope = Envelope::parse(bundle.file(STATEMENT).unwrap()).unwrap();
+    let mut statement: Statement<bundle::Claim> = Statement::parse(envelope.unverified(), bundle::CLAIM_TYPE).unwrap();
+    let root = dr_evidence::tree::root(&[]);
+    (statement.predicate.events, statement.predicate.root) = (0, root);
+    let nothing = Checkpoint { origin, size: 0, root }.sign(&key).unwrap().to_string().into_bytes();
+    bundle.files.retain(|name, _| !name.starts_with("checkpoints"));
+    bundle.files.insert(checkpoint_file(0), nothing);
+    for name in [EVENTS, LEAVES] {
+        bundle.files.insert(name.to_owned(), Vec::new());
+    }
+    bundle.files.remove(STATEMENT);
+    statement.subject = bundle.files.iter().map(|(name, bytes)| Subject::of(name, bytes)).collect();
+    let signed = Envelope::sign(IN_TOTO, statement.bytes().unwrap(), &key).bytes().unwrap();
+    bundle.files.insert(STATEMENT.to_owned(), signed);
+    let verdict = Verifier::default().check(&bundle);
+    assert_eq!(found(&verdict), [(Code::NoRootKey, None), (Code::EventsCut, Some(1))], "{verdict}");
+}
+
 /// The owner of the run's key states something that the events do not say.
 #[test]
 fn statement_that_contradicts_the_events_is_named() {
