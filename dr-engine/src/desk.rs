@@ -11,12 +11,12 @@ use dr_core::{
     Cause, GroupName, GroupSpec, Notifier, ProviderError, Timestamp,
     base::{Digest, ResourceAddress},
     contract::{Notice, PositionSample, Providers, Resolved, ResourceKind, ResourceRef},
+    run::Registry,
 };
 use tokio::sync::watch;
 
 use crate::{
     backends::Bindings,
-    journal::{Samples, SqliteJournal},
     runtime::{forget, wall},
 };
 
@@ -27,24 +27,22 @@ pub(crate) struct Desk {
     open: Mutex<BTreeMap<Key, Resolved>>,
     /// Who is told by what a group file says, beside those of the program.
     told: Mutex<BTreeMap<Digest, Vec<Arc<dyn Notifier>>>>,
-    journal: SqliteJournal,
+    registry: Arc<dyn Registry>,
     notifiers: Vec<Arc<dyn Notifier>>,
-    samples: Samples,
     /// How many notices are being given.
     telling: watch::Sender<usize>,
 }
 
 impl Desk {
-    pub(crate) fn new(samples: Samples, journal: &SqliteJournal, notifiers: Vec<Arc<dyn Notifier>>) -> Self {
+    pub(crate) fn new(registry: &Arc<dyn Registry>, notifiers: Vec<Arc<dyn Notifier>>) -> Self {
         let notifiers = notifiers.into_iter().enumerate();
         let telling = watch::Sender::new(0);
-        let once = |(place, inner): (usize, _)| Once::of(inner, place.to_string(), journal, &telling);
+        let once = |(place, inner): (usize, _)| Once::of(inner, place.to_string(), registry, &telling);
         Self {
             open: Mutex::default(),
             told: Mutex::default(),
-            journal: journal.clone(),
+            registry: Arc::clone(registry),
             notifiers: notifiers.map(once).collect(),
-            samples,
             telling,
         }
     }
@@ -56,7 +54,7 @@ impl Desk {
         let Ok(group) = group.digest() else { return };
         let told = bindings.notifiers.iter().enumerate();
         let told = told
-            .map(|(place, inner)| Once::of(Arc::clone(inner), format!("group {place}"), &self.journal, &self.telling));
+            .map(|(place, inner)| Once::of(Arc::clone(inner), format!("group {place}"), &self.registry, &self.telling));
         self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(group, told.collect());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (reference, resolved) in bindings.by_name.values() {
@@ -68,10 +66,6 @@ impl Desk {
     pub(crate) async fn all_told(&self) {
         // An error means that nobody can tell any more.
         let _told = self.telling.subscribe().wait_for(|now| *now == 0).await.is_ok();
-    }
-
-    pub(crate) fn samples_of(&self) -> &Samples {
-        &self.samples
     }
 }
 
@@ -98,7 +92,7 @@ impl Providers for Desk {
     }
 
     async fn samples(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, ProviderError> {
-        let samples = self.samples.since(group, since).await;
+        let samples = self.registry.samples(group, since).await;
         samples.map_err(|error| ProviderError::unreachable("samples", Cause::chain(&error)))
     }
 }
@@ -110,7 +104,7 @@ struct Once {
     inner: Arc<dyn Notifier>,
     /// Several notifiers get the same notice: each is known by its place in its list.
     place: String,
-    journal: SqliteJournal,
+    registry: Arc<dyn Registry>,
     telling: watch::Sender<usize>,
 }
 
@@ -127,10 +121,10 @@ impl Once {
     fn of(
         inner: Arc<dyn Notifier>,
         place: String,
-        journal: &SqliteJournal,
+        registry: &Arc<dyn Registry>,
         telling: &watch::Sender<usize>,
     ) -> Arc<dyn Notifier> {
-        Arc::new(Self { inner, place, journal: journal.clone(), telling: telling.clone() })
+        Arc::new(Self { inner, place, registry: Arc::clone(registry), telling: telling.clone() })
     }
 }
 
@@ -141,10 +135,10 @@ impl Notifier for Once {
         self.telling.send_modify(|now| *now = now.saturating_add(1));
         let counted = Counted(self.telling.clone());
         let key = format!("{} {}", self.place, notice.key);
-        let (inner, journal) = (Arc::clone(&self.inner), self.journal.clone());
+        let (inner, registry) = (Arc::clone(&self.inner), Arc::clone(&self.registry));
         let attempt = tokio::spawn(async move {
             let _counted = counted;
-            if journal.was_told(&key).await.unwrap_or(false) {
+            if registry.was_told(&key).await.unwrap_or(false) {
                 return Ok(());
             }
             let run = notice.run.clone();
@@ -153,7 +147,7 @@ impl Notifier for Once {
                 Err(_) => return Err(ProviderError::unreachable("notify", "no answer within 1 min")),
             }
             // A record that cannot be kept means one notice too many, never one too few.
-            let _kept = journal.told(&key, &run, wall()).await.is_ok();
+            let _kept = registry.told(&key, &run, wall()).await.is_ok();
             Ok(())
         });
         attempt.await.unwrap_or_else(|failed| {
@@ -175,6 +169,10 @@ mod tests {
     use dr_core::RunId;
 
     use super::*;
+
+    fn registry(dir: &std::path::Path) -> Arc<dyn Registry> {
+        Arc::new(crate::SqliteJournal::open(dir).unwrap())
+    }
 
     #[derive(Debug, Default)]
     struct Bell {
@@ -200,12 +198,11 @@ mod tests {
     #[tokio::test]
     async fn bug_a_notice_that_failed_is_given_again_and_then_once() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let registry = registry(dir.path());
         let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
         *bells[0].fails.lock().unwrap() = 1;
-        let samples = journal.samples().unwrap();
         let all = bells.iter().map(|bell| Arc::clone(bell) as Arc<dyn Notifier>).collect();
-        let desk = Desk::new(samples, &journal, all);
+        let desk = Desk::new(&registry, all);
         let run = RunId::new(GroupName::new("orders"), 1);
         for _ in 0..3 {
             for notifier in desk.notifiers(Digest::zero()) {
@@ -231,11 +228,11 @@ mod tests {
             }
         }
         let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(dir.path()).unwrap();
+        let registry = registry(dir.path());
         let slow = Arc::new(Slow(tokio::sync::Semaphore::new(0), Bell::default()));
         let told: Arc<dyn Notifier> = Arc::<Slow>::clone(&slow);
         let all = vec![told];
-        let desk = Desk::new(journal.samples().unwrap(), &journal, all);
+        let desk = Desk::new(&registry, all);
         let run = RunId::new(GroupName::new("orders"), 1);
         let occasion = dr_core::contract::Occasion::EndedWell;
         let notice = Notice { key: "k".into(), run, urgent: false, occasion, text: "over".into() };
@@ -255,8 +252,8 @@ mod tests {
     #[tokio::test]
     async fn bug_an_edited_group_file_does_not_replace_what_a_run_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = SqliteJournal::open(dir.path()).unwrap();
-        let desk = Desk::new(journal.samples().unwrap(), &journal, Vec::new());
+        let registry = registry(dir.path());
+        let desk = Desk::new(&registry, Vec::new());
         let cloud = dr_testkit::SimCloud::new(
             dr_testkit::Setup::pair("orders", "neu", "weu"),
             Arc::new(crate::TokioRuntime::current().unwrap()),

@@ -12,11 +12,11 @@ use std::{
 use async_trait::async_trait;
 use dr_core::{
     Plan, RunId,
-    run::{DrainGuard, GuardEnd, Journal as _, Pulse, replay},
+    run::{DrainGuard, GuardEnd, LeaseStore, Pulse, replay},
 };
 use tokio::sync::oneshot;
 
-use crate::{Engine, Error, FileLeases, engine::EngineBuilder, error::GuardFailure};
+use crate::{Engine, Error, engine::EngineBuilder, error::GuardFailure};
 
 /// What guards drains: a program and what stands before its hidden verb.
 #[derive(Debug, Clone)]
@@ -37,21 +37,24 @@ impl GuardProgram {
         Self { program: program.to_path_buf(), args: args.into_iter().collect() }
     }
 
-    /// `<program> <args> __guard --journal DIR --leases DIR --run RUN`
-    fn command(&self, journal: &Path, leases: &Path, run: &RunId) -> std::process::Command {
+    /// `<program> <args> __guard --journal DIR --leases DIR --run RUN`, without directories for a store of one's own.
+    fn command(&self, place: &[OsString], guards: Option<&Path>, run: &RunId) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
-        command.args(&self.args).arg(GUARD_VERB);
-        command.arg("--journal").arg(journal).arg("--leases").arg(leases).arg("--run").arg(run.to_string());
-        let log = log_of(journal, run).map_or_else(|_| Stdio::null(), Stdio::from);
+        command.args(&self.args).arg(GUARD_VERB).args(place).arg("--run").arg(run.to_string());
+        let log = guards.and_then(|dir| log_of(dir, run).ok()).map_or_else(Stdio::null, Stdio::from);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         command
     }
 }
 
+/// The pulse of an engine is its lease. In files of this host it ends with the process; in a store of several hosts when it lapses.
+#[derive(Debug)]
+struct Leased(Arc<dyn LeaseStore>);
+
 #[async_trait]
-impl Pulse for FileLeases {
+impl Pulse for Leased {
     async fn is_gone(&self, run: &RunId) -> bool {
-        self.is_driven(run).await.is_ok_and(|driven| !driven)
+        self.0.is_driven(run).await.is_ok_and(|driven| !driven)
     }
 }
 
@@ -63,7 +66,7 @@ impl Engine {
             return Err(GuardFailure::NotReady { program: "no program".into(), said: "nothing".into() });
         };
         let program = guard.program.display().to_string();
-        let spawned = guard.command(&inner.dir, inner.leases.dir(), run).spawn();
+        let spawned = guard.command(&inner.guard_args, inner.guards.as_deref(), run).spawn();
         let child = spawned.map_err(|source| GuardFailure::Spawn { program: program.clone(), source })?;
         let (tell, told) = oneshot::channel();
         // The thread collects the child at its end, whenever that is, so that it does not stay as a zombie.
@@ -74,25 +77,25 @@ impl Engine {
             Ok(Ok(said)) if said == READY => Ok(()),
             Ok(Ok(said)) if !said.is_empty() => Err(GuardFailure::NotReady { program, said }),
             Ok(Ok(_) | Err(_)) | Err(_) => {
-                let log = inner.dir.join("guards").join(format!("{run}.log"));
-                Err(GuardFailure::NotReady { program, said: format!("nothing; see {}", log.display()) })
+                let log = inner.guards.as_ref().map(|dir| dir.join(format!("{run}.log")));
+                let see = log.map_or_else(String::new, |log| format!("; see {}", log.display()));
+                Err(GuardFailure::NotReady { program, said: format!("nothing{see}") })
             }
         }
     }
 }
 
 /// Where a guard's last words go: nobody may be there to read them when they are said.
-fn log_of(journal: &Path, run: &RunId) -> std::io::Result<std::fs::File> {
-    let dir = journal.join("guards");
-    std::fs::create_dir_all(&dir)?;
+fn log_of(dir: &Path, run: &RunId) -> std::io::Result<std::fs::File> {
+    std::fs::create_dir_all(dir)?;
     std::fs::File::options().create(true).append(true).open(dir.join(format!("{run}.log")))
 }
 
 /// The lock that only one guard of a run has; the kernel lets go of it with the process. A directory that cannot be used keeps
 /// nobody from guarding: two guards do the same thing, and it is harmless twice.
-fn alone(journal: &Path, run: &RunId) -> Option<Option<std::fs::File>> {
-    let dir = journal.join("guards");
-    let file = std::fs::create_dir_all(&dir).and_then(|()| std::fs::File::create(dir.join(run.to_string())));
+fn alone(dir: Option<&Path>, run: &RunId) -> Option<Option<std::fs::File>> {
+    let Some(dir) = dir else { return Some(None) };
+    let file = std::fs::create_dir_all(dir).and_then(|()| std::fs::File::create(dir.join(run.to_string())));
     let Ok(file) = file else { return Some(None) };
     match file.try_lock() {
         Err(std::fs::TryLockError::WouldBlock) => None,
@@ -114,6 +117,9 @@ fn attend(mut child: std::process::Child, tell: oneshot::Sender<String>) {
 impl EngineBuilder {
     /// What the program behind `__guard` does: watches `run` until its drain needs nobody any more.
     ///
+    /// Over a store that several hosts share, an engine that died counts as gone when its lease has lapsed. A drain that is over its budget
+    /// before that is given back all the same once the engine was silent for [`DrainGuard::GRACE`].
+    ///
     /// It leaves the terminal's session, says on its output that it is ready, and nothing after that.
     ///
     /// # Errors
@@ -123,7 +129,7 @@ impl EngineBuilder {
         let _leader = rustix::process::setsid();
         let engine = self.without_watcher().start().await?;
         let failed = |source| Error::Guard { run: run.clone(), source: Box::new(GuardFailure::Guard(source)) };
-        let Some(_alone) = alone(&engine.inner().dir, run) else {
+        let Some(_alone) = alone(engine.inner().guards.as_deref(), run) else {
             let _nobody_reads = writeln!(std::io::stdout(), "{READY}");
             return Ok(GuardEnd::Relieved);
         };
@@ -133,9 +139,9 @@ impl EngineBuilder {
         let guard = DrainGuard {
             run: run.clone(),
             runtime: Arc::clone(&inner.runtime),
-            journal: Arc::new(inner.journal.clone()),
+            journal: Arc::clone(&inner.store.journal),
             providers: Arc::<crate::desk::Desk>::clone(&inner.desk),
-            pulse: Arc::new(inner.leases.clone()),
+            pulse: Arc::new(Leased(Arc::clone(&inner.store.leases))),
         };
         let ready = guard.ready().await.map_err(failed)?;
         // Whoever started it may be gone already; then it watches all the more.
@@ -146,7 +152,7 @@ impl EngineBuilder {
 
 impl Engine {
     async fn plan_of(&self, run: &RunId) -> Result<Arc<Plan>, Error> {
-        let lines = self.inner().journal.read(run, 0).await?;
+        let lines = self.inner().store.journal.read(run, 0).await?;
         let (state, _) = replay(run, &lines)?;
         Ok(state.plan)
     }

@@ -1,9 +1,10 @@
-//! The embedded engine: tokio gives it time and tasks, SQLite a journal, file locks its leases.
+//! The embedded engine: tokio gives it time and tasks; by default SQLite gives it a journal, and file locks its leases.
 //!
 //! ```text
 //!   Engine ──► driver loop (dr-core) ──► TokioRuntime    time, tasks
-//!                                  ├───► SqliteJournal   what was decided and done, durable before it is acted on
-//!                                  └───► FileLeases      who may act on these resources, on this host
+//!      └─────► Store ──► Journal     what was decided and done, durable before it is acted on   (SqliteJournal)
+//!                  ├───► Registry    groups, samples, notices, closed debts                     (SqliteJournal)
+//!                  └───► LeaseStore  who may act on these resources                             (FileLeases)
 //! ```
 //!
 //! An embedder needs this crate, its backends and nothing else: what the signatures here name from `dr-core` is exported again.
@@ -28,7 +29,7 @@ pub use dr_core::{
     base::{Digest, Finding, Json, Refusal, Role},
     contract::{EvidenceSink, Notice},
     plan::{MemberFacts, Verified},
-    run::{self, AnswerRefused, Ask, GuardEnd, Lease, LeaseError, REJECT},
+    run::{self, AnswerRefused, Ask, GuardEnd, Lease, LeaseError, REJECT, Store},
     show::Standing,
 };
 
@@ -46,7 +47,7 @@ pub use journal::SqliteJournal;
 pub use leases::FileLeases;
 pub use runtime::TokioRuntime;
 pub use store::{OpenError, StoreError};
-pub use volatile::VolatileJournal;
+pub use volatile::VolatileStore;
 
 /// An error with its sources, for assertions.
 #[cfg(test)]

@@ -1,24 +1,28 @@
-//! A journal without a disk: for trials and tests, where the process is the world.
+//! A store without a disk: for trials and tests, where the process is the world.
+//!
+//! *Guarantees.* Those of [`Journal`], [`LeaseStore`] and [`Registry`](dr_core::run::Registry), as long as the process lives. *Assumptions.* A holder that does not
+//! renew is gone: nobody proves the death of an engine within a process.
+
+mod registry;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use dr_core::{
     RunId,
-    base::Epoch,
-    run::{Head, InboxRow, Journal, JournalError, Line},
+    base::{Epoch, ResourceAddress},
+    run::{Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Store, chain},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use crate::journal::chain;
-
-/// A journal that really stores, checks and fences, and forgets everything with the process.
-#[derive(Debug, Default)]
-pub struct VolatileJournal {
-    shelf: Mutex<Shelf>,
+/// A store that really stores, checks, excludes and fences, and forgets everything with the process. Clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct VolatileStore {
+    shelf: Arc<Mutex<Shelf>>,
     generation: watch::Sender<u64>,
 }
 
@@ -26,6 +30,16 @@ pub struct VolatileJournal {
 struct Shelf {
     order: Vec<RunId>,
     runs: BTreeMap<RunId, Kept>,
+    leases: BTreeMap<ResourceAddress, Row>,
+    beside: registry::Beside,
+    /// How long a renewal lasts, if it was said.
+    term: Option<Duration>,
+}
+
+impl Shelf {
+    fn term(&self) -> Duration {
+        self.term.unwrap_or(TERM)
+    }
 }
 
 #[derive(Debug)]
@@ -33,8 +47,6 @@ struct Kept {
     epoch: Epoch,
     lines: Vec<Line>,
     inbox: Vec<InboxRow>,
-    /// The generation when the inbox was last read.
-    seen: Option<u64>,
 }
 
 impl Kept {
@@ -43,11 +55,37 @@ impl Kept {
     }
 }
 
-impl VolatileJournal {
-    /// An empty journal.
+/// What was last granted of a resource. It outlives the lease: the epoch must not start again.
+#[derive(Clone, Debug)]
+struct Row {
+    lease: Lease,
+    /// When it lapses; none once it was given back.
+    until: Option<Instant>,
+    contested: bool,
+}
+
+impl Row {
+    fn left(&self) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn is(&self, lease: &Lease) -> bool {
+        self.lease == *lease && self.until.is_some() && !self.contested
+    }
+}
+
+impl VolatileStore {
+    /// An empty store. A lease lasts a minute without being renewed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How long a renewal of a lease lasts.
+    #[must_use]
+    pub fn lasting(self, term: Duration) -> Self {
+        self.shelf().term = Some(term);
+        self
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -63,8 +101,14 @@ impl VolatileJournal {
     }
 }
 
+impl From<VolatileStore> for Store {
+    fn from(store: VolatileStore) -> Self {
+        Self::of(store)
+    }
+}
+
 #[async_trait]
-impl Journal for VolatileJournal {
+impl Journal for VolatileStore {
     async fn create(&self, run: &RunId, epoch: Epoch, lines: Vec<Line>) -> Result<Head, JournalError> {
         let mut shelf = self.shelf();
         if let Some(kept) = shelf.runs.get(run) {
@@ -72,7 +116,7 @@ impl Journal for VolatileJournal {
         }
         let head = chain::follow(run, Head::EMPTY, &lines)?;
         shelf.order.push(run.clone());
-        shelf.runs.insert(run.clone(), Kept { epoch, lines, inbox: Vec::new(), seen: None });
+        shelf.runs.insert(run.clone(), Kept { epoch, lines, inbox: Vec::new() });
         drop(shelf);
         self.touch();
         Ok(head)
@@ -88,6 +132,10 @@ impl Journal for VolatileJournal {
         })?;
         self.touch();
         Ok(())
+    }
+
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
+        self.with(run, |kept| Ok(kept.epoch))
     }
 
     async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError> {
@@ -143,17 +191,97 @@ impl Journal for VolatileJournal {
     }
 
     async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
-        let generation = *self.generation.borrow();
-        self.with(run, |kept| {
-            kept.seen = Some(generation);
-            Ok(kept.inbox.clone())
-        })
+        self.with(run, |kept| Ok(kept.inbox.clone()))
     }
 
-    async fn changed(&self, run: &RunId) {
-        let seen = self.with(run, |kept| Ok(kept.seen)).unwrap_or_default();
-        let mut generation = self.generation.subscribe();
+    fn mark(&self, _: &RunId) -> u64 {
+        *self.generation.borrow()
+    }
+
+    async fn changed(&self, _: &RunId, since: u64) {
         // The sender lives as long as `self`, so this ends only by a change.
-        let _moved = generation.wait_for(|now| Some(*now) != seen).await.is_ok();
+        let _moved = self.generation.subscribe().wait_for(|now| *now != since).await.is_ok();
     }
 }
+
+#[async_trait]
+impl LeaseStore for VolatileStore {
+    async fn acquire(&self, request: LeaseRequest) -> Result<Lease, LeaseError> {
+        loop {
+            let wait = {
+                let mut shelf = self.shelf();
+                match contest(&mut shelf, &request)? {
+                    Some(wait) => wait,
+                    None => return Ok(grant(&mut shelf, &request)),
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Duration, LeaseError> {
+        let mut shelf = self.shelf();
+        let until = Instant::now().checked_add(shelf.term());
+        let mine = |key| shelf.leases.get(key).is_some_and(|row| row.is(lease));
+        if !lease.keys.iter().all(mine) {
+            return Err(LeaseError::Lost { run: lease.run.clone() });
+        }
+        for row in shelf.leases.values_mut().filter(|row| row.is(lease)) {
+            row.until = until;
+        }
+        Ok(shelf.term())
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), LeaseError> {
+        for row in self.shelf().leases.values_mut().filter(|row| row.lease == *lease) {
+            row.until = None;
+        }
+        Ok(())
+    }
+
+    async fn is_driven(&self, run: &RunId) -> Result<bool, LeaseError> {
+        Ok(self.shelf().leases.values().any(|row| row.lease.run == *run && !row.left().is_zero()))
+    }
+}
+
+/// Refuses a request for what another run holds; marks what the same run holds, and answers how long that is waited for.
+fn contest(shelf: &mut Shelf, request: &LeaseRequest) -> Result<Option<Duration>, LeaseError> {
+    let mut wait = Duration::ZERO;
+    for key in &request.keys {
+        let Some(row) = shelf.leases.get(key).filter(|row| !row.left().is_zero()) else { continue };
+        if row.lease.run != request.run || !request.take_over {
+            let Lease { run, holder, since, .. } = row.lease.clone();
+            return Err(LeaseError::Busy { key: key.clone(), run, holder, since });
+        }
+        wait = wait.max(row.left());
+    }
+    if wait.is_zero() {
+        return Ok(None);
+    }
+    let held = |row: &&mut Row| row.lease.run == request.run && !row.left().is_zero();
+    for row in shelf.leases.values_mut().filter(held) {
+        row.contested = true;
+    }
+    Ok(Some(wait))
+}
+
+fn grant(shelf: &mut Shelf, request: &LeaseRequest) -> Lease {
+    let earlier = request.keys.iter().filter_map(|key| shelf.leases.get(key)).map(|row| row.lease.epoch);
+    let lease = Lease {
+        keys: request.keys.clone(),
+        run: request.run.clone(),
+        epoch: earlier.fold(request.above, Epoch::max).next(),
+        holder: request.holder.clone(),
+        since: request.at,
+    };
+    let until = Instant::now().checked_add(shelf.term());
+    for row in shelf.leases.values_mut().filter(|row| row.lease.run == request.run) {
+        row.until = None;
+    }
+    for key in &request.keys {
+        shelf.leases.insert(key.clone(), Row { lease: lease.clone(), until, contested: false });
+    }
+    lease
+}
+
+const TERM: Duration = Duration::from_secs(60);

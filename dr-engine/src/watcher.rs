@@ -15,6 +15,7 @@ use dr_core::{
     base::Digest,
     contract::{IntendedRole, MemberProvider, PositionReading, PositionSample, Resolved},
     plan::RetiredLineage,
+    run::LastWriter,
 };
 use lags::Lags;
 
@@ -98,15 +99,15 @@ async fn watch(engine: Weak<Inner>, spec: GroupSpec, bindings: Bindings) {
         let (mut sample, writer) = fold(&seen, &retired, wall());
         sample.lags = lags.told();
         // A sample that cannot be kept is one sample fewer: the bound then rests on an older one.
-        let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
+        let _kept = engine.store.registry.keep_sample(&spec.name, &sample).await.is_ok();
         let writer = match writer {
             Some((member, reading)) => target(&bindings, member, reading, known.as_ref()).await,
             None => None,
         };
         if writer.is_some()
             && writer != known
-            && let Some(target) = &writer
-            && engine.journal.saw_writer(&spec.name, target, sample.at).await.is_ok()
+            && let Some(target) = writer.clone()
+            && engine.store.registry.saw_writer(&spec.name, &LastWriter { target, at: sample.at }).await.is_ok()
         {
             known = writer;
         }
@@ -125,16 +126,16 @@ pub(crate) async fn once(engine: &Arc<Inner>, spec: &GroupSpec, bindings: &Bindi
         if primaries > 1 { Engine::around(engine).retired(&spec.name).await.unwrap_or_default() } else { Vec::new() };
     let (sample, writer) = fold(&seen, &retired, wall());
     // What cannot be kept is missing later, and nothing else.
-    let _kept = engine.desk.samples_of().keep(&spec.name, &sample).await.is_ok();
+    let _kept = engine.store.registry.keep_sample(&spec.name, &sample).await.is_ok();
     let Some((member, reading)) = writer else { return };
     if let Some(target) = target(bindings, member, reading, None).await {
-        let _kept = engine.journal.saw_writer(&spec.name, &target, sample.at).await.is_ok();
+        let _kept = engine.store.registry.saw_writer(&spec.name, &LastWriter { target, at: sample.at }).await.is_ok();
     }
 }
 
 /// The writer of the last good look, where the journal has one.
 async fn last_writer(engine: &Arc<Inner>, spec: &GroupSpec) -> Option<Target> {
-    Some(engine.journal.last_writer(&spec.name).await.ok()??.target)
+    Some(engine.store.registry.last_writer(&spec.name).await.ok()??.target)
 }
 
 /// The writer as a silent one is pinned later: with its identity, which is asked for until its provider has told it once in this

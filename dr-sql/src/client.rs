@@ -10,13 +10,14 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::Mutex,
     task::JoinHandle,
     time::{Instant, timeout},
 };
 use tokio_postgres::{
-    Client, Config, NoTls, Row, SimpleQueryMessage, Statement,
+    AsyncMessage, Client, Config, Connection, NoTls, Row, SimpleQueryMessage, Statement,
     tls::MakeTlsConnect,
     types::{ToSql, Type},
 };
@@ -95,20 +96,33 @@ impl Session {
         Self::connect(target).await
     }
 
-    async fn connect(target: &Target) -> Result<Self, PgError> {
-        let late = || PgError::ConnectTimeout { server: target.label(), after: target.connect_within };
-        timeout(target.connect_within, Self::connect_now(target)).await.map_err(|_| late())?
+    /// Opens a session that calls `heard` for every notification, such as those of a channel that it begins to `LISTEN` to. A session that
+    /// ends hears nothing any more: whoever listens opens another one, and looks at what it may have missed.
+    ///
+    /// # Errors
+    /// No connection, no login, or no answer in time.
+    pub async fn open_hearing(target: &Target, heard: impl Fn() + Send + 'static) -> Result<Self, PgError> {
+        Self::connect_and(target, heard).await
     }
 
-    async fn connect_now(target: &Target) -> Result<Self, PgError> {
+    async fn connect(target: &Target) -> Result<Self, PgError> {
+        Self::connect_and(target, || ()).await
+    }
+
+    async fn connect_and(target: &Target, heard: impl Fn() + Send + 'static) -> Result<Self, PgError> {
+        let late = || PgError::ConnectTimeout { server: target.label(), after: target.connect_within };
+        timeout(target.connect_within, Self::connect_now(target, heard)).await.map_err(|_| late())?
+    }
+
+    async fn connect_now(target: &Target, heard: impl Fn() + Send + 'static) -> Result<Self, PgError> {
         let config = config(target).await?;
         let failed = |source| PgError::Connect { server: target.label(), source: Box::new(source) };
         if target.ssl == SslMode::Disable || target.host.starts_with('/') {
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            return Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })));
+            return Ok(Self::of(target, client, tokio::spawn(attend(connection, heard))));
         }
         let (client, connection) = config.connect(tls::connector(target)?).await.map_err(failed)?;
-        Ok(Self::of(target, client, tokio::spawn(async move { drop(connection.await) })))
+        Ok(Self::of(target, client, tokio::spawn(attend(connection, heard))))
     }
 
     /// Logs in over a connection that was made already, which leads to one address of several.
@@ -276,6 +290,19 @@ impl Session {
             what,
             source: Box::new(source),
         })
+    }
+}
+
+/// Moves what a session says and hears, until it ends.
+async fn attend<S, T>(mut connection: Connection<S, T>, heard: impl Fn() + Send)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+        if let AsyncMessage::Notification(_) = message {
+            heard();
+        }
     }
 }
 

@@ -37,8 +37,6 @@ pub struct JournalTrouble {
 pub struct MemoryJournal {
     store: Arc<Mutex<Store>>,
     switch: CrashSwitch,
-    /// For the handle of one process: what its driver has read of each inbox.
-    read: Option<Arc<Mutex<BTreeMap<RunId, u64>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -84,10 +82,10 @@ impl MemoryJournal {
         journal
     }
 
-    /// The same store as another process sees it, with one driver in it.
+    /// The same store as another process sees it.
     #[must_use]
     pub fn for_process(&self, switch: CrashSwitch) -> Self {
-        Self { store: Arc::clone(&self.store), switch, read: Some(Arc::default()) }
+        Self { store: Arc::clone(&self.store), switch }
     }
 
     /// Injects trouble; replaces earlier trouble.
@@ -244,6 +242,11 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
+        let store = self.lock();
+        store.runs.get(run).map(|stored| stored.epoch).ok_or_else(|| JournalError::Unknown(run.clone()))
+    }
+
     async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError> {
         check_lines(run, expected, &lines)?;
         self.store(format!("append to {run}"), |store| {
@@ -306,24 +309,15 @@ impl Journal for MemoryJournal {
     async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
         let store = self.lock();
         let stored = store.runs.get(run).ok_or_else(|| JournalError::Unknown(run.clone()))?;
-        if let Some(read) = &self.read {
-            read.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone(), stored.version);
-        }
         Ok(stored.inbox.clone())
     }
 
-    // Written out, so that the version is taken when the future is made and not when it is first polled.
-    fn changed<'a, 'b, 't>(&'a self, run: &'b RunId) -> Pin<Box<dyn Future<Output = ()> + Send + 't>>
-    where
-        'a: 't,
-        'b: 't,
-        Self: 't,
-    {
-        let now = self.lock().runs.get(run).map_or(0, |stored| stored.version);
-        let read =
-            self.read.as_ref().and_then(|read| read.lock().unwrap_or_else(PoisonError::into_inner).get(run).copied());
-        let seen = read.unwrap_or(now);
-        Box::pin(Changed { journal: self.clone(), run: run.clone(), seen })
+    fn mark(&self, run: &RunId) -> u64 {
+        self.lock().runs.get(run).map_or(0, |stored| stored.version)
+    }
+
+    async fn changed(&self, run: &RunId, since: u64) {
+        Changed { journal: self.clone(), run: run.clone(), seen: since }.await;
     }
 }
 
@@ -443,7 +437,7 @@ mod tests {
                     poster.post(&run_id(), row).await.unwrap();
                 }
             }));
-            journal.changed(&run).await;
+            journal.changed(&run, journal.mark(&run)).await;
             assert_eq!(clock.now_wall(), wall + seconds(3));
             assert_eq!(journal.inbox(&run).await.unwrap().len(), 1);
         })

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use dr_core::{
+    RunId,
     base::{Epoch, ResourceAddress},
     run::{Lease, LeaseError, LeaseRequest, LeaseStore},
 };
@@ -125,13 +126,19 @@ impl LeaseStore for MemoryLeases {
         self.lock().held.retain(|_, held| held.lease.epoch != lease.epoch);
         Ok(())
     }
+
+    async fn is_driven(&self, run: &RunId) -> Result<bool, LeaseError> {
+        let host = self.lock();
+        let lives = |held: &Held| held.lease.run == *run && host.alive.contains(&held.process);
+        Ok(host.held.values().any(lives))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::VirtualRuntime;
-    use dr_core::{GroupName, RunId, Timestamp};
+    use dr_core::{GroupName, Timestamp};
 
     fn request(group: &str, keys: &[&str]) -> LeaseRequest {
         LeaseRequest {

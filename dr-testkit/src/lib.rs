@@ -16,6 +16,7 @@ mod lease;
 pub mod mocks;
 mod runtime;
 mod service;
+pub mod stores;
 pub mod trials;
 mod truth;
 mod world;

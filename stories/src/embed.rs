@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use dr_engine::{
-    Actor, Answer, Ask, Backend, Catalog, Digest, Engine, Error, Report, RunId, Start, View, runbook::PlannedSwitchover,
+    Actor, Answer, Ask, Backend, Catalog, Digest, Engine, Error, Report, RunId, Start, Store, View,
+    runbook::PlannedSwitchover,
 };
 
 /// Once, when the service starts.
@@ -22,6 +23,11 @@ pub async fn open(dir: &Path, backend: impl Backend) -> Result<Engine, Error> {
         eprintln!("{run} is driven by nobody: {why}");
     }
     Ok(engine)
+}
+
+/// The same over a store of one's own, such as one that several hosts share (`dr_store_postgres::PostgresStore`).
+pub async fn open_over(store: impl Into<Store>, backend: impl Backend) -> Result<Engine, Error> {
+    Engine::over(store).backend(backend).unguarded().start().await
 }
 
 /// POST /switchovers

@@ -20,6 +20,19 @@ async fn stage(dir: &Path) -> (SimCloud, Engine) {
     (cloud, engine)
 }
 
+/// What one engine began, another one on the same store finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_services_share_a_store() {
+    let runtime = Arc::new(TokioRuntime::current().unwrap());
+    let cloud = SimCloud::new(Setup::pair("orders", "neu", "weu").fast(), runtime);
+    let store = dr_engine::VolatileStore::new();
+    let one = embed::open_over(store.clone(), cloud.backend()).await.unwrap();
+    let two = embed::open_over(store, cloud.backend()).await.unwrap();
+    let id = embed::begin(&one, Path::new(GROUP), person("mira", "platform"), "CHG-4711").await.unwrap();
+    assert_eq!(two.runs().await.unwrap().into_iter().map(|run| run.run).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(two.resume().await.unwrap().elsewhere, [id], "its engine lives");
+}
+
 fn is_send<T: Send>(of: T) -> T {
     of
 }

@@ -88,7 +88,7 @@ async fn all(link: &Link, places: &Places, screen: &mut Screen) -> Result<Exit, 
     let base = match &link.without_journal {
         Some(dir) => format!("{}; there is no journal in {}", several(files.len(), "group file"), dir.display()),
         None => {
-            let dir = link.engine().dir().display();
+            let dir = link.engine().dir().unwrap_or_else(|| std::path::Path::new("")).display();
             format!("{}; {} in the journal {dir}", several(files.len(), "group file"), several(runs.len(), "run"))
         }
     };

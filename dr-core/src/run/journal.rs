@@ -4,6 +4,8 @@
 //!   driver loop ──► Journal      append (conditional, fenced by epoch), read, inbox, seal
 //!        └────────► LeaseStore   who may act on these resources; separate from the journal
 //! ```
+//!
+//! `dr_testkit::stores` has a test for each guarantee that is written here.
 
 use std::fmt::Debug;
 
@@ -69,7 +71,8 @@ pub enum JournalError {
         /// Where it ends.
         found: u64,
     },
-    /// The line could not be made durable. Nothing of it is stored.
+    /// The store did not do it, or its answer was lost: then it may have been done. The same append again finds out: it is stored once, or
+    /// conflicts with what is there already.
     #[error("the journal could not {doing}")]
     Store {
         /// What was being done, such as `append to orders-17`.
@@ -98,8 +101,11 @@ pub enum JournalError {
 /// The durable record of runs.
 ///
 /// *Guarantees.* `append` is atomic and durable before it answers: all lines or none, and only if the run ends at
-/// `expected` and the caller's epoch is the stored one. `read` answers the whole chain or an error, never a shorter one.
+/// `expected` and the caller's epoch is the stored one. An append that was given up and arrives late is held to the same: behind a newer
+/// epoch, or a longer run, nothing of it is stored. `read` answers the whole chain or an error, never a shorter one.
 /// *Cancellation.* Dropping the future of `append` leaves it unknown whether the lines are stored; read again.
+/// *A call that hangs.* The engine waits [`Store::PATIENCE`](crate::run::Store::PATIENCE) for a store and takes its silence as
+/// [`JournalError::Store`].
 #[async_trait]
 pub trait Journal: Debug + Send + Sync + 'static {
     /// Creates a run with its first lines and the epoch that may append to it.
@@ -114,11 +120,17 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// [`JournalError::Fenced`], [`JournalError::Unknown`], [`JournalError::Store`].
     async fn take_over(&self, run: &RunId, epoch: Epoch) -> Result<(), JournalError>;
 
-    /// Appends lines after `expected`.
+    /// The epoch that may append to a run.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] for a stale epoch, [`JournalError::Conflict`] for another end, [`JournalError::Store`]
-    /// when nothing was stored.
+    /// [`JournalError::Unknown`], [`JournalError::Store`].
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError>;
+
+    /// Appends lines after `expected`, and answers the new end.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] for any epoch but the stored one, [`JournalError::Conflict`] for another end, [`JournalError::Corrupt`] for
+    /// lines that do not follow each other, [`JournalError::Unknown`]: nothing is stored. [`JournalError::Store`].
     async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError>;
 
     /// How long an outcome may wait to be appended together with what comes next. Nothing is sent before it is durable; after a crash
@@ -127,11 +139,10 @@ pub trait Journal: Debug + Send + Sync + 'static {
         Millis::ZERO
     }
 
-    /// Makes everything up to `seq` survive a power loss and seals it with the evidence sink, if there is one. Awaited
-    /// before any call that must happen at most once.
+    /// Makes everything up to `seq` survive a power loss. Awaited before any call that must happen at most once.
     ///
     /// # Errors
-    /// [`JournalError::Store`].
+    /// [`JournalError::Corrupt`] when there is no such line, [`JournalError::Store`].
     async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError>;
 
     /// Releases space kept for the outcome of an effect that already happened. Answers whether there was any.
@@ -143,7 +154,7 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// [`JournalError::Corrupt`], [`JournalError::Unknown`], [`JournalError::Store`].
     async fn read(&self, run: &RunId, from: u64) -> Result<Vec<Line>, JournalError>;
 
-    /// All runs, oldest first. A run that does not parse is listed like any other.
+    /// All runs, the first created first. A run that does not parse is listed like any other.
     ///
     /// # Errors
     /// [`JournalError::Store`].
@@ -161,9 +172,13 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// [`JournalError::Store`].
     async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError>;
 
-    /// Completes when something may have been posted to or appended to the run. Early wake-ups are allowed; a missed one is
-    /// not. The driver races it with its own timers.
-    async fn changed(&self, run: &RunId);
+    /// How far this handle has noticed changes of a run. Taken before a read; what is changed after that read completes
+    /// [`Journal::changed`].
+    fn mark(&self, run: &RunId) -> u64;
+
+    /// Completes when something may have been posted to or appended to the run after `since` was taken, at once if that is so already.
+    /// Early wake-ups are allowed; a missed one is not. A store that may miss the word of another host completes every second or so.
+    async fn changed(&self, run: &RunId, since: u64);
 }
 
 /// A held lease over some resources.
@@ -214,19 +229,25 @@ pub enum LeaseError {
 }
 
 /// Mutual exclusion over resources, separate from the journal: two journals on one host must still exclude each other.
+///
+/// *Guarantees.* All keys or none. Of two engines that can reach a resource at most one has an unexpired lease of it, by each one's own
+/// clock: what [`LeaseStore::renew`] answers counts from before it was called, and nobody else is given the resource within that time.
 #[async_trait]
 pub trait LeaseStore: Debug + Send + Sync + 'static {
-    /// Takes all `keys` for `run`, or none. A holder that is provably dead (its file lock is gone) is replaced at once;
-    /// the epoch is larger than every earlier one for any of the keys, and than `above`.
+    /// Takes all `keys` for `run`, or none. A holder that is provably dead, or has not renewed in time, is replaced; the epoch is larger than
+    /// every earlier one for any of the keys, and than `above`.
     ///
     /// The same run may take its own lease again (a resume by a new engine) only if the former holder is dead or
-    /// `take_over` says so.
+    /// `take_over` says so; it is then waited for as long as it was promised, and its renewals are refused. `take_over` never takes the lease
+    /// of another run.
     ///
     /// # Errors
     /// [`LeaseError::Busy`], [`LeaseError::Store`].
     async fn acquire(&self, request: LeaseRequest) -> Result<Lease, LeaseError>;
 
-    /// Answers whether the lease is still ours, and how long it stays so at least without being renewed; renews it.
+    /// Answers whether the lease is still ours, and how long it stays so at least without being renewed; renews it. The driver renews when
+    /// a third of that has passed, and lets no call through that may take longer than what is left (at most 10 s): a store whose leases last
+    /// less than 18 s lets none through.
     ///
     /// # Errors
     /// [`LeaseError::Lost`], [`LeaseError::Store`].
@@ -237,6 +258,13 @@ pub trait LeaseStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`LeaseError::Store`].
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError>;
+
+    /// Tells whether somebody may drive the run: its holder is not provably dead, and has not let its time pass. The drain guard acts on
+    /// "no" without waiting any longer.
+    ///
+    /// # Errors
+    /// [`LeaseError::Store`].
+    async fn is_driven(&self, run: &RunId) -> Result<bool, LeaseError>;
 }
 
 /// What is asked of a [`LeaseStore`].

@@ -9,6 +9,7 @@ use std::{
 use dr_core::{
     Backend, Catalog, Notifier,
     contract::{EvidenceSink, Runtime},
+    run::Store,
 };
 
 use super::{Engine, Inner};
@@ -17,17 +18,27 @@ use crate::{
     store::OpenError,
 };
 
+/// Where an engine's store is.
+#[derive(Debug)]
+enum Place {
+    /// Files of this host.
+    Host(PathBuf),
+    /// A store of one's own.
+    Given(Store),
+}
+
 /// An engine in the making. Nothing is opened before [`EngineBuilder::start`].
 #[derive(Debug)]
 #[must_use = "nothing is opened before `start`"]
 pub struct EngineBuilder {
-    dir: PathBuf,
+    place: Place,
     backends: Backends,
     catalog: Catalog,
     sink: Option<Arc<dyn EvidenceSink>>,
     leases: Option<PathBuf>,
     notifiers: Vec<Arc<dyn Notifier>>,
     guard: Option<GuardProgram>,
+    guards: Option<PathBuf>,
     unguarded: bool,
     holder: Option<String>,
     watching: bool,
@@ -36,14 +47,23 @@ pub struct EngineBuilder {
 
 impl EngineBuilder {
     pub(super) fn new(dir: &Path) -> Self {
+        Self { guards: Some(dir.join("guards")), ..Self::over(Place::Host(dir.to_path_buf())) }
+    }
+
+    pub(super) fn with(store: Store) -> Self {
+        Self::over(Place::Given(store))
+    }
+
+    fn over(place: Place) -> Self {
         Self {
-            dir: dir.to_path_buf(),
+            place,
             backends: Backends::default(),
             catalog: Catalog::built_in(),
             sink: None,
             leases: None,
             notifiers: Vec::new(),
             guard: None,
+            guards: None,
             unguarded: false,
             holder: None,
             watching: true,
@@ -76,7 +96,7 @@ impl EngineBuilder {
     }
 
     /// Keeps the leases in `dir` instead of the directory that all engines of this host use. Engines exclude each other only
-    /// within one directory.
+    /// within one directory. An engine over a store of one's own has the leases of that store, and refuses to start with a directory too.
     pub fn leases(mut self, dir: impl AsRef<Path>) -> Self {
         self.leases = Some(dir.as_ref().to_path_buf());
         self
@@ -89,9 +109,17 @@ impl EngineBuilder {
     }
 
     /// The program that guards drains: the `dr` binary, or a program of yours whose hidden verb `__guard` calls
-    /// [`EngineBuilder::guard`]. `args` come before that verb.
+    /// [`EngineBuilder::guard`]. `args` come before that verb. Behind it stand `--journal DIR --leases DIR --run RUN`; for an engine over a
+    /// store of one's own `--run RUN` alone: the program knows its store, and opens it by itself, as another process.
     pub fn guarded_by(mut self, program: impl AsRef<Path>, args: impl IntoIterator<Item = OsString>) -> Self {
         self.guard = Some(GuardProgram::new(program.as_ref(), args));
+        self
+    }
+
+    /// Keeps the logs and locks of drain guards in `dir` of this host: the directory `guards` beside a journal in files. An engine over a store
+    /// of one's own keeps none unless a directory is named here; two guards of one run then do the same thing twice, which is harmless.
+    pub fn guards(mut self, dir: impl AsRef<Path>) -> Self {
+        self.guards = Some(dir.as_ref().to_path_buf());
         self
     }
 
@@ -113,7 +141,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Opens only a journal that is there: whoever looks for a run in the wrong directory is told so, and leaves no new journal behind.
+    /// Opens only a journal that is there: whoever looks for a run in the wrong directory is told so, and leaves no new journal behind. A store
+    /// of one's own is there already.
     pub fn existing(mut self) -> Self {
         self.existing = true;
         self
@@ -125,28 +154,31 @@ impl EngineBuilder {
     /// [`Error::Open`], [`Error::NoRuntime`].
     pub async fn start(self) -> Result<Engine, Error> {
         let runtime: Arc<dyn Runtime> = Arc::new(TokioRuntime::current().map_err(|_| Error::NoRuntime)?);
-        if self.existing && !SqliteJournal::is_in(&self.dir) {
-            return Err(OpenError::Nothing { path: self.dir }.into());
-        }
-        let (dir, lease_dir) = (self.dir.clone(), self.leases.clone());
-        let opened = tokio::task::spawn_blocking(move || open(&dir, lease_dir.as_deref())).await;
-        let (journal, leases, samples) = opened.map_err(|_| Error::NoRuntime)??;
-        let desk = Desk::new(samples, &journal, self.notifiers);
-        let journal = match self.sink {
-            Some(sink) => journal.sealed_by(sink),
-            None => journal,
+        let (store, dir, guard_args) = match self.place {
+            Place::Given(_) if self.leases.is_some() => return Err(OpenError::TwoLeases.into()),
+            Place::Given(store) => (store, None, Vec::new()),
+            Place::Host(dir) => {
+                let (store, args) = of_host(dir.clone(), self.leases, self.existing).await?;
+                (store, Some(dir), args)
+            }
         };
+        let store = match self.sink {
+            Some(sink) => store.sealed_by(sink),
+            None => store,
+        };
+        let store = store.bounded(&runtime);
         let holder = self.holder.unwrap_or_else(|| format!("process {} on {}", std::process::id(), host()));
         Ok(Engine::of(Inner {
-            dir: self.dir,
+            dir,
             runtime,
-            journal,
-            leases,
-            desk: Arc::new(desk),
+            desk: Arc::new(Desk::new(&store.registry, self.notifiers)),
+            store,
             backends: self.backends,
             catalog: self.catalog,
             holder,
             guard: self.guard,
+            guards: self.guards,
+            guard_args,
             unguarded: self.unguarded,
             watching: self.watching,
             drives: std::sync::Mutex::default(),
@@ -155,16 +187,25 @@ impl EngineBuilder {
     }
 }
 
-fn open(dir: &Path, leases: Option<&Path>) -> Result<(SqliteJournal, FileLeases, crate::journal::Samples), OpenError> {
-    let journal = SqliteJournal::open(dir)?;
-    let samples = journal.samples()?;
-    let leases = match leases {
-        Some(dir) => FileLeases::open(dir)?,
-        None => FileLeases::open_default()?,
-    };
-    // One journal has one name, however it was reached.
-    let name = dir.canonicalize().unwrap_or_else(|_| dir.to_path_buf());
-    Ok((journal, leases.for_journal(&name), samples))
+/// Opens the files of this host, and answers what a guard needs to open them too.
+async fn of_host(dir: PathBuf, leases: Option<PathBuf>, existing: bool) -> Result<(Store, Vec<OsString>), Error> {
+    if existing && !SqliteJournal::is_in(&dir) {
+        return Err(OpenError::Nothing { path: dir }.into());
+    }
+    let opened = tokio::task::spawn_blocking(move || {
+        let journal = SqliteJournal::open(&dir)?;
+        let leases = match leases {
+            Some(dir) => FileLeases::open(dir)?,
+            None => FileLeases::open_default()?,
+        };
+        // One journal has one name, however it was reached.
+        let name = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        Ok::<_, OpenError>((journal, leases.for_journal(&name), dir))
+    });
+    let (journal, leases, dir) = opened.await.map_err(|_| Error::NoRuntime)??;
+    let args = ["--journal".into(), dir.into(), "--leases".into(), leases.dir().into()];
+    let registry = Arc::new(journal.clone());
+    Ok((Store { journal: Arc::new(journal), leases: Arc::new(leases), registry }, args.into()))
 }
 
 fn host() -> String {

@@ -2,7 +2,7 @@
 
 use dr_core::{
     Actor, GroupName, RunId,
-    run::{Closed, Debt, DebtId, Journal as _, RunState},
+    run::{Closed, Debt, DebtId, RunState},
 };
 
 use super::{Engine, run::Tail};
@@ -20,7 +20,7 @@ impl Engine {
         Ok(open.map(|(debt, _)| debt).collect())
     }
 
-    /// Closes a debt: a person says that there is nothing left to do, and why. Who and why are kept in the journal's file.
+    /// Closes a debt: a person says that there is nothing left to do, and why. Who and why are kept beside the journal.
     ///
     /// # Errors
     /// [`Error::Debt`]: no run left such a debt, it is closed already, or no reason is given. [`Error::Journal`].
@@ -40,14 +40,14 @@ impl Engine {
             None => {}
         }
         let closed = Closed::ByPerson { debt: id.clone(), by, reason: reason.to_owned(), at: wall() };
-        self.inner.journal.close_debt(id, &closed).await?;
+        self.inner.store.registry.close_debt(id, &closed).await?;
         Ok(debt)
     }
 
     /// Every debt that a run left, with how it was closed.
     async fn all_debts(&self, group: Option<&GroupName>) -> Result<Vec<(Debt, Option<Closed>)>, Error> {
-        let people = self.inner.journal.closed_debts().await?;
-        let runs = self.inner.journal.runs().await?;
+        let people = self.inner.store.registry.closed_debts().await?;
+        let runs = self.inner.store.journal.runs().await?;
         let wanted = |run: &&RunId| group.is_none_or(|group| run.group() == group);
         let mut states: Vec<RunState> = Vec::new();
         for run in runs.iter().filter(wanted) {

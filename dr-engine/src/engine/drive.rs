@@ -12,8 +12,8 @@ use dr_core::{
     contract::{Class, Providers, Resolved, ResourceKind},
     plan::Verified,
     run::{
-        Drive, DriveError, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Request,
-        RunOutcome, begin, drive, lease_keys, replay,
+        Drive, DriveError, InboxRow, JournalError, KeptGroup, Lease, LeaseError, LeaseRequest, Request, RunOutcome,
+        begin, drive, lease_keys, replay,
     },
 };
 use tokio::{
@@ -101,13 +101,17 @@ impl Driving {
 impl Engine {
     /// Starts a plan that was verified. The answer comes when the run is durable; it then goes on by itself.
     ///
+    /// After [`Error::Stopped`] because the store's answer was lost, the run may exist although nobody drives it: [`Engine::runs`] lists it, and
+    /// [`Engine::resume`] would drive it.
+    ///
     /// # Errors
     /// [`Error::Busy`] when another run works on one of the resources, [`Error::Refused`] when nobody would end a drain or the group file
     /// says something else than when the plan was made, [`Error::GroupGone`] for a plan of another journal.
     pub async fn start(&self, plan: Verified, start: Start) -> Result<Run, Error> {
-        let spec = self.inner.journal.group(plan.plan().group_digest).await?;
-        let spec = spec.ok_or_else(|| Error::GroupGone { run: plan.plan().group.to_string() })?;
-        self.refuse_changed(plan.plan()).await?;
+        let kept = self.inner.store.registry.group(plan.plan().group_digest).await?;
+        let KeptGroup { spec, file, .. } =
+            kept.ok_or_else(|| Error::GroupGone { run: plan.plan().group.to_string() })?;
+        refuse_changed(plan.plan(), &file)?;
         self.open_again(&spec, &plan.plan().group)?;
         let guarded = self.needs_guard(plan.plan()).await;
         if guarded && self.inner.guard.is_none() {
@@ -131,29 +135,14 @@ impl Engine {
     /// # Errors
     /// [`Error::Journal`].
     pub async fn group_file_of(&self, plan: &Plan) -> Result<Option<PathBuf>, Error> {
-        Ok(self.inner.journal.group_file(plan.group_digest).await?.map(PathBuf::from))
-    }
-
-    /// Refuses a plan whose group file was changed since: an older plan is no way round a stricter approval or a shorter budget. A
-    /// file that is gone says nothing, and the plan stands on the group as it was kept.
-    async fn refuse_changed(&self, plan: &Plan) -> Result<(), Error> {
-        let file = self.inner.journal.group_file(plan.group_digest).await?;
-        let Some(file) = file.filter(|file| Path::new(file).exists()) else { return Ok(()) };
-        let read = GroupFile::read(&file).map_err(|error| error.to_string());
-        let digest = read.and_then(|now| now.spec().digest().map_err(|error| error.to_string()));
-        let what = match digest {
-            Ok(now) if now == plan.group_digest => return Ok(()),
-            Ok(_) => format!("{file} was changed after this plan was made"),
-            Err(why) => format!("{file} cannot be read, so nobody can say whether it still allows this plan: {why}"),
-        };
-        Err(Error::Refused(Refusal::one(plan.subject(), Finding::new(&known::GROUP_CHANGED, what))))
+        Ok(self.inner.store.registry.group(plan.group_digest).await?.map(|kept| PathBuf::from(kept.file)))
     }
 
     /// Takes the leases and makes the run durable, under the next free number of its group.
     async fn take(&self, plan: &Verified, start: &Start) -> Result<Drive, Error> {
         let group = &plan.plan().group;
         loop {
-            let numbers = self.inner.journal.runs().await?;
+            let numbers = self.inner.store.journal.runs().await?;
             let last = numbers.iter().filter(|run| run.group() == group).map(RunId::number).max().unwrap_or(0);
             let run = RunId::new(group.clone(), last.saturating_add(1));
             let lease = self.lease(&run, plan.plan(), Epoch::new(0), false).await?;
@@ -162,15 +151,15 @@ impl Engine {
                 Ok(()) => return Ok(drive),
                 // Another process took the number between the look and the lease.
                 Err(DriveError::Journal { source: JournalError::Conflict { .. }, .. }) => {
-                    self.inner.leases.release(&drive.lease).await?;
+                    self.inner.store.leases.release(&drive.lease).await?;
                 }
                 Err(DriveError::Replaced { source, .. }) => {
-                    self.inner.leases.release(&drive.lease).await?;
+                    self.inner.store.leases.release(&drive.lease).await?;
                     let finding = Finding::new(&known::REPLACED, source.to_string());
                     return Err(Error::Refused(Refusal::one(plan.plan().subject(), finding)));
                 }
                 Err(error) => {
-                    self.inner.leases.release(&drive.lease).await?;
+                    self.inner.store.leases.release(&drive.lease).await?;
                     return Err(error.into());
                 }
             }
@@ -183,7 +172,7 @@ impl Engine {
     /// [`Error::Journal`] when the list of runs cannot be read.
     pub async fn resume(&self) -> Result<Resumed, Error> {
         let mut resumed = Resumed::default();
-        for run in self.inner.journal.runs().await? {
+        for run in self.inner.store.journal.runs().await? {
             match self.resume_run(&run, false).await {
                 Ok(_) => resumed.runs.push(run),
                 Err(Error::Over(_) | Error::Driven(_)) => {}
@@ -204,7 +193,7 @@ impl Engine {
         if lock(&self.inner.drives).get(run).is_some_and(|driving| !driving.is_over()) {
             return Err(Error::Driven(run.clone()));
         }
-        let lines = self.inner.journal.read(run, 0).await?;
+        let lines = self.inner.store.journal.read(run, 0).await?;
         let (state, _) = replay(run, &lines)?;
         if state.outcome.is_some() {
             return Err(Error::Over(run.clone()));
@@ -214,7 +203,7 @@ impl Engine {
             return Err(DriveError::MissingKinds { kinds: missing }.into());
         }
         let spec = self.open_plan(&state.plan, run).await?;
-        let above = self.inner.journal.epoch(run).await?;
+        let above = self.inner.store.journal.epoch(run).await?;
         let lease = self.lease(run, &state.plan, above, take_over).await?;
         if self.inner.guard.is_some() && self.needs_guard(&state.plan).await {
             // The run may be past the drain already: without a guard it is no worse than it was.
@@ -233,8 +222,8 @@ impl Engine {
 
     /// Opens what a plan's group names, as it was kept.
     pub(crate) async fn open_plan(&self, plan: &Plan, run: &RunId) -> Result<dr_core::GroupSpec, Error> {
-        let spec = self.inner.journal.group(plan.group_digest).await?;
-        let spec = spec.ok_or_else(|| Error::GroupGone { run: run.to_string() })?;
+        let kept = self.inner.store.registry.group(plan.group_digest).await?;
+        let spec = kept.ok_or_else(|| Error::GroupGone { run: run.to_string() })?.spec;
         self.open_again(&spec, run)?;
         Ok(spec)
     }
@@ -260,7 +249,7 @@ impl Engine {
         };
         let mut patience = GIVING_BACK / LOOK_AGAIN;
         loop {
-            match self.inner.leases.acquire(request.clone()).await {
+            match self.inner.store.leases.acquire(request.clone()).await {
                 // A run that is over gives its lease back a moment after its last event.
                 Err(LeaseError::Busy { run, .. }) if patience > 0 && self.is_over(&run).await => {
                     patience -= 1;
@@ -272,7 +261,7 @@ impl Engine {
     }
 
     async fn is_over(&self, run: &RunId) -> bool {
-        let lines = self.inner.journal.read(run, 0).await;
+        let lines = self.inner.store.journal.read(run, 0).await;
         lines.is_ok_and(|lines| replay(run, &lines).is_ok_and(|(state, _)| state.outcome.is_some()))
     }
 
@@ -281,8 +270,8 @@ impl Engine {
         Drive {
             run,
             runtime: Arc::clone(&inner.runtime),
-            journal: Arc::new(inner.journal.clone()),
-            leases: Arc::new(inner.leases.clone()),
+            journal: Arc::clone(&inner.store.journal),
+            leases: Arc::clone(&inner.store.leases),
             providers: Arc::<crate::desk::Desk>::clone(&inner.desk),
             catalog: inner.catalog.clone(),
             lease,
@@ -297,7 +286,7 @@ impl Engine {
     /// Waits for a driver, gives its lease back and tells whoever watches how it ended, also where it ended by a bug.
     fn keep(&self, run: RunId, lease: Lease, task: JoinHandle<Result<RunOutcome, DriveError>>) {
         let (tell, end) = watch::channel(None);
-        let leases = self.inner.leases.clone();
+        let leases = Arc::clone(&self.inner.store.leases);
         let driver = task.abort_handle();
         let keeper = tokio::spawn(async move {
             let ended = match task.await {
@@ -371,8 +360,24 @@ impl Engine {
         let store = |source| JournalError::Store { doing: format!("post to {run}"), full: false, source };
         let request = canonical::to_value(&request).map_err(|error| store(Box::new(error)))?;
         let row = InboxRow { id: id.to_owned(), at: wall(), request: Json(request) };
-        Ok(self.inner.journal.post(run, row).await?)
+        Ok(self.inner.store.journal.post(run, row).await?)
     }
+}
+
+/// Refuses a plan whose group file was changed since: an older plan is no way round a stricter approval or a shorter budget. A
+/// file that is gone says nothing, and the plan stands on the group as it was kept.
+fn refuse_changed(plan: &Plan, file: &str) -> Result<(), Error> {
+    if !Path::new(file).exists() {
+        return Ok(());
+    }
+    let read = GroupFile::read(file).map_err(|error| error.to_string());
+    let digest = read.and_then(|now| now.spec().digest().map_err(|error| error.to_string()));
+    let what = match digest {
+        Ok(now) if now == plan.group_digest => return Ok(()),
+        Ok(_) => format!("{file} was changed after this plan was made"),
+        Err(why) => format!("{file} cannot be read, so nobody can say whether it still allows this plan: {why}"),
+    };
+    Err(Error::Refused(Refusal::one(plan.subject(), Finding::new(&known::GROUP_CHANGED, what))))
 }
 
 /// The finding of a plan that drains without a guard.
@@ -418,13 +423,13 @@ mod tests {
             take_over: false,
             at: wall(),
         };
-        let lease = engine.inner.leases.acquire(take(Epoch::new(0))).await.unwrap();
+        let lease = engine.inner.store.leases.acquire(take(Epoch::new(0))).await.unwrap();
         let (epoch, task) = (lease.epoch, async { std::panic::panic_any(Bomb) });
         engine.keep(run.clone(), lease, tokio::spawn(task));
         engine.stopped_driving(&run).await;
         let ended = engine.ended(&run).unwrap();
         assert!(matches!(ended, Err(Error::Bug { .. })), "{ended:?}");
         assert!(lock(&engine.inner.drives).get(&run).is_some_and(Driving::is_over), "it can be resumed");
-        assert!(engine.inner.leases.acquire(take(epoch)).await.is_ok(), "the lease is free");
+        assert!(engine.inner.store.leases.acquire(take(epoch)).await.is_ok(), "the lease is free");
     }
 }

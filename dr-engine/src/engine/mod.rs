@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dr_core::{Catalog, GroupName, GroupSpec, RunId, contract::Runtime, run::Journal as _};
+use dr_core::{Catalog, GroupName, GroupSpec, RunId, contract::Runtime, run::Store};
 
 pub use builder::EngineBuilder;
 pub use drive::{Resumed, Start};
@@ -29,7 +29,7 @@ pub use status::{GroupStatus, RunSummary};
 
 use self::drive::Driving;
 use crate::{
-    Error, FileLeases, GroupFile, SqliteJournal,
+    Error, GroupFile,
     backends::{Backends, Bindings},
     desk::Desk,
     guard::GuardProgram,
@@ -43,15 +43,19 @@ pub struct Engine {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) dir: PathBuf,
+    /// Where local files lie; an engine over a store of one's own may have none.
+    pub(crate) dir: Option<PathBuf>,
     pub(crate) runtime: Arc<dyn Runtime>,
-    pub(crate) journal: SqliteJournal,
-    pub(crate) leases: FileLeases,
+    pub(crate) store: Store,
     pub(crate) desk: Arc<Desk>,
     pub(crate) backends: Backends,
     pub(crate) catalog: Catalog,
     pub(crate) holder: String,
     pub(crate) guard: Option<GuardProgram>,
+    /// Where guards keep their logs and locks.
+    pub(crate) guards: Option<PathBuf>,
+    /// What tells a guard where the store is.
+    pub(crate) guard_args: Vec<std::ffi::OsString>,
     pub(crate) unguarded: bool,
     pub(crate) watching: bool,
     pub(crate) drives: Mutex<BTreeMap<RunId, Driving>>,
@@ -98,9 +102,29 @@ impl Engine {
         Self { inner: Arc::clone(inner) }
     }
 
-    /// An engine whose journal is in `dir`; made when it does not exist, refused on a network file system.
+    /// An engine of this host: its journal is in `dir`, made when it does not exist and refused on a network file system; its leases are in
+    /// the directory that all engines of the host share.
     pub fn open(dir: impl AsRef<Path>) -> EngineBuilder {
         EngineBuilder::new(dir.as_ref())
+    }
+
+    /// An engine over a store of one's own, such as one that several hosts share. Every call of it is bounded
+    /// ([`Store::PATIENCE`](dr_core::run::Store::PATIENCE)), and a panic is an error of that call.
+    ///
+    /// ```
+    /// use dr_engine::{Engine, VolatileStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), dr_engine::Error> {
+    /// let store = VolatileStore::new(); // forgets everything with the process
+    /// let engine = Engine::over(store.clone()).start().await?;
+    /// let other = Engine::over(store).start().await?; // goes on with the runs of the first one
+    /// assert!(engine.runs().await?.is_empty() && other.runs().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn over(store: impl Into<Store>) -> EngineBuilder {
+        EngineBuilder::with(store.into())
     }
 
     fn of(inner: Inner) -> Self {
@@ -143,7 +167,7 @@ impl Engine {
     /// [`Error::Journal`].
     pub async fn runs(&self) -> Result<Vec<RunSummary>, Error> {
         let mut runs = Vec::new();
-        for run in self.inner.journal.runs().await? {
+        for run in self.inner.store.journal.runs().await? {
             runs.push(status::summary(self, run).await);
         }
         Ok(runs)
@@ -154,14 +178,14 @@ impl Engine {
     /// # Errors
     /// [`Error::Journal`].
     pub async fn known_groups(&self) -> Result<Vec<(GroupName, PathBuf)>, Error> {
-        let files = self.inner.journal.group_files().await?;
+        let files = self.inner.store.registry.group_files().await?;
         Ok(files.into_iter().map(|(name, file)| (name, PathBuf::from(file))).collect())
     }
 
-    /// The directory of the journal.
+    /// The directory of the journal; none for an engine over a store of one's own.
     #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.inner.dir
+    pub fn dir(&self) -> Option<&Path> {
+        self.inner.dir.as_deref()
     }
 
     /// Stops driving every run of this engine, which leaves them as they are: they can be resumed by another. Calls that have

@@ -6,7 +6,7 @@ use dr_core::{
     base::{Finding, Refusal, known},
     contract::{Fact, FenceSpec, PositionSample, Resolved, verb},
     plan::{Call, Policy, RetiredLineage, Survey, Verified},
-    run::{Journal as _, JournalError},
+    run::{KeptGroup, LastWriter},
 };
 
 use super::{Engine, Group, run::Tail};
@@ -26,7 +26,8 @@ impl Engine {
     /// # Errors
     /// As [`Engine::plan`].
     pub async fn plan_with(&self, group: &Group, runbook: &dyn Runbook) -> Result<Verified, Error> {
-        self.inner.journal.keep_group(&group.spec, &group.file, wall()).await?;
+        let kept = KeptGroup { spec: group.spec.clone(), file: group.file.clone(), at: wall() };
+        self.inner.store.registry.keep_group(&kept).await?;
         self.sample(&group.spec);
         let situation = self.situation(group).await?;
         let policy = self.policy(&group.spec, &situation.writer.member, runbook.purpose());
@@ -76,14 +77,14 @@ impl Engine {
         let situation = self.survey(group).await?.situation().await?;
         if situation.primary_answers {
             // A hint for the day when it is silent; without it that day is harder, this one is not.
-            let seen = self.inner.journal.saw_writer(&group.spec.name, &situation.writer, situation.at);
-            let _unkept = seen.await.is_ok();
+            let seen = LastWriter { target: situation.writer.clone(), at: situation.at };
+            let _unkept = self.inner.store.registry.saw_writer(&group.spec.name, &seen).await.is_ok();
         }
         Ok(situation)
     }
 
     pub(super) async fn survey(&self, group: &Group) -> Result<Survey, Error> {
-        let last = self.inner.journal.last_writer(&group.spec.name).await?;
+        let last = self.inner.store.registry.last_writer(&group.spec.name).await?;
         Ok(Survey {
             group: group.spec.clone(),
             bindings: group.bindings.by_name.clone(),
@@ -97,7 +98,7 @@ impl Engine {
     /// The histories that runs of the group promoted away from, the newest first. A run that cannot be read retires nothing.
     pub(crate) async fn retired(&self, group: &GroupName) -> Result<Vec<RetiredLineage>, Error> {
         let mut found = Vec::new();
-        for run in self.inner.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
+        for run in self.inner.store.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
             found.extend(Tail::read(self, &run).await.ok().and_then(|tail| tail.state.retired()));
         }
         Ok(found)
@@ -124,13 +125,10 @@ impl Engine {
     /// # Errors
     /// [`Error::Journal`].
     pub async fn samples(&self, group: &Group) -> Result<Vec<PositionSample>, Error> {
-        let samples = self.inner.desk.samples_of().since(&group.spec.name, Timestamp::from_millis(0)).await;
-        let doing = format!("read the samples of {}", group.spec.name);
-        let failed = |source| JournalError::Store { doing, full: false, source: Box::new(source) };
-        Ok(samples.map_err(failed)?)
+        Ok(self.inner.store.registry.samples(&group.spec.name, Timestamp::from_millis(0)).await?)
     }
 
-    /// Takes one sample of the positions of a group and keeps it in the journal.
+    /// Takes one sample of the positions of a group and keeps it beside the journal.
     pub async fn sample_once(&self, group: &Group) {
         watcher::once(&self.inner, &group.spec, &group.bindings).await;
     }

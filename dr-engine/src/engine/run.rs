@@ -2,20 +2,17 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use super::{Engine, drive::fresh, lock};
+use crate::{Error, runtime::wall};
 use dr_core::{
     Actor, Answer, Report, RunId, View,
     base::Digest,
     contract::admit,
     run::{
-        AnswerRefused, Ask, BadRecord, Event, Head, Journal, JournalError, Line, Record, Request, RunOutcome, RunState,
-        judge,
+        AnswerRefused, Ask, BadRecord, Event, Head, JournalError, Line, Record, Request, RunOutcome, RunState, judge,
     },
     show::{StepTook, took},
 };
-use tokio::sync::watch as channel;
-
-use super::{Engine, drive::fresh, lock};
-use crate::{Error, runtime::wall};
 
 /// A run. It goes on whether or not anybody has this value.
 #[derive(Clone, Debug)]
@@ -54,15 +51,13 @@ impl Run {
     /// As [`Run::watch`], for somebody who has seen everything up to `seq` already.
     #[must_use]
     pub fn watch_from(&self, seq: u64) -> Watch {
-        let generation = self.engine.inner().journal.generation();
-        Watch { run: self.clone(), generation, tail: None, history: Vec::new(), shown: seq, over: false }
+        Watch { run: self.clone(), tail: None, history: Vec::new(), shown: seq, over: false }
     }
 
     /// Every record after `from`, for logs.
     #[must_use]
     pub fn events(&self, from: u64) -> Events {
-        let generation = self.engine.inner().journal.generation();
-        Events { run: self.clone(), generation, next: from, queue: VecDeque::new(), over: false }
+        Events { run: self.clone(), next: from, queue: VecDeque::new(), over: false }
     }
 
     /// Completes when the run is over.
@@ -206,27 +201,32 @@ impl Run {
     /// # Errors
     /// [`Error::UnknownRun`], [`Error::Journal`], [`Error::Report`].
     pub async fn report(&self) -> Result<Report, Error> {
-        let journal = &self.engine.inner().journal;
+        let registry = &self.engine.inner().store.registry;
         let tail = Tail::read(&self.engine, &self.id).await?;
         let report = Report::of(&self.id, &tail.records)?;
-        let spec = journal.group(tail.state.plan.group_digest).await?;
-        Ok(match spec.and_then(|spec| spec.objectives.rto) {
+        let kept = registry.group(tail.state.plan.group_digest).await?;
+        Ok(match kept.and_then(|kept| kept.spec.objectives.rto) {
             Some(target) => report.with_target(target),
             None => report,
         })
     }
 
-    /// Whether an engine drives the run now, as far as this host can tell.
+    /// What is written from here on moves the journal past this mark.
+    fn mark(&self) -> u64 {
+        self.engine.inner().store.journal.mark(&self.id)
+    }
+
+    /// Whether an engine drives the run now, as far as the leases tell.
     ///
     /// # Errors
     /// [`Error::Lease`].
     pub async fn is_driven(&self) -> Result<bool, Error> {
-        Ok(self.engine.inner().leases.is_driven(&self.id).await?)
+        Ok(self.engine.inner().store.leases.is_driven(&self.id).await?)
     }
 
     /// How long the steps of the last runs of this group took.
     async fn history(&self) -> Result<Vec<StepTook>, Error> {
-        let runs = self.engine.inner().journal.runs().await?;
+        let runs = self.engine.inner().store.journal.runs().await?;
         let mut times = Vec::new();
         let earlier = runs.iter().rev().filter(|run| run.group() == self.id.group() && **run != self.id);
         for run in earlier.take(LEARN_FROM) {
@@ -261,7 +261,7 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) async fn read(engine: &Engine, run: &RunId) -> Result<Self, Error> {
-        let lines = engine.inner().journal.read(run, 0).await?;
+        let lines = engine.inner().store.journal.read(run, 0).await?;
         let (first, rest) = lines.split_first().ok_or_else(|| Error::UnknownRun(run.clone()))?;
         let record = parse(run, first)?;
         let state = RunState::begin(run.clone(), &record).map_err(|error| damaged(run, first.seq, &error))?;
@@ -273,7 +273,7 @@ impl Tail {
 
     /// Takes in what was appended since. Answers whether there was anything.
     async fn catch_up(&mut self, engine: &Engine) -> Result<bool, Error> {
-        let lines = engine.inner().journal.read(&self.state.run, self.head.seq).await?;
+        let lines = engine.inner().store.journal.read(&self.state.run, self.head.seq).await?;
         self.extend(&lines)?;
         Ok(!lines.is_empty())
     }
@@ -309,7 +309,6 @@ impl Tail {
 #[derive(Debug)]
 pub struct Watch {
     run: Run,
-    generation: channel::Receiver<u64>,
     tail: Option<Tail>,
     history: Vec<StepTook>,
     /// The last line that was shown.
@@ -328,8 +327,7 @@ impl Watch {
             return Ok(None);
         }
         loop {
-            // What is written from here on moves the generation past this one.
-            self.generation.mark_unchanged();
+            let mark = self.run.mark();
             let ended = self.run.engine.ended(&self.run.id);
             if let Some(view) = self.look().await? {
                 self.over = view.outcome().is_some();
@@ -339,7 +337,7 @@ impl Watch {
             if let Some(Err(error)) = ended {
                 return Err(error);
             }
-            wait(&self.run, &mut self.generation).await;
+            wait(&self.run, mark).await;
         }
     }
 
@@ -364,7 +362,6 @@ impl Watch {
 #[derive(Debug)]
 pub struct Events {
     run: Run,
-    generation: channel::Receiver<u64>,
     next: u64,
     queue: VecDeque<Record>,
     over: bool,
@@ -385,9 +382,9 @@ impl Events {
             if self.over {
                 return Ok(None);
             }
-            self.generation.mark_unchanged();
+            let mark = self.run.mark();
             let ended = self.run.engine.ended(&self.run.id);
-            let lines = self.run.engine.inner().journal.read(&self.run.id, self.next).await?;
+            let lines = self.run.engine.inner().store.journal.read(&self.run.id, self.next).await?;
             if lines.is_empty() {
                 if self.is_over().await? {
                     return Ok(None);
@@ -395,7 +392,7 @@ impl Events {
                 if let Some(Err(error)) = ended {
                     return Err(error);
                 }
-                wait(&self.run, &mut self.generation).await;
+                wait(&self.run, mark).await;
             }
             for line in &lines {
                 self.queue.push_back(parse(&self.run.id, line)?);
@@ -412,13 +409,9 @@ impl Events {
 }
 
 /// Until something may have been written, or this engine stopped driving the run.
-async fn wait(run: &Run, generation: &mut channel::Receiver<u64>) {
+async fn wait(run: &Run, mark: u64) {
     tokio::select! {
-        moved = generation.changed() => {
-            if moved.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        () = run.engine.inner().store.journal.changed(&run.id, mark) => {}
         () = run.engine.stopped_driving(&run.id) => {}
     }
 }

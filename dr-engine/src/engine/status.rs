@@ -5,7 +5,7 @@ use dr_core::{
     base::{BindingName, Finding, known, text},
     contract::{IntendedRole, Resolved},
     plan::{MemberFacts, Roles, roles},
-    run::{Debt, Journal as _, RunOutcome},
+    run::{Debt, RunOutcome},
 };
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ impl Engine {
         };
         let run = self.unfinished(&group.spec().name).await?;
         let driven = match &run {
-            Some(run) => self.inner.leases.is_driven(&run.run).await?,
+            Some(run) => self.inner.store.leases.is_driven(&run.run).await?,
             None => false,
         };
         Ok(GroupStatus {
@@ -159,7 +159,7 @@ impl Engine {
     }
 
     async fn unfinished(&self, group: &GroupName) -> Result<Option<View>, Error> {
-        for run in self.inner.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
+        for run in self.inner.store.journal.runs().await?.into_iter().rev().filter(|run| run.group() == group) {
             let view = Run::new(self.clone(), run).view().await;
             if let Ok(view) = view
                 && view.outcome().is_none()
@@ -174,7 +174,7 @@ impl Engine {
 /// One line of the list, whatever state the run is in.
 pub(super) async fn summary(engine: &Engine, run: RunId) -> RunSummary {
     // Whether somebody drives it is not worth losing the list for.
-    let driven = engine.inner().leases.is_driven(&run).await.unwrap_or(false);
+    let driven = engine.inner().store.leases.is_driven(&run).await.unwrap_or(false);
     match Tail::read(engine, &run).await {
         Ok(tail) => RunSummary {
             started: Some(tail.state.started),

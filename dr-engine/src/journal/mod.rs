@@ -8,43 +8,32 @@
 //!
 //! The file must not lie in the database that is failed over, nor on a network file system.
 
-pub(crate) mod chain;
-mod debts;
-mod groups;
+mod registry;
 mod samples;
 pub(crate) mod sql;
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
 use dr_core::{
-    Millis, RunId, Timestamp,
+    Millis, RunId,
     base::{Epoch, Json},
-    contract::EvidenceSink,
     run::{Head, InboxRow, Journal, JournalError, Line},
 };
 use rusqlite::Connection;
-pub(crate) use samples::Samples;
-use tokio::sync::watch;
+use samples::Samples;
 
 use crate::store::{OpenError, Store, StoreError, reserve::Reserve};
 
 /// The durable record of runs, in `journal.db` of a directory.
 ///
-/// Cheap to clone: clones share two connections. Reads have one of their own, so that no append waits behind somebody who watches.
+/// Cheap to clone: clones share three connections. Reads and samples have one each, so that no append waits behind somebody who watches.
 #[derive(Debug, Clone)]
 pub struct SqliteJournal {
     store: Store,
     reader: Store,
     reserve: Reserve,
-    sink: Option<Arc<dyn EvidenceSink>>,
-    /// How far the file's changes had gone when a run's inbox was last read.
-    seen: Arc<Mutex<BTreeMap<RunId, u64>>>,
+    samples: Samples,
 }
 
 impl SqliteJournal {
@@ -66,14 +55,8 @@ impl SqliteJournal {
         let reserve = Reserve::in_dir(dir);
         // A disk too full for it does not keep anybody from looking; `create` insists on it.
         let _refused_at_create = reserve.keep();
-        Ok(Self { store, reader, reserve, sink: None, seen: Arc::default() })
-    }
-
-    /// Seals with `sink` too.
-    #[must_use]
-    pub fn sealed_by(mut self, sink: Arc<dyn EvidenceSink>) -> Self {
-        self.sink = Some(sink);
-        self
+        let samples = Samples::open(&file, sql::SCHEMA, reserve.clone())?;
+        Ok(Self { store, reader, reserve, samples })
     }
 
     /// The end of a run.
@@ -83,45 +66,6 @@ impl SqliteJournal {
     pub async fn head(&self, run: &RunId) -> Result<Head, JournalError> {
         let of = run.clone();
         self.look(format!("find the end of {run}"), move |connection| sql::head(connection, &of)).await
-    }
-
-    /// The epoch that may append to a run.
-    ///
-    /// # Errors
-    /// [`JournalError::Unknown`], [`JournalError::Store`].
-    pub async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
-        let of = run.clone();
-        self.look(format!("find the epoch of {run}"), move |connection| sql::epoch(connection, &of)).await
-    }
-
-    /// Whether a notice of this key was given (D32).
-    ///
-    /// # Errors
-    /// [`JournalError::Store`].
-    pub async fn was_told(&self, key: &str) -> Result<bool, JournalError> {
-        let key = key.to_owned();
-        let job = move |connection: &mut Connection| sql::was_told(connection, &key).map(Ok);
-        self.ask("look a notice up".to_owned(), job).await
-    }
-
-    /// Stores that a notice was given: after it was, so that one that failed is given again.
-    ///
-    /// # Errors
-    /// [`JournalError::Store`].
-    pub async fn told(&self, key: &str, run: &RunId, at: Timestamp) -> Result<(), JournalError> {
-        let (key, of) = (key.to_owned(), run.clone());
-        let job = move |connection: &mut Connection| sql::told(connection, &key, &of, at).map(Ok);
-        self.ask(format!("remember a notice of {run}"), job).await
-    }
-
-    /// The position samples in this journal's file.
-    pub(crate) fn samples(&self) -> Result<Samples, OpenError> {
-        Samples::open(self.store.file(), sql::SCHEMA, self.reserve.clone())
-    }
-
-    /// Grows whenever something may have been written, by this process or another.
-    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
-        self.store.generation()
     }
 
     async fn ask<T: Send + 'static>(
@@ -172,6 +116,11 @@ impl Journal for SqliteJournal {
         self.change(format!("raise the epoch of {run}"), move |connection| sql::take_over(connection, &of, epoch)).await
     }
 
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
+        let of = run.clone();
+        self.look(format!("find the epoch of {run}"), move |connection| sql::epoch(connection, &of)).await
+    }
+
     async fn append(&self, run: &RunId, epoch: Epoch, expected: u64, lines: Vec<Line>) -> Result<Head, JournalError> {
         let of = run.clone();
         let job = move |connection: &mut Connection| sql::append(connection, &of, epoch, expected, &lines);
@@ -183,22 +132,12 @@ impl Journal for SqliteJournal {
         Millis::new(100)
     }
 
-    /// Every append is flushed when it answers, so what is left is to see that the line is there, and the sink.
+    /// Every append is flushed when it answers, so what is left is to see that the line is there.
     async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {
-        let lines = self.read(run, seq.saturating_sub(1)).await?;
-        let Some(line) = lines.first().filter(|line| line.seq == seq) else {
-            return Err(JournalError::Corrupt {
-                run: run.clone(),
-                seq,
-                what: "it is to be sealed and is not there".into(),
-            });
-        };
-        let Some(sink) = &self.sink else { return Ok(()) };
-        sink.seal(run, seq, line.hash).await.map_err(|source| JournalError::Store {
-            doing: format!("seal {run}"),
-            full: false,
-            source: Box::new(source),
-        })
+        if self.head(run).await?.seq >= seq {
+            return Ok(());
+        }
+        Err(JournalError::Corrupt { run: run.clone(), seq, what: "it is to be sealed and is not there".into() })
     }
 
     async fn use_reserve(&self, _: &RunId) -> bool {
@@ -222,7 +161,6 @@ impl Journal for SqliteJournal {
     }
 
     async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
-        let generation = *self.store.generation().borrow();
         let of = run.clone();
         let rows = self.look(format!("read the inbox of {run}"), move |connection| sql::inbox(connection, &of).map(Ok));
         let rows = rows.await?.into_iter().map(|(id, at, request)| match serde_json::from_str(&request) {
@@ -232,17 +170,16 @@ impl Journal for SqliteJournal {
                 Err(JournalError::Corrupt { run: run.clone(), seq: 0, what })
             }
         });
-        let rows = rows.collect::<Result<_, _>>()?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone(), generation);
-        Ok(rows)
+        rows.collect()
     }
 
-    /// Measured from the last `inbox`, so that what arrives between that look and this wait is not missed.
-    async fn changed(&self, run: &RunId) {
+    fn mark(&self, _: &RunId) -> u64 {
+        *self.store.generation().borrow()
+    }
+
+    async fn changed(&self, _: &RunId, since: u64) {
         let mut generation = self.store.generation();
-        let now = *generation.borrow();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(run).copied().unwrap_or(now);
-        let moved = generation.wait_for(|now| *now != seen);
+        let moved = generation.wait_for(|now| *now != since);
         // Early wake-ups are allowed: a change that nobody told about is found this much later.
         let _either = tokio::time::timeout(LOOK_ANYWAY, moved).await;
     }

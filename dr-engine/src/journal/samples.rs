@@ -1,8 +1,8 @@
-//! Position samples, kept beside the journal: outside the patient, and never in the way of an append.
+//! Position samples, kept beside the journal and outside of the databases being moved, never in the way of an append.
 
 use std::path::Path;
 
-use dr_core::{GroupName, Millis, Timestamp, base::canonical, contract::PositionSample};
+use dr_core::{GroupName, Timestamp, base::canonical, contract::PositionSample, run::SAMPLES_KEPT};
 use rusqlite::params;
 
 use crate::store::{OpenError, Schema, Store, StoreError, reserve::Reserve};
@@ -12,14 +12,14 @@ use crate::store::{OpenError, Schema, Store, StoreError, reserve::Reserve};
 /// *Guarantees.* A sample costs the journal no flush: it becomes durable with the journal's next one. While the reserve is
 /// given up, none is written: that room is for outcomes.
 #[derive(Debug, Clone)]
-pub(crate) struct Samples {
+pub(super) struct Samples {
     store: Store,
     reserve: Reserve,
 }
 
 /// Why a sample was not kept.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SampleError {
+pub(super) enum SampleError {
     #[error("no samples are kept while the disk is full")]
     NoRoom,
     #[error("the sample cannot be written as canonical JSON")]
@@ -33,14 +33,14 @@ impl Samples {
         Ok(Self { store: Store::open_relaxed(file, schema)?, reserve })
     }
 
-    /// Keeps a sample, and drops those older than [`KEPT`].
-    pub(crate) async fn keep(&self, group: &GroupName, sample: &PositionSample) -> Result<(), SampleError> {
+    /// Keeps a sample, and drops those older than [`SAMPLES_KEPT`].
+    pub(super) async fn keep(&self, group: &GroupName, sample: &PositionSample) -> Result<(), SampleError> {
         if !self.reserve.is_kept() {
             return Err(SampleError::NoRoom);
         }
         let text = canonical::to_string(sample).map_err(SampleError::Form)?;
         let (name, at) = (group.to_string(), sample.at.millis());
-        let oldest = at.saturating_sub(i64::try_from(KEPT.count()).unwrap_or(i64::MAX));
+        let oldest = at.saturating_sub(i64::try_from(SAMPLES_KEPT.count()).unwrap_or(i64::MAX));
         let job = move |connection: &mut rusqlite::Connection| {
             let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             change
@@ -54,7 +54,7 @@ impl Samples {
 
     /// The samples not older than `since`, oldest first. One that this version cannot read is left out: it is not a
     /// smaller gap, only one sample fewer.
-    pub(crate) async fn since(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, SampleError> {
+    pub(super) async fn since(&self, group: &GroupName, since: Timestamp) -> Result<Vec<PositionSample>, SampleError> {
         let name = group.to_string();
         let job = move |connection: &mut rusqlite::Connection| {
             let mut query = connection
@@ -67,8 +67,6 @@ impl Samples {
         Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
     }
 }
-
-const KEPT: Millis = Millis::minutes(24 * 60);
 
 #[cfg(test)]
 mod tests {
@@ -83,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn samples_are_kept_per_group_in_order_and_for_a_day() {
         let dir = tempfile::tempdir().unwrap();
-        let samples = SqliteJournal::open(dir.path()).unwrap().samples().unwrap();
+        let samples = SqliteJournal::open(dir.path()).unwrap().samples;
         let (orders, billing) = (GroupName::new("orders"), GroupName::new("billing"));
         for ms in [1_000, 3_000, 2_000] {
             samples.keep(&orders, &at(ms)).await.unwrap();
@@ -102,7 +100,7 @@ mod tests {
         use dr_core::run::Journal as _;
         let dir = tempfile::tempdir().unwrap();
         let journal = SqliteJournal::open(dir.path()).unwrap();
-        let samples = journal.samples().unwrap();
+        let samples = journal.samples.clone();
         assert!(journal.use_reserve(&"orders-1".parse().unwrap()).await);
         let refused = samples.keep(&GroupName::new("orders"), &at(1)).await.unwrap_err();
         assert_eq!(refused.to_string(), "no samples are kept while the disk is full");

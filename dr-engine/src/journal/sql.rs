@@ -3,11 +3,10 @@
 use dr_core::{
     RunId, Timestamp,
     base::{Digest, Epoch},
-    run::{Head, InboxRow, JournalError, Line},
+    run::{Head, InboxRow, JournalError, Line, chain},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
-use super::chain;
 use crate::store::Schema;
 
 /// `runs.seq` and `runs.hash` are the end of each run, so that a journal whose tail is gone is not read as a shorter one.
@@ -152,29 +151,8 @@ pub(super) fn read(connection: &mut Connection, run: &RunId, from: u64) -> Answe
         Ok(head) => head,
         Err(refused) => return Ok(Err(refused)),
     };
-    let mut lines = after(&look, run, from.saturating_sub(1))?;
-    let start = match (from, lines.first()) {
-        (0, _) => Head::EMPTY,
-        (_, Some(line)) if line.seq == from => {
-            let start = Head { seq: from, hash: line.hash };
-            drop(lines.remove(0));
-            start
-        }
-        (_, _) if from > head.seq => return Ok(Ok(Vec::new())),
-        (_, _) => return Ok(Err(missing(run, from))),
-    };
-    let end = match chain::follow(run, start, &lines) {
-        Ok(end) => end,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    if end.seq < head.seq {
-        return Ok(Err(missing(run, end.seq.saturating_add(1))));
-    }
-    if end != head {
-        let what = "it is not the line that the run ended with".to_owned();
-        return Ok(Err(JournalError::Corrupt { run: run.clone(), seq: end.seq, what }));
-    }
-    Ok(Ok(lines))
+    let lines = after(&look, run, from.saturating_sub(1))?;
+    Ok(chain::whole(run, from, lines, head))
 }
 
 /// Runs in the order of their creation; a name that is no run id is left out here and found by an integrity check.
@@ -249,10 +227,6 @@ fn after(look: &Transaction<'_>, run: &RunId, after: u64) -> Result<Vec<Line>, r
         Ok(Line { seq: unsigned(row.get(0)?), text: row.get(1)?, hash: hash.parse().unwrap_or(Digest::zero()) })
     };
     query.query_map(params![run.to_string(), signed(after)], line)?.collect()
-}
-
-fn missing(run: &RunId, seq: u64) -> JournalError {
-    JournalError::Corrupt { run: run.clone(), seq, what: "it is missing".to_owned() }
 }
 
 /// SQLite has signed numbers; none of ours comes near the end of them.

@@ -1,6 +1,29 @@
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
-use super::{chain::tests::lines, *};
+use dr_core::{
+    Timestamp,
+    base::canonical,
+    contract::EvidenceSink,
+    run::{Registry as _, Store},
+};
+
+use super::*;
+
+/// Lines after `head`, with `words` inside.
+fn lines(mut head: Head, words: &[&str]) -> Vec<Line> {
+    let mut all = Vec::new();
+    for word in words {
+        let seq = head.seq + 1;
+        let text = format!(r#"{{"prev":"{}","seq":"{seq}","word":"{word}"}}"#, head.hash.hex());
+        let hash = canonical::leaf_hash(text.as_bytes());
+        head = Head { seq, hash };
+        all.push(Line { seq, text, hash });
+    }
+    all
+}
 
 fn run() -> RunId {
     "orders-1".parse().unwrap()
@@ -123,16 +146,18 @@ async fn a_request_is_stored_once_and_kept_in_order() {
 async fn the_holder_is_woken_by_posts_of_this_and_of_other_processes() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = started(dir.path(), &["a"]).await;
+    let mark = journal.mark(&run());
     journal.inbox(&run()).await.unwrap();
     journal.post(&run(), row("1", "between")).await.unwrap();
     let start = Instant::now();
-    journal.changed(&run()).await;
+    journal.changed(&run(), mark).await;
     assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
 
+    let mark = journal.mark(&run());
     journal.inbox(&run()).await.unwrap();
     let other = SqliteJournal::open(dir.path()).unwrap();
     other.post(&run(), row("2", "other")).await.unwrap();
-    journal.changed(&run()).await;
+    journal.changed(&run(), mark).await;
     assert_eq!(journal.inbox(&run()).await.unwrap().len(), 2);
 }
 
@@ -276,10 +301,12 @@ async fn a_seal_names_the_line_and_a_sink_that_fails_fails_it() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = started(dir.path(), &["a", "b", "c"]).await;
     let sink = Arc::new(Sink::default());
-    let sealed = journal.clone().sealed_by(Arc::<Sink>::clone(&sink));
+    let leases = Arc::new(crate::FileLeases::open(dir.path().join("leases")).unwrap());
+    let store = Store { registry: Arc::new(journal.clone()), journal: Arc::new(journal), leases };
+    let sealed = store.clone().sealed_by(Arc::<Sink>::clone(&sink)).journal;
     sealed.seal(&run(), 2).await.unwrap();
     assert_eq!(*sink.0.lock().unwrap(), [(2, lines(Head::EMPTY, &["a", "b"])[1].hash)]);
     assert!(matches!(sealed.seal(&run(), 9).await, Err(JournalError::Corrupt { seq: 9, .. })));
-    let failing = journal.sealed_by(Arc::new(Sink(Mutex::default(), true)));
+    let failing = store.sealed_by(Arc::new(Sink(Mutex::default(), true))).journal;
     assert!(matches!(failing.seal(&run(), 3).await, Err(JournalError::Store { full: false, .. })));
 }

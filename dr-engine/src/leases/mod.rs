@@ -14,7 +14,7 @@
 //! *Guarantees.* All keys or none. A holder that is alive keeps its lease until it gives it back, or until an operator
 //! takes the same run over and the time that the holder was promised is over.
 //! *Assumptions.* All engines that can reach the same resources use the same directory. Engines on several hosts need a
-//! store that the hosts share; that is another implementation of [`LeaseStore`].
+//! store that the hosts share; that is another implementation of [`LeaseStore`], such as that of `dr-store-postgres`.
 
 mod holder;
 mod sql;
@@ -103,15 +103,6 @@ impl FileLeases {
         self.ask("list the leases", |connection| sql::held(connection)).await
     }
 
-    /// Whether a living engine holds the run, as far as this host can tell: a holder without proof of death lives.
-    ///
-    /// # Errors
-    /// [`LeaseError::Store`].
-    pub async fn is_driven(&self, run: &RunId) -> Result<bool, LeaseError> {
-        let (run, journal, holder) = (run.to_string(), self.journal.clone(), Arc::clone(&self.holder));
-        self.ask("look for a holder", move |connection| sql::is_driven(connection, &run, &journal, &holder)).await
-    }
-
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -165,6 +156,12 @@ impl LeaseStore for FileLeases {
     async fn release(&self, lease: &Lease) -> Result<(), LeaseError> {
         let (asked, journal) = (lease.clone(), self.journal.clone());
         self.ask("give a lease back", move |connection| sql::release(connection, &asked, &journal)).await
+    }
+
+    /// As far as this host can tell: a holder without proof of death lives.
+    async fn is_driven(&self, run: &RunId) -> Result<bool, LeaseError> {
+        let (run, journal, holder) = (run.to_string(), self.journal.clone(), Arc::clone(&self.holder));
+        self.ask("look for a holder", move |connection| sql::is_driven(connection, &run, &journal, &holder)).await
     }
 }
 

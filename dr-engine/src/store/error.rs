@@ -32,6 +32,11 @@ pub enum OpenError {
         #[source]
         source: Box<Self>,
     },
+    /// A directory of leases was named for an engine that got a store with leases of its own.
+    #[error(
+        "the engine was given a store, which has its leases, and a directory of leases as well; give it one of them"
+    )]
+    TwoLeases,
     /// There is no journal, and only one that is there was asked for.
     #[error("there is no journal in {}", path.display())]
     Nothing {

@@ -17,7 +17,7 @@ const THINKING: dr_core::Millis = millis(250);
 pub(super) async fn until_parked(journal: MemoryJournal, runtime: VirtualRuntime, run: RunId) -> Box<Ask> {
     let mut read = 0;
     loop {
-        let changed = journal.changed(&run);
+        let mark = journal.mark(&run);
         let lines = journal.lines_after(&run, read);
         let mut consent = None;
         let mut parked = None;
@@ -42,7 +42,7 @@ pub(super) async fn until_parked(journal: MemoryJournal, runtime: VirtualRuntime
         if read == 0 {
             runtime.sleep_until(runtime.now_mono() + millis(1)).await;
         } else {
-            changed.await;
+            journal.changed(&run, mark).await;
         }
     }
 }

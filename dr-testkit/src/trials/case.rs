@@ -132,6 +132,8 @@ impl Part {
             Self::NoRouteLogin => !pair.route_login,
             Self::Table => pair.table.is_some(),
             Self::Physical => !pair.copy,
+            Self::Told => pair.positions,
+            Self::Positions => pair.positions && !pair.copy,
             Self::Copy => pair.copy,
         }
     }
@@ -151,6 +153,8 @@ impl Part {
             Self::Table => "the rig names no table",
             Self::Physical => "the standby is a logical copy",
             Self::Copy => "the standby is no logical copy",
+            Self::Told => "nobody tells log positions",
+            Self::Positions => "no positions of the two sides compare",
             Self::Login | Self::RouteLogin => "no login of an application is known",
             Self::NoLogin | Self::NoRouteLogin => "a login of an application is known",
         }

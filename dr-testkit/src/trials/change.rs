@@ -1,7 +1,7 @@
 //! Requests with their proofs, and a whole change of the writer, for trials that look at what comes after one.
 
 use dr_core::{
-    Actor, Grade, ManagedDatabase, Outcome, Target, Timestamp, Tri,
+    Actor, Grade, ManagedDatabase, Outcome, ProviderError, Target, Timestamp, Tri,
     base::{Digest, Epoch, SecretVersion},
     contract::{
         CatchUpReceipt, ClearFence, Consent, Description, DestroyRequest, DrainRequest, Ends, EngageFence,
@@ -35,7 +35,11 @@ impl Case {
     /// The member as a request means it, with the history that its database says it carries.
     pub(super) async fn target(&self, side: Side) -> Result<Target, Stop> {
         let seat = self.pair.seat(side);
-        let position = self.ok("the database says where it is", seat.provider.probe.position().await)?;
+        let lineage = match seat.provider.probe.position().await {
+            // Where nobody tells positions, the provider tells the history.
+            Err(ProviderError::Unsupported { .. }) => self.described(side).await?.lineage.ok_or(Stop)?,
+            told => self.ok("the database says where it is", told)?.lineage,
+        };
         let fed = if self.pair.copy && side == Side::Standby {
             self.ok("the copy says what it is fed", seat.provider.database.replication().await)?.lineage
         } else {
@@ -45,9 +49,29 @@ impl Case {
             member: seat.member.clone(),
             address: seat.address.clone(),
             identity: None,
-            lineage: position.lineage,
+            lineage,
             receives: fed,
         })
+    }
+
+    /// Whether the member is a standby, and when that was so: as its server says, or, where nobody tells positions and where a server is never
+    /// in recovery, as its provider does.
+    pub(super) async fn standing(&self, side: Side) -> Option<(Tri, Timestamp)> {
+        let seat = self.pair.seat(side);
+        if !self.pair.copy {
+            match seat.provider.probe.position().await {
+                Err(ProviderError::Unsupported { .. }) => {}
+                told => return told.ok().map(|told| (told.in_recovery, told.at)),
+            }
+        }
+        let told = seat.provider.database.describe().await.ok().filter(|told| told.busy.is_none())?;
+        Some((Tri::from(told.follows.is_some()), told.at))
+    }
+
+    /// Waits until the candidate is no standby any more, and answers when that was seen.
+    pub(super) async fn left(&self, what: &'static str) -> Result<Timestamp, Stop> {
+        let look = || async { self.standing(Side::Standby).await.filter(|(standby, _)| *standby == Tri::No) };
+        Ok(self.until(what, look).await?.1)
     }
 
     fn door(&self) -> admit::Door<'_> {
@@ -116,7 +140,9 @@ impl Case {
         let identity = self.described(Side::Standby).await?.identity;
         let target = Target { identity, ..self.target(Side::Standby).await? };
         let (door, seat) = (self.door(), &self.pair.standby.provider);
-        let proof = admit::not_writer(&door, seat.database.as_ref(), seat.probe.as_ref(), &target, &writer).await;
+        let endpoint = self.described(Side::Primary).await?.endpoint;
+        let writer = (&writer, Some(&endpoint));
+        let proof = admit::not_writer(&door, seat.database.as_ref(), seat.probe.as_ref(), &target, writer).await;
         let proof = self.ok("the standby is admitted as no writer", proof)?;
         let consented = self.ok("people agreed", admit::consented(&door, &self.consent(), &[]))?;
         Ok(DestroyRequest::of(self.key(key), proof, consented))
@@ -166,6 +192,12 @@ impl Case {
     pub(super) async fn finish(&self, database: &dyn ManagedDatabase, outcome: Outcome<()>) -> Result<(), Stop> {
         match outcome {
             Outcome::Done(()) => Ok(()),
+            // An operation without a name: what the provider works on tells its end.
+            Outcome::Accepted(op) if op.is_none() => {
+                self.settle_view().await;
+                let idle = || async { database.describe().await.ok().filter(|told| told.busy.is_none()) };
+                self.until("the provider is done", idle).await.map(drop)
+            }
             Outcome::Accepted(op) => self.polled(database, &op).await,
             Outcome::NotDone(_) | Outcome::Unknown(_) | Outcome::Conflict(_) => {
                 self.ok("the backend takes the request", Err(format!("{outcome:?}")))
@@ -178,9 +210,7 @@ impl Case {
         let database = self.pair.standby.provider.database.as_ref();
         let outcome = database.promote(request).await;
         self.finish(database, outcome).await?;
-        let probe = &self.pair.standby.provider.probe;
-        let look = || async { probe.position().await.ok().filter(|reading| reading.in_recovery == Tri::No) };
-        self.until("the database of the candidate has left recovery", look).await.map(drop)
+        self.left("the candidate is no standby any more").await.map(drop)
     }
 
     /// Polls an operation to its good end.

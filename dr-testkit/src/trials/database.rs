@@ -55,7 +55,7 @@ trials! { Contract::ManagedDatabase;
     Changed stalled "replication::a_cut_stream_has_no_lag"
         shows "a stalled or detached stream is never lag zero" needs [Can(Power::CutReplication)];
     AsItWas applies "replication::applies_what_is_written"
-        shows "Applied: what a promotion right now would have." needs [Can(Power::Write)];
+        shows "Applied: what a promotion right now would have." needs [Can(Power::Write), Has(Part::Told)];
     Changed of_the_source "replication::a_copy_tells_positions_of_its_source"
         shows "of a logical copy, the lineage and the positions are its source's, and never its own" needs [Has(Part::Copy)];
     AsItWas lost_handle "poll::an_unknown_handle_is_lost"
@@ -180,9 +180,9 @@ async fn lineage(c: &Case) -> Result<(), Stop> {
     if let (Some(one), Some(other)) = (&primary.lineage, &standby.lineage) {
         c.same("the standby carries the primary's history", other, one);
     }
-    let inside = c.ok("the database answers", c.pair.primary.provider.probe.position().await)?;
-    let told = primary.lineage.unwrap_or_else(|| inside.lineage.clone());
-    c.same("management and database name one history", &told, &inside.lineage);
+    let inside = c.target(Side::Primary).await?.lineage;
+    let told = primary.lineage.unwrap_or_else(|| inside.clone());
+    c.same("management and database name one history", &told, &inside);
     Ok(())
 }
 
@@ -235,16 +235,11 @@ async fn stale(c: &Case) -> Result<(), Stop> {
     let before = c.described(Side::Standby).await?;
     c.holds("before, it follows", before.follows.is_some(), &before.follows);
     c.hand_over().await?;
-    let probe = &c.pair.standby.provider.probe;
-    let seen = c
-        .until("the database has left recovery", || async {
-            probe.position().await.ok().filter(|reading| reading.in_recovery == Tri::No)
-        })
-        .await?;
+    let seen = c.left("the database has left recovery").await?;
     c.settle_view().await;
     let told = c.described(Side::Standby).await?;
-    let honest = told.follows.is_none() || told.at < seen.at;
-    c.holds("an answer that is newer than the change tells the change", honest, &(told.at, seen.at, &told.follows));
+    let honest = told.follows.is_none() || told.at < seen;
+    c.holds("an answer that is newer than the change tells the change", honest, &(told.at, seen, &told.follows));
     let database = &c.pair.standby.provider.database;
     let look = || async { database.describe().await.ok().filter(|told| told.follows.is_none()) };
     c.until("the new role is told in the end", look).await.map(drop)
@@ -306,11 +301,9 @@ async fn streams(c: &Case) -> Result<(), Stop> {
     if let (Some(received), Some(applied)) = (&reading.received, &reading.applied) {
         c.holds("nothing is applied that was not received", received.reaches(applied), &(received, applied));
     }
-    let inside = c.ok("the database answers", c.pair.standby.provider.probe.position().await)?;
-    if !c.pair.copy {
-        let told = reading.lineage.unwrap_or_else(|| inside.lineage.clone());
-        c.same("it receives the history that it carries", &told, &inside.lineage);
-    }
+    let standby = c.target(Side::Standby).await?;
+    let told = reading.lineage.unwrap_or_else(|| standby.holds().clone());
+    c.same("it receives the history that it holds", &told, standby.holds());
     c.holds("the answer does not come from the future", reading.at <= c.clock().now_wall(), &reading.at);
     Ok(())
 }

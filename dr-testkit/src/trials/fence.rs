@@ -36,7 +36,8 @@ trials! { Contract::Fence;
     Changed twice "engage::an_engaged_fence_does_not_change"
         shows "engaging an engaged fence is no change" needs [FENCE];
     Changed lets_through "engage::the_standby_gets_everything"
-        shows "replication to standbys goes on until they have everything, where the kind of fence allows it" needs [FENCE];
+        shows "replication to standbys goes on until they have everything, where the kind of fence allows it"
+        needs [FENCE, Has(Part::Told)];
     Changed engage_lost "engage::a_lost_reply_is_unknown"
         shows "It was sent, and there is no proof either way. Only a look decides what happens next."
         needs [FENCE, Can(Power::LoseReply(Verb::Engage))];

@@ -204,7 +204,7 @@ async fn restored(c: &Case) -> Result<(), Stop> {
 /// A restored member is a resource of its own, and its source goes on.
 async fn stands_alone(c: &Case, new: &Seat, point: &RecoveryPoint) -> Result<(), Stop> {
     let database = new.provider.database.as_ref();
-    let told = c.ok("it is described", database.describe().await)?;
+    let told = c.until("it is described", || async { database.describe().await.ok() }).await?;
     c.same("it follows nobody", &told.follows, &None);
     let other = told.lineage.as_ref() != Some(&point.source.lineage) && told.identity != point.source.identity;
     c.holds("it is another resource with a history of its own", other, &(told.lineage, told.identity));
@@ -407,7 +407,7 @@ async fn no_sequence(c: &Case) -> Result<(), Stop> {
     let Some(before) = c.sequences().await? else { return Ok(()) };
     const NOBODY: &str = "public.a_sequence_of_nobody";
     let mut floors = Sequences { values: [(NOBODY.to_owned(), Some(Int64(7)))].into(), ..before.clone() };
-    floors.values.extend(before.values.iter().map(|(name, _)| (name.clone(), Some(Int64(1_000_000)))));
+    floors.values.extend(before.values.keys().map(|name| (name.clone(), Some(Int64(1_000_000)))));
     let Some(outcome) = c.raise(floors.clone(), 0).await? else { return Ok(()) };
     let named = matches!(&outcome, Outcome::NotDone(why) if why.cause.to_string().contains(NOBODY));
     c.holds("it is refused by name", named, &outcome);

@@ -154,6 +154,10 @@ pub enum Part {
     Table,
     /// The standby has its primary's log, byte for byte.
     Physical,
+    /// The members tell log positions.
+    Told,
+    /// They do, and those of the two sides compare.
+    Positions,
     /// The standby is a logical copy.
     Copy,
 }

@@ -189,6 +189,8 @@ pub struct Pair {
     pub table: Option<Table>,
     /// The standby is a logical copy: another system, fed with changes of rows.
     pub copy: bool,
+    /// The probes tell log positions.
+    pub positions: bool,
 }
 
 impl Pair {
@@ -211,6 +213,7 @@ impl Pair {
             question: Query::new("one", "SELECT 1"),
             table: None,
             copy: false,
+            positions: true,
         }
     }
 

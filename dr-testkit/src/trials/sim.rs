@@ -15,8 +15,8 @@ use dr_core::{
 
 use super::{Pair, Power, Reach, Report, Rig, Seat, Side, Sight, Verb, Wrong, all, run};
 use crate::{
-    Access, Broken, CallKind, Condition, CrashSwitch, Drift, Fault, FaultPlan, Flavour, Halt, Service, Setup, SimCloud,
-    Tweak, VirtualRuntime, cloud::SimProviders,
+    Access, Broken, CallKind, Condition, CrashSwitch, Drift, Fault, FaultPlan, Flavour, Halt, Preset, Service, Setup,
+    SimCloud, Tweak, VirtualRuntime, cloud::SimProviders,
 };
 
 const PRIMARY: &str = "neu";
@@ -33,9 +33,17 @@ pub struct SimSubject {
 }
 
 impl SimSubject {
-    /// Every flavour, and those whose surroundings are otherwise.
+    /// Every flavour, those whose surroundings are otherwise, and every preset.
     #[must_use]
     pub fn all() -> Vec<Self> {
+        let preset = |preset: Preset| Self {
+            name: preset.name(),
+            setup: Setup::preset(preset, "trials", PRIMARY, STANDBY).fast(),
+        };
+        Self::flavours().into_iter().chain(Preset::ALL.map(preset)).collect()
+    }
+
+    fn flavours() -> Vec<Self> {
         let setup = |flavour| Setup { readers: 1, ..Setup::pair("trials", PRIMARY, STANDBY).fast().flavour(flavour) };
         let guarded = Setup { drain_expires: false, routes: 2, ..setup(Flavour::Separate) };
         let fenced = Setup { own_fence: true, ..setup(Flavour::RoleSwap) };
@@ -127,6 +135,7 @@ impl SimRig {
         // A route writes as an application; the probes know no login of one.
         pair.route_login = true;
         pair.copy = cloud.setup().service.copies;
+        pair.positions = cloud.setup().service.positions;
         pair.table = Some(Table::new("public", "orders"));
         pair.notifier = sims.notifiers(dr_core::base::Digest::zero()).into_iter().next();
         let sink: Arc<dyn EvidenceSink> = Arc::<MemoryEvidence>::clone(&evidence);

@@ -230,10 +230,12 @@ impl Wrong {
 
     /// The simulated backend that is made wrong.
     fn on(self) -> &'static str {
-        match self {
-            Self::ForgetsToClear => "sim.separate-login",
-            Self::TellsOwnPositions => "sim.logical-copy",
-            _ => "sim.separate",
+        if self == Self::ForgetsToClear {
+            "sim.separate-login"
+        } else if self == Self::TellsOwnPositions {
+            "sim.logical-copy"
+        } else {
+            "sim.separate"
         }
     }
 

@@ -553,7 +553,10 @@ impl World {
             return Reply::Conflict(format!("{member} is no standby of {lineage}"));
         }
         let up = instance.denied || instance.storage_fenced || instance.stopped;
-        self.duties.retired.insert(member.clone());
+        // The step looked before it sent this; what is read meanwhile sends readers on.
+        let sent = self.now.saturating_sub(i64::try_from(self.setup.timing.send.1.count()).unwrap_or(i64::MAX));
+        let watched = self.duties.watched.get(member).copied().unwrap_or(i64::MIN).min(sent);
+        self.duties.retired.entry(member.clone()).or_insert(watched);
         if up {
             self.line(call, ChangeKind::Retired, member, "its fence is not needed any more");
         }

@@ -87,8 +87,8 @@ impl World {
         let others = standbys.filter(|found| !readers.contains(&found.name.as_str()));
         let seen = |found: &&super::Instance| {
             let drift = self.log.iter().rfind(|line| line.by == "drift" && line.what == found.name.as_str());
-            let watched = self.duties.watched.get(&found.name).copied().unwrap_or(i64::MIN);
-            drift.is_none_or(|line| watched > line.at)
+            let watched = self.duties.retired.get(&found.name).or_else(|| self.duties.watched.get(&found.name));
+            drift.is_none_or(|line| watched.copied().unwrap_or(i64::MIN) > line.at)
         };
         let left = others.filter(|found| !follows(found)).filter(seen).map(|found| found.name.clone()).next();
         if let Some(name) = left {
@@ -128,7 +128,8 @@ impl World {
             found.denied || found.stopped || found.storage_fenced || found.no_login.is_some()
         };
         let fenced = self.instances.values().find(up);
-        let left = fenced.filter(|found| !debts && !self.duties.stranger && !self.duties.retired.contains(&found.name));
+        let left =
+            fenced.filter(|found| !debts && !self.duties.stranger && !self.duties.retired.contains_key(&found.name));
         let left = left.map(|found| found.name.clone());
         if let Some(name) = left {
             self.violate(Law::S20, format!("a success without debts, and {name} is still fenced"));

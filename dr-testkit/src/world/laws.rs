@@ -155,8 +155,9 @@ pub(crate) struct Duties {
     pub(crate) inspected: BTreeMap<MemberId, i64>,
     /// Up to when the replication of a member was seen last (S26).
     pub(crate) watched: BTreeMap<MemberId, i64>,
-    /// Members whose fence this run retired (S20).
-    pub(crate) retired: BTreeSet<MemberId>,
+    /// Members whose fence this run retired (S20), and up to when their replication had been seen then: what looks at them later only sends
+    /// readers on (S26).
+    pub(crate) retired: BTreeMap<MemberId, i64>,
     /// The plan promotes nobody (S6).
     pub(crate) keeps_writer: bool,
     /// The secrets and routes that the plan leaves as they are (S4, S5, S22).

@@ -137,7 +137,15 @@ impl Journal for Stubborn {
         self.inner.inbox(run).await
     }
 
-    async fn changed(&self, run: &RunId) {
-        self.inner.changed(run).await;
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
+        self.inner.epoch(run).await
+    }
+
+    fn mark(&self, run: &RunId) -> u64 {
+        self.inner.mark(run)
+    }
+
+    async fn changed(&self, run: &RunId, since: u64) {
+        self.inner.changed(run, since).await;
     }
 }

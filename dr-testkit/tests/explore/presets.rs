@@ -404,3 +404,12 @@ fn whose_promotion_of_a_copy_it_was_its_provider_tells() {
     let unsaid = by(&explorer, Fault::LostReply);
     assert_eq!((unsaid.end.class(), &unsaid.violations), ("parked", &Vec::new()), "{}", unsaid.end.words());
 }
+
+/// What broke after the last look at the rejoin was held against the run, because a later look at the same member had sent readers on.
+#[test]
+fn bug_a_look_that_sends_readers_on_is_no_look_at_the_rejoin() {
+    let explorer = server_died(Preset::PatronilessPostgres);
+    for how in ["stalled", "frozen"] {
+        explorer.replay(&format!("{} neu.fence.retire#1:F25-{how}", explorer.scenario())).unwrap().assert_clean();
+    }
+}

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::{
-    base::{Digest, Epoch, MemberId, Millis, RunId},
+    base::{Digest, Endpoint, Epoch, MemberId, Millis, RunId},
     contract::{
         Accepted, CatchUpReceipt, Cause, Consent, DatabaseProbe, Description, Fact, Fence, FenceReceipt, Grade, Loss,
         LossBound, ManagedDatabase, Position, ProviderError, QuiesceReceipt, Replication, RestoreReceipt, Retry,
@@ -361,7 +361,8 @@ pub fn unfenced(door: &Door<'_>, consent: &Consent, reason: &str) -> Result<Waiv
     waiver(door, &waived, Grade::Unconfirmable)
 }
 
-/// The member is a standby of `writer` which nobody follows, and refuses a write: it has nothing that the writer has not.
+/// The member is a standby of `writer` which nobody follows, and refuses a write: it has nothing that the writer has not. Where links name
+/// endpoints, `endpoint` is the writer's.
 ///
 /// # Errors
 /// [`Refused::Lost`] for another resource than `target`, one whose identity is not told, one that follows somebody else or nobody, one
@@ -371,13 +372,13 @@ pub async fn not_writer(
     database: &dyn ManagedDatabase,
     probe: &dyn DatabaseProbe,
     target: &Target,
-    writer: &Target,
+    (writer, endpoint): (&Target, Option<&Endpoint>),
 ) -> Result<NotWriter, Refused> {
     const WHAT: &str = "standby";
     let seen = same_resource(database, target, WHAT).await?;
     let lost = |why: String| Err(Refused::Lost { what: WHAT, why });
     let member = &target.member;
-    if !seen.follows(&writer.address, None) {
+    if !seen.follows(&writer.address, endpoint) {
         return lost(format!("`{member}` does not follow `{}`, the writer", writer.member));
     }
     if let Some(follower) = seen.followers.first() {

@@ -17,6 +17,7 @@ use crate::{
 /// One fact to read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "fact", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "a question has a handful of them")]
 pub enum FactSpec {
     /// `writer`: which resource with which lineage the primary is. Any change is material.
     Writer {

@@ -200,20 +200,18 @@ pub(super) fn renew(drive: &Drive, left: Millis) -> Job {
     })
 }
 
-/// Waits until there are more rows than the `seen` ones. It begins to listen before it reads, so that nothing that is posted
-/// meanwhile is missed.
+/// Waits until there are more rows than the `seen` ones. The mark is taken before the read, so that nothing that is posted meanwhile is
+/// missed.
 pub(super) fn inbox(drive: &Drive, seen: usize) -> Job {
     let journal = Arc::clone(&drive.journal);
     let runtime = Arc::clone(&drive.runtime);
     let run = drive.run.clone();
     Box::pin(async move {
         loop {
-            let mut changed = journal.changed(&run);
-            let listening = futures_util::poll!(changed.as_mut()).is_pending();
+            let mark = journal.mark(&run);
             match journal.inbox(&run).await {
                 Ok(rows) if rows.len() > seen => return Happened::Inbox { rows },
-                Ok(_) if listening => changed.await,
-                Ok(_) => {}
+                Ok(_) => journal.changed(&run, mark).await,
                 // Rows stay: what cannot be read now is read later.
                 Err(_) => runtime.sleep_until(runtime.now_mono() + Millis::seconds(1)).await,
             }

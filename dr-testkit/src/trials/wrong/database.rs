@@ -68,9 +68,9 @@ impl ManagedDatabase for WrongDatabase {
     async fn replication(&self) -> Result<Replication, ProviderError> {
         let told = self.inner.replication().await?;
         let lies = self.is(Wrong::LiesAboutLag) && told.received.is_some();
-        let own = |position: Position| match self.how {
-            Wrong::TellsOwnPositions => Position { system: SystemId::new("its-own"), ..position },
-            _ => position,
+        let own = |position: Position| {
+            let system = SystemId::new("its-own");
+            if self.is(Wrong::TellsOwnPositions) { Position { system, ..position } } else { position }
         };
         Ok(Replication {
             lag: told.lag.or_else(|| lies.then_some(Millis::ZERO)),

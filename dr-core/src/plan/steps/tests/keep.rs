@@ -111,7 +111,7 @@ fn only_a_member_that_has_nothing_of_its_own_may_be_destroyed() {
         let cx = Call::of(&world).cx();
         let (database, probe) = (cx.database(&"b".into()).unwrap(), cx.probe(&"b".into()).unwrap());
         let (standby, primary) = (target("b", 1), target("a", 1));
-        let proof = now(admit::not_writer(&cx.door(), database.as_ref(), probe.as_ref(), &standby, &primary));
+        let proof = now(admit::not_writer(&cx.door(), database.as_ref(), probe.as_ref(), &standby, (&primary, None)));
         match (proof, refused) {
             (Ok(proof), None) => assert_eq!(proof.target(), &standby),
             (Err(error), Some(words)) => assert!(error.to_string().contains(words), "{name}: {error}"),
@@ -124,7 +124,8 @@ fn only_a_member_that_has_nothing_of_its_own_may_be_destroyed() {
     let cx = Call::of(&world).cx();
     let (database, probe) = (cx.database(&"b".into()).unwrap(), cx.probe(&"b".into()).unwrap());
     let unpinned = crate::contract::Target { identity: None, ..target("b", 1) };
-    let proof = now(admit::not_writer(&cx.door(), database.as_ref(), probe.as_ref(), &unpinned, &target("a", 1)));
+    let proof =
+        now(admit::not_writer(&cx.door(), database.as_ref(), probe.as_ref(), &unpinned, (&target("a", 1), None)));
     assert!(matches!(proof, Err(Refused::Lost { .. })), "{proof:?}");
 }
 
