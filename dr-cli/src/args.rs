@@ -113,6 +113,20 @@ pub(crate) enum Verb {
         /// The number, with or without DR, or its name such as no-writer
         what: Option<String>,
     },
+    /// Verifies the evidence of a run, and names what was changed and where; needs no journal and no network
+    ///
+    /// Ends with 0 if it is valid, with 4 if the run was not over when it was sealed, and with 6 if anything was changed or nobody
+    /// vouches for it. `dr-evidence` does the same without the rest of this program.
+    Verify {
+        /// The directory of the bundle
+        bundle: PathBuf,
+        /// A root key that you trust, as `dr-evidence export-key` prints it, or a file that holds it; may be repeated
+        #[arg(long, value_name = "KEY")]
+        root: Vec<String>,
+        /// A checkpoint of the run that you kept elsewhere; may be repeated
+        #[arg(long, value_name = "FILE")]
+        known: Vec<PathBuf>,
+    },
     /// Says which version this is, what it reads and writes, and which backends are compiled in
     Version,
     /// Prints the completions for a shell

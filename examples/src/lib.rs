@@ -6,6 +6,7 @@
 //! Progress goes to standard error. With `--json`, standard output is exactly one JSON object.
 
 mod board;
+mod evidence;
 mod people;
 mod result;
 mod stage;
@@ -15,6 +16,7 @@ use dr_core::{Report, View, show::Standing};
 use dr_engine::Run;
 
 pub use board::Board;
+pub use evidence::Evidence;
 pub use people::{People, requester};
 pub use result::{Shown, word};
 pub use stage::{GROUP, Stage};

@@ -55,6 +55,12 @@ impl Stage {
         self.dir.join("orders.toml")
     }
 
+    /// The directory of the journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
     /// An engine with the built-in steps: journal and leases lie in the directory.
     pub fn engine(&self) -> EngineBuilder {
         self.engine_with(Catalog::built_in())
@@ -62,10 +68,7 @@ impl Stage {
 
     /// An engine with steps of one's own.
     pub fn engine_with(&self, steps: Catalog) -> EngineBuilder {
-        Engine::open(self.dir.join("journal"))
-            .leases(self.dir.join("leases"))
-            .backend(self.cloud.backend())
-            .steps(steps)
+        Engine::open(self.journal()).leases(self.dir.join("leases")).backend(self.cloud.backend()).steps(steps)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Every example runs, and with `--json` writes exactly one JSON object to standard output (issue 2, "Examples").
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
+use dr_evidence::{Bundle, Class, input};
 use dr_testkit::Preset;
 use serde_json::Value;
 
@@ -105,5 +109,25 @@ fn every_example_explains_itself() {
         let out = Command::new(program).arg("--help").output().unwrap();
         let text = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && text.contains("--json"), "{program}: {text}");
+    }
+}
+
+/// Covers E04, I01, I02 and O06: the run of an example leaves evidence that verifies without the engine, with a checkpoint from before the
+/// promotion, and no byte of it is a secret key.
+#[test]
+fn a_planned_switchover_leaves_evidence_that_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("evidence");
+    let shown = shown(PLANNED, &["--evidence", place.to_str().unwrap()]);
+    nothing_lost(&shown);
+    let bundle = shown["report"]["evidence"].as_str().unwrap();
+    let root = input::read_secret(&place.join("root.key")).unwrap();
+    let verdict = input::verify_directory(Path::new(bundle), &[root.public().to_string()], &[]).unwrap();
+    assert_eq!(verdict.class(), Class::Valid, "{verdict}");
+    assert!(verdict.checked.replayed > 20 && verdict.checked.signatures > 3, "{verdict}");
+    assert_eq!(verdict.claim.unwrap().run.to_string(), shown["report"]["run"].as_str().unwrap());
+    for bytes in Bundle::read(Path::new(bundle)).unwrap().files.values() {
+        let text = String::from_utf8_lossy(bytes);
+        assert!(!text.contains("PRIVATE+KEY"));
     }
 }

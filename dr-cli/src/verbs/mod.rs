@@ -12,6 +12,7 @@ mod notify;
 mod plan;
 mod report;
 mod status;
+mod verify;
 
 use crate::{
     App, Exit, Screen,
@@ -25,6 +26,7 @@ pub(crate) async fn run(app: &App, cli: &Cli, screen: &mut Screen) -> Result<Exi
     let places = &cli.places;
     match &cli.verb {
         Verb::Explain { what } => about::explain(what.as_deref(), screen),
+        Verb::Verify { bundle, root, known } => verify::verify(bundle, root, known, screen),
         Verb::Version => Ok(about::version(app, screen)),
         Verb::Completions { shell } => Ok(about::completions(*shell, screen)),
         Verb::Man { into } => about::man(into, screen),

@@ -56,6 +56,7 @@ fn every_help_is_complete() {
         "plan promotion --help",
         "plan redirect --help",
         "notify test --help",
+        "verify --help",
     ] {
         let said = stage.dr(verb);
         assert_eq!(said.exit, Exit::Done, "{verb}");

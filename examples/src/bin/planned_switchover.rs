@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use dr_core::{PlannedSwitchover, UnplannedFailover, millis};
 use dr_engine::Start;
-use dr_examples::{Board, People, Shown, Stage, follow, requester};
+use dr_examples::{Board, Evidence, People, Shown, Stage, follow, requester};
 use dr_testkit::{Flavour, Preset, Setup, SimCloud};
 
 /// Watch a planned switchover happen on the simulated cloud: preview, consent, write gap, report.
@@ -31,6 +31,9 @@ struct Args {
     /// Where journal and leases lie; without it, in a directory that is deleted at the end.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Seals the run in DIR, with a root key made there, and says how to verify it.
+    #[arg(long, value_name = "DIR")]
+    evidence: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -42,7 +45,10 @@ async fn main() -> Result<()> {
     };
     let setup = setup.fast().writers(args.writers);
     let stage = Stage::open(args.dir, setup)?;
-    let engine = stage.engine().start().await?;
+    let evidence = args.evidence.map(|dir| Evidence::open(dir, &stage)).transpose()?;
+    let builder = stage.engine();
+    let builder = if let Some(evidence) = &evidence { builder.evidence(evidence.recorder()) } else { builder };
+    let engine = builder.start().await?;
     let group = engine.group(stage.group_file())?;
 
     let plan = if args.forced {
@@ -60,7 +66,13 @@ async fn main() -> Result<()> {
 
     let run = engine.start(plan, Start::by(requester()).because("the first example")).await?;
     let followed = follow(&run, &mut board, &mut People::new(!args.json)).await?;
-    let shown = Shown::of(&stage.cloud, followed.report);
+    let mut report = followed.report;
+    if let Some(evidence) = &evidence {
+        let place = evidence.finish(run.id()).await?;
+        board.say(&evidence.how_to_verify(&place));
+        report = report.with_evidence(place);
+    }
+    let shown = Shown::of(&stage.cloud, report);
     let shown = if args.forced { shown.may_lose() } else { shown };
     shown.print(args.json)
 }
