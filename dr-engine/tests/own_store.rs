@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use common::{Asking, House, answer};
 use dr_core::{
     Catalog, GroupName, RunId, Timestamp,
-    base::{Digest, Epoch, ResourceAddress},
+    base::{Digest, Epoch, ResourceAddress, SystemId},
     contract::Runtime,
     run::{
         Head, InboxRow, Journal, JournalError, Lease, LeaseError, LeaseRequest, LeaseStore, Line, Registry as _,
@@ -62,6 +62,73 @@ async fn a_second_engine_goes_on_with_the_run_of_a_closed_one_and_not_with_that_
     let run = second.run(run.id()).unwrap();
     answer(&run, "ana", APPROVE).await.unwrap();
     assert_eq!(run.wait().await.unwrap(), RunOutcome::Succeeded);
+}
+
+/// A journal inside of the database that is to be moved.
+#[derive(Debug)]
+struct Inside(VolatileStore);
+
+#[async_trait]
+impl Journal for Inside {
+    async fn create(&self, run: &RunId, epoch: Epoch, lines: Vec<Line>) -> Result<Head, JournalError> {
+        self.0.create(run, epoch, lines).await
+    }
+    async fn take_over(&self, run: &RunId, epoch: Epoch) -> Result<(), JournalError> {
+        self.0.take_over(run, epoch).await
+    }
+    async fn epoch(&self, run: &RunId) -> Result<Epoch, JournalError> {
+        self.0.epoch(run).await
+    }
+    async fn append(&self, run: &RunId, epoch: Epoch, at: u64, lines: Vec<Line>) -> Result<Head, JournalError> {
+        self.0.append(run, epoch, at, lines).await
+    }
+    fn lies_in(&self) -> Option<SystemId> {
+        Some(SystemId::new("sys-orders"))
+    }
+    async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {
+        self.0.seal(run, seq).await
+    }
+    async fn use_reserve(&self, _: &RunId) -> bool {
+        false
+    }
+    async fn read(&self, run: &RunId, from: u64) -> Result<Vec<Line>, JournalError> {
+        self.0.read(run, from).await
+    }
+    async fn runs(&self) -> Result<Vec<RunId>, JournalError> {
+        self.0.runs().await
+    }
+    async fn post(&self, run: &RunId, row: InboxRow) -> Result<(), JournalError> {
+        self.0.post(run, row).await
+    }
+    async fn inbox(&self, run: &RunId) -> Result<Vec<InboxRow>, JournalError> {
+        self.0.inbox(run).await
+    }
+    fn mark(&self, run: &RunId) -> u64 {
+        self.0.mark(run)
+    }
+    async fn changed(&self, run: &RunId, since: u64) {
+        self.0.changed(run, since).await;
+    }
+}
+
+/// Behind its fence the engine could not write down what it does: a new plan is refused, and so is one that was made elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_moves_the_engines_own_store_is_refused() {
+    let house = House::new();
+    let store = VolatileStore::new();
+    let outside = over(&house, &store).start().await.unwrap();
+    let plan = outside.plan(&house.group(&outside), PlannedSwitchover::to("weu")).await.unwrap();
+    let leases = Arc::new(store.clone());
+    let store =
+        Store { journal: Arc::new(Inside(store)), leases: Arc::<VolatileStore>::clone(&leases), registry: leases };
+    let inside =
+        Engine::over(store).backend(house.cloud.backend()).without_watcher().unguarded().start().await.unwrap();
+    let new = inside.plan(&house.group(&inside), PlannedSwitchover::to("weu")).await.map(drop).unwrap_err();
+    let old = inside.start(plan, dr_engine::Start::by(common::dba("mira"))).await.map(drop).unwrap_err();
+    for refused in [new, old] {
+        assert!(refused.is_refusal() && refused.to_string().contains("DR608"), "{refused}");
+    }
+    assert!(house.cloud.calls().iter().all(|call| call.touch.is_none()));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dr_core::{
     Millis, RunId, Timestamp,
-    base::{Digest, Epoch, Json},
+    base::{Digest, Epoch, Json, SystemId},
     run::{Head, InboxRow, Journal, JournalError, Line, chain},
 };
 use dr_sql::Param;
@@ -223,6 +223,10 @@ impl Journal for PostgresStore {
     /// A commit waits for the disk of the server, and for that of its standby.
     fn linger(&self) -> Millis {
         Millis::new(100)
+    }
+
+    fn lies_in(&self) -> Option<SystemId> {
+        self.inner.system.clone()
     }
 
     /// Every commit is durable when it answers, so what is left is to see that the line is there.

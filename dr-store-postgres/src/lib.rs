@@ -23,7 +23,8 @@
 //! *Assumptions.* The address leads to one server that writes, never to two. If that server has a standby which may take its place, the
 //! standby is synchronous (`synchronous_standby_names`): one that lacks the last lines would let a run go on that has forgotten what it did.
 //! An engine that knows of lines which the server has not is refused by the chain, and stops.
-//! The database is none of those that are moved.
+//! The database is none of those that are moved: the engine refuses such plans (DR608), unless the role may not read the system's identifier
+//! (`pg_control_system()`).
 //!
 //! Five connections per engine; the role owns the schema. Whoever may write to it can do what an engine can: give the role to engines alone.
 //!

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use dr_core::run::Store;
+use dr_core::{base::SystemId, run::Store};
 use dr_sql::{Session, Target, identifier};
 use tokio::{
     sync::{Mutex, watch},
@@ -29,6 +29,8 @@ pub(crate) struct Inner {
     pub(crate) target: Target,
     pub(crate) schema: String,
     pub(crate) term: Duration,
+    /// The system that the server belongs to, if the role may read it.
+    pub(crate) system: Option<SystemId>,
     /// What is appended and posted.
     pub(crate) write: Door,
     /// What is looked up, and what may wait.
@@ -94,6 +96,7 @@ impl Opening {
         }
         let session = enter(&target, &schema).await?;
         schema::prepare(&session, &schema).await?;
+        let system = system(&session).await;
         let door = || Door::new(&target, &schema);
         let inner = Arc::new(Inner {
             write: door(),
@@ -105,6 +108,7 @@ impl Opening {
             target,
             schema,
             term,
+            system,
         });
         let listener = tokio::spawn(listen(Arc::downgrade(&inner))).abort_handle();
         *inner.listener.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(listener);
@@ -156,6 +160,13 @@ async fn listen(store: Weak<Inner>) {
         }
         tokio::time::sleep(LISTEN_AGAIN).await;
     }
+}
+
+/// What tells this server and its standbys from all others. A role that may not read it has a store of which nobody knows whether it is moved.
+async fn system(session: &Session) -> Option<SystemId> {
+    let (what, sql) = ("find out which system this is", "SELECT system_identifier::text FROM pg_control_system()");
+    let row = session.row(what, sql, &[]).await.ok()?;
+    session.get::<String>(what, &row, 0).ok().map(SystemId::new)
 }
 
 const TERM: Duration = Duration::from_secs(30);

@@ -261,6 +261,15 @@ async fn an_engine_that_knows_lines_which_the_server_lost_is_refused() {
     assert!(matches!(other, Err(JournalError::Corrupt { seq: 3, .. })), "{other:?}");
 }
 
+/// The store names its server as a backend would, so that an engine sees when a plan moves it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_knows_in_which_system_it_lies() {
+    let cluster = server().await;
+    let probe = dr_sql::Probe::new("app", cluster.pg2().admin.clone());
+    let named = dr_core::DatabaseProbe::position(&probe).await.unwrap().lineage.system;
+    assert_eq!(open(&target(&cluster), "known").await.lies_in(), Some(named));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_store_is_refused_with_what_helps() {
     let cluster = server().await;

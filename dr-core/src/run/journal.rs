@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Digest, Epoch, Json, Millis, ResourceAddress, RunId, Timestamp};
+use crate::base::{Digest, Epoch, Json, Millis, ResourceAddress, RunId, SystemId, Timestamp};
 
 /// One line of a journal, as it is stored: canonical JSON, linked to the line before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +137,14 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// within this time the next engine finds it out by looking. Worth it where an append waits for a disk that the databases share.
     fn linger(&self) -> Millis {
         Millis::ZERO
+    }
+
+    /// The database system in which this journal lies, if it lies in one and that is known, as a [`DatabaseProbe`] of that server would name it.
+    /// The engine refuses plans that move it (DR608).
+    ///
+    /// [`DatabaseProbe`]: crate::contract::DatabaseProbe
+    fn lies_in(&self) -> Option<SystemId> {
+        None
     }
 
     /// Makes everything up to `seq` survive a power loss. Awaited before any call that must happen at most once.

@@ -5,7 +5,7 @@ use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    base::{Digest, Epoch, GroupName, Millis, RunId, Timestamp},
+    base::{Digest, Epoch, GroupName, Millis, RunId, SystemId, Timestamp},
     contract::{
         EvidenceSink, PositionSample, Runtime,
         contain::{self, NoAnswer},
@@ -133,6 +133,10 @@ impl Journal for Sealed {
         self.inner.linger()
     }
 
+    fn lies_in(&self) -> Option<SystemId> {
+        self.inner.lies_in()
+    }
+
     async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {
         self.inner.seal(run, seq).await?;
         let lines = self.inner.read(run, seq.saturating_sub(1)).await?;
@@ -192,6 +196,10 @@ impl Journal for Bounded<dyn Journal> {
 
     fn linger(&self) -> Millis {
         contain::at_once(|| self.inner.linger()).unwrap_or_default()
+    }
+
+    fn lies_in(&self) -> Option<SystemId> {
+        contain::at_once(|| self.inner.lies_in()).ok().flatten()
     }
 
     async fn seal(&self, run: &RunId, seq: u64) -> Result<(), JournalError> {

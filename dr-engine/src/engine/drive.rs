@@ -112,6 +112,7 @@ impl Engine {
         let KeptGroup { spec, file, .. } =
             kept.ok_or_else(|| Error::GroupGone { run: plan.plan().group.to_string() })?;
         refuse_changed(plan.plan(), &file)?;
+        self.refuse_its_own(plan.plan().subject(), &[&plan.plan().expects.lineage.system])?;
         self.open_again(&spec, &plan.plan().group)?;
         let guarded = self.needs_guard(plan.plan()).await;
         if guarded && self.inner.guard.is_none() {

@@ -3,7 +3,7 @@
 use dr_core::{
     Grade, GroupName, GroupSpec, MemberId, Plan, PlanBuilder, PlannedSwitchover, Purpose, Runbook, Situation,
     Timestamp,
-    base::{Finding, Refusal, known},
+    base::{Finding, Refusal, SystemId, known},
     contract::{Fact, FenceSpec, PositionSample, Resolved, verb},
     plan::{Call, Policy, RetiredLineage, Survey, Verified},
     run::{KeptGroup, LastWriter},
@@ -30,6 +30,9 @@ impl Engine {
         self.inner.store.registry.keep_group(&kept).await?;
         self.sample(&group.spec);
         let situation = self.situation(group).await?;
+        let positions = situation.members().filter_map(|member| member.position.as_ref());
+        let systems = positions.map(|position| &position.lineage.system).chain([&situation.writer.lineage.system]);
+        self.refuse_its_own(group.spec.name.to_string(), &systems.collect::<Vec<_>>())?;
         let policy = self.policy(&group.spec, &situation.writer.member, runbook.purpose());
         let header = situation.header(runbook.id(), runbook.purpose(), policy);
         let header = header.map_err(|error| {
@@ -42,6 +45,16 @@ impl Engine {
         let (mut plan, faults) = builder.finish();
         by_hand(&mut plan, &group.bindings);
         Ok(plan.verify(faults, &self.inner.catalog)?)
+    }
+
+    /// Refuses to move the database system in which this engine keeps its runs.
+    pub(super) fn refuse_its_own(&self, subject: String, systems: &[&SystemId]) -> Result<(), Error> {
+        let Some(own) = self.inner.store.journal.lies_in() else { return Ok(()) };
+        if systems.iter().all(|system| **system != own) {
+            return Ok(());
+        }
+        let what = format!("this engine keeps its runs in the system {own}, which is the one to be moved");
+        Err(Refusal::one(subject, Finding::new(&known::STORE_IS_MOVED, what)).into())
     }
 
     /// What speaks against a planned switchover to any standby, as its plan would be refused now.

@@ -202,6 +202,9 @@ known! {
     GROUP_CHANGED = 607, "group-changed": "the group file says something else than when the plan was made",
         why "a plan is approved under the roles, limits and budgets of its group file; an older plan would be a way round stricter ones",
         helps "make a new plan";
+    STORE_IS_MOVED = 608, "store-is-moved": "the engine keeps its runs in a database system that the plan moves",
+        why "behind the fence the run could not write down what it does, and no other engine could go on with it",
+        helps "keep the runs on a database server that no run moves";
 }
 
 /// The registry as a Markdown table, for the docs.
