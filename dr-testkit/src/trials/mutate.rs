@@ -247,6 +247,15 @@ async fn no_swap_fence(c: &Case) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The old primary is a standby on the history of the new one.
+async fn carries_the_new_history(c: &Case) -> Result<(), Stop> {
+    let new = c.target(Side::Standby).await?;
+    let now = c.some("the old primary says what it is", c.standing(Side::Primary).await)?;
+    c.same("it is in recovery", &now.0, &Tri::Yes);
+    c.same("it carries the new primary's history", &c.target(Side::Primary).await?.lineage, &new.lineage);
+    Ok(())
+}
+
 async fn rejoined(c: &Case) -> Result<(), Stop> {
     let lineage = c.target(Side::Primary).await?.lineage;
     c.hand_over().await?;
@@ -254,10 +263,7 @@ async fn rejoined(c: &Case) -> Result<(), Stop> {
     let request = c.rejoin_request(lineage, false).await?;
     let outcome = old.rejoin(request.clone()).await;
     c.finish(old, outcome).await?;
-    let new = c.target(Side::Standby).await?;
-    let now = c.some("the old primary says what it is", c.standing(Side::Primary).await)?;
-    c.same("it is in recovery", &now.0, &Tri::Yes);
-    c.same("it carries the new primary's history", &c.target(Side::Primary).await?.lineage, &new.lineage);
+    carries_the_new_history(c).await?;
     let look = || async { old.replication().await.ok().filter(|reading| reading.streaming == Tri::Yes) };
     c.until("it streams", look).await?;
     let primary = c.described(Side::Standby).await?;
