@@ -219,7 +219,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// Tells whether this member is fed with changes of rows as another system ([`Follows::Logical`](crate::contract::Follows::Logical)).
+    /// Tells whether this member is fed with changes of rows as another system ([`Follows::Logical`]).
     #[must_use]
     pub fn is_copy(&self) -> bool {
         self.follows.as_ref().is_some_and(|link| link.how == Follows::Logical)
