@@ -12,7 +12,8 @@ use crate::{
 
 pub(super) fn verify(bundle: &Path, roots: &[String], known: &[PathBuf], screen: &mut Screen) -> Result<Exit, Stop> {
     let verdict = input::verify_directory(bundle, roots, known).map_err(|error| {
-        Stop::input(printable(&chain(&error)), &["dr-evidence export-key FILE prints a root key".to_owned()])
+        let helps = ["BUNDLE is the directory of one run", "--root takes what `dr-evidence export-key FILE` prints"];
+        Stop::input(printable(&chain(&error)), &helps.map(str::to_owned))
     })?;
     let exit = match verdict.class() {
         Class::Valid | Class::ValidWithGaps => Exit::Done,
